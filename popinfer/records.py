@@ -1,0 +1,138 @@
+"""What travels between stages: arrays with named axes and units.
+
+Axes: ``gal`` observed galaxies, ``halo`` simulated halos, ``point`` weighted model galaxies, ``band``,
+``met`` and ``age`` SSP nodes, ``wave`` wavelengths, ``feature`` colors and magnitudes.
+"""
+
+import equinox as eqx
+from diffmah.diffmah_kernels import DiffmahParams
+from jaxtyping import Array, Float
+from numpy import ndarray
+
+Arr = Array | ndarray  # NumPy until it enters a traced function
+
+
+class Catalog(eqx.Module):
+    """Observed galaxies after cleaning.
+
+    Attributes
+    ----------
+    z : redshift.
+    mag, mag_err : AB magnitudes and their 1-sigma errors; a missing value is NaN in both.
+    bands : band names, in the order of the band axis.
+    filter_names : the filter curve of each band.
+    dropped : (reason, number of rows) for every row that was left out.
+    source, sha256 : where the rows came from.
+    """
+
+    z: Float[Arr, "gal"]
+    mag: Float[Arr, "gal band"]
+    mag_err: Float[Arr, "gal band"]
+    bands: tuple[str, ...] = eqx.field(static=True)
+    filter_names: tuple[str, ...] = eqx.field(static=True)
+    dropped: tuple[tuple[str, int], ...] = eqx.field(static=True, default=())
+    source: str = eqx.field(static=True, default="")
+    sha256: str = eqx.field(static=True, default="")
+
+
+class SSP(eqx.Module):
+    """Simple stellar populations on a grid of metallicity and age (the DSPS HDF5 layout).
+
+    Attributes
+    ----------
+    ssp_lgmet : log10 of the metal mass fraction Z.
+    ssp_lg_age_gyr : log10 age [Gyr].
+    ssp_wave : rest-frame wavelength [Angstrom].
+    ssp_flux : luminosity per unit frequency [Lsun/Hz per Msun formed].
+    ssp_surviving_mstar_frac : surviving stellar mass per Msun formed, or None.
+    source, sha256 : provenance.
+    """
+
+    ssp_lgmet: Float[Arr, "met"]
+    ssp_lg_age_gyr: Float[Arr, "age"]
+    ssp_wave: Float[Arr, "wave"]
+    ssp_flux: Float[Arr, "met age wave"]
+    ssp_surviving_mstar_frac: Float[Arr, "met age"] | None = None
+    ssp_emline_wave: Float[Arr, "line"] | None = None
+    ssp_emline_luminosity: Float[Arr, "met age line"] | None = None
+    ssp_emline_name: tuple[str, ...] = eqx.field(static=True, default=())
+    source: str = eqx.field(static=True, default="")
+    sha256: str = eqx.field(static=True, default="")
+
+
+class NebularGrid(eqx.Module):
+    """Nebular emission per Msun of stars formed, on a grid of gas metallicity, ionisation and age.
+
+    Attributes
+    ----------
+    neb_lgmet : log10 of the gas metal mass fraction.
+    neb_logu : log10 ionisation parameter.
+    neb_lg_age_gyr : log10 age of the ionising stars [Gyr].
+    line_wave, line_lum, line_name : vacuum/air as listed by Cloudy [Angstrom]; [Lsun/Msun].
+    cont_wave, cont_flux : nebular continuum [Angstrom], [Lsun/Hz/Msun].
+    """
+
+    neb_lgmet: Float[Arr, "met"]
+    neb_logu: Float[Arr, "logu"]
+    neb_lg_age_gyr: Float[Arr, "age"]
+    line_wave: Float[Arr, "line"]
+    line_lum: Float[Arr, "met logu age line"]
+    cont_wave: Float[Arr, "wave"]
+    cont_flux: Float[Arr, "met logu age wave"]
+    line_name: tuple[str, ...] = eqx.field(static=True, default=())
+    source: str = eqx.field(static=True, default="")
+    sha256: str = eqx.field(static=True, default="")
+
+
+class Filters(eqx.Module):
+    """Photon-counting filter curves, one pair of arrays a band [Angstrom; dimensionless]."""
+
+    wave: tuple[Float[Arr, "_"], ...]
+    trans: tuple[Float[Arr, "_"], ...]
+    names: tuple[str, ...] = eqx.field(static=True)
+
+
+class Halos(eqx.Module):
+    """A weighted lightcone slice of centrals and satellites with the random numbers of their galaxies.
+
+    Attributes
+    ----------
+    z_obs, t_obs : redshift, and cosmic time of observation [Gyr].
+    mah_params : diffmah parameters, one array a field.
+    logmp0 : log10 of today's peak halo mass [Msun].
+    is_central : 1 for centrals, 0 for satellites.
+    lgmu_infall, logmhost_infall, gyr_since_infall : subhalo-to-host mass ratio and host mass at infall
+        (log10), time since infall [Gyr]; for centrals diffstarpop's conventions (0, 0, -100).
+    weight : number of such halos in the slice, up to one constant.
+    normals : standard normal numbers, one column a random quantity of the galaxy (common random numbers).
+    """
+
+    z_obs: Float[Arr, "halo"]
+    t_obs: Float[Arr, "halo"]
+    mah_params: DiffmahParams
+    logmp0: Float[Arr, "halo"]
+    is_central: Float[Arr, "halo"]
+    lgmu_infall: Float[Arr, "halo"]
+    logmhost_infall: Float[Arr, "halo"]
+    gyr_since_infall: Float[Arr, "halo"]
+    weight: Float[Arr, "halo"]
+    normals: Float[Arr, "halo normal"]
+
+
+class Galaxies(eqx.Module):
+    """Weighted model galaxies of one slice: each halo's main-sequence branch, then its quenched branch.
+
+    Attributes
+    ----------
+    mag : apparent AB magnitudes as the survey would measure them (noise included).
+    weight : halo weight x branch probability x selection probability.
+    weight_all : the same without the selection.
+    lg_mstar : log10 stellar mass formed and surviving [Msun].
+    lg_ssfr : log10 specific star formation rate [1/yr].
+    """
+
+    mag: Float[Array, "point band"]
+    weight: Float[Array, "point"]
+    weight_all: Float[Array, "point"]
+    lg_mstar: Float[Array, "point"]
+    lg_ssfr: Float[Array, "point"]
