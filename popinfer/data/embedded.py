@@ -1,0 +1,77 @@
+"""The data files that ship inside the package: where they are, and whether they are still what was shipped.
+
+Every file is rebuilt from public sources by ``python -m popinfer.data.build``; ``assets/NOTICE.md`` says what
+each one is and under which terms it is passed on.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+from popinfer.errors import InputError
+
+ASSETS = Path(__file__).parent / "assets"
+
+
+class Asset(NamedTuple):
+    """One embedded file: its name in ``assets/`` and the sha256 it was shipped with."""
+
+    file: str
+    sha256: str
+
+
+EMBEDDED: dict[str, Asset] = {
+    "ssp": Asset(
+        "ssp_bc03_miles_kroupa.h5",
+        "3b3035a1a94972c85f122aaac8d45846d8a09f6f2d1f364485b55c496d0e2c7c",
+    ),
+    "nebular": Asset(
+        "nebular_bc03_cloudy.h5",
+        "ec104b42f0db20436a9d8c3e67d9636d54aad44e284353a9cd8d09a8306f94dd",
+    ),
+    "sdss_mgs": Asset(
+        "sdss_mgs.parquet",
+        "0688fb01e0a1cd9f059262d96bf4d4b55ef74ef365b9f5c276a19c01750e0c86",
+    ),
+}
+
+
+class AssetHash(NamedTuple):
+    """The sha256 an embedded file should have and the one it has ("missing" where there is no file)."""
+
+    expected: str
+    actual: str
+
+
+def asset_path(name: str) -> Path:
+    """Path of the embedded file called `name` (a key of `EMBEDDED`).
+
+    Raises
+    ------
+    InputError
+        There is no such asset, or its file is gone from the installation.
+    """
+    if name not in EMBEDDED:
+        raise InputError(f"no embedded data set is called {name!r}; there are: {', '.join(EMBEDDED)}")
+    path = ASSETS / EMBEDDED[name].file
+    if not path.is_file():
+        raise InputError(f"{path}: missing from the installation; `python -m popinfer.data.build` makes it")
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def asset_hashes() -> dict[str, AssetHash]:
+    """The expected and actual sha256 of every embedded file, by asset name."""
+    hashes = {}
+    for name, asset in EMBEDDED.items():
+        path = ASSETS / asset.file
+        hashes[name] = AssetHash(asset.sha256, sha256_of(path) if path.is_file() else "missing")
+    return hashes
