@@ -1,1 +1,40 @@
-"""report"""
+"""From a stored posterior to a report that tells a person whether to believe it.
+
+The report sees two things only: an ArviZ `InferenceData` (``posterior.nc``) and a `RunSummary`
+(``summary.json``). Whoever samples writes the groups below; every group but ``posterior`` may be absent, and
+the report then leaves out what it can't show and says so.
+
+``posterior``
+    One scalar per free parameter, named by its dotted name (``sfh.critical_mass``), dimensions (chain, draw),
+    in physical units.
+``prior``
+    The same variables, (chain=1, draw=2000).
+``sample_stats``
+    NUTS, (chain, draw): ``diverging``, ``energy``, ``tree_depth``, ``lp``, ``acceptance_rate``, ``n_steps``.
+    PSIS-corrected Laplace: ``log_weight``, the raw log importance weights of all proposals, in any shape.
+    Attributes: ``sampler`` ("nuts" when absent; "psis_laplace"), ``max_tree_depth`` (10 when absent),
+    ``pareto_k``, ``importance_ess``.
+``posterior_predictive``
+    (chain, draw, ...), usually about 100 thinned draws in one chain: ``hist`` (slice, feature, bin) expected
+    counts in histograms of each color and the magnitude; ``pair`` (slice, pair, x, y) expected counts on
+    color-color grids (the draws may be averaged away); ``soft_counts`` (slice, kernel).
+``observed_data``
+    ``hist``, ``pair``, ``soft_counts`` and ``soft_counts_sd`` with the same trailing dimensions;
+    ``bin_edges`` (feature, edge), ``pair_x_edges`` (pair, x_edge) and ``pair_y_edges`` (pair, y_edge), all in
+    mag; ``pair_name`` (pair), "g-r|u-g" for x|y; ``slice_z`` (slice, bound) redshift limits. The coordinate
+    ``feature`` names the histograms: "u-g" with a minus sign is a color, "r" a magnitude.
+``derived``
+    (draw, ...), each on the coordinate that is its x axis: ``smhm`` (lgmh) median log10 stellar mass [Msun];
+    ``quenched_fraction`` (lgmstar); ``lg_ssfr`` (lgmstar) log10 of 1/yr, whose attribute ``definition`` says
+    "star_forming" (their mean; the default) or "all" (the median of all); ``csfrd`` (z) log10 of
+    Msun/yr/Mpc^3. The attribute ``z`` is the redshift at which a relation was evaluated. ``<name>_fiducial``
+    is the same without draws.
+
+A NUTS posterior holds its chains; the PSIS route holds resampled draws dealt into four pseudo-chains, for
+which R-hat means nothing and the gate looks at the importance weights (`popinfer.report.diagnostics`).
+"""
+
+from popinfer.report.diagnostics import Verdict, judge
+from popinfer.report.summary import RunSummary
+
+__all__ = ["RunSummary", "Verdict", "judge"]

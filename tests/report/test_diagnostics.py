@@ -1,0 +1,187 @@
+"""The gate passes good draws and catches each way of being wrong."""
+
+import arviz as az
+import numpy as np
+import pytest
+import synthetic
+
+from popinfer.errors import InputError
+from popinfer.report import diagnostics, judge
+
+
+def _psis(log_weight: np.ndarray | None, **attrs: float) -> az.InferenceData:
+    """Resampled Laplace draws in four pseudo-chains with their raw weights."""
+    idata = az.from_dict(posterior=synthetic.draws())
+    stats = {} if log_weight is None else {"log_weight": log_weight[None, :]}
+    idata.add_groups(sample_stats=stats or {"lp": np.zeros((4, 500))})
+    idata.sample_stats.attrs.update({"sampler": "psis_laplace", **attrs})
+    return idata
+
+
+def _only_failure(idata: az.InferenceData) -> str:
+    verdict = judge(idata)
+    assert not verdict.converged
+    assert len(verdict.failures) == 1, verdict.failures
+    return verdict.failures[0]
+
+
+def test_good_chains_converge_with_finite_numbers():
+    verdict = judge(synthetic.chains())
+    assert verdict.converged and not verdict.failures and str(verdict) == "CONVERGED"
+    assert [row.name for row in verdict.table] == list(synthetic.PARAMETERS)
+    for row in verdict.table:
+        assert 0.99 < row.rhat < 1.01
+        assert 1500 < row.ess_bulk < 2600 and 1000 < row.ess_tail < 2600
+
+
+def test_chains_in_two_modes_fail_on_r_hat():
+    posterior = synthetic.draws()
+    posterior["dust.av"][2:] += 0.4
+    verdict = judge(synthetic.chains(posterior))
+    assert not verdict.converged
+    assert any("R-hat" in sentence and "dust.av" in sentence for sentence in verdict.failures)
+    assert not any("sfh.efficiency" in sentence for sentence in verdict.failures)
+
+
+def test_same_mean_but_other_width_fails_on_r_hat():
+    # classical R-hat compares means and would be 1.000 here
+    posterior = synthetic.draws(n=2000)
+    mean = synthetic.PARAMETERS["dust.av"][0]
+    posterior["dust.av"][0] = mean + 3 * (posterior["dust.av"][0] - mean)
+    assert "R-hat" in " ".join(judge(synthetic.chains(posterior)).failures)
+
+
+def test_divergences_of_a_funnel_fail():
+    diverging = np.zeros((4, 500), dtype=bool)
+    diverging[1, 100:140] = True
+    assert "40 of 2,000 transitions diverged" in _only_failure(synthetic.chains(diverging=diverging))
+
+
+def test_two_divergences_in_two_thousand_are_tolerated_three_are_not():
+    diverging = np.zeros((4, 500), dtype=bool)
+    diverging[0, :2] = True
+    assert judge(synthetic.chains(diverging=diverging)).converged
+    diverging[0, 2] = True
+    assert not judge(synthetic.chains(diverging=diverging)).converged
+
+
+def test_slow_energy_fails_on_e_bfmi_and_names_the_chain():
+    energy = synthetic.nuts_stats()["energy"]
+    energy[3] = np.cumsum(np.random.default_rng(2).normal(size=500))  # a random walk: BFMI near zero
+    failure = _only_failure(synthetic.chains(energy=energy))
+    assert "E-BFMI" in failure and "chain 3" in failure
+
+
+def test_e_bfmi_agrees_with_arviz():
+    idata = synthetic.chains()
+    check = next(one for one in judge(idata).checks if one.title == "E-BFMI")
+    assert float(check.measured) == pytest.approx(float(np.min(az.bfmi(idata))), abs=0.006)
+
+
+def test_too_short_chains_fail_on_ess_but_not_on_r_hat():
+    verdict = judge(synthetic.chains(synthetic.draws(n=80)))
+    assert not verdict.converged
+    text = " ".join(verdict.failures)
+    assert "Bulk ESS" in text and "Tail ESS" in text
+
+
+def test_frozen_chain_is_named():
+    posterior = synthetic.draws()
+    for values in posterior.values():
+        values[2] = values[2, 0]
+    verdict = judge(synthetic.chains(posterior))
+    assert any("Chain 2 is frozen" in sentence for sentence in verdict.failures)
+
+
+def test_all_chains_frozen_at_one_point_fail():
+    posterior = {name: np.full((4, 500), 0.3) for name in synthetic.PARAMETERS}
+    verdict = judge(synthetic.chains(posterior))
+    assert not verdict.converged and "frozen" in str(verdict)
+
+
+def test_chain_that_hardly_moves_is_frozen():
+    posterior = synthetic.draws()
+    for values in posterior.values():
+        values[1] = np.repeat(values[1, ::50], 50)  # 10 distinct draws in 500
+    assert "Chain 1 is frozen" in str(judge(synthetic.chains(posterior)))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_draws_that_are_not_finite_fail(bad: float):
+    posterior = synthetic.draws()
+    posterior["sfh.efficiency"][0, 7] = bad
+    text = str(judge(synthetic.chains(posterior)))
+    assert "1 draws of sfh.efficiency are not finite" in text
+
+
+def test_saturated_tree_depth_fails_against_the_stored_limit():
+    depth = np.full((4, 500), 5)
+    depth[0, :30] = 8
+    idata = synthetic.chains(tree_depth=depth)
+    assert judge(idata).converged  # the default limit is 10
+    idata.sample_stats.attrs["max_tree_depth"] = 8
+    assert "tree depth, 8" in _only_failure(idata)
+
+
+def test_single_chain_cannot_converge():
+    assert not judge(synthetic.chains(synthetic.draws(chains=1, n=4000))).converged
+
+
+@pytest.mark.parametrize("missing", ["diverging", "energy", "tree_depth"])
+def test_nuts_without_its_statistics_is_not_trusted(missing: str):
+    assert f"'{missing}' was not stored" in _only_failure(synthetic.chains(**{missing: None}))
+
+
+def test_other_chain_samplers_are_judged_by_what_they_store():
+    idata = synthetic.chains(energy=None, tree_depth=None)
+    idata.sample_stats.attrs["sampler"] = "mclmc"
+    assert judge(idata).converged
+
+
+def test_good_importance_weights_converge_without_r_hat():
+    rng = np.random.default_rng(3)
+    verdict = judge(_psis(0.3 * rng.normal(size=3000)))
+    assert verdict.converged
+    assert np.isnan(verdict.table[0].rhat)
+
+
+def test_heavy_tailed_weights_fail_on_pareto_k_whatever_was_stored():
+    log_weight = np.random.default_rng(3).pareto(1.0, size=4000)
+    verdict = judge(_psis(np.log(log_weight + 1) * 1.5, pareto_k=0.2, importance_ess=3000.0))
+    assert any("Pareto k-hat" in sentence for sentence in verdict.failures)
+
+
+def test_few_importance_draws_fail_on_ess():
+    failure = _only_failure(_psis(0.1 * np.random.default_rng(4).normal(size=300)))
+    assert "worth" in failure and "400" in failure
+
+
+def test_weights_that_are_not_finite_fail_and_zero_weights_do_not():
+    log_weight = 0.1 * np.random.default_rng(4).normal(size=2000)
+    log_weight[:5] = -np.inf
+    assert judge(_psis(log_weight)).converged
+    log_weight[0] = np.nan
+    assert not judge(_psis(log_weight, pareto_k=0.2, importance_ess=900.0)).converged
+
+
+def test_importance_numbers_from_attributes_alone():
+    assert judge(_psis(None, pareto_k=0.5, importance_ess=450.0)).converged
+    assert not judge(_psis(None, pareto_k=0.71, importance_ess=450.0)).converged
+    assert not judge(_psis(None)).converged
+
+
+def test_kish_size_of_known_weights():
+    # half of the draws carry no weight at all
+    log_weight = np.zeros(2000)
+    log_weight[::2] = -np.inf
+    assert diagnostics.importance_quality(log_weight)[1] == pytest.approx(1000, rel=0.01)
+
+
+def test_no_posterior_is_one_clear_line():
+    with pytest.raises(InputError, match="posterior"):
+        judge(az.from_dict(prior={"a": np.zeros((1, 10))}))
+
+
+def test_vector_parameters_are_refused():
+    with pytest.raises(InputError, match="chain, draw"):
+        judge(az.from_dict(posterior={"a": np.zeros((4, 10, 2))}))
