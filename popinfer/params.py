@@ -1,0 +1,139 @@
+"""Free parameters: named physical quantities <-> one unconstrained vector.
+
+A prior on a physical parameter x is the push-forward of a standard normal u: x = T(u). The unconstrained
+vector u therefore has the standard normal as its prior whatever the priors are, which is also a good
+preconditioner; Jacobians are exact because the prior is evaluated in u, and the density of x is
+N(u; 0, 1) |du/dx|.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.stats import norm
+from jaxtyping import Array, Float
+
+from popinfer.errors import InputError
+
+PriorKind = Literal["normal", "truncnormal", "uniform", "lognormal"]
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Prior of one physical parameter.
+
+    Attributes
+    ----------
+    kind : ``normal`` (loc, scale), ``truncnormal`` (normal restricted to [low, high]), ``uniform``
+        (low, high), or ``lognormal`` (median ``loc``, scatter ``scale`` in ln).
+    loc, scale, low, high : in the parameter's physical unit.
+    """
+
+    kind: PriorKind
+    loc: float = 0.0
+    scale: float = 1.0
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __post_init__(self) -> None:
+        """Refuse priors that are no distributions."""
+        if self.kind != "uniform" and not self.scale > 0:
+            raise InputError(f"prior {self.kind}: scale is {self.scale}, must be > 0")
+        if self.kind in ("uniform", "truncnormal") and not self.low < self.high:
+            raise InputError(f"prior {self.kind}: low {self.low} must be below high {self.high}")
+        if self.kind == "uniform" and not math.isfinite(self.high - self.low):
+            raise InputError("prior uniform: low and high must be finite")
+        if self.kind == "lognormal" and not self.loc > 0:
+            raise InputError(f"prior lognormal: median loc is {self.loc}, must be > 0")
+
+    def to_physical(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Map a standard normal number to the physical parameter."""
+        if self.kind == "normal":
+            return self.loc + self.scale * u
+        if self.kind == "lognormal":
+            return self.loc * jnp.exp(self.scale * u)
+        p = norm.cdf(u)
+        if self.kind == "uniform":
+            return self.low + (self.high - self.low) * p
+        p_low, p_high = self._cdf_bounds()
+        x = norm.ppf(p_low + (p_high - p_low) * jnp.clip(p, 1e-15, 1 - 1e-15))
+        return self.loc + self.scale * x
+
+    def to_unconstrained(self, x: float) -> float:
+        """Map a physical value to u; InputError if the prior excludes it."""
+        x = float(x)
+        if self.kind == "normal":
+            return (x - self.loc) / self.scale
+        if self.kind == "lognormal":
+            if x <= 0:
+                raise InputError(f"value {x} is outside its lognormal prior (x > 0)")
+            return math.log(x / self.loc) / self.scale
+        if not self.low < x < self.high:
+            raise InputError(f"value {x} is outside its prior's range ({self.low}, {self.high})")
+        if self.kind == "uniform":
+            return float(norm.ppf((x - self.low) / (self.high - self.low)))
+        p_low, p_high = self._cdf_bounds()
+        return float(norm.ppf((norm.cdf((x - self.loc) / self.scale) - p_low) / (p_high - p_low)))
+
+    def _cdf_bounds(self) -> tuple[float, float]:
+        low, high = ((edge - self.loc) / self.scale for edge in (self.low, self.high))
+        return tuple(0.5 * (1 + math.erf(edge / math.sqrt(2))) for edge in (low, high))
+
+    def __str__(self) -> str:
+        """Short human form, as in reports."""
+        if self.kind == "uniform":
+            return f"uniform({self.low:g}, {self.high:g})"
+        text = f"{self.kind}({self.loc:g}, {self.scale:g})"
+        return text if self.kind != "truncnormal" else f"{text} in [{self.low:g}, {self.high:g}]"
+
+
+@dataclass(frozen=True)
+class FreeParam:
+    """One free parameter: dotted name, prior, and words for the report."""
+
+    name: str
+    prior: Prior
+    unit: str = ""
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
+class ParamSpace:
+    """The free parameters, in the order of the vector's axis."""
+
+    free: tuple[FreeParam, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse an empty or ambiguous list."""
+        if not self.free:
+            raise InputError("no free parameter: list at least one under 'free'")
+        if len(set(self.names)) < len(self.names):
+            twice = sorted({n for n in self.names if self.names.count(n) > 1})
+            raise InputError(f"free parameter given twice: {', '.join(twice)}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Dotted names."""
+        return tuple(p.name for p in self.free)
+
+    @property
+    def size(self) -> int:
+        """Number of free parameters."""
+        return len(self.free)
+
+    def to_physical(self, u: Float[Array, "par"]) -> dict[str, Float[Array, ""]]:
+        """Physical values by dotted name."""
+        return {p.name: p.prior.to_physical(u[i]) for i, p in enumerate(self.free)}
+
+    def to_unconstrained(self, values: dict[str, float]) -> np.ndarray:
+        """Vector for physical values; names that are absent sit at their prior's centre (u = 0)."""
+        unknown = set(values) - set(self.names)
+        if unknown:
+            raise InputError(f"not a free parameter: {', '.join(sorted(unknown))}")
+        return np.array([p.prior.to_unconstrained(values[p.name]) if p.name in values else 0.0 for p in self.free])
+
+    def log_prior(self, u: Float[Array, "par"]) -> Float[Array, ""]:
+        """Log density of the prior in the unconstrained vector (standard normal)."""
+        return -0.5 * jnp.sum(u**2) - 0.5 * u.size * jnp.log(2 * jnp.pi)

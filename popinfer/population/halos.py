@@ -1,0 +1,214 @@
+"""Weighted halo lightcones in redshift slices: what the forward model is integrated over.
+
+Abundances come from diffhalos' calibrated (sub)halo mass functions, assembly histories from its normalizing
+flow P(diffmah parameters | mass, time). Every random number is a scrambled Sobol number: mass and redshift
+by inverse transform from a proposal density, the flow's base variables and all galaxy-level scatter as
+standard normals. A halo drawn from proposal density q carries the importance weight
+
+    w = dn/dlgM (lgM, z) dV/dz / q(lgM, z)      (centrals),
+    w = dn/dlgM_host dN/dlgmu dV/dz / q         (satellites),
+
+so sums over halos estimate integrals over the lightcone whatever q is; q only sets the variance. Halos are
+generated once and never differentiated.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from diffmah.diffmah_kernels import DiffmahParams, get_bounded_mah_params
+from scipy.special import ndtri
+from scipy.stats import qmc
+
+from popinfer.cosmology import PLANCK15, Cosmology, age, comoving_volume_per_z
+from popinfer.errors import InputError
+from popinfer.precision import keep_precision
+from popinfer.records import Halos
+
+N_MAH = 5
+N_SPACE = 3  # mass, redshift, host-to-satellite mass ratio
+_LGM_MAX = 15.3
+_FLOW_LGM_RANGE = (10.0, 14.5)  # where the flow was trained; outside, the edge's shapes are rescaled
+_FLOWS = {"central": "cenflow_v2_0_64bit.eqx", "satellite": "satflow_v2_0_64bit.eqx"}
+
+
+@dataclass(frozen=True)
+class LightconeSpec:
+    """One redshift slice of the lightcone.
+
+    Attributes
+    ----------
+    z_min, z_max : redshift range, 0 < z_min < z_max.
+    n_halo : number of halos to draw; a fifth of them are satellites.
+    lgm_min : log10 of the lowest peak halo mass [Msun].
+    n_normal : number of standard normals each galaxy needs.
+    flatten : halos are drawn in proportion to (abundance)^flatten; 1 is an unweighted sample, smaller
+        values put more halos at the rare massive end.
+    """
+
+    z_min: float
+    z_max: float
+    n_halo: int = 2048
+    lgm_min: float = 11.0
+    n_normal: int = 20
+    flatten: float = 0.7
+
+    def __post_init__(self) -> None:
+        """Refuse slices without volume or halos."""
+        if not 0 < self.z_min < self.z_max:
+            raise InputError(f"redshift slice ({self.z_min}, {self.z_max}): need 0 < z_min < z_max")
+        if self.n_halo < 16:
+            raise InputError(f"n_halo is {self.n_halo}: at least 16 halos a slice")
+        if not 9.0 <= self.lgm_min < _LGM_MAX - 1:
+            raise InputError(f"lgm_min is {self.lgm_min}: between 9 and {_LGM_MAX - 1} (log10 Msun)")
+
+
+def draw_halos(seed: int, spec: LightconeSpec, cosmology: Cosmology = PLANCK15) -> Halos:
+    """Draw the weighted halos of one slice.
+
+    Parameters
+    ----------
+    seed : of the Sobol scrambling; equal seeds give equal halos.
+    spec : the slice.
+    cosmology : for volumes and ages; the mass functions are diffhalos' calibrations.
+
+    Returns
+    -------
+    Halos
+        float64 NumPy arrays, centrals first.
+    """
+    n_sat = spec.n_halo // 5
+    parts = [
+        _draw_kind("central", seed, spec, spec.n_halo - n_sat, cosmology),
+        _draw_kind("satellite", seed + 1_000_003, spec, n_sat, cosmology),
+    ]
+    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+
+def _draw_kind(kind: str, seed: int, spec: LightconeSpec, n: int, cosmology: Cosmology) -> Halos:
+    uniforms = _sobol(seed, n, N_SPACE + N_MAH + spec.n_normal)
+    z = _draw_redshift(uniforms[:, 1], spec, cosmology)
+    if kind == "central":
+        lgm, weight = _draw_central_mass(uniforms[:, 0], z, spec)
+        lgmhost = lgm
+    else:
+        lgm, lgmhost, weight = _draw_satellite_mass(uniforms[:, 0], uniforms[:, 2], z, spec)
+    t_obs = np.asarray(age(cosmology, z))
+    logt0 = float(np.log10(age(cosmology, 0.0)))
+    mah, logmp0 = _assembly_histories(kind, ndtri(uniforms[:, N_SPACE : N_SPACE + N_MAH]), lgm, t_obs, logt0)
+    central = kind == "central"
+    zeros = np.zeros(n)
+    return Halos(
+        z_obs=z,
+        t_obs=t_obs,
+        mah_params=mah,
+        logmp0=logmp0,
+        is_central=np.full(n, float(central)),
+        lgmu_infall=zeros if central else lgm - lgmhost,
+        logmhost_infall=zeros if central else lgmhost,
+        # a satellite stops growing when it falls in; diffstarpop marks centrals with -100 Gyr
+        gyr_since_infall=zeros - 100.0 if central else t_obs - mah.t_peak,
+        weight=weight / n,
+        normals=ndtri(uniforms[:, N_SPACE + N_MAH :]),
+    )
+
+
+def _sobol(seed: int, n: int, dim: int) -> np.ndarray:
+    """Scrambled Sobol points strictly inside the unit cube; n need not be a power of two."""
+    sampler = qmc.Sobol(dim, scramble=True, rng=np.random.default_rng(seed))
+    points = sampler.random_base2(int(np.ceil(np.log2(n))))[:n]
+    return np.clip(points, 1e-9, 1 - 1e-9)
+
+
+def _draw_redshift(uniform: np.ndarray, spec: LightconeSpec, cosmology: Cosmology) -> np.ndarray:
+    """Inverse transform of the comoving volume between z_min and z_max."""
+    grid = np.linspace(spec.z_min, spec.z_max, 400)
+    density = np.asarray(comoving_volume_per_z(cosmology, grid))
+    return np.interp(uniform, _cdf(grid, density), grid)
+
+
+def _cdf(grid: np.ndarray, density: np.ndarray) -> np.ndarray:
+    steps = 0.5 * (density[1:] + density[:-1]) * np.diff(grid)
+    return np.concatenate([[0.0], np.cumsum(steps)]) / steps.sum()
+
+
+def _draw_central_mass(uniform: np.ndarray, z: np.ndarray, spec: LightconeSpec) -> tuple[np.ndarray, np.ndarray]:
+    grid = np.linspace(spec.lgm_min, _LGM_MAX, 500)
+    proposal = _central_abundance(grid, np.full_like(grid, z.mean())) ** spec.flatten
+    proposal /= np.trapezoid(proposal, grid)
+    lgm = np.interp(uniform, _cdf(grid, proposal), grid)
+    return lgm, _central_abundance(lgm, z) / np.interp(lgm, grid, proposal)
+
+
+def _draw_satellite_mass(
+    u_sat: np.ndarray, u_host: np.ndarray, z: np.ndarray, spec: LightconeSpec
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw the satellite mass from its flattened marginal, then the host mass given the satellite's."""
+    lg_sat = np.linspace(spec.lgm_min, _LGM_MAX - 0.3, 200)
+    lg_host = np.linspace(spec.lgm_min, _LGM_MAX, 300)
+    host_density = _central_abundance(lg_host, np.full_like(lg_host, z.mean()))
+    joint = host_density * _satellites_per_host(lg_sat[:, None] - lg_host[None, :], lg_host[None, :])
+    marginal = np.trapezoid(joint, lg_host, axis=1)
+    proposal = marginal**spec.flatten
+    proposal /= np.trapezoid(proposal, lg_sat)
+    lgm = np.interp(u_sat, _cdf(lg_sat, proposal), lg_sat)
+    q_sat = np.interp(lgm, lg_sat, proposal)
+    rows = host_density * _satellites_per_host(lgm[:, None] - lg_host[None, :], lg_host[None, :]) + 1e-300
+    rows /= np.trapezoid(rows, lg_host, axis=1)[:, None]
+    lgmhost = np.array([np.interp(u, _cdf(lg_host, row), lg_host) for u, row in zip(u_host, rows, strict=True)])
+    q_host = np.array([np.interp(x, lg_host, row) for x, row in zip(lgmhost, rows, strict=True)])
+    abundance = _central_abundance(lgmhost, z) * _satellites_per_host(lgm - lgmhost, lgmhost)
+    return lgm, lgmhost, abundance / (q_sat * q_host)
+
+
+def _central_abundance(lgm: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """dn/dlgM [1/Mpc^3/dex] of host halos, element by element."""
+    with keep_precision():
+        from diffhalos.hmf.hmf_model import DEFAULT_HMF_PARAMS, _dn_dlgm_kern
+
+        kernel = jax.vmap(_dn_dlgm_kern, in_axes=(None, 0, 0))
+        return np.asarray(kernel(DEFAULT_HMF_PARAMS, jnp.asarray(lgm), jnp.asarray(z)))
+
+
+def _satellites_per_host(lgmu: np.ndarray, lgmhost: np.ndarray) -> np.ndarray:
+    """dN/dlgmu [1/dex] of subhalos in a host (peak masses); zero where the satellite outweighs its host."""
+    with keep_precision():
+        from diffhalos.ccshmf.ccshmf_model import DEFAULT_CCSHMF_PARAMS, predict_diff_cshmf
+
+        lgmu, lgmhost = np.broadcast_arrays(lgmu, lgmhost)
+        inside = lgmu < -1e-3
+        kernel = jax.jit(jax.vmap(lambda host, mu: predict_diff_cshmf(DEFAULT_CCSHMF_PARAMS, host, mu[None])[0]))
+        value = kernel(jnp.asarray(lgmhost).ravel(), jnp.asarray(np.where(inside, lgmu, -1.0)).ravel())
+        return np.where(inside, 10 ** np.asarray(value).reshape(lgmu.shape), 0.0)
+
+
+def _assembly_histories(
+    kind: str, normals: np.ndarray, lgm_obs: np.ndarray, t_obs: np.ndarray, logt0: float
+) -> tuple[DiffmahParams, np.ndarray]:
+    """Diffmah parameters given mass at t_obs, from the flow's base normals; and log10 mass today."""
+    from diffmah.diffmah_kernels import DEFAULT_MAH_U_PARAMS, _log_mah_kern
+
+    clipped = np.clip(lgm_obs, *_FLOW_LGM_RANGE)
+    raw = _flow_transform(_FLOWS[kind], normals, np.stack([clipped, t_obs], axis=1))
+    mah = get_bounded_mah_params(DEFAULT_MAH_U_PARAMS._make(jnp.asarray(raw).T))
+    kernel = jax.vmap(_log_mah_kern, in_axes=(0, 0, None))
+    mah = mah._replace(logm0=mah.logm0 + lgm_obs - kernel(mah, jnp.asarray(t_obs), logt0))
+    logmp0 = kernel(mah, jnp.full(len(t_obs), 10**logt0), logt0)
+    return jax.tree.map(np.asarray, mah), np.asarray(logmp0)
+
+
+def _flow_transform(model_name: str, normals: np.ndarray, condition: np.ndarray) -> np.ndarray:
+    with keep_precision():
+        import paramax
+        from diffhalos.mah.diffmahnet import diffmahnet
+
+        model: Any = diffmahnet.load_pretrained_model(model_name)
+        scaler = model.scaler
+        scaled = diffmahnet.scaler_transform(jnp.asarray(condition), scaler.u_scaler)
+        flow = paramax.unwrap(model.flow)
+        # the base distribution's location and scale were trained too
+        transform = jax.vmap(lambda n, c: flow.bijection.transform(flow.base_dist.bijection.transform(n), c))
+        x = jax.jit(transform)(jnp.asarray(normals), scaled)
+        return np.asarray(diffmahnet.scaler_transform(x, scaler.x_scaler, inverse=True))

@@ -1,0 +1,161 @@
+"""Star formation histories of a halo's two possible galaxies (diffstarpop, Alarcon et al. 2023 and successors).
+
+diffstarpop draws, at fixed peak halo mass and time of peak, unbounded diffstar parameters
+u = mu(lgM, t_peak; theta) + sigma(lgM; theta) eps for a main-sequence and for a quenched galaxy, and gives the
+probability frac_q that the halo hosts the quenched one. Here eps are fixed standard normals, so the histories
+are smooth in the 88 hyper-parameters theta (diffstarpop's scatter covariances are diagonal), and both branches
+are kept as weighted points, so the mixture is smooth too.
+
+Families: seven interpretable shifts move related diffstarpop parameters together (`FAMILIES`).
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from diffmah.diffmah_kernels import DiffmahParams, _log_mah_kern
+from diffstar.defaults import SFR_MIN, DiffstarUParams, get_bounded_diffstar_params
+from diffstar.diffstarpop import DiffstarPopParams
+from diffstar.diffstarpop.kernels import sfh_pdf_mgash as _pdf
+from diffstar.diffstarpop.kernels.params.params_diffstarpopfits_mgash import (
+    DiffstarPop_Params_Diffstarpopfits_mgash as _CALIBRATIONS,
+)
+from diffstar.diffstarpop.kernels.satquenchpop_model import get_qprob_sat
+from diffstar.kernels.main_sequence_kernels import MSUParams, _get_bounded_sfr_params, _sfr_eff_plaw
+from diffstar.kernels.quenching_kernels import _quenching_kern
+from jaxtyping import Array, Float
+
+from popinfer.errors import InputError
+
+N_NORMALS = 12  # 4 main-sequence-branch, 8 quenched-branch parameters
+
+
+class Families(NamedTuple):
+    """Shifts of groups of diffstarpop parameters; all zero is the fiducial calibration.
+
+    Attributes
+    ----------
+    critical_mass : all ``mean_ulgm_*_ytp`` [dex], the halo mass of peak efficiency.
+    efficiency : all ``mean_ulgy_*_ytp`` [dex], the star formation efficiency there.
+    low_mass_slope, high_mass_slope : ``mean_ul_*_int`` and ``mean_uh_*_int``, unbounded diffstar slopes.
+    quenching_time : ``mean_uqt_ytp``, unbounded log10 time of quenching.
+    quenching_depth : ``mean_udrop_int``, unbounded log10 of the drop in SFR.
+    quenching_mass : all ``frac_quench_*_x0_*`` [dex], the halo mass where half the galaxies quench.
+    quenching_floor : logit shift of the quenched fraction at low mass.
+    lg_scatter : log10 of a factor on every ``std_*_int``.
+    """
+
+    critical_mass: float = 0.0
+    efficiency: float = 0.0
+    low_mass_slope: float = 0.0
+    high_mass_slope: float = 0.0
+    quenching_time: float = 0.0
+    quenching_depth: float = 0.0
+    quenching_mass: float = 0.0
+    quenching_floor: float = 0.0
+    lg_scatter: float = 0.0
+
+
+class HaloGalaxies(NamedTuple):
+    """Diffstar parameters of the two branches of one halo and the probability of the second."""
+
+    main_sequence: Float[Array, "4"]
+    quenched: Float[Array, "8"]
+    frac_quenched: Float[Array, ""]
+
+
+_SHIFTED = {
+    "critical_mass": ("mean_ulgm_mseq_ytp", "mean_ulgm_qseq_ytp"),
+    "efficiency": ("mean_ulgy_mseq_ytp", "mean_ulgy_qseq_ytp"),
+    "low_mass_slope": ("mean_ul_mseq_int", "mean_ul_qseq_int"),
+    "high_mass_slope": ("mean_uh_mseq_int", "mean_uh_qseq_int"),
+    "quenching_time": ("mean_uqt_ytp",),
+    "quenching_depth": ("mean_udrop_int",),
+    "quenching_mass": tuple(f"frac_quench_{g}_x0_y{e}tpeak" for g in ("cen", "sat") for e in ("lo", "hi")),
+}
+
+
+def calibration(name: str) -> DiffstarPopParams:
+    """Published diffstarpop calibration by its name in diffstar, for example ``smdpl_dr1`` or ``tng``."""
+    if name not in _CALIBRATIONS:
+        raise InputError(f"unknown SFH calibration '{name}': one of {', '.join(_CALIBRATIONS)}")
+    return _CALIBRATIONS[name]
+
+
+def shift_families(params: DiffstarPopParams, families: Families) -> DiffstarPopParams:
+    """Move groups of related parameters by interpretable shifts."""
+    changed = {}
+    for family, names in _SHIFTED.items():
+        for name in names:
+            changed[name] = getattr(params, name) + getattr(families, family)
+    scale = 10.0**families.lg_scatter
+    for name in params._fields:
+        if name.startswith("std_") and name.endswith("_int"):
+            changed[name] = getattr(params, name) * scale
+    for name in ("frac_quench_cen_ylo_yhitpeak", "frac_quench_sat_ylo_yhitpeak"):
+        changed[name] = _shift_logit(getattr(params, name), families.quenching_floor)
+    return params._replace(**changed)
+
+
+def _shift_logit(fraction: Float[Array, ""], shift: Float[Array, ""]) -> Float[Array, ""]:
+    odds = fraction / (1 - fraction) * jnp.exp(shift)
+    return odds / (1 + odds)
+
+
+def draw_galaxies(
+    params: DiffstarPopParams,
+    mah_params: DiffmahParams,
+    halo: tuple[Float[Array, ""], ...],
+    normals: Float[Array, "12"],
+) -> HaloGalaxies:
+    """Diffstar parameters of one halo's two branches.
+
+    Parameters
+    ----------
+    params : diffstarpop hyper-parameters.
+    mah_params : the halo's diffmah parameters (scalars).
+    halo : (logmp0, is_central, lgmu_infall, logmhost_infall, gyr_since_infall), see `records.Halos`.
+    normals : standard normal numbers of the galaxy.
+    """
+    logmp0, is_central, lgmu, logmhost, gyr = halo
+    t_peak = mah_params.t_peak
+    mu_ms = jnp.stack(_pdf._get_mean_u_params_mseq(params, logmp0))
+    mu_q = jnp.stack(_pdf._get_mean_u_params_qseq(params, logmp0, t_peak))
+    std_ms = jnp.stack(_pdf._get_cov_params_mseq_ms_block(params, logmp0)[0])
+    std_q = jnp.stack(
+        _pdf._get_cov_params_qseq_ms_block(params, logmp0)[0] + _pdf._get_cov_params_qseq_q_block(params, logmp0)[0]
+    )
+    u_ms = MSUParams(*(mu_ms + std_ms * normals[:4]))
+    u_q = DiffstarUParams(*(mu_q + std_q * normals[4:]))
+    frac_cen = _pdf._frac_quench_cen(params, logmp0, t_peak)
+    frac_sat = get_qprob_sat(params, lgmu, logmhost, gyr, _pdf._frac_quench_sat(params, logmp0, t_peak))
+    return HaloGalaxies(
+        jnp.stack(_get_bounded_sfr_params(*u_ms)),
+        jnp.stack(get_bounded_diffstar_params(u_q)),
+        jnp.where(is_central > 0.5, frac_cen, frac_sat),
+    )
+
+
+def star_formation_histories(
+    galaxies: HaloGalaxies, mah_params: DiffmahParams, t: Float[Array, "time"], logt0: float, fb: float
+) -> Float[Array, "2 time"]:
+    """Star formation rates [Msun/yr] of one halo's main-sequence and quenched branch.
+
+    Parameters
+    ----------
+    galaxies, mah_params : of one halo.
+    t : cosmic time [Gyr] > 0.
+    logt0, fb : log10 of today's cosmic time [Gyr], cosmic baryon fraction.
+
+    Notes
+    -----
+    SFR = f_b M_h(t) 10^(efficiency(M_h)) x quenching(t): equal to diffstar's ``calc_sfh_singlegal``, but the
+    mass assembly is computed once for both branches, and the main-sequence branch skips the quenching
+    function, which diffstarpop sets to one (its event starts at 32 Gyr).
+    """
+    lgm = _log_mah_kern(mah_params, t, logt0)
+    lg_gas = jnp.log10(fb) + lgm
+    sfr_ms = 10 ** (lg_gas + _sfr_eff_plaw(lgm, *galaxies.main_sequence))
+    q = galaxies.quenched
+    quench = _quenching_kern(jnp.log10(t), q[4], 10 ** q[5], q[6], q[7])
+    sfr_q = 10 ** (lg_gas + _sfr_eff_plaw(lgm, *q[:4])) * quench
+    return jnp.maximum(jnp.stack([sfr_ms, sfr_q]), SFR_MIN)

@@ -1,0 +1,68 @@
+"""Photometric noise of a survey: the median error of each band as a function of magnitude.
+
+ln sigma(m) is a quadratic in m, fitted to the catalog's own errors; outside the range of the catalog's
+magnitudes it continues from the edge as a straight line. Model magnitudes get sigma(m) times a fixed standard
+normal number, so the noise is differentiable and the same in every evaluation.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from popinfer.errors import InputError
+from popinfer.records import Catalog
+
+_MIN_GALAXIES = 30
+
+
+class NoiseModel(eqx.Module):
+    """Magnitude errors per band.
+
+    Attributes
+    ----------
+    pivot, m_min, m_max : pivot magnitude and the range that the fit covers.
+    coef : ln sigma = coef[0] + coef[1] (m - pivot) + coef[2] (m - pivot)^2.
+    """
+
+    pivot: Float[Array | np.ndarray, "band"]
+    m_min: Float[Array | np.ndarray, "band"]
+    m_max: Float[Array | np.ndarray, "band"]
+    coef: Float[Array | np.ndarray, "band 3"]
+
+    @classmethod
+    def fit(cls, catalog: Catalog) -> "NoiseModel":
+        """Fit the catalog's errors; InputError when a band has too few of them."""
+        columns = []
+        for i, band in enumerate(catalog.bands):
+            mag, err = np.asarray(catalog.mag[:, i]), np.asarray(catalog.mag_err[:, i])
+            good = np.isfinite(mag) & np.isfinite(err) & (err > 0)
+            if good.sum() < _MIN_GALAXIES:
+                raise InputError(
+                    f"band {band}: {good.sum()} galaxies have an error > 0, at least {_MIN_GALAXIES} are needed"
+                )
+            mag, lnerr = mag[good], np.log(err[good])
+            low, high = np.percentile(mag, [0.5, 99.5])
+            pivot = float(np.median(mag))
+            inside = (mag >= low) & (mag <= high)
+            columns.append((pivot, low, high, _quadratic_medians(mag[inside] - pivot, lnerr[inside])))
+        pivot, low, high, coef = zip(*columns, strict=True)
+        return cls(np.array(pivot), np.array(low), np.array(high), np.array(coef))
+
+    def sigma(self, mag: Float[Array, "*n band"]) -> Float[Array, "*n band"]:
+        """1-sigma error [mag] of galaxies with these magnitudes."""
+        inside = jnp.clip(mag, self.m_min, self.m_max)
+        x = inside - self.pivot
+        c0, c1, c2 = self.coef[:, 0], self.coef[:, 1], self.coef[:, 2]
+        slope = c1 + 2 * c2 * x
+        ln_sigma = c0 + x * (c1 + c2 * x) + slope * jnp.clip(mag - inside, -3, 3)
+        return jnp.exp(ln_sigma)
+
+
+def _quadratic_medians(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Quadratic through running medians: outlying errors don't pull it."""
+    order = np.argsort(x)
+    chunks = np.array_split(order, min(20, max(4, len(x) // 10)))
+    xm = np.array([np.median(x[c]) for c in chunks])
+    ym = np.array([np.median(y[c]) for c in chunks])
+    return np.polynomial.polynomial.polyfit(xm, ym, 2)
