@@ -153,7 +153,7 @@ def star_formation_histories(
     function, which diffstarpop sets to one (its event starts at 32 Gyr).
     """
     lgm = _log_mah_kern(mah_params, t, logt0)
-    lg_gas = jnp.log10(fb) + lgm
+    lg_gas = jnp.log10(jnp.asarray(fb, lgm.dtype)) + lgm
     sfr_ms = 10 ** (lg_gas + _sfr_eff_plaw(lgm, *galaxies.main_sequence))
     q = galaxies.quenched
     quench = _quenching_kern(jnp.log10(t), q[4], 10 ** q[5], q[6], q[7])
