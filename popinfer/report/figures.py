@@ -1,0 +1,54 @@
+"""All figures of a report, in the order in which they are shown, and their files."""
+
+import io
+from pathlib import Path
+
+import arviz as az
+
+from popinfer.report import figures_chains, figures_data, figures_derived, figures_fit, figures_posterior
+from popinfer.report.diagnostics import IMPORTANCE_SAMPLERS, Verdict
+from popinfer.report.parameters import ParameterRow
+from popinfer.report.predictive import read_histograms, read_pairs, read_soft_counts
+from popinfer.report.style import DPI, Plot, styled
+from popinfer.report.summary import RunSummary
+
+
+def draw_figures(
+    idata: az.InferenceData, summary: RunSummary, verdict: Verdict, rows: tuple[ParameterRow, ...]
+) -> list[Plot]:
+    """Draw every figure that the stored groups allow; what is missing is left out."""
+    plots: list[Plot | None] = []
+    with styled():
+        histograms, pairs, soft = read_histograms(idata), read_pairs(idata), read_soft_counts(idata)
+        if histograms is not None:
+            plots.append(figures_fit.misfit_plot(histograms))
+            plots.extend(figures_data.color_plots(histograms))
+            plots.extend(figures_data.magnitude_plots(histograms))
+        if pairs is not None:
+            plots.extend(figures_data.pair_plots(pairs))
+        if soft is not None:
+            plots.append(figures_fit.soft_count_plot(soft))
+        plots.append(figures_derived.derived_plot(idata))
+        plots.append(figures_posterior.corner_plot(idata, rows))
+        plots.append(figures_posterior.shrinkage_plot(rows, idata))
+        if verdict.sampler in IMPORTANCE_SAMPLERS:
+            plots.append(figures_chains.weight_plot(idata))
+        else:
+            plots.append(figures_chains.trace_plot(idata, summary))
+            plots.append(figures_chains.energy_plot(idata, verdict))
+    return [plot for plot in plots if plot is not None]
+
+
+def save_figures(plots: list[Plot], folder: Path) -> dict[str, bytes]:
+    """Write each figure as PNG and PDF into `folder`; return the PNGs by figure name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    images = {}
+    with styled():
+        for plot in plots:
+            buffer = io.BytesIO()
+            plot.figure.savefig(buffer, format="png", dpi=DPI)
+            images[plot.name] = buffer.getvalue()
+            (folder / f"{plot.name}.png").write_bytes(images[plot.name])
+            # no creation date: the same run gives the same file
+            plot.figure.savefig(folder / f"{plot.name}.pdf", metadata={"CreationDate": None}, dpi=DPI)
+    return images

@@ -1,0 +1,109 @@
+"""Figures that show whether the sampler worked: traces and ranks, energies, importance weights."""
+
+import arviz as az
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from scipy.stats import norm, rankdata
+
+from popinfer.report.diagnostics import MIN_BFMI, Verdict
+from popinfer.report.style import CHAIN_COLORS, DATA, MODEL, PAGE_WIDTH, Plot, wrapped
+from popinfer.report.summary import RunSummary
+
+_RANK_BINS = 20
+
+
+def trace_plot(idata: az.InferenceData, summary: RunSummary) -> Plot:
+    """Show traces of every parameter beside the rank histogram of each chain."""
+    names = [str(name) for name in idata.posterior.data_vars]
+    figure = Figure(figsize=(PAGE_WIDTH, 0.5 + 0.85 * len(names)), layout="constrained")
+    axes = figure.subplots(len(names), 2, squeeze=False, sharex="col", width_ratios=(2.4, 1))
+    for (left, right), name in zip(axes, names, strict=True):
+        draws = np.asarray(idata.posterior[name].transpose("chain", "draw").values, dtype=float)
+        for chain, values in enumerate(draws):
+            color = CHAIN_COLORS[chain % len(CHAIN_COLORS)]
+            left.plot(values, color=color, lw=0.4, alpha=0.8, rasterized=True)
+        _ranks(right, draws)
+        left.set_ylabel(wrapped(name, summary.units.get(name, ""), 16), rotation=0, ha="right", va="center")
+        left.yaxis.set_major_locator(MaxNLocator(3))
+        left.margins(x=0)
+    axes[-1, 0].set_xlabel("draw")
+    axes[-1, 1].set_xlabel("rank among all chains [%]")
+    axes[0, 0].set_title("trace, one color a chain")
+    axes[0, 1].set_title("ranks (flat when mixed)")
+    figure.align_ylabels(axes[:, 0])
+    caption = (
+        "Left: draws of each chain in order. Right: histogram of each chain's ranks among the draws of all "
+        "chains, relative to a flat one; well-mixed chains stay within the grey band (99 % for independent "
+        "draws)."
+    )
+    return Plot("trace_rank", "Traces and ranks", caption, figure)
+
+
+def _ranks(ax: Axes, draws: np.ndarray) -> None:
+    """Rank histogram of every chain, `draws` (chain, draw), relative to a uniform one."""
+    n_chain, n_draw = draws.shape
+    finite = np.where(np.isfinite(draws), draws, 0.0)
+    ranks = rankdata(finite).reshape(draws.shape) / draws.size
+    expected = n_draw / _RANK_BINS
+    half = norm.ppf(0.995) / np.sqrt(max(expected, 1.0))
+    ax.axhspan(1 - half, 1 + half, color="0.9", lw=0)
+    edges = np.linspace(0, 100, _RANK_BINS + 1)
+    for chain in range(n_chain):
+        counts = np.histogram(100 * ranks[chain], edges)[0] / expected
+        ax.stairs(counts, edges, color=CHAIN_COLORS[chain % len(CHAIN_COLORS)], lw=0.9, baseline=None)
+    ax.set(xlim=(0, 100), ylim=(0, max(2.0, ax.get_ylim()[1])))
+    ax.yaxis.set_major_locator(MaxNLocator(2))
+
+
+def energy_plot(idata: az.InferenceData, verdict: Verdict) -> Plot | None:
+    """Compare the marginal energy distribution with that of the transitions; None without energies."""
+    if "sample_stats" not in idata.groups() or "energy" not in idata.sample_stats:
+        return None
+    energy = np.asarray(idata.sample_stats["energy"].transpose("chain", "draw").values, dtype=float)
+    centered = energy - energy.mean(axis=1, keepdims=True)
+    steps = np.diff(energy, axis=1)
+    reach = np.nanpercentile(np.abs(centered), 99.5) * 1.2 or 1.0
+    edges = np.linspace(-reach, reach, 41).tolist()
+    figure = Figure(figsize=(PAGE_WIDTH * 0.6, 2.4), layout="constrained")
+    ax = figure.subplots()
+    ax.hist(centered.ravel(), edges, density=True, color=MODEL, alpha=0.35, label="energy, about its mean")
+    ax.hist(steps.ravel(), edges, density=True, histtype="step", color=DATA, lw=1.2, label="change of energy")
+    ax.set(xlabel="energy [nat]", ylabel="density", xlim=(-reach, reach))
+    ax.legend(loc="upper right")
+    measured = next((check.measured for check in verdict.checks if check.title == "E-BFMI"), "")
+    ax.text(0.03, 0.95, f"smallest E-BFMI {measured}", transform=ax.transAxes, va="top")
+    caption = (
+        "Energy of the Hamiltonian chains (blue) and its change from draw to draw (black). When the change "
+        f"is much narrower, the chains explore the tails too slowly; the gate asks for E-BFMI > {MIN_BFMI}."
+    )
+    return Plot("energy", "Energies", caption, figure)
+
+
+def weight_plot(idata: az.InferenceData) -> Plot | None:
+    """Show how evenly the importance weights are spread; None when there are none."""
+    if "sample_stats" not in idata.groups() or "log_weight" not in idata.sample_stats:
+        return None
+    log_weight = np.asarray(idata.sample_stats["log_weight"].values, dtype=float).ravel()
+    log_weight = log_weight[np.isfinite(log_weight)]
+    if not log_weight.size:
+        return None
+    weight = np.sort(np.exp(log_weight - log_weight.max()))[::-1]
+    share = np.cumsum(weight) / weight.sum()
+    figure = Figure(figsize=(PAGE_WIDTH, 2.3), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.hist(log_weight - log_weight.max() - np.log(weight.mean()), 50, color=MODEL)
+    left.set(xlabel="log importance weight (mean weight = 0)", ylabel="proposals")
+    percent = 100 * np.arange(1, weight.size + 1) / weight.size
+    right.plot(percent, 100 * share, color=MODEL, label="this run")
+    right.plot([0, 100], [0, 100], color=DATA, lw=0.8, ls=":", label="perfect proposal")
+    right.set(xlabel="largest weights [% of proposals]", ylabel="share of the total weight [%]")
+    right.set(xlim=(0, 100), ylim=(0, 101))
+    right.legend(loc="lower right")
+    caption = (
+        "Raw importance weights of the Laplace proposals. Left: their distribution; a long tail to the right "
+        "means that the proposal misses part of the posterior. Right: the share of the total weight held by "
+        "the largest weights."
+    )
+    return Plot("importance_weights", "Importance weights", caption, figure)
