@@ -1,6 +1,6 @@
 """Turn a survey's table into clean AB magnitudes and errors.
 
-How a value becomes a magnitude is in `popinfer.data.photometry_columns`. Every row that is left out is counted
+How a value becomes a magnitude is in `popinfer.data.photometry_columns`. Every row left out is counted
 under the first reason that applies to it. What can only be a mistake in the run file (fluxes called
 magnitudes, negative errors, a column that is mostly empty) is refused rather than dropped.
 """

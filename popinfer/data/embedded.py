@@ -23,15 +23,15 @@ class Asset(NamedTuple):
 EMBEDDED: dict[str, Asset] = {
     "ssp": Asset(
         "ssp_bc03_miles_kroupa.h5",
-        "3b3035a1a94972c85f122aaac8d45846d8a09f6f2d1f364485b55c496d0e2c7c",
+        "bce2e47aee0c53e4a9f41b5ac777092e7ac84bdbdde23edb4c4c3af86592e160",
     ),
     "nebular": Asset(
         "nebular_bc03_cloudy.h5",
-        "ec104b42f0db20436a9d8c3e67d9636d54aad44e284353a9cd8d09a8306f94dd",
+        "9caa8bc8ae5c3315f175abcc4914a280d7b5e735ba78bcc9bddb22401ea34663",
     ),
     "sdss_mgs": Asset(
         "sdss_mgs.parquet",
-        "0688fb01e0a1cd9f059262d96bf4d4b55ef74ef365b9f5c276a19c01750e0c86",
+        "3151369b65b43cc74d27be6bff3cebc7c47cf0d12df375bdfa5eb060950aa345",
     ),
 }
 
