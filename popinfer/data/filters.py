@@ -108,7 +108,8 @@ def _short_matches(name: str) -> list[str]:
     if not band:
         return []
     for flags in (re.NOFLAG, re.IGNORECASE):
-        pattern = re.compile(rf"{re.escape(survey)}_(?:\w+_)?{re.escape(band)}0?", flags)
+        tail = "0?" if len(band) == 1 else ""  # sdss_u is sdss_u0, but spitzer_16 is not spitzer_mips_160
+        pattern = re.compile(rf"{re.escape(survey)}_(?:\w+_)?{re.escape(band)}{tail}", flags)
         matches = [known for known in known_filters() if pattern.fullmatch(known)]
         if matches:
             return matches
