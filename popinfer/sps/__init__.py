@@ -1,1 +1,35 @@
-"""sps"""
+"""The light of stellar populations: star formation history, metallicity, dust and gas to magnitudes."""
+
+from .age_weights import age_weights, lookback_fractions, lookback_matrix
+from .band_table import BandTable, SmoothSfhTable, smooth_sfh_fluxes
+from .dust import Calzetti00, Cardelli89, CharlotFall00, DustLaw, KriekConroy13, Noll09, Salim18, frac_trans
+from .metallicity import lgmet_weights, lgmet_weights_by_age
+from .nebular import add_nebular, line_luminosities
+from .photometry import band_fluxes, band_matrix, magnitudes
+from .sed import attenuated_sed, rest_sed
+
+__all__ = [
+    "BandTable",
+    "Calzetti00",
+    "Cardelli89",
+    "CharlotFall00",
+    "DustLaw",
+    "KriekConroy13",
+    "Noll09",
+    "Salim18",
+    "SmoothSfhTable",
+    "add_nebular",
+    "age_weights",
+    "attenuated_sed",
+    "band_fluxes",
+    "band_matrix",
+    "frac_trans",
+    "lgmet_weights",
+    "lgmet_weights_by_age",
+    "line_luminosities",
+    "lookback_fractions",
+    "lookback_matrix",
+    "magnitudes",
+    "rest_sed",
+    "smooth_sfh_fluxes",
+]

@@ -1,0 +1,315 @@
+"""Band fluxes of every SSP on a redshift grid: photometry of a population without its spectra.
+
+The band flux of a galaxy is linear in the SSP weights, flux_b = sum_(met, age) w F_b(z, met, age), where F is
+tabulated here and interpolated linearly in z. Dust multiplies the SED before the filter integral. To keep
+that, every band is split by Lagrange polynomials l_k through the nodes lambda_k of the Gauss quadrature with
+its transmission as weight,
+
+    F_(b,k) = int L_nu(SSP) T l_k dln(lambda) / int T dln(lambda),    flux_b = sum_k g(lambda_k) F_(b,k),
+
+which is exact for any attenuation factor g that is a polynomial in ln(lambda) of degree below ``n_sub``,
+whatever the SED; a single effective wavelength would depend on the SED. `BandTable.check` measures what is
+left.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from popinfer.cosmology import Cosmology, age
+from popinfer.records import SSP, Filters
+
+from .age_weights import lookback_fractions, lookback_matrix
+from .dust import Calzetti00, DustLaw, Salim18, frac_trans
+from .photometry import band_matrix, band_moments, check_coverage
+from .units import Arr, Scalar
+
+
+class BandTable(eqx.Module):
+    """SSP band fluxes [maggies per Msun formed, as if at 10 pc] on a redshift grid.
+
+    Attributes
+    ----------
+    z_grid : redshifts, increasing.
+    flux : AB maggies per Msun formed; the factor (1 + z) is in.
+    wave_obs : observed wavelength at which dust acts on each part of a band [Angstrom].
+    wave_eff, wave_eff_band : rest-frame wavelength of the parts, and pivot wavelength of the bands
+    [Angstrom]. ssp_lgmet, ssp_lg_age_gyr : axes of the SSP grid.
+    band_index : the band of each part.
+    names : filter names.
+    """
+
+    z_grid: Float[Arr, "z"]
+    flux: Float[Arr, "z met age sub"]
+    wave_obs: Float[Arr, "sub"]
+    wave_eff: Float[Arr, "z sub"]
+    wave_eff_band: Float[Arr, "z band"]
+    ssp_lgmet: Float[Arr, "met"]
+    ssp_lg_age_gyr: Float[Arr, "age"]
+    band_index: tuple[int, ...] = eqx.field(static=True)
+    names: tuple[str, ...] = eqx.field(static=True)
+
+    @classmethod
+    def build(
+        cls, ssp: SSP, filters: Filters, z_grid: Float[Arr, "z"], n_sub: int | None = None, tol: float = 0.004
+    ) -> "BandTable":
+        """Tabulate an SSP grid through filters.
+
+        Parameters
+        ----------
+        ssp : SSP
+            With nebular emission and absorption by the intergalactic medium already applied, if wanted.
+        filters : Filters
+            The bands.
+        z_grid : Float[Array, "z"]
+            Redshifts >= 0, increasing; one or more.
+        n_sub : int, optional
+            Parts per band. By default each band gets as few as keep the error of attenuation by A_V = 2
+            (Calzetti and Salim laws) below ``tol``: two for SDSS bands at low redshift, more in the
+            ultraviolet.
+        tol : float
+            [mag]; see ``n_sub``.
+
+        Returns
+        -------
+        BandTable
+            float64 NumPy arrays.
+
+        Raises
+        ------
+        InputError
+            A filter reaches beyond the redshifted SED.
+        """
+        z_grid = np.atleast_1d(np.asarray(z_grid, np.float64))
+        for z in z_grid:
+            check_coverage(ssp.ssp_wave, filters, float(z))
+        curves = [(np.asarray(w), np.asarray(t)) for w, t in zip(filters.wave, filters.trans, strict=True)]
+        nodes = [gauss_nodes(*c, n_sub) if n_sub else _enough_nodes(ssp, c, z_grid, tol) for c in curves]
+        sed = np.asarray(ssp.ssp_flux, np.float64).reshape(-1, len(ssp.ssp_wave))
+        flux = [
+            sed
+            @ np.hstack([band_moments(ssp.ssp_wave, *curves[b], float(z), n) for b, n in enumerate(nodes)])
+            for z in z_grid
+        ]
+        wave_obs, pivot = np.concatenate(nodes), np.array([_pivot(*c) for c in curves])
+        return cls(
+            z_grid=z_grid,
+            flux=np.stack(flux).reshape(z_grid.size, *ssp.ssp_flux.shape[:2], -1),
+            wave_obs=wave_obs,
+            wave_eff=wave_obs / (1 + z_grid[:, None]),
+            wave_eff_band=pivot / (1 + z_grid[:, None]),
+            ssp_lgmet=np.asarray(ssp.ssp_lgmet, np.float64),
+            ssp_lg_age_gyr=np.asarray(ssp.ssp_lg_age_gyr, np.float64),
+            band_index=tuple(b for b, n in enumerate(nodes) for _ in n),
+            names=filters.names,
+        )
+
+    def at(self, z: Scalar, dtype: jnp.dtype | None = None) -> Float[Array, "met age sub"]:
+        """SSP fluxes at one redshift, which may be traced."""
+        flux = jnp.asarray(self.flux, dtype)
+        return jnp.tensordot(z_weights(self.z_grid, jnp.asarray(z, flux.dtype)), flux, 1)
+
+    def to_bands(self, flux: Float[Array, "... sub"]) -> Float[Array, "... band"]:
+        """Add up the parts of each band."""
+        return sum_parts(flux, self.band_index)
+
+    def for_smooth_sfh(self, cosmology: Cosmology, n_nodes: int = 64) -> "SmoothSfhTable":
+        """Contract the age axis with the fixed lookback nodes of smooth SFHs; see `SmoothSfhTable`."""
+        fractions = lookback_fractions(n_nodes)
+        t_grid = np.asarray(age(cosmology, jnp.asarray(self.z_grid)), np.float64)
+        flux = [
+            np.einsum("na,mas->nms", lookback_matrix(fractions * t, self.ssp_lg_age_gyr), f)
+            for t, f in zip(t_grid, np.asarray(self.flux), strict=True)
+        ]
+        return SmoothSfhTable(
+            z_grid=self.z_grid,
+            fractions=fractions,
+            flux=np.stack(flux),
+            wave_obs=self.wave_obs,
+            ssp_lgmet=self.ssp_lgmet,
+            band_index=self.band_index,
+            names=self.names,
+        )
+
+    def check(
+        self, ssp: SSP, filters: Filters, av: float = 2.0, law: DustLaw | None = None
+    ) -> Float[np.ndarray, "z pop band"]:
+        """Error of this table against the full SED [mag], midway between its redshifts, where it is largest.
+
+        Parameters
+        ----------
+        ssp, filters
+            What the table was built from.
+        av : float
+            V-band attenuation [mag].
+        law : DustLaw
+            Attenuation law at its fiducial parameters; `Salim18` by default, whose bump is demanding.
+
+        Returns
+        -------
+        Float[ndarray, "z pop band"]
+            Magnitude differences for populations of every metallicity and constant, 5, 1 and 0.2 Gyr
+            histories.
+        """
+        law = Salim18() if law is None else law
+        weights = _test_histories(self.ssp_lg_age_gyr)
+        z_check = 0.5 * (self.z_grid[1:] + self.z_grid[:-1]) if self.z_grid.size > 1 else self.z_grid
+        trans = np.asarray(frac_trans(law(ssp.ssp_wave, law.fiducial), av))
+        sed = np.einsum("pa,maw->mpw", weights, np.asarray(ssp.ssp_flux)) * trans
+        errors = []
+        for z in z_check:
+            dust = np.asarray(frac_trans(law(self.wave_obs / (1 + z), law.fiducial), av))
+            table = np.einsum("pa,mas->mps", weights, np.asarray(self.at(z)) * dust)
+            table = table @ _membership(self.band_index)
+            errors.append(-2.5 * np.log10(table / (sed @ band_matrix(ssp.ssp_wave, filters, z))))
+        return np.stack(errors).reshape(len(z_check), -1, len(self.names))
+
+
+class SmoothSfhTable(eqx.Module):
+    """Band fluxes per unit SFR at lookback nodes that scale with the time of observation.
+
+    A galaxy seen at t_obs has flux = sum_n SFR(t_obs (1 - fractions_n)) flux[z, n, met, sub]: one matrix
+    product over the nodes for a whole population, see `smooth_sfh_fluxes`. At each tabulated redshift the
+    nodes are those of its own cosmic time.
+
+    Attributes
+    ----------
+    z_grid : redshifts.
+    fractions : node ages as fractions of t_obs, 0 (now) to 1 (the Big Bang).
+    flux : AB maggies at 10 pc per Msun/yr.
+    wave_obs : observed wavelength at which dust acts on each part of a band [Angstrom].
+    ssp_lgmet : log10 Z of the metallicity axis.
+    band_index : the band of each part.
+    names : filter names.
+    """
+
+    z_grid: Float[Arr, "z"]
+    fractions: Float[Arr, "node"]
+    flux: Float[Arr, "z node met sub"]
+    wave_obs: Float[Arr, "sub"]
+    ssp_lgmet: Float[Arr, "met"]
+    band_index: tuple[int, ...] = eqx.field(static=True)
+    names: tuple[str, ...] = eqx.field(static=True)
+
+    def to_bands(self, flux: Float[Array, "... sub"]) -> Float[Array, "... band"]:
+        """Add up the parts of each band."""
+        return sum_parts(flux, self.band_index)
+
+
+def smooth_sfh_fluxes(
+    table: SmoothSfhTable,
+    sfr: Float[Array, "gal node"],
+    lgmet_shares: Float[Array, "gal met"],
+    z: Float[Array, "gal"] | Float[Array, ""],
+) -> Float[Array, "gal sub"]:
+    """Dust-free fluxes of the parts of each band for a population, in the dtype of ``sfr``.
+
+    Parameters
+    ----------
+    table : SmoothSfhTable
+        With as few redshifts as the population needs: the work is proportional to them.
+    sfr : Float[Array, "gal node"]
+        SFR [Msun/yr] at cosmic times t_obs (1 - table.fractions); zero before the first star.
+    lgmet_shares : Float[Array, "gal met"]
+        `lgmet_weights` of each galaxy.
+    z : Float[Array, "gal"]
+        Redshift, inside the table's grid (the ends are held); or one for all.
+
+    Returns
+    -------
+    Float[Array, "gal sub"]
+        AB maggies at 10 pc; multiply by ``frac_trans`` at wave_obs / (1 + z), then `to_bands`.
+    """
+    flux = jnp.asarray(table.flux, sfr.dtype)
+    n_z, n_node, n_met, n_sub = flux.shape
+    by_z = z_weights(table.z_grid, jnp.asarray(z, sfr.dtype))
+    if by_z.ndim == 1:  # one redshift: interpolate the table instead of the galaxies
+        light = sfr @ jnp.tensordot(by_z, flux, 1).reshape(n_node, -1)
+        return jnp.einsum("gms,gm->gs", light.reshape(-1, n_met, n_sub), lgmet_shares)
+    light = sfr @ jnp.moveaxis(flux, 1, 0).reshape(n_node, -1)
+    shares = (by_z[:, :, None] * lgmet_shares[:, None, :]).reshape(len(sfr), n_z * n_met)
+    return jnp.einsum("gms,gm->gs", light.reshape(-1, n_z * n_met, n_sub), shares)
+
+
+def z_weights(z_grid: Float[Arr, "z"], z: Float[Array, "*gal"]) -> Float[Array, "... z"]:
+    """Linear-interpolation weights of a redshift on the grid; held at the ends."""
+    grid = jnp.asarray(z_grid, z.dtype)
+    if grid.size == 1:
+        return jnp.ones((*z.shape, 1), z.dtype)
+    share = (jnp.clip(z, grid[0], grid[-1])[..., None] - grid[:-1]) / jnp.diff(grid)
+    ramp = jnp.clip(share, 0, 1)  # 0 below each interval, 1 above it
+    one, none = jnp.ones_like(ramp[..., :1]), jnp.zeros_like(ramp[..., :1])
+    return jnp.concatenate([one, ramp], -1) - jnp.concatenate([ramp, none], -1)
+
+
+def sum_parts(flux: Float[Array, "... sub"], band_index: tuple[int, ...]) -> Float[Array, "... band"]:
+    """Add up the parts of each band."""
+    return flux @ jnp.asarray(_membership(band_index), flux.dtype)
+
+
+def _membership(band_index: tuple[int, ...]) -> Float[np.ndarray, "sub band"]:
+    return np.eye(max(band_index) + 1)[list(band_index)]
+
+
+def _enough_nodes(
+    ssp: SSP, curve: tuple[np.ndarray, np.ndarray], z_grid: Float[np.ndarray, "z"], tol: float
+) -> Float[np.ndarray, "node"]:
+    """Fewest dust wavelengths (at most eight) with errors below ``tol``, at up to seven of the redshifts."""
+    sed = _test_histories(ssp.ssp_lg_age_gyr) @ np.asarray(ssp.ssp_flux, np.float64)
+    sed = sed.reshape(-1, len(ssp.ssp_wave))
+    laws = (Salim18(), Calzetti00())
+    trans = [_transmission(law, np.asarray(ssp.ssp_wave)) for law in laws]
+    some = z_grid[np.unique(np.linspace(0, z_grid.size - 1, 7).astype(int))]
+    exact = [
+        [(sed * t) @ band_moments(ssp.ssp_wave, *curve, float(z), None)[:, 0] for t in trans] for z in some
+    ]
+    nodes = np.empty(0)
+    for n in range(1, 9):
+        nodes = gauss_nodes(*curve, n)
+        error = []
+        for z, truth in zip(some, exact, strict=True):
+            parts = sed @ band_moments(ssp.ssp_wave, *curve, float(z), nodes)
+            approx = [parts @ _transmission(law, nodes / (1 + z)) for law in laws]
+            error.append(-2.5 * np.log10(np.maximum(np.stack(approx) / np.stack(truth), 1e-3)))
+        if np.percentile(np.abs(error), 99) < tol and np.max(np.abs(error)) < 2 * tol:
+            break
+    return nodes
+
+
+def _transmission(law: DustLaw, wave: Float[np.ndarray, "x"]) -> Float[np.ndarray, "x"]:
+    return np.asarray(frac_trans(law(wave, law.fiducial), 2.0), np.float64)
+
+
+def gauss_nodes(
+    wave: Float[np.ndarray, "f"], trans: Float[np.ndarray, "f"], n_nodes: int
+) -> Float[np.ndarray, "node"]:
+    """Wavelengths of the Gauss quadrature in ln(lambda) whose weight is the transmission.
+
+    Eigenvalues of the Jacobi matrix from Lanczos on the discretised weight (Golub & Welsch 1969).
+    """
+    fine = np.interp(np.linspace(0, wave.size - 1, 40 * wave.size), np.arange(wave.size), wave)
+    x, w = np.log(fine), np.interp(fine, wave, trans) * np.gradient(np.log(fine))
+    center, scale = np.average(x, weights=w), np.ptp(x)
+    x = (x - center) / scale
+    previous, current = np.zeros_like(x), np.ones_like(x) / np.sqrt(w.sum())
+    diagonal, off = np.zeros(n_nodes), np.zeros(n_nodes)
+    for k in range(n_nodes):
+        diagonal[k] = np.sum(w * x * current**2)
+        following = (x - diagonal[k]) * current - off[k - 1] * previous
+        off[k] = np.sqrt(np.sum(w * following**2))
+        previous, current = current, following / off[k]
+    jacobi = np.diag(diagonal) + np.diag(off[:-1], 1) + np.diag(off[:-1], -1)
+    return np.exp(center + scale * np.linalg.eigvalsh(jacobi))
+
+
+def _pivot(wave: Float[np.ndarray, "f"], trans: Float[np.ndarray, "f"]) -> float:
+    """Pivot wavelength [Angstrom]: sqrt(int T lambda dlambda / int T dlambda / lambda)."""
+    return float(np.sqrt(np.trapezoid(trans * wave, wave) / np.trapezoid(trans / wave, wave)))
+
+
+def _test_histories(ssp_lg_age_gyr: Float[Arr, "age"]) -> Float[np.ndarray, "pop age"]:
+    """SSP weights of constant, 5, 1 and 0.2 Gyr exponential histories over the span of the SSP ages."""
+    ages = np.linspace(0, float(10 ** ssp_lg_age_gyr[-1]), 400)
+    rates = [np.exp((ages - ages[-1]) / tau) for tau in (1e9, 5.0, 1.0, 0.2)]
+    return np.stack(rates) @ lookback_matrix(ages, ssp_lg_age_gyr)

@@ -1,0 +1,94 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from popinfer.cosmology import PLANCK15, age
+from popinfer.sps.age_weights import age_weights
+from popinfer.sps.band_table import BandTable, gauss_nodes, smooth_sfh_fluxes, z_weights
+from popinfer.sps.dust import Calzetti00, Salim18, frac_trans
+from popinfer.sps.metallicity import lgmet_weights
+from popinfer.sps.photometry import magnitudes
+from popinfer.sps.sed import rest_sed
+
+
+@pytest.fixture(scope="module")
+def table(ssp, sdss):
+    return BandTable.build(ssp, sdss, np.array([0.06, 0.065, 0.07]))
+
+
+def test_parts_add_up_to_the_band(ssp, sdss, table):
+    flux = table.to_bands(jnp.asarray(table.flux))[1, 4, 50]
+    mag = magnitudes(ssp.ssp_wave, jnp.asarray(ssp.ssp_flux)[4, 50], sdss, 0.065)
+    np.testing.assert_allclose(-2.5 * np.log10(flux), mag, rtol=1e-10)
+
+
+def test_gauss_nodes_integrate_polynomials(sdss):
+    wave, trans = np.asarray(sdss.wave[1]), np.asarray(sdss.trans[1])
+    x = np.log(np.linspace(wave[0], wave[-1], 200_001))
+    w = np.interp(np.exp(x), wave, trans) * np.gradient(x)
+    y = np.log(gauss_nodes(wave, trans, 2)) - x.mean()
+    x = x - x.mean()
+    moments = [np.sum(w * x**k) / w.sum() for k in range(4)]
+    a = (moments[1] - y[1]) / (y[0] - y[1])  # weights from the first two moments predict the other two
+    np.testing.assert_allclose([a * y[0] ** k + (1 - a) * y[1] ** k for k in (2, 3)], moments[2:], rtol=2e-3)
+
+
+@pytest.mark.parametrize("law", [Calzetti00(), Salim18()])
+def test_dust_in_the_table_agrees_with_the_full_sed(ssp, sdss, table, law):
+    error = np.abs(table.check(ssp, sdss, 2.0, law))
+    assert np.percentile(error, 99) < 0.005 and error.max() < 0.01
+    coarse = BandTable.build(ssp, sdss, np.array([0.065]), n_sub=1)
+    assert np.abs(coarse.check(ssp, sdss, 2.0, law)).max() > 0.05  # what one effective wavelength would do
+
+
+@pytest.mark.parametrize("n_sub", [2, 3])
+def test_fixed_number_of_parts(ssp, sdss, n_sub):
+    table = BandTable.build(ssp, sdss, np.array([0.1]), n_sub=n_sub)
+    assert table.band_index == tuple(b for b in range(5) for _ in range(n_sub))
+    assert np.abs(table.check(ssp, sdss, 2.0)).max() < 0.006
+
+
+def test_smooth_route_agrees_with_the_full_route(ssp, sdss, table):
+    """SFR at lookback nodes, metallicity shares, dust: against SED, filters and a fine SFH table."""
+    z = 0.0675
+    t_obs = float(age(PLANCK15, jnp.asarray(z)))
+
+    def sfr_at(t):
+        return (t / 2) ** 1.5 * jnp.exp(-t / 2.5)
+
+    law = Salim18()
+    shares = lgmet_weights(-1.8, 0.2, ssp.ssp_lgmet)
+    smooth = table.for_smooth_sfh(PLANCK15)
+    sfr = sfr_at(t_obs * (1 - jnp.asarray(smooth.fractions)))
+    flux = smooth_sfh_fluxes(smooth, sfr[None], shares[None], jnp.asarray([z]))[0]
+    same = smooth_sfh_fluxes(smooth, sfr[None], shares[None], jnp.asarray(z))[0]
+    np.testing.assert_allclose(same, flux, rtol=1e-10)
+    dust = frac_trans(law(smooth.wave_obs / (1 + z), law.fiducial), 1.0, 0.1)
+    got = -2.5 * jnp.log10(smooth.to_bands(flux * dust))
+
+    t = np.linspace(1e-3, t_obs, 3000)
+    sed = rest_sed(ssp, age_weights(t, sfr_at(jnp.asarray(t)), t_obs, ssp.ssp_lg_age_gyr), shares)
+    sed = sed * frac_trans(law(ssp.ssp_wave, law.fiducial), 1.0, 0.1)
+    np.testing.assert_allclose(got, magnitudes(ssp.ssp_wave, sed, sdss, z), atol=2e-3)
+
+
+def test_redshift_weights_interpolate_and_differentiate():
+    grid = np.array([0.1, 0.2, 0.4])
+    z = jnp.asarray([0.05, 0.1, 0.15, 0.3, 0.4, 0.9])
+    np.testing.assert_allclose(z_weights(grid, z) @ grid, np.clip(z, 0.1, 0.4), rtol=1e-12)
+    np.testing.assert_allclose(z_weights(grid, z).sum(-1), 1, rtol=1e-12)
+    assert jax.grad(lambda x: z_weights(grid, x) @ jnp.asarray(grid) ** 2)(0.3) == pytest.approx(0.6)
+
+
+def test_float32_population(table, ssp):
+    smooth = table.for_smooth_sfh(PLANCK15)
+    sfr = jnp.asarray(np.random.default_rng(0).uniform(0, 3, (20, 64)))
+    shares = jnp.stack([lgmet_weights(m, 0.2, ssp.ssp_lgmet) for m in np.linspace(-2.2, -1.4, 20)])
+    z = jnp.linspace(0.06, 0.07, 20)
+    low = smooth_sfh_fluxes(
+        smooth, sfr.astype(jnp.float32), shares.astype(jnp.float32), z.astype(jnp.float32)
+    )
+    assert low.dtype == jnp.float32
+    high = smooth.to_bands(smooth_sfh_fluxes(smooth, sfr, shares, z))
+    np.testing.assert_allclose(2.5 * np.log10(smooth.to_bands(low) / high), 0, atol=1e-4)
