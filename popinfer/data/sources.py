@@ -14,7 +14,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import Any, NamedTuple
 
 from popinfer.errors import InputError
 
@@ -160,7 +160,7 @@ def _extract(name: str, archive: Path, target: Path) -> Path | None:
     return None
 
 
-def _copy(stream: IO[bytes], target: Path) -> Path:
+def _copy(stream: Any, target: Path) -> Path:
     with target.open("wb") as out:
         shutil.copyfileobj(stream, out)
     return target
