@@ -35,6 +35,7 @@ which R-hat means nothing and the gate looks at the importance weights (`popinfe
 """
 
 from popinfer.report.diagnostics import Verdict, judge
+from popinfer.report.html import write_report
 from popinfer.report.summary import RunSummary
 
-__all__ = ["RunSummary", "Verdict", "judge"]
+__all__ = ["RunSummary", "Verdict", "judge", "write_report"]

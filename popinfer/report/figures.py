@@ -49,6 +49,8 @@ def save_figures(plots: list[Plot], folder: Path) -> dict[str, bytes]:
             plot.figure.savefig(buffer, format="png", dpi=DPI)
             images[plot.name] = buffer.getvalue()
             (folder / f"{plot.name}.png").write_bytes(images[plot.name])
+            # the layout is found once: PNG and PDF agree, in half the time
+            plot.figure.set_layout_engine("none")
             # no creation date: the same run gives the same file
             plot.figure.savefig(folder / f"{plot.name}.pdf", metadata={"CreationDate": None}, dpi=DPI)
     return images

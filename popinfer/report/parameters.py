@@ -71,7 +71,7 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
     if min(first.size, second.size) < 10 or min(np.ptp(first), np.ptp(second)) == 0:
         return np.nan
     both = np.concatenate([first, second])
-    grid = np.linspace(both.min(), both.max(), 1000)
+    grid = np.linspace(both.min(), both.max(), 400)
     lower = np.minimum(gaussian_kde(first)(grid), gaussian_kde(second)(grid))
     return float(np.trapezoid(lower, grid))
 

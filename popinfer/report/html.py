@@ -1,0 +1,186 @@
+"""The report as one HTML file that needs nothing else: styles and figures are inside it.
+
+Convergence comes first, then goodness of fit, then the numbers and figures, then what was run.
+"""
+
+import base64
+import math
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import arviz as az
+import jinja2
+
+from popinfer.report.caveats import MAX_MC_SHARE, caveats, goodness, misfits
+from popinfer.report.diagnostics import IMPORTANCE_SAMPLERS, Verdict, judge
+from popinfer.report.figures import draw_figures, save_figures
+from popinfer.report.parameters import ParameterRow, tabulate
+from popinfer.report.predictive import read_histograms
+from popinfer.report.style import Plot, slice_label
+from popinfer.report.summary import RunSummary
+
+_SAMPLER_NAMES = {
+    "nuts": "Hamiltonian Monte Carlo (NUTS)",
+    "psis_laplace": "Laplace approximation, importance-weighted (PSIS)",
+}
+# which part of the report a figure belongs to, by the start of its name
+_PLACES = {
+    "fit": ("misfit", "soft_counts"),
+    "parameters": ("shrinkage", "corner"),
+    "data": ("color_histograms", "color_color", "magnitude_counts"),
+    "derived": ("derived",),
+    "chains": ("trace_rank", "energy", "importance_weights"),
+}
+
+
+def write_report(idata: az.InferenceData, summary: RunSummary, out_dir: Path | str) -> Path:
+    """Write ``report.html`` and ``figures/*.png`` and ``*.pdf``.
+
+    Parameters
+    ----------
+    idata : InferenceData
+        Draws and predictions as described in `popinfer.report`.
+    summary : RunSummary
+        What was run, and its goodness of fit.
+    out_dir : path
+        The run's folder; made when absent.
+
+    Returns
+    -------
+    Path
+        The HTML file.
+
+    Raises
+    ------
+    InputError
+        When there is no posterior.
+    """
+    out_dir = Path(out_dir)
+    verdict = judge(idata)
+    rows = tabulate(idata, summary, verdict)
+    plots = draw_figures(idata, summary, verdict, rows)
+    images = save_figures(plots, out_dir / "figures")
+    path = out_dir / "report.html"
+    path.write_text(render_page(idata, summary, verdict, rows, Figures(plots, images)), encoding="utf-8")
+    return path
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures of a page and their PNGs by name."""
+
+    plots: list[Plot]
+    images: dict[str, bytes]
+
+    def placed(self, place: str) -> list[tuple[Plot, str]]:
+        """Figures of one part of the report with their base64 PNGs, in order."""
+        return [
+            (plot, base64.b64encode(self.images[plot.name]).decode())
+            for start in _PLACES[place]
+            for plot in self.plots
+            if plot.name.startswith(start)
+        ]
+
+
+def render_page(
+    idata: az.InferenceData,
+    summary: RunSummary,
+    verdict: Verdict,
+    rows: tuple[ParameterRow, ...],
+    figures: Figures,
+) -> str:
+    """Return the page as HTML; arguments as `write_report` makes them."""
+    histograms = read_histograms(idata)
+    posterior = idata["posterior"]
+    return _template().render(
+        summary=summary,
+        verdict=verdict,
+        rows=rows,
+        goodness=goodness(summary),
+        misfits=misfits(histograms),
+        caveats=caveats(summary, rows, histograms),
+        slices=_slices(summary, idata),
+        figures={place: figures.placed(place) for place in _PLACES},
+        sampler=_SAMPLER_NAMES.get(verdict.sampler, verdict.sampler),
+        weighted=verdict.sampler in IMPORTANCE_SAMPLERS,
+        n_chain=posterior.sizes["chain"],
+        n_draw=posterior.sizes["draw"],
+        has_truth=any(math.isfinite(row.truth) for row in rows),
+        max_mc_share=MAX_MC_SHARE,
+        css=(resources.files("popinfer.report") / "report.css").read_text(),
+    )
+
+
+def _template() -> jinja2.Template:
+    """Load the page; everything that comes from a run is escaped."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        number=_number, rounded=_rounded, seconds=_seconds, interval=_interval, probability=_probability
+    )
+    return environment.from_string((resources.files("popinfer.report") / "report.html").read_text())
+
+
+def _slices(summary: RunSummary, idata: az.InferenceData) -> list[dict[str, str]]:
+    """Build one row a redshift slice: limits, galaxies and goodness of fit, as far as each is known."""
+    limits = []
+    if "observed_data" in idata.groups() and "slice_z" in idata["observed_data"]:
+        limits = [slice_label(one) for one in idata["observed_data"]["slice_z"].values]
+    n = max(len(limits), len(summary.n_galaxies), len(summary.goodness_per_slice))
+    table = []
+    for i in range(n):
+        fit = summary.goodness_per_slice[i] if i < len(summary.goodness_per_slice) else {}
+        chi2, n_eff, p = (fit.get(key, math.nan) for key in ("chi2", "n_eff", "p_value"))
+        table.append(
+            {
+                "z": limits[i] if i < len(limits) else f"slice {i + 1}",
+                "galaxies": f"{summary.n_galaxies[i]:,}" if i < len(summary.n_galaxies) else "–",
+                "chi2": _rounded(chi2, 1),
+                "n_eff": _rounded(n_eff, 0),
+                "ratio": _rounded(chi2 / n_eff if n_eff else math.nan, 2),
+                "p": _probability(p),
+            }
+        )
+    return table
+
+
+def _rounded(value: float, decimals: int = 2) -> str:
+    """Write a number with fixed decimals and a true minus sign; a dash when it isn't finite."""
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:,.{decimals}f}".replace("-", "−")
+
+
+def _probability(p: float) -> str:
+    """Write a p-value to two significant figures, with a floor."""
+    return "–" if not math.isfinite(p) else f"{p:.2g}" if p >= 1e-4 else "< 0.0001"
+
+
+def _number(value: float, row: ParameterRow) -> str:
+    """Write a parameter's value to two significant figures of its posterior width."""
+    return _rounded(value, _decimals(row.posterior_sd))
+
+
+def _interval(row: ParameterRow) -> str:
+    """Write the 95 % interval of a parameter."""
+    decimals = _decimals(row.posterior_sd)
+    return f"{_rounded(row.low95, decimals)} … {_rounded(row.high95, decimals)}"
+
+
+def _decimals(sd: float) -> int:
+    if not (math.isfinite(sd) and sd > 0):
+        return 3
+    return max(0, 1 - math.floor(math.log10(sd)))
+
+
+def _seconds(value: float) -> str:
+    """Write a duration as people read it."""
+    if not math.isfinite(value):
+        return "–"
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, seconds = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"

@@ -1,0 +1,103 @@
+"""Figures carry labels with units, and show what was stored."""
+
+import numpy as np
+import pytest
+import synthetic
+
+from popinfer.report import figures_data, figures_posterior, judge, predictive, style
+from popinfer.report.figures import draw_figures
+from popinfer.report.parameters import tabulate
+
+
+@pytest.fixture(scope="module")
+def plots(converged_run):
+    summary, verdict = synthetic.summary(), judge(converged_run)
+    drawn = draw_figures(converged_run, summary, verdict, tabulate(converged_run, summary, verdict))
+    return {plot.name: plot for plot in drawn}
+
+
+def _texts(figure) -> str:
+    """All labels, titles, ticks and legends of a figure."""
+    texts = []
+    for ax in figure.axes:
+        texts += [ax.get_xlabel(), ax.get_ylabel(), ax.get_title(), *(one.get_text() for one in ax.texts)]
+        legend = ax.get_legend()
+        texts += [one.get_text() for one in legend.get_texts()] if legend else []
+    for legend in figure.legends:
+        texts += [one.get_text() for one in legend.get_texts()]
+    return " | ".join(texts)
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        ("color_histograms", ("u − g [mag]", "galaxies per bin", "[σ]", "0.12 < z < 0.16", "data", "model")),
+        ("magnitude_counts", ("r [mag]", "galaxies per bin", "0.03 < z < 0.06")),
+        ("color_color", ("g − r [mag]", "u − g [mag]", "data", "model")),
+        ("misfit", ("rms residual [σ]", "data − model [mag]")),
+        ("soft_counts", ("residual [σ]",)),
+        ("corner", ("[dex]", "[mag]", "prior", "posterior")),
+        ("trace_rank", ("draw", "rank", "[dex]")),
+        ("energy", ("energy [nat]",)),
+        ("derived", ("M_\\odot", "yr", "redshift", "Madau", "Moster", "Moustakas", "Bauer", "fiducial")),
+        ("shrinkage", ("shrinkage", "prior standard deviation")),
+    ],
+)
+def test_labels_and_units(plots, name: str, needed: tuple[str, ...]):
+    texts = _texts(plots[name].figure)
+    for one in needed:
+        assert one in texts, (one, texts)
+
+
+def test_every_caption_is_a_sentence(plots):
+    for plot in plots.values():
+        assert len(plot.caption) > 60 and plot.caption.endswith(".") and plot.title
+
+
+def test_print_size(plots):
+    # legible at the width of a page: nothing but the corner plot may be wider
+    for name, plot in plots.items():
+        assert plot.figure.get_figwidth() <= style.PAGE_WIDTH or name == "corner"
+
+
+def test_color_histograms_draw_the_data(plots, converged_run):
+    counts = converged_run.observed_data["hist"].values[0, 0]
+    first = plots["color_histograms"].figure.axes[0]
+    heights = {round(float(y)) for line in first.lines for y in line.get_ydata()}
+    assert {int(one) for one in counts if one > 0} <= heights
+
+
+def test_many_slices_and_colors_are_split_over_figures():
+    rng = np.random.default_rng(0)
+    features = ("a-b", "b-c", "c-d", "d-e", "e-f", "r")
+    edges = np.tile(np.linspace(0, 1, 11), (6, 1))
+    data = rng.poisson(20, size=(6, 6, 10)).astype(float)
+    slices = np.array([(0.1 * i, 0.1 * i + 0.1) for i in range(6)])
+    histograms = predictive.Histograms(features, edges, slices, data, np.full((3, 6, 6, 10), 20.0))
+    colors, magnitudes = figures_data.color_plots(histograms), figures_data.magnitude_plots(histograms)
+    assert [one.name for one in colors] == ["color_histograms", *(f"color_histograms_{i}" for i in (2, 3, 4))]
+    assert [one.name for one in magnitudes] == ["magnitude_counts", "magnitude_counts_2"]
+
+
+def test_chunks_cover_everything_evenly():
+    assert [list(one) for one in style.chunks(6, 4)] == [[0, 1, 2], [3, 4, 5]]
+    assert [len(one) for one in style.chunks(9, 4)] == [3, 3, 3]
+    assert [list(one) for one in style.chunks(1, 4)] == [[0]]
+
+
+def test_enclosing_levels_of_a_known_density():
+    x = np.linspace(-6, 6, 601)
+    density = np.exp(-0.5 * (x[:, None] ** 2 + x[None, :] ** 2))
+    # a 2-d Gaussian holds a fraction f above exp(-r^2/2) = 1 - f
+    assert figures_posterior.enclosing_levels(density, (0.68, 0.95)) == pytest.approx([0.05, 0.32], abs=0.01)
+
+
+def test_gehrels_errors():
+    down, up = style.poisson_errors(np.array([0.0, 1.0, 100.0]))
+    assert up == pytest.approx([1.87, 2.32, 11.04], abs=0.01)
+    assert down == pytest.approx([0.0, 0.87, 9.99], abs=0.01)
+
+
+def test_wrapped_names_keep_their_words():
+    assert style.wrapped("sfh.quenching_time", "dex", 13) == "sfh.\nquenching\ntime\n[dex]"
+    assert style.wrapped("dust.av", "", 13) == "dust.av"

@@ -1,0 +1,150 @@
+"""The report stands alone, puts the verdict first and says what a run deserves."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import arviz as az
+import numpy as np
+import pytest
+import synthetic
+
+from popinfer.errors import InputError
+from popinfer.report import RunSummary, html, judge, write_report
+from popinfer.report.figures import draw_figures
+from popinfer.report.html import _decimals, _probability, _seconds
+from popinfer.report.parameters import tabulate
+
+
+def _small(posterior: dict[str, np.ndarray] | None = None) -> az.InferenceData:
+    """Two parameters without predictions: quick to draw."""
+    posterior = posterior or {name: synthetic.draws()[name] for name in list(synthetic.PARAMETERS)[:2]}
+    return synthetic.chains(posterior)
+
+
+def _page(idata: az.InferenceData, summary: RunSummary) -> str:
+    """The page without its figures, which are most of the time."""
+    verdict = judge(idata)
+    return html.render_page(idata, summary, verdict, tabulate(idata, summary, verdict), html.Figures([], {}))
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def test_report_is_one_file_that_needs_no_other(report_folder):
+    text = _text(report_folder / "report.html")
+    sources = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", text)
+    assert sources and all(one.startswith(("data:image/png;base64,", "#")) for one in sources)
+    assert "url(" not in text and "@import" not in text and "<script" not in text
+    assert text.count("<img") == len(list((report_folder / "figures").glob("*.png")))
+
+
+def test_verdict_comes_before_everything_else(report_folder):
+    text = _text(report_folder / "report.html")
+    places = [
+        text.index(one) for one in ("<h2>CONVERGED", "The model is strained", 'id="fit"', 'id="parameters"')
+    ]
+    assert places == sorted(places)
+    assert "NOT CONVERGED" not in text
+
+
+def test_every_parameter_has_its_row(report_folder):
+    text = _text(report_folder / "report.html")
+    for name, row in synthetic.PARAMETERS.items():
+        assert f"<code>{name}</code>" in text and row[4] in text and f"normal(0, {row[2]})" in text
+
+
+def test_numbers_of_the_run_are_there(report_folder):
+    text = _text(report_folder / "report.html")
+    for needle in ("χ² = 243.1", "p = 0.004", "12 min 11 s", "1,230", "ab" * 32, "17 %", "21,456", "7.20"):
+        assert needle in text, needle
+
+
+def test_misfit_is_named_with_its_sense(report_folder):
+    text = _text(report_folder / "report.html")
+    assert re.search(
+        r"u − g at 0\.12 &lt; z &lt; 0\.16: rms residual \d\.\d σ; [a-z ]* 0\.0[456]\d mag bluer",
+        text,
+    )
+
+
+def test_run_file_is_escaped(report_folder):
+    assert "# &lt;a&gt;" in _text(report_folder / "report.html")
+
+
+def test_every_figure_has_png_and_pdf(report_folder):
+    png = {one.stem for one in (report_folder / "figures").glob("*.png")}
+    pdf = {one.stem for one in (report_folder / "figures").glob("*.pdf")}
+    assert png == pdf
+    assert png == {
+        *("misfit", "soft_counts", "shrinkage", "corner", "color_histograms", "color_color"),
+        *("magnitude_counts", "derived", "trace_rank", "energy"),
+    }
+
+
+def test_failed_run_says_so_first_with_reasons():
+    posterior = {name: values.copy() for name, values in list(synthetic.draws().items())[:2]}
+    posterior["sfh.efficiency"][1] += 0.3
+    text = _page(_small(posterior), RunSummary(name="bimodal"))
+    assert "<h2>NOT CONVERGED</h2>" in text and 'class="banner fail"' in text
+    assert text.index("R-hat is") < text.index('id="checks"')
+    assert "must not be read as a posterior" in text and "✗ FAIL" in text
+    assert "No predictions were stored" in text  # nothing is silently left out
+    assert "Goodness of fit was not computed" in text
+
+
+def test_importance_weighted_report_has_no_r_hat_column(tmp_path):
+    idata = az.from_dict(posterior={"dust.av": synthetic.draws()["dust.av"]})
+    log_weight = 0.2 * np.random.default_rng(0).normal(size=(1, 3000))
+    idata.add_groups(sample_stats={"log_weight": log_weight})
+    idata.sample_stats.attrs["sampler"] = "psis_laplace"
+    text = _text(write_report(idata, RunSummary(name="quick"), tmp_path))
+    assert "Pareto k-hat" in text and '<th class="n">R-hat' not in text
+    assert (tmp_path / "figures" / "importance_weights.png").exists()
+    assert not (tmp_path / "figures" / "trace_rank.png").exists()
+
+
+@pytest.mark.parametrize("broken", ["not finite", "frozen", "one chain"])
+def test_broken_draws_still_make_a_page_and_figures(broken: str):
+    posterior = {name: values.copy() for name, values in list(synthetic.draws().items())[:2]}
+    if broken == "not finite":
+        posterior["sfh.efficiency"][0, :5] = np.nan
+    elif broken == "frozen":
+        posterior = {name: np.full((4, 100), 0.2) for name in posterior}
+    else:
+        posterior = {name: values[:1] for name, values in posterior.items()}
+    idata, summary = _small(posterior), RunSummary(name=broken)
+    text = _page(idata, summary)
+    assert "<h2>NOT CONVERGED</h2>" in text
+    assert broken == "one chain" or broken in text
+    verdict = judge(idata)
+    names = [one.name for one in draw_figures(idata, summary, verdict, tabulate(idata, summary, verdict))]
+    assert {"corner", "trace_rank", "energy"} <= set(names)
+
+
+def test_truth_of_a_mock_has_its_column():
+    summary = dataclasses.replace(synthetic.summary(), truth={"sfh.efficiency": -0.0123})
+    text = _page(_small(), summary)
+    assert '<th class="n">truth</th>' in text and "−0.012" in text
+
+
+def test_no_posterior_is_refused(tmp_path):
+    with pytest.raises(InputError):
+        write_report(az.from_dict(prior={"a": np.zeros((1, 9))}), RunSummary(name="x"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3.21, "3.2 s"), (59.96, "60.0 s"), (61, "1 min 01 s"), (7260, "2 h 01 min")]
+)
+def test_durations(seconds: float, text: str):
+    assert _seconds(seconds) == text
+
+
+@pytest.mark.parametrize(("sd", "decimals"), [(0.05, 3), (0.3, 2), (2.0, 1), (25, 0), (400, 0), (0.0, 3)])
+def test_two_figures_of_the_uncertainty(sd: float, decimals: int):
+    assert _decimals(sd) == decimals
+
+
+def test_probabilities():
+    assert [_probability(p) for p in (0.5, 0.0123, 1e-9, float("nan"))] == ["0.5", "0.012", "< 0.0001", "–"]
