@@ -52,22 +52,25 @@ def goodness(summary: RunSummary) -> Goodness:
     return Goodness(grade, headline, detail)
 
 
-def misfits(histograms: Histograms | None, most: int = 6) -> tuple[str, ...]:
-    """Name the histograms that the model misses, worst first."""
+def misfits(histograms: Histograms | None) -> tuple[str, ...]:
+    """Name the colors and magnitudes that the model misses, the worst first, with their worst slice."""
     if histograms is None:
         return ()
     rms, offset = histograms.rms_residuals(), histograms.median_offsets()
-    worst = sorted(np.ndindex(*rms.shape), key=lambda at: -np.nan_to_num(rms[at]))
+    known = np.nan_to_num(rms)
     sentences = []
-    for s, f in worst[:most]:
-        if not rms[s, f] > PLAIN_MISFIT:
+    for f in np.argsort(-known.max(axis=0)):
+        n_missed = int((known[:, f] > PLAIN_MISFIT).sum())
+        if not n_missed:
             break
+        s = int(known[:, f].argmax())
         name = histograms.features[f]
         kinds = ("redder", "bluer") if "-" in name else ("fainter", "brighter")
         sense = kinds[0] if offset[s, f] > 0 else kinds[1]
         sentences.append(
-            f"{name.replace('-', ' − ')} at {slice_label(histograms.slice_z[s])}: rms residual "
-            f"{rms[s, f]:.1f} σ; the median galaxy is {abs(offset[s, f]):.3f} mag {sense} than the model's."
+            f"{name.replace('-', ' − ')} in {n_missed} of {len(rms)} slices, worst at "
+            f"{slice_label(histograms.slice_z[s])}: rms residual {rms[s, f]:.1f} σ, the median galaxy "
+            f"{abs(offset[s, f]):.3f} mag {sense} than the model's."
         )
     return tuple(sentences)
 

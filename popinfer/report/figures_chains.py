@@ -94,7 +94,7 @@ def weight_plot(idata: az.InferenceData) -> Plot | None:
     figure = Figure(figsize=(PAGE_WIDTH, 2.3), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.hist(log_weight - log_weight.max() - np.log(weight.mean()), 50, color=MODEL)
-    left.set(xlabel="log importance weight (mean weight = 0)", ylabel="proposals")
+    left.set(xlabel="log importance weight (mean weight = 0)", ylabel="proposals", yscale="log")
     percent = 100 * np.arange(1, weight.size + 1) / weight.size
     right.plot(percent, 100 * share, color=MODEL, label="this run")
     right.plot([0, 100], [0, 100], color=DATA, lw=0.8, ls=":", label="perfect proposal")

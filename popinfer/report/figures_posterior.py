@@ -30,8 +30,9 @@ def enclosing_levels(density: np.ndarray, fractions: tuple[float, ...] = LEVELS)
 def corner_plot(idata: az.InferenceData, rows: tuple[ParameterRow, ...]) -> Plot:
     """Marginals of every parameter and contours of every pair, with the prior behind them."""
     n = len(rows)
-    left, below_all = 1.0, 1.15  # room for names [inch]
     size = float(np.clip(0.92 * n, 2.8, 12.0))
+    scale = float(np.clip(size / 7.5, 1.0, 1.4))  # a large figure is shown smaller: larger type
+    left, below_all = 1.0 * scale, 1.15 * scale  # room for names [inch]
     width, height = size + left + 0.05, size + below_all + 0.05
     figure = Figure(figsize=(width, height))
     axes = figure.subplots(n, n, squeeze=False)
@@ -54,13 +55,13 @@ def corner_plot(idata: az.InferenceData, rows: tuple[ParameterRow, ...]) -> Plot
                 _contours(ax, [draws[one] for one in pair], [limits[one] for one in pair], MODEL, filled=True)
                 ax.set(xlim=limits[across.name], ylim=limits[below.name])
             _mark(ax, across, below if i != j else None)
-            _corner_labels(ax, across, below, (i, j, n))
-    figure.legend(handles=_legend(rows), loc="upper right", fontsize=9)
+            _corner_labels(ax, across, below, (i, j, n), scale)
+    figure.legend(handles=_legend(rows), loc="upper right", fontsize=9 * scale)
     edges = {"left": left / width, "bottom": below_all / height}
     figure.subplots_adjust(**edges, right=1 - 0.05 / width, top=1 - 0.05 / height, wspace=0.06, hspace=0.06)
     for k in range(n):
-        axes[n - 1, k].xaxis.set_label_coords(0.5, -0.42 * n / size)
-        axes[k, 0].yaxis.set_label_coords(-0.42 * n / size, 0.5)
+        axes[n - 1, k].xaxis.set_label_coords(0.5, -0.42 * scale * n / size)
+        axes[k, 0].yaxis.set_label_coords(-0.42 * scale * n / size, 0.5)
     caption = (
         "Posterior (blue; contours hold 68 and 95 %) against the prior (grey dashed, the same levels where "
         "they fit in the panel). Vermilion: highest posterior density"
@@ -158,21 +159,23 @@ def _mark(ax: Axes, across: ParameterRow, below: ParameterRow | None) -> None:
             ax.plot(x, getattr(below, field), marker, color=color, ms=6, mew=1.3)
 
 
-def _corner_labels(ax: Axes, across: ParameterRow, below: ParameterRow, place: tuple[int, int, int]) -> None:
+def _corner_labels(
+    ax: Axes, across: ParameterRow, below: ParameterRow, place: tuple[int, int, int], scale: float
+) -> None:
     """Ticks and names at the left and lower edge only."""
     i, j, n = place
     ax.set_xticks(_inner_ticks(ax.get_xlim()))
-    ax.tick_params(labelsize=7, length=2.5)
+    ax.tick_params(labelsize=7 * scale, length=2.5)
     if i != j:
         ax.set_yticks(_inner_ticks(ax.get_ylim()))
     if i == n - 1:
-        ax.set_xlabel(wrapped(across.name, across.unit), fontsize=8)
+        ax.set_xlabel(wrapped(across.name, across.unit), fontsize=8 * scale)
         for label in ax.get_xticklabels():
             label.set(rotation=45, ha="right", rotation_mode="anchor")
     else:
         ax.set_xticklabels([])
     if j == 0 and i > 0:
-        ax.set_ylabel(wrapped(below.name, below.unit), fontsize=8)
+        ax.set_ylabel(wrapped(below.name, below.unit), fontsize=8 * scale)
     else:
         ax.set_yticklabels([])
 

@@ -150,7 +150,8 @@ def _rounded(value: float, decimals: int = 2) -> str:
     """Write a number with fixed decimals and a true minus sign; a dash when it isn't finite."""
     if not math.isfinite(value):
         return "–"
-    return f"{value:,.{decimals}f}".replace("-", "−")
+    rounded = round(value, decimals) + 0.0  # adding zero turns a negative zero into a plain one
+    return f"{rounded:,.{decimals}f}".replace("-", "−")
 
 
 def _probability(p: float) -> str:
