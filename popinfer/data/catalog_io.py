@@ -91,14 +91,33 @@ def _base(name: str) -> str:
 def _read_parquet(path: Path, wanted: list[str]) -> Columns:
     _check_known(path, wanted, pq.read_schema(path).names)
     frame = pq.read_table(path, columns=wanted).to_pandas()
-    return {name: frame[name].to_numpy() for name in wanted}
+    return {name: _values(frame[name]) for name in wanted}
 
 
 def _read_csv(path: Path, wanted: list[str]) -> Columns:
-    frame = pd.read_csv(path, comment="#", skipinitialspace=True)
+    frame = pd.read_csv(path, comment="#", skipinitialspace=True, names=_commented_header(path, wanted))
     frame.columns = [str(name).strip() for name in frame.columns]
     _check_known(path, wanted, list(frame.columns))
-    return {name: frame[name].to_numpy() for name in wanted}
+    return {name: _values(frame[name]) for name in wanted}
+
+
+def _commented_header(path: Path, wanted: list[str]) -> list[str] | None:
+    """Column names from a leading comment line, which is where NumPy and others write them."""
+    with path.open(errors="replace") as stream:
+        for line in stream:
+            names = [name.strip() for name in line.lstrip("#").split(",")]
+            if not line.startswith("#"):
+                return None
+            if set(wanted) & set(names):
+                return names
+    return None
+
+
+def _values(column: Any) -> NDArray:
+    """A column's array; nullable numbers as floats with NaN."""
+    if pd.api.types.is_extension_array_dtype(column.dtype) and pd.api.types.is_numeric_dtype(column.dtype):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    return column.to_numpy()
 
 
 def _read_fits(path: Path, wanted: list[str]) -> Columns:

@@ -89,6 +89,24 @@ def test_format_can_be_named(tmp_path):
     assert load_catalog(spec(path, format="csv")).z.size == ROWS
 
 
+@pytest.mark.parametrize("header", ["# redshift,g,r,eg,er\n", "#Table1\nredshift,g,r,eg,er\n"])
+def test_csv_headers_in_and_after_comments(tmp_path, header):
+    frame = sample()
+    path = tmp_path / "catalog.csv"
+    rows = frame[["redshift", "g", "r", "eg", "er"]].to_csv(index=False, header=False)
+    path.write_text(header + rows)
+    np.testing.assert_allclose(load_catalog(spec(path)).mag[:, 1], frame.r)
+
+
+def test_nullable_parquet_columns(parquet):
+    frame = sample()
+    frame["g"] = frame.g.round().astype("Int64")
+    frame.loc[4, "g"] = pd.NA
+    catalog = load_catalog(spec(parquet(frame)))
+    assert catalog.dropped == (("no magnitude in g", 1),)
+    np.testing.assert_array_equal(catalog.mag[:, 0], frame.g.dropna().astype(float))
+
+
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("error_kind", ["sigma", "ivar"])
 def test_fluxes_and_magnitudes_agree(parquet, unit, error_kind):
