@@ -136,6 +136,7 @@ def test_garbage_files(tmp_path, name):
     assert name in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:File may have been truncated")
 def test_truncated_fits(frame, tmp_path):
     from astropy.table import Table
 
