@@ -24,7 +24,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 RIDGE = 0.05  # of the prior's unit information; affects only directions known worse than the prior
 
@@ -39,14 +39,16 @@ class Problem:
     log_counts : u -> log m, the logarithm of the model's soft counts (all slices, kernels in use), float64.
     observed : d.
     data_cov : covariance of d.
-    monte_carlo_cov : u -> covariance of m from the finite halo sample.
+    slice_of : redshift slice of each count; counts of different slices are independent.
+    replicates : u -> soft counts m of independent halo samples of the same size, [replicate, stat].
     """
 
     names: tuple[str, ...]
     log_counts: Callable[[Array], Array]
     observed: Float[np.ndarray, "stat"]
     data_cov: Float[np.ndarray, "stat stat"]
-    monte_carlo_cov: Callable[[Array], Array]
+    slice_of: Int[np.ndarray, "stat"]
+    replicates: Callable[[Array], np.ndarray]
 
     @property
     def size(self) -> int:
@@ -110,17 +112,43 @@ def poisson(log_m: Float[Array, "stat"], d: Float[Array, "stat"]) -> Float[Array
     return jnp.sum(d * (log_m - jnp.log(d)) - (jnp.exp(log_m) - d))
 
 
-def information(problem: Problem, u: Float[Array, "par"], jacobian: Callable | None = None) -> Information:
-    """Score, sensitivity and variability at u."""
+def information(problem: Problem, u: Float[Array | np.ndarray, "par"], jacobian: Callable | None = None) -> Information:
+    """Score, sensitivity and variability at u; pass a compiled Jacobian of log_counts to save time."""
     jac = jax.jacfwd(problem.log_counts) if jacobian is None else jacobian
+    u = jnp.asarray(u)
     j = np.asarray(jac(u))
     m = np.exp(np.asarray(problem.log_counts(u)))
     return Information(
         score=j.T @ (problem.observed - m),
         sensitivity=(j * m[:, None]).T @ j,
         variability_data=j.T @ problem.data_cov @ j,
-        variability_model=j.T @ np.asarray(problem.monte_carlo_cov(u)) @ j,
+        variability_model=_replicate_variability(problem, u, j),
     )
+
+
+def _replicate_variability(problem: Problem, u: Float[Array, "par"], j: np.ndarray) -> np.ndarray:
+    """Covariance of J^T m over independent halo samples: what Sobol sampling really achieves.
+
+    Slices are independent, so their sample covariances add; with R replicates of S slices it has
+    S (R - 1) degrees of freedom.
+    """
+    counts = problem.replicates(u)
+    total = np.zeros((j.shape[1], j.shape[1]))
+    for i in np.unique(problem.slice_of):
+        inside = problem.slice_of == i
+        total += np.atleast_2d(np.cov(counts[:, inside] @ j[inside], rowvar=False))
+    return total
+
+
+def overcounting(info: Information) -> float:
+    """How often the composite likelihood counts each galaxy: the mean of V against H, data noise only.
+
+    Its inverse is the magnitude adjustment of a composite likelihood (Pauli, Racugno & Ventura 2011,
+    Statistica Sinica 21, 149), the right weight against the prior while the optimum is sought.
+    """
+    h = info.sensitivity + RIDGE * np.eye(len(info.score))
+    v = info.variability_data + RIDGE * np.eye(len(info.score))
+    return float(np.trace(np.linalg.solve(h, v)) / len(info.score))
 
 
 def curvature_adjustment(info: Information, u_fit: np.ndarray) -> Adjustment:

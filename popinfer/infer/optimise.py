@@ -24,7 +24,7 @@ class Fit:
 
     Attributes
     ----------
-    u : best point. log_density : composite log-likelihood plus log-prior there (up to a constant).
+    u : best point. log_density : the objective of `Compiled` there.
     n_steps : accepted and refused steps. converged : whether the last step gained less than the tolerance.
     """
 
@@ -36,23 +36,29 @@ class Fit:
 
 @dataclass(frozen=True)
 class Compiled:
-    """The compiled functions of a problem; compile once, use for every start."""
+    """The compiled functions of a problem; compile once, use for every start.
+
+    The objective is share x composite log-likelihood + log-prior. ``share``, the inverse of how often the
+    soft counts count a galaxy, gives the prior its due weight.
+    """
 
     problem: Problem
+    share: float
     value: Callable[[Array], Array]
     value_and_grad: Callable[[Array], tuple[Array, Array]]
     log_counts: Callable[[Array], Array]
     jacobian: Callable[[Array], Array]
 
     @classmethod
-    def of(cls, problem: Problem) -> "Compiled":
+    def of(cls, problem: Problem, share: float = 1.0) -> "Compiled":
         """Wrap a problem's functions in jit (compilation happens at the first call)."""
 
         def log_density(u: Array) -> Array:
-            return problem.composite(u) - 0.5 * jnp.sum(u**2)
+            return share * problem.composite(u) - 0.5 * jnp.sum(u**2)
 
         return cls(
             problem,
+            share,
             jax.jit(log_density),
             jax.jit(jax.value_and_grad(log_density)),
             jax.jit(problem.log_counts),
@@ -82,8 +88,8 @@ def gauss_newton(
     for step in range(1, max_steps + 1):
         j = np.asarray(compiled.jacobian(jnp.asarray(u)))
         m = np.exp(np.asarray(compiled.log_counts(jnp.asarray(u))))
-        gradient = j.T @ (problem.observed - m) - u
-        curvature = (j * m[:, None]).T @ j + np.eye(u.size)
+        gradient = compiled.share * j.T @ (problem.observed - m) - u
+        curvature = compiled.share * (j * m[:, None]).T @ j + np.eye(u.size)
         expected = 0.5 * gradient @ np.linalg.solve(curvature, gradient)
         if expected < tolerance:
             converged = True

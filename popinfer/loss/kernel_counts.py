@@ -131,27 +131,6 @@ class KernelCounts(eqx.Module):
         terms = d * (log_m - jnp.log(d)) - (jnp.exp(log_m) - d)
         return jnp.sum(jnp.where(jnp.asarray(self.mask) > 0, terms, 0.0))
 
-    def monte_carlo_cov(
-        self, x: Float[Array, "slice branch halo feature"], weight: Float[Array, "slice branch halo"]
-    ) -> Float[Array, "slice kernel kernel"]:
-        """Covariance of m_k from the finite number of halos, as if they were drawn independently.
-
-        A halo's branches vary together; the total weight is projected out like the data's. Sobol sampling
-        makes the true covariance smaller: `popinfer.infer.likelihood` measures by how much.
-        """
-
-        def one(i: Array, xs: Array, ws: Array, centers: Array, n: Array) -> Array:
-            total = jnp.sum(ws)
-            phi = jax.vmap(lambda a: jnp.exp(self.log_kernels(i, a, centers)))(xs)
-            per_halo = jnp.sum(ws[..., None] * phi, axis=0)
-            share = jnp.sum(per_halo, axis=0) / total
-            deviation = n / total * (per_halo - share * jnp.sum(ws, axis=0)[:, None])
-            deviation = deviation.astype(jnp.result_type(float))
-            return deviation.T @ deviation
-
-        index = jnp.arange(self.centers.shape[0])
-        return jax.vmap(one)(index, x, weight, jnp.asarray(self.centers), jnp.asarray(self.n_obs))
-
 
 def log_kernel_matrix(
     x: Float[Array, "point feature"], centers: Float[Array, "kernel feature"], bandwidth: float

@@ -12,6 +12,8 @@ so sums over halos estimate integrals over the lightcone whatever q is; q only s
 generated once and never differentiated.
 """
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +48,8 @@ class LightconeSpec:
     n_normal : number of standard normals each galaxy needs.
     flatten : halos are drawn in proportion to (abundance)^flatten; 1 is an unweighted sample, smaller
         values put more halos at the rare massive end.
+    detection : (log10 masses, probabilities) that a galaxy in such a halo is in the sample; halos are drawn
+        in proportion to its square root too. None draws without regard to detection.
     """
 
     z_min: float
@@ -54,6 +58,7 @@ class LightconeSpec:
     lgm_min: float = 11.0
     n_normal: int = 20
     flatten: float = 0.7
+    detection: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def __post_init__(self) -> None:
         """Refuse slices without volume or halos."""
@@ -136,10 +141,31 @@ def _cdf(grid: np.ndarray, density: np.ndarray) -> np.ndarray:
 
 def _draw_central_mass(uniform: np.ndarray, z: np.ndarray, spec: LightconeSpec) -> tuple[np.ndarray, np.ndarray]:
     grid = np.linspace(spec.lgm_min, _LGM_MAX, 500)
-    proposal = _central_abundance(grid, np.full_like(grid, z.mean())) ** spec.flatten
+    proposal = _central_abundance(grid, np.full_like(grid, z.mean())) ** spec.flatten * _visibility(spec, grid)
     proposal /= np.trapezoid(proposal, grid)
     lgm = np.interp(uniform, _cdf(grid, proposal), grid)
     return lgm, _central_abundance(lgm, z) / np.interp(lgm, grid, proposal)
+
+
+def detection_curve(
+    lgm: np.ndarray, seen: np.ndarray, total: np.ndarray
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Smoothed share of the weight that the survey sees, against halo mass; never below 0.002.
+
+    Parameters
+    ----------
+    lgm : log10 halo mass of a pilot sample. seen, total : selected and total weight of each of its halos.
+    """
+    grid = np.linspace(lgm.min(), lgm.max(), 60)
+    kernel = np.exp(-0.5 * ((grid[:, None] - lgm) / 0.1) ** 2)
+    share = (kernel @ seen) / np.maximum(kernel @ total, 1e-300)
+    return tuple(grid.tolist()), tuple(np.clip(share, 0.002, 1.0).tolist())
+
+
+def _visibility(spec: LightconeSpec, lgm: np.ndarray) -> np.ndarray:
+    if spec.detection is None:
+        return np.ones_like(lgm)
+    return np.sqrt(np.interp(lgm, *(np.asarray(x) for x in spec.detection)))
 
 
 def _draw_satellite_mass(
@@ -151,7 +177,7 @@ def _draw_satellite_mass(
     host_density = _central_abundance(lg_host, np.full_like(lg_host, z.mean()))
     joint = host_density * _satellites_per_host(lg_sat[:, None] - lg_host[None, :], lg_host[None, :])
     marginal = np.trapezoid(joint, lg_host, axis=1)
-    proposal = marginal**spec.flatten
+    proposal = marginal**spec.flatten * _visibility(spec, lg_sat)
     proposal /= np.trapezoid(proposal, lg_sat)
     lgm = np.interp(u_sat, _cdf(lg_sat, proposal), lg_sat)
     q_sat = np.interp(lgm, lg_sat, proposal)
@@ -179,7 +205,7 @@ def _satellites_per_host(lgmu: np.ndarray, lgmhost: np.ndarray) -> np.ndarray:
 
         lgmu, lgmhost = np.broadcast_arrays(lgmu, lgmhost)
         inside = lgmu < -1e-3
-        kernel = jax.jit(jax.vmap(lambda host, mu: predict_diff_cshmf(DEFAULT_CCSHMF_PARAMS, host, mu[None])[0]))
+        kernel = jax.vmap(lambda host, mu: predict_diff_cshmf(DEFAULT_CCSHMF_PARAMS, host, mu[None])[0])
         value = kernel(jnp.asarray(lgmhost).ravel(), jnp.asarray(np.where(inside, lgmu, -1.0)).ravel())
         return np.where(inside, 10 ** np.asarray(value).reshape(lgmu.shape), 0.0)
 
@@ -200,15 +226,23 @@ def _assembly_histories(
 
 
 def _flow_transform(model_name: str, normals: np.ndarray, condition: np.ndarray) -> np.ndarray:
+    return np.asarray(_load_flow(model_name)(jnp.asarray(normals), jnp.asarray(condition)))
+
+
+@functools.cache
+def _load_flow(model_name: str) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """Compiled map from standard normals and (log10 mass, time) to unbounded diffmah parameters."""
     with keep_precision():
         import paramax
         from diffhalos.mah.diffmahnet import diffmahnet
 
         model: Any = diffmahnet.load_pretrained_model(model_name)
-        scaler = model.scaler
-        scaled = diffmahnet.scaler_transform(jnp.asarray(condition), scaler.u_scaler)
-        flow = paramax.unwrap(model.flow)
+    flow, scaler = paramax.unwrap(model.flow), model.scaler
+
+    def transform(normals: jax.Array, condition: jax.Array) -> jax.Array:
+        scaled = diffmahnet.scaler_transform(condition, scaler.u_scaler)
         # the base distribution's location and scale were trained too
-        transform = jax.vmap(lambda n, c: flow.bijection.transform(flow.base_dist.bijection.transform(n), c))
-        x = jax.jit(transform)(jnp.asarray(normals), scaled)
-        return np.asarray(diffmahnet.scaler_transform(x, scaler.x_scaler, inverse=True))
+        x = flow.bijection.transform(flow.base_dist.bijection.transform(normals), scaled)
+        return diffmahnet.scaler_transform(x, scaler.x_scaler, inverse=True)
+
+    return jax.jit(jax.vmap(transform))

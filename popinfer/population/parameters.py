@@ -55,8 +55,8 @@ class ParamNames(NamedTuple):
 MEANINGS = {
     "sfh.critical_mass": ("dex", "halo mass of peak star formation efficiency, shift"),
     "sfh.efficiency": ("dex", "peak star formation efficiency, shift"),
-    "sfh.low_mass_slope": ("", "efficiency slope below the critical mass, shift of the unbounded slope"),
-    "sfh.high_mass_slope": ("", "efficiency slope above the critical mass, shift of the unbounded slope"),
+    "sfh.low_mass_slope": ("dex/dex", "slope of star formation efficiency below 10^12 Msun, shift"),
+    "sfh.high_mass_slope": ("dex/dex", "slope of star formation efficiency above 10^12 Msun, shift"),
     "sfh.quenching_time": ("", "time of quenching, shift of the unbounded log10 time"),
     "sfh.quenching_depth": ("", "depth of quenching, shift of the unbounded log10 drop in SFR"),
     "sfh.quenching_mass": ("dex", "halo mass where galaxies quench, shift"),

@@ -11,10 +11,11 @@ Families: seven interpretable shifts move related diffstarpop parameters togethe
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from diffmah.diffmah_kernels import DiffmahParams, _log_mah_kern
 from diffstar.defaults import SFR_MIN, DiffstarUParams, get_bounded_diffstar_params
-from diffstar.diffstarpop import DiffstarPopParams
+from diffstar.diffstarpop import DIFFSTARPOP_PBOUNDS, DiffstarPopParams
 from diffstar.diffstarpop.kernels import sfh_pdf_mgash as _pdf
 from diffstar.diffstarpop.kernels.params.params_diffstarpopfits_mgash import (
     DiffstarPop_Params_Diffstarpopfits_mgash as _CALIBRATIONS,
@@ -36,7 +37,8 @@ class Families(NamedTuple):
     ----------
     critical_mass : all ``mean_ulgm_*_ytp`` [dex], the halo mass of peak efficiency.
     efficiency : all ``mean_ulgy_*_ytp`` [dex], the star formation efficiency there.
-    low_mass_slope, high_mass_slope : ``mean_ul_*_int`` and ``mean_uh_*_int``, unbounded diffstar slopes.
+    low_mass_slope, high_mass_slope : ``mean_ulgy_*_lo`` and ``mean_ulgy_*_hi``, slope of the efficiency with
+        halo mass below and above 10^12 Msun [dex/dex].
     quenching_time : ``mean_uqt_ytp``, unbounded log10 time of quenching.
     quenching_depth : ``mean_udrop_int``, unbounded log10 of the drop in SFR.
     quenching_mass : all ``frac_quench_*_x0_*`` [dex], the halo mass where half the galaxies quench.
@@ -63,11 +65,13 @@ class HaloGalaxies(NamedTuple):
     frac_quenched: Float[Array, ""]
 
 
+_MARGIN = 1e-4  # of a parameter's range: nearer to a bound the clipped lines' gradients overflow float32
+
 _SHIFTED = {
     "critical_mass": ("mean_ulgm_mseq_ytp", "mean_ulgm_qseq_ytp"),
     "efficiency": ("mean_ulgy_mseq_ytp", "mean_ulgy_qseq_ytp"),
-    "low_mass_slope": ("mean_ul_mseq_int", "mean_ul_qseq_int"),
-    "high_mass_slope": ("mean_uh_mseq_int", "mean_uh_qseq_int"),
+    "low_mass_slope": ("mean_ulgy_mseq_lo", "mean_ulgy_qseq_lo"),
+    "high_mass_slope": ("mean_ulgy_mseq_hi", "mean_ulgy_qseq_hi"),
     "quenching_time": ("mean_uqt_ytp",),
     "quenching_depth": ("mean_udrop_int",),
     "quenching_mass": tuple(f"frac_quench_{g}_x0_y{e}tpeak" for g in ("cen", "sat") for e in ("lo", "hi")),
@@ -82,18 +86,32 @@ def calibration(name: str) -> DiffstarPopParams:
 
 
 def shift_families(params: DiffstarPopParams, families: Families) -> DiffstarPopParams:
-    """Move groups of related parameters by interpretable shifts."""
+    """Move groups of related parameters by interpretable shifts, inside diffstarpop's bounds."""
     changed = {}
     for family, names in _SHIFTED.items():
         for name in names:
-            changed[name] = getattr(params, name) + getattr(families, family)
-    scale = 10.0**families.lg_scatter
+            changed[name] = _shift_inside(name, getattr(params, name), getattr(families, family))
     for name in params._fields:
         if name.startswith("std_") and name.endswith("_int"):
-            changed[name] = getattr(params, name) * scale
+            value = getattr(params, name)
+            changed[name] = _shift_inside(name, value, value * jnp.log(10.0) * families.lg_scatter)
     for name in ("frac_quench_cen_ylo_yhitpeak", "frac_quench_sat_ylo_yhitpeak"):
         changed[name] = _shift_logit(getattr(params, name), families.quenching_floor)
     return params._replace(**changed)
+
+
+def _shift_inside(name: str, value: Float[Array, ""], shift: Float[Array, ""]) -> Float[Array, ""]:
+    """Add a shift that saturates at the parameter's bounds.
+
+    diffstarpop's clipped lines jump when an intercept leaves its bounds, so the shift acts on the logit of the
+    position between them, scaled to have unit slope at the starting value (less within 2 % of a bound).
+    """
+    low, high = getattr(DIFFSTARPOP_PBOUNDS, name)
+    low, high = low + _MARGIN * (high - low), high - _MARGIN * (high - low)
+    share = (value - low) / (high - low)
+    inner = jnp.clip(share, 0.02, 0.98)
+    logit = jnp.log(share / (1 - share)) + shift / ((high - low) * inner * (1 - inner))
+    return low + (high - low) * jax.nn.sigmoid(logit)
 
 
 def _shift_logit(fraction: Float[Array, ""], shift: Float[Array, ""]) -> Float[Array, ""]:

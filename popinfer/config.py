@@ -1,0 +1,248 @@
+"""What a run file may say: frozen pydantic models, one a section.
+
+Physical values carry their unit in the key (``faint_mag``, ``lgm_min`` is log10 Msun by name). A key that
+doesn't exist is refused with the line's full name and the nearest right one.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from popinfer.errors import InputError
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BandConfig(Section):
+    """One band of the catalog: which filter, which columns, in which unit."""
+
+    filter: str
+    value: str
+    error: str
+    unit: Literal["mag", "nmgy", "Jy", "uJy", "nJy", "cgs"] = "mag"
+    error_kind: Literal["sigma", "ivar"] = "sigma"
+    extinction: str | None = None
+    zero_point_mag: float = 0.0
+    error_floor_mag: float = Field(0.0, ge=0)
+
+
+class SelectionConfig(Section):
+    """Magnitude limits that define the sample, in AB magnitudes of one band."""
+
+    band: str
+    bright_mag: float
+    faint_mag: float
+    width_mag: float = Field(0.02, gt=0)
+
+
+class CatalogConfig(Section):
+    """The observed catalog: a file, or ``sdss_mgs`` for the embedded SDSS main sample."""
+
+    path: str
+    redshift: str
+    bands: dict[str, BandConfig]
+    selection: SelectionConfig
+    format: Literal["auto", "parquet", "fits", "hdf5", "csv", "ecsv"] = "auto"
+
+
+class HalosConfig(Section):
+    """Size of the halo sample; ``lgm_min`` [log10 Msun] per slice or one for all."""
+
+    n_per_slice: int = Field(2048, ge=16)
+    lgm_min: float | list[float] = 11.0
+    flatten: float = Field(0.7, gt=0, le=1)
+
+
+class NebularConfig(Section):
+    """Nebular emission at a fixed ionisation parameter."""
+
+    logu: float = Field(-2.5, ge=-4, le=0)
+
+
+class ModelConfig(Section):
+    """Components of the forward model and parameters held at values other than fiducial."""
+
+    sfh_calibration: str = "smdpl_dr1"
+    dust_law: Literal["kriek_conroy13", "salim18"] = "kriek_conroy13"
+    nebular: NebularConfig | None = NebularConfig()
+    ssp: str | None = None
+    template_knots_angstrom: list[float] = [3200.0, 4300.0, 5700.0, 6900.0, 8300.0]
+    fixed: dict[str, float] = {}
+
+    @model_validator(mode="after")
+    def _increasing(self) -> "ModelConfig":
+        knots = self.template_knots_angstrom
+        if len(knots) < 2 or any(b <= a for a, b in zip(knots, knots[1:], strict=False)):
+            raise ValueError("template_knots_angstrom: at least two wavelengths, increasing")
+        return self
+
+
+class PriorConfig(Section):
+    """Prior of a free parameter in its physical unit."""
+
+    prior: Literal["normal", "truncnormal", "uniform", "lognormal"] = "normal"
+    loc: float = 0.0
+    scale: float = 1.0
+    low: float = float("-inf")
+    high: float = float("inf")
+
+
+class KernelsConfig(Section):
+    """Layout of the kernel soft counts."""
+
+    n_centers: int = Field(150, ge=2)
+    bandwidth: float = Field(0.6, gt=0)
+    floor_mag: float = Field(0.03, ge=0)
+    min_count: float = Field(5.0, gt=0)
+
+
+class FitConfig(Section):
+    """Optimisation: from the prior's centre, and from draws of the prior to look for other modes."""
+
+    kind: Literal["gauss_newton", "adam", "lbfgs"] = "gauss_newton"
+    max_steps: int = Field(40, ge=1)
+    n_prior_starts: int = Field(4, ge=0)
+
+
+class NutsConfig(Section):
+    """blackjax NUTS."""
+
+    kind: Literal["nuts"]
+    n_chains: int = Field(4, ge=2)
+    n_warmup: int = Field(150, ge=10)
+    n_draws: int = Field(400, ge=10)
+    target_accept: float = Field(0.8, gt=0.5, lt=1)
+    max_tree_depth: int = Field(8, ge=2, le=12)
+
+
+class PsisConfig(Section):
+    """PSIS-corrected Laplace approximation."""
+
+    kind: Literal["psis_laplace"]
+    n_proposals: int = Field(2000, ge=100)
+    n_draws: int = Field(1000, ge=40)
+
+
+class PredictiveConfig(Section):
+    """Posterior draws for which predictions are stored."""
+
+    n_draws: int = Field(60, ge=4)
+
+
+class RunConfig(Section):
+    """A whole run file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    seed: int = Field(1, ge=0)
+    precision: Literal["single", "double"] = "single"
+    catalog: CatalogConfig
+    slices: list[tuple[float, float]] = Field(min_length=1)
+    features: list[str] = Field(min_length=1)
+    halos: HalosConfig = HalosConfig()
+    model: ModelConfig = ModelConfig()
+    free: dict[str, PriorConfig] = Field(min_length=1)
+    kernels: KernelsConfig = KernelsConfig()
+    fit: FitConfig = FitConfig()
+    sample: Annotated[NutsConfig | PsisConfig, Field(discriminator="kind")]
+    predictive: PredictiveConfig = PredictiveConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "RunConfig":
+        bands = set(self.catalog.bands)
+        for feature in self.features:
+            unknown = [b for b in feature.split("-") if b not in bands]
+            if unknown:
+                raise ValueError(f"features: '{feature}' needs band '{unknown[0]}'; bands are {sorted(bands)}")
+        if self.catalog.selection.band not in bands:
+            raise ValueError(f"catalog.selection.band: '{self.catalog.selection.band}' is not one of {sorted(bands)}")
+        for low, high in self.slices:
+            if not 0 < low < high:
+                raise ValueError(f"slices: [{low}, {high}] must satisfy 0 < low < high")
+        if isinstance(self.halos.lgm_min, list) and len(self.halos.lgm_min) != len(self.slices):
+            raise ValueError("halos.lgm_min: one number, or as many as slices")
+        return self
+
+    def lgm_min_of(self, index: int) -> float:
+        """Lowest halo mass of a slice [log10 Msun]."""
+        lgm_min = self.halos.lgm_min
+        return lgm_min[index] if isinstance(lgm_min, list) else lgm_min
+
+    def to_yaml(self) -> str:
+        """The resolved configuration, defaults written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def load_config(path: str | Path) -> RunConfig:
+    """Read a run file.
+
+    Raises
+    ------
+    InputError
+        One line naming the file and the key, and what would be right.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such run file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: can't be read ({type(error).__name__})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark is not None else ""
+        raise InputError(f"{path}: not valid YAML{where}") from None
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: a run file is a mapping of sections, for example 'catalog:'")
+    try:
+        return RunConfig.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_one_line(error)}") from None
+
+
+def _one_line(error: ValidationError) -> str:
+    """Say the first problem, by its dotted key; for an unknown key, name the nearest right one."""
+    first = error.errors()[0]
+    where = [str(x) for x in first["loc"] if x not in ("nuts", "psis_laplace")]
+    key = ".".join(where)
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(where[-1], _known_keys(first["loc"]), n=1, cutoff=0.5)
+        hint = f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(_known_keys(first['loc']))}"
+        return f"unknown key '{key}'{hint}"
+    if first["type"] == "missing":
+        return f"key '{key}' is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(first.get("input"), dict | list) or not key else f" (given: {first.get('input')!r})"
+    return f"{key + ': ' if key else ''}{message}{given}"
+
+
+_SECTIONS: dict[str, type[Section]] = {
+    "catalog": CatalogConfig,
+    "selection": SelectionConfig,
+    "halos": HalosConfig,
+    "model": ModelConfig,
+    "nebular": NebularConfig,
+    "kernels": KernelsConfig,
+    "fit": FitConfig,
+    "nuts": NutsConfig,
+    "psis_laplace": PsisConfig,
+    "predictive": PredictiveConfig,
+}
+
+
+def _known_keys(loc: tuple[Any, ...]) -> list[str]:
+    """Fields of the section that a location points into."""
+    parents = [str(x) for x in loc[:-1]]
+    if not parents:
+        return list(RunConfig.model_fields)
+    if "bands" in parents:
+        return list(BandConfig.model_fields)
+    if parents[0] == "free":
+        return list(PriorConfig.model_fields)
+    return list(_SECTIONS[parents[-1]].model_fields) if parents[-1] in _SECTIONS else []

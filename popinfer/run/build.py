@@ -1,0 +1,262 @@
+"""Where the run file becomes objects: catalog, tables, halos, kernels, and the `Problem` that infer sees."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from popinfer.config import RunConfig
+from popinfer.cosmology import PLANCK15, Cosmology
+from popinfer.data import BandColumns, CatalogSpec, load_catalog, load_filters, load_nebular, load_ssp
+from popinfer.errors import InputError
+from popinfer.infer.likelihood import Problem
+from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
+from popinfer.params import FreeParam, ParamSpace, Prior
+from popinfer.population.dust import DustPopulation
+from popinfer.population.forward import ForwardModel, SliceTables, build_tables, n_normals
+from popinfer.population.halos import LightconeSpec, detection_curve, draw_halos
+from popinfer.population.metallicity import MassMetallicity
+from popinfer.population.parameters import (
+    ModelParams,
+    ParamNames,
+    check_names,
+    fiducial_params,
+    meaning,
+    with_values,
+)
+from popinfer.records import SSP, Catalog, Filters, Galaxies, Halos
+from popinfer.sps.dust import DustLaw, KriekConroy13, Salim18
+from popinfer.sps.nebular import add_nebular
+from popinfer.survey.noise import NoiseModel
+from popinfer.survey.selection import MagnitudeLimit
+
+DUST_LAWS: dict[str, type[DustLaw]] = {"kriek_conroy13": KriekConroy13, "salim18": Salim18}
+Z_NODES = 4  # redshifts at which each slice's band table is computed
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything of a run that doesn't depend on halos or data."""
+
+    config: RunConfig
+    space: ParamSpace
+    names: ParamNames
+    params: ModelParams
+    forward: ForwardModel
+    filters: Filters
+    ssp: SSP
+    tables: SliceTables
+    cosmology: Cosmology
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Band names."""
+        return self.names.bands
+
+    def model_params(self, u: Float[Array, "par"]) -> ModelParams:
+        """Model parameters for an unconstrained vector."""
+        return with_values(self.params, self.space.to_physical(u), self.names)
+
+    def features(self, mag: Array | np.ndarray) -> Array | np.ndarray:
+        """Colors and magnitudes [..., feature] from magnitudes [..., band]."""
+        return mag @ self.feature_matrix().astype(mag.dtype)
+
+    def feature_matrix(self) -> Float[np.ndarray, "band feature"]:
+        """Features are linear in magnitudes: columns are differences of bands, or single bands."""
+        matrix = np.zeros((len(self.bands), len(self.config.features)))
+        for column, feature in enumerate(self.config.features):
+            first, _, second = feature.partition("-")
+            matrix[self.bands.index(first), column] += 1
+            if second:
+                matrix[self.bands.index(second), column] -= 1
+        return matrix
+
+
+def build_setup(config: RunConfig) -> Setup:
+    """Parameters, SSP tables and the forward model of a run."""
+    names = ParamNames(tuple(config.catalog.bands), tuple(config.model.template_knots_angstrom))
+    space = build_space(config, names)
+    params = with_values(fiducial_params(config.model.sfh_calibration, names), config.model.fixed, names)
+    both = set(config.model.fixed) & set(space.names)
+    if both:
+        raise InputError(f"parameter '{min(both)}' is both free and fixed: keep one")
+    filters = load_filters([band.filter for band in config.catalog.bands.values()])
+    ssp = load_ssp(config.model.ssp)
+    if config.model.nebular is not None:
+        ssp = add_nebular(ssp, load_nebular(), config.model.nebular.logu)
+    tables = [
+        build_tables(ssp, filters, np.linspace(*z, Z_NODES), PLANCK15, names.knots) for z in config.slices
+    ]
+    stacked = jax.tree.map(lambda *x: np.stack(x), *tables)
+    forward = ForwardModel(PLANCK15, DUST_LAWS[config.model.dust_law](), MassMetallicity(), DustPopulation())
+    return Setup(config, space, names, params, forward, filters, ssp, stacked, PLANCK15)
+
+
+def build_space(config: RunConfig, names: ParamNames) -> ParamSpace:
+    """Free parameters with their priors."""
+    check_names(config.free, names)
+    free = []
+    for name, prior in config.free.items():
+        unit, text = meaning(name)
+        free.append(FreeParam(name, Prior(prior.prior, prior.loc, prior.scale, prior.low, prior.high), unit, text))
+    return ParamSpace(tuple(free))
+
+
+def build_catalog(config: RunConfig) -> Catalog:
+    """Read the catalog with the run file's cuts; rows outside every slice are dropped too."""
+    section = config.catalog
+    bands = {
+        name: BandColumns(
+            filter=b.filter,
+            value=b.value,
+            error=b.error,
+            extinction=b.extinction,
+            zero_point=b.zero_point_mag,
+            unit=b.unit,
+            error_kind=b.error_kind,
+            error_floor=b.error_floor_mag,
+        )
+        for name, b in section.bands.items()
+    }
+    spec = CatalogSpec(
+        path=section.path,
+        bands=bands,
+        redshift=section.redshift,
+        format=section.format,
+        z_min=min(low for low, _ in config.slices),
+        z_max=max(high for _, high in config.slices),
+        selection_band=section.selection.band,
+        mag_bright=section.selection.bright_mag,
+        mag_faint=section.selection.faint_mag,
+    )
+    return load_catalog(spec)
+
+
+def slice_members(config: RunConfig, z: np.ndarray) -> list[np.ndarray]:
+    """Boolean membership of each slice."""
+    z = np.asarray(z)
+    return [(z >= low) & (z < high) for low, high in config.slices]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The observed side: features per slice, kernels, noise and selection."""
+
+    features: list[np.ndarray]
+    kernels: KernelCounts
+    noise: NoiseModel
+    selection: MagnitudeLimit
+
+
+def build_survey(setup: Setup, catalog: Catalog) -> Survey:
+    """Kernels, noise model and selection from the catalog."""
+    config = setup.config
+    members = slice_members(config, catalog.z)
+    features = [np.asarray(setup.features(np.asarray(catalog.mag)[m])) for m in members]
+    kernels = config.kernels
+    spec = KernelSpec(kernels.n_centers, kernels.bandwidth, kernels.floor_mag, kernels.min_count)
+    limit = config.catalog.selection
+    selection = MagnitudeLimit(
+        setup.bands.index(limit.band), limit.bright_mag, limit.faint_mag, limit.width_mag
+    )
+    return Survey(features, KernelCounts.build(features, spec, config.seed), NoiseModel.fit(catalog), selection)
+
+
+def lightcones(config: RunConfig) -> list[LightconeSpec]:
+    """The slices' lightcones before anything is known of what the survey sees."""
+    return [
+        LightconeSpec(
+            low,
+            high,
+            n_halo=config.halos.n_per_slice,
+            lgm_min=config.lgm_min_of(index),
+            n_normal=n_normals(len(config.catalog.bands)),
+            flatten=config.halos.flatten,
+        )
+        for index, (low, high) in enumerate(config.slices)
+    ]
+
+
+def draw_slices(specs: list[LightconeSpec], seed: int) -> Halos:
+    """Halos of all slices, stacked on a leading slice axis."""
+    drawn = [draw_halos(seed + 7919 * index, spec) for index, spec in enumerate(specs)]
+    return jax.tree.map(lambda *x: np.stack(x), *drawn)
+
+
+def detectable(setup: Setup, survey: Survey, specs: list[LightconeSpec], seed: int) -> list[LightconeSpec]:
+    """Lightcones that draw halos where the survey sees galaxies, learned from a pilot sample.
+
+    The pilot is evaluated at the prior's centre; its selection probability against halo mass, kept above a
+    floor, shapes the proposal. A wrong pilot costs variance, never bias: weights are exact.
+    """
+    pilot = in_precision(setup.config, draw_slices(specs, seed))
+    galaxies = jax.jit(Predictor(setup, survey).__call__)(jnp.zeros(setup.space.size), pilot)
+    seen, all_ = (
+        np.asarray(w).reshape(len(specs), 2, -1).sum(axis=1) for w in (galaxies.weight, galaxies.weight_all)
+    )
+    lgm = np.asarray(pilot.logmp0)
+    return [
+        dataclasses.replace(spec, detection=detection_curve(lgm[i], seen[i], all_[i]))
+        for i, spec in enumerate(specs)
+    ]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Unconstrained vector and halos -> model galaxies of every slice (leading axis)."""
+
+    setup: Setup
+    survey: Survey
+
+    def __call__(self, u: Float[Array, "par"], halos: Halos) -> Galaxies:
+        """Predict all slices, in the halos' precision."""
+        setup, dtype = self.setup, halos.weight.dtype
+        params = setup.model_params(u)
+        noise = jax.tree.map(lambda x: jnp.asarray(x, dtype), self.survey.noise)
+
+        def one(halos: Halos, tables: SliceTables) -> Galaxies:
+            return setup.forward(params, halos, tables, noise.sigma, self.survey.selection)
+
+        return jax.vmap(one)(halos, setup.tables)
+
+    def log_counts(self, u: Float[Array, "par"], halos: Halos) -> Float[Array, "slice kernel"]:
+        """Logarithm of the model's soft counts."""
+        galaxies, kernels = self(u, halos), self.survey.kernels
+        log_shares = kernels.log_shares(self.setup.features(galaxies.mag), galaxies.weight)
+        return log_shares + jnp.log(jnp.asarray(kernels.n_obs))[:, None]
+
+
+def build_problem(setup: Setup, survey: Survey, halos: Halos, replicates: list[Halos]) -> Problem:
+    """What inference needs: log-counts, data, covariance, and counts of replicate halo samples."""
+    predictor = Predictor(setup, survey)
+    kernels = survey.kernels
+    used = np.flatnonzero(np.asarray(kernels.mask).ravel() > 0)
+    n_slice, n_kernel = kernels.mask.shape
+    halos = in_precision(setup.config, halos)
+    replicates = [in_precision(setup.config, one) for one in replicates]
+    compiled = jax.jit(predictor.log_counts)
+
+    def log_counts(u: Array) -> Array:
+        return predictor.log_counts(u, halos).ravel()[used]
+
+    def replicate_counts(u: Array) -> np.ndarray:
+        return np.stack([np.exp(np.asarray(compiled(u, one)).ravel()[used]) for one in replicates])
+
+    data_cov = np.asarray(jax.scipy.linalg.block_diag(*np.asarray(kernels.data_cov)))
+    return Problem(
+        names=setup.space.names,
+        log_counts=log_counts,
+        observed=np.asarray(kernels.observed).ravel()[used],
+        data_cov=data_cov[np.ix_(used, used)],
+        slice_of=np.repeat(np.arange(n_slice), n_kernel)[used],
+        replicates=replicate_counts,
+    )
+
+
+def in_precision(config: RunConfig, halos: Halos) -> Halos:
+    """Halos as JAX arrays in the run's precision."""
+    dtype = jnp.float32 if config.precision == "single" else jnp.float64
+    return jax.tree.map(lambda x: jnp.asarray(x, dtype), halos)
