@@ -2,7 +2,9 @@
 
 from jaxtyping import install_import_hook
 
-with install_import_hook("popinfer", "beartype.beartype"):
-    from popinfer import precision
+# not as a context manager: the hook must stay for the imports inside the test modules
+install_import_hook("popinfer", "beartype.beartype")
+
+from popinfer import precision  # noqa: E402
 
 precision.start()

@@ -73,10 +73,14 @@ class Adjustment(eqx.Module):
 
 @dataclass(frozen=True)
 class Information:
-    """Sensitivity and variability of the composite score at one point; see the module's equations."""
+    """Sensitivity and variability of the composite score at one point; see the module's equations.
+
+    ``sensitivity_observed`` is H with the observed counts in place of the model's.
+    """
 
     score: np.ndarray
     sensitivity: np.ndarray
+    sensitivity_observed: np.ndarray
     variability_data: np.ndarray
     variability_model: np.ndarray
 
@@ -121,6 +125,7 @@ def information(problem: Problem, u: Float[Array | np.ndarray, "par"], jacobian:
     return Information(
         score=j.T @ (problem.observed - m),
         sensitivity=(j * m[:, None]).T @ j,
+        sensitivity_observed=(j * problem.observed[:, None]).T @ j,
         variability_data=j.T @ problem.data_cov @ j,
         variability_model=_replicate_variability(problem, u, j),
     )
@@ -143,10 +148,12 @@ def _replicate_variability(problem: Problem, u: Float[Array, "par"], j: np.ndarr
 def overcounting(info: Information) -> float:
     """How often the composite likelihood counts each galaxy: the mean of V against H, data noise only.
 
+    H is taken with the observed counts, which V is made of, so that a bad starting model doesn't matter.
+
     Its inverse is the magnitude adjustment of a composite likelihood (Pauli, Racugno & Ventura 2011,
     Statistica Sinica 21, 149), the right weight against the prior while the optimum is sought.
     """
-    h = info.sensitivity + RIDGE * np.eye(len(info.score))
+    h = info.sensitivity_observed + RIDGE * np.eye(len(info.score))
     v = info.variability_data + RIDGE * np.eye(len(info.score))
     return float(np.trace(np.linalg.solve(h, v)) / len(info.score))
 
