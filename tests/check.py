@@ -1,0 +1,40 @@
+"""The one check command: ``python -m tests.check [pytest arguments]``.
+
+Runs ruff, pyright, import-linter and pytest, all of them whatever fails, and ends with one line a step. Exit
+code 1 when any failed.
+"""
+
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sysconfig.get_path("scripts"))
+
+STEPS = {
+    "ruff check": [str(BIN / "ruff"), "check", "."],
+    "ruff format": [str(BIN / "ruff"), "format", "--check", "."],
+    "pyright": [str(BIN / "pyright"), "--pythonpath", sys.executable],
+    "import layers": [str(BIN / "lint-imports")],
+    "pytest": [sys.executable, "-m", "pytest"],
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run every step; 0 when all passed."""
+    outcome = {}
+    for name, command in STEPS.items():
+        print(f"\n== {name}", flush=True)
+        start = time.perf_counter()
+        code = subprocess.call(command + (arguments if name == "pytest" else []), cwd=ROOT)
+        outcome[name] = (code, time.perf_counter() - start)
+    print()
+    for name, (code, seconds) in outcome.items():
+        print(f"{'passed' if code == 0 else 'FAILED'}  {name}  ({seconds:.0f} s)")
+    return int(any(code for code, _ in outcome.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
