@@ -72,6 +72,7 @@ class ModelConfig(Section):
     sfh_calibration: str = "smdpl_dr1"
     dust_law: Literal["kriek_conroy13", "salim18"] = "kriek_conroy13"
     nebular: NebularConfig | None = NebularConfig()
+    birth_cloud_av_mag: float = Field(0.76, ge=0)
     ssp: str | None = None
     template_knots_angstrom: list[float] = [3200.0, 4300.0, 5700.0, 6900.0, 8300.0]
     fixed: dict[str, float] = {}

@@ -28,6 +28,7 @@ from popinfer.population.parameters import (
     with_values,
 )
 from popinfer.records import SSP, Catalog, Filters, Galaxies, Halos
+from popinfer.sps.birth_cloud import behind_birth_clouds
 from popinfer.sps.dust import DustLaw, KriekConroy13, Salim18
 from popinfer.sps.nebular import add_nebular
 from popinfer.survey.noise import NoiseModel
@@ -87,6 +88,7 @@ def build_setup(config: RunConfig) -> Setup:
     ssp = load_ssp(config.model.ssp)
     if config.model.nebular is not None:
         ssp = add_nebular(ssp, load_nebular(), config.model.nebular.logu)
+    ssp = behind_birth_clouds(ssp, config.model.birth_cloud_av_mag)
     tables = [
         build_tables(ssp, filters, np.linspace(*z, Z_NODES), PLANCK15, names.knots) for z in config.slices
     ]
