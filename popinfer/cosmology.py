@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 _C_KM_S = 299792.458
@@ -29,31 +30,32 @@ class Cosmology(NamedTuple):
 PLANCK15 = Cosmology()
 
 
-def efunc(cosmology: Cosmology, z: Float[Array, "..."]) -> Float[Array, "..."]:
+def efunc(cosmology: Cosmology, z: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Expansion rate H(z)/H0."""
+    z = jnp.asarray(z)
     om0, w0, wa = cosmology.om0, cosmology.w0, cosmology.wa
     dark = (1 - om0) * (1 + z) ** (3 * (1 + w0 + wa)) * jnp.exp(-3 * wa * z / (1 + z))
     return jnp.sqrt(om0 * (1 + z) ** 3 + dark)
 
 
-def comoving_distance(cosmology: Cosmology, z: Float[Array, "..."]) -> Float[Array, "..."]:
+def comoving_distance(cosmology: Cosmology, z: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Line-of-sight comoving distance [Mpc], any shape of z >= 0."""
     z = jnp.asarray(z)
     nodes = z[..., None] * _X
     return _C_KM_S / (100 * cosmology.h) * z * jnp.sum(_W / efunc(cosmology, nodes), axis=-1)
 
 
-def luminosity_distance(cosmology: Cosmology, z: Float[Array, "..."]) -> Float[Array, "..."]:
+def luminosity_distance(cosmology: Cosmology, z: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Luminosity distance [Mpc]."""
     return (1 + jnp.asarray(z)) * comoving_distance(cosmology, z)
 
 
-def distance_modulus(cosmology: Cosmology, z: Float[Array, "..."]) -> Float[Array, "..."]:
+def distance_modulus(cosmology: Cosmology, z: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Distance modulus [mag]; -inf at z = 0, where apparent magnitudes have no meaning."""
     return 5 * jnp.log10(luminosity_distance(cosmology, z)) + 25
 
 
-def age(cosmology: Cosmology, z: Float[Array, "..."]) -> Float[Array, "..."]:
+def age(cosmology: Cosmology, z: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Cosmic time at redshift z [Gyr]: int_z^inf dz / ((1+z) E(z)) / H0.
 
     With a = a(z) s^2 the integrand da / (a E) is smooth at the Big Bang.
@@ -64,7 +66,7 @@ def age(cosmology: Cosmology, z: Float[Array, "..."]) -> Float[Array, "..."]:
     return _GYR_PER_HUBBLE / (100 * cosmology.h) * jnp.sum(_W * integrand, axis=-1)
 
 
-def comoving_volume_per_z(cosmology: Cosmology, z: Float[Array, "..."]) -> Float[Array, "..."]:
+def comoving_volume_per_z(cosmology: Cosmology, z: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Comoving volume per unit redshift over the full sky [Mpc^3]."""
     distance = comoving_distance(cosmology, z)
-    return 4 * jnp.pi * distance**2 * _C_KM_S / (100 * cosmology.h * efunc(cosmology, jnp.asarray(z)))
+    return 4 * jnp.pi * distance**2 * _C_KM_S / (100 * cosmology.h * efunc(cosmology, z))

@@ -1,0 +1,47 @@
+"""Importing popinfer leaves JAX's settings alone; only `precision.start` changes them."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+
+from popinfer import precision
+
+IMPORT_ALL = """
+import importlib, pkgutil, jax
+import popinfer
+for module in pkgutil.walk_packages(popinfer.__path__, "popinfer."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+assert not jax.config.read("jax_enable_x64"), "an import switched float64 on"
+from popinfer.precision import start
+start()
+assert jax.config.read("jax_enable_x64")
+"""
+
+
+def test_no_import_switches_float64_on():
+    done = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_keep_precision_restores_the_switch():
+    assert jax.config.read("jax_enable_x64")
+    try:
+        jax.config.update("jax_enable_x64", False)
+        with precision.keep_precision():
+            jax.config.update("jax_enable_x64", True)
+        assert not jax.config.read("jax_enable_x64")
+    finally:
+        jax.config.update("jax_enable_x64", True)
+
+
+def test_keep_precision_restores_after_an_error():
+    try:
+        with precision.keep_precision():
+            jax.config.update("jax_enable_x64", False)
+            raise KeyError
+    except KeyError:
+        pass
+    assert jnp.zeros(()).dtype == jnp.float64
