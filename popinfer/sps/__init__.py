@@ -2,14 +2,20 @@
 
 from .age_weights import age_weights, lookback_fractions, lookback_matrix
 from .band_table import BandTable, SmoothSfhTable, smooth_sfh_fluxes
+from .burst import BurstParams, add_burst
 from .dust import Calzetti00, Cardelli89, CharlotFall00, DustLaw, KriekConroy13, Noll09, Salim18, frac_trans
+from .galaxies import Attenuation, Stars, population_magnitudes, tabulate_sfh
+from .igm import igm_transmission
 from .metallicity import lgmet_weights, lgmet_weights_by_age
 from .nebular import add_nebular, line_luminosities
 from .photometry import band_fluxes, band_matrix, magnitudes
 from .sed import attenuated_sed, rest_sed
+from .surviving_mass import surviving_mass
 
 __all__ = [
+    "Attenuation",
     "BandTable",
+    "BurstParams",
     "Calzetti00",
     "Cardelli89",
     "CharlotFall00",
@@ -18,18 +24,24 @@ __all__ = [
     "Noll09",
     "Salim18",
     "SmoothSfhTable",
+    "Stars",
+    "add_burst",
     "add_nebular",
     "age_weights",
     "attenuated_sed",
     "band_fluxes",
     "band_matrix",
     "frac_trans",
+    "igm_transmission",
     "lgmet_weights",
     "lgmet_weights_by_age",
     "line_luminosities",
     "lookback_fractions",
     "lookback_matrix",
     "magnitudes",
+    "population_magnitudes",
     "rest_sed",
     "smooth_sfh_fluxes",
+    "surviving_mass",
+    "tabulate_sfh",
 ]

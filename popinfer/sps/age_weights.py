@@ -16,14 +16,15 @@ Two forms of the same integral:
 - `lookback_matrix`, built once for SFRs sampled at fixed lookback ages (`lookback_fractions` of t_obs): w =
 SFR @ matrix.
 
-With ``binned=True``, phi_j are top hats with edges halfway between the nodes in lg a, the convention of DSPS
-(Hearin et al. 2023, arXiv:2112.06830, section 3); the hat functions converge faster in the age grid.
+With ``binned=True``, phi_j are top hats in lg a, the convention of DSPS (Hearin et al. 2023,
+arXiv:2112.06830, section 3; see `bins`); the hat functions converge faster in the age grid.
 """
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .bins import inner_edges
 from .units import YEAR_PER_GYR, Arr, Scalar
 
 _X4, _W4 = np.polynomial.legendre.leggauss(4)
@@ -63,17 +64,12 @@ def age_weights(
     sfr_table = jnp.asarray(sfr_table)
     dtype = sfr_table.dtype
     t_table, t_obs = jnp.asarray(t_table, dtype), jnp.asarray(t_obs, dtype)
-    lg_age = np.asarray(ssp_lg_age_gyr, np.float64) if _concrete(ssp_lg_age_gyr) else ssp_lg_age_gyr
-    knots = 0.5 * (lg_age[1:] + lg_age[:-1]) if binned else lg_age
+    knots = inner_edges(ssp_lg_age_gyr) if binned else jnp.asarray(ssp_lg_age_gyr)
     youngest = jnp.maximum(t_obs - t_table[-1], 0)
     oldest = jnp.maximum(t_obs - t_table[0], youngest)
     edges = jnp.concatenate([t_obs - t_table, jnp.asarray(10**knots, dtype), jnp.zeros(1, dtype)])
     edges = jnp.sort(jnp.clip(edges, youngest, oldest))
     return _integrate(edges, jnp.interp(t_obs - edges, t_table, sfr_table), jnp.asarray(knots, dtype), binned)
-
-
-def _concrete(x: Float[Arr, "age"]) -> bool:
-    return isinstance(x, np.ndarray)
 
 
 def _integrate(
@@ -145,7 +141,7 @@ def lookback_matrix(
         Msun per (Msun/yr), float64; each row adds up to the time its node stands for [yr].
     """
     nodes, lg_age = np.asarray(lookback_age_gyr, np.float64), np.asarray(ssp_lg_age_gyr, np.float64)
-    knots = 0.5 * (lg_age[1:] + lg_age[:-1]) if binned else lg_age
+    knots = np.asarray(inner_edges(lg_age)) if binned else lg_age
     edges = np.unique(np.clip(np.concatenate([nodes, 10**knots]), nodes[0], nodes[-1]))
     age = (edges[:-1, None] + np.diff(edges)[:, None] * _X4).ravel()
     weight = YEAR_PER_GYR * (np.diff(edges)[:, None] * _W4).ravel()

@@ -88,7 +88,7 @@ class Noll09(DustLaw):
         """A_lambda / A_V; see `DustLaw`."""
         wave = _follow(wave, *params)
         shape = _starburst(wave) + params.bump / R_V * _drude(wave)
-        return jnp.maximum(shape * (wave / _V_BAND) ** params.delta, 0)
+        return jnp.maximum(shape * _power(wave, params.delta), 0)
 
 
 class Slope(NamedTuple):
@@ -107,7 +107,7 @@ class KriekConroy13(DustLaw):
         """A_lambda / A_V; see `DustLaw`."""
         wave = _follow(wave, *params)
         shape = _starburst(wave) + _tied_bump(params.delta) / R_V * _drude(wave)
-        return jnp.maximum(shape * (wave / _V_BAND) ** params.delta, 0)
+        return jnp.maximum(shape * _power(wave, params.delta), 0)
 
 
 class Salim18(DustLaw):
@@ -125,7 +125,7 @@ class Salim18(DustLaw):
         wave = _follow(wave, *params)
         r_mod = R_V / ((R_V + 1) * (4400 / _V_BAND) ** params.delta - R_V)
         bump = _tied_bump(params.delta) / r_mod * _drude(wave)
-        return jnp.maximum(_starburst(wave) * (wave / _V_BAND) ** params.delta + bump, 0)
+        return jnp.maximum(_starburst(wave) * _power(wave, params.delta) + bump, 0)
 
 
 class TotalToSelective(NamedTuple):
@@ -187,11 +187,11 @@ class CharlotFall00(DustLaw):
 
     def __call__(self, wave: Float[Arr, "..."], params: BirthCloudParams) -> Float[Array, "..."]:
         """A_lambda / A_V of the diffuse medium; see `DustLaw`."""
-        return (_follow(wave, *params) / _V_BAND) ** params.slope
+        return _power(_follow(wave, *params), params.slope)
 
     def birth_cloud(self, wave: Float[Arr, "..."], params: BirthCloudParams) -> Float[Array, "..."]:
         """Additional attenuation of young stars, relative to the A_V of the diffuse medium."""
-        return jnp.asarray(params.birth_to_diffuse * (_follow(wave, *params) / _V_BAND) ** params.slope_birth)
+        return jnp.asarray(params.birth_to_diffuse * _power(_follow(wave, *params), params.slope_birth))
 
     def young(self, lg_age_gyr: Float[Arr, "age"], params: BirthCloudParams) -> Float[Array, "age"]:
         """Share of the stars of each age still in their clouds: a step 0.05 dex wide, to have a gradient."""
@@ -213,6 +213,11 @@ def _follow(wave: Float[Arr, "..."], *params: Scalar) -> Float[Array, "..."]:
     """Wavelengths in the precision of the array parameters, so that float32 models stay float32."""
     arrays = [p for p in params if hasattr(p, "dtype")]
     return jnp.asarray(wave, jnp.result_type(*arrays)) if arrays else jnp.asarray(wave)
+
+
+def _power(wave: Float[Array, "..."], slope: Scalar) -> Float[Array, "..."]:
+    """(lambda / 5500 A)^slope, by a logarithm that is taken once for a population."""
+    return jnp.exp(slope * jnp.log(wave / _V_BAND))
 
 
 def _tied_bump(delta: Scalar) -> Array:

@@ -25,6 +25,7 @@ from jax import vmap
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
+from .bins import inner_edges
 from .units import Arr, Scalar
 
 _EXTRAPOLATION = 0.1
@@ -55,7 +56,7 @@ def lgmet_weights(
     lgmet, scatter = jnp.asarray(lgmet, dtype), jnp.asarray(lgmet_scatter, dtype)
     nodes = jnp.asarray(ssp_lgmet, dtype)
     if binned:
-        below = _triweight_cdf((0.5 * (nodes[1:] + nodes[:-1]) - lgmet) / scatter)
+        below = _triweight_cdf((inner_edges(nodes) - lgmet) / scatter)
     else:
         z = (nodes - lgmet) / scatter
         ramp = scatter * (z * norm.cdf(z) + norm.pdf(z))

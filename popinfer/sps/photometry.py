@@ -190,10 +190,15 @@ def magnitudes(
 
 
 def to_magnitudes(
-    flux: Float[Array, "... band"], distance_modulus: Scalar | None
+    flux: Float[Array, "... band"], distance_modulus: Scalar | Float[Arr, "gal 1"] | None
 ) -> Float[Array, "... band"]:
-    """-2.5 lg flux, shifted to the distance; see `magnitudes`."""
-    mag = -2.5 * jnp.log10(flux)
+    """-2.5 lg flux, shifted to the distance; see `magnitudes`.
+
+    No light at all is +inf mag, with gradient zero, so that it can't turn the gradients of other galaxies to
+    NaN.
+    """
+    lit = flux > 0
+    mag = jnp.where(lit, -2.5 * jnp.log10(jnp.where(lit, flux, 1)), jnp.inf)
     if distance_modulus is None:
         return mag
     if isinstance(distance_modulus, float | np.ndarray) and np.any(np.isneginf(distance_modulus)):

@@ -1,0 +1,260 @@
+"""Magnitudes of many galaxies at once, from SSP band tables.
+
+A band flux is sum_t sum_met SFR(t) P(met) F(t, met), with F the band table carried through the matrix from
+tabulated SFR to SSP ages (`age_weights` is linear in SFR). For galaxies at one redshift, F is built once, so
+that a population costs one matrix product over its SFH table; galaxies at their own redshifts are weighed one
+by one. Either way the answer is that of the full SED within the error that `BandTable.check` reports.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from diffmah.diffmah_kernels import DiffmahParams
+from diffstar import DiffstarParams, calc_sfh_galpop
+from jaxtyping import Array, Float
+
+from popinfer.cosmology import Cosmology, age
+from popinfer.errors import InputError
+
+from .age_weights import age_weights
+from .band_table import BandTable
+from .burst import BurstParams, add_burst, burst_shape
+from .dust import CharlotFall00, DustLaw, frac_trans
+from .metallicity import lgmet_weights, lgmet_weights_by_age
+from .photometry import to_magnitudes
+from .units import Arr, Scalar
+
+
+class Stars(eqx.Module):
+    """Star formation and metallicity of galaxies.
+
+    Attributes
+    ----------
+    t_table : cosmic time [Gyr].
+    sfr_table : star formation rate [Msun/yr].
+    lgmet : mean log10 Z, of a galaxy or of its stars of each SSP age.
+    lgmet_scatter : standard deviation of log10 Z [dex].
+    burst : bursts on top of the tabulated history, one value a galaxy in every field; or None.
+    """
+
+    t_table: Float[Arr, "t"]
+    sfr_table: Float[Arr, "gal t"]
+    lgmet: Float[Arr, "gal"] | Float[Arr, "gal age"]
+    lgmet_scatter: Scalar
+    burst: BurstParams | None = None
+
+
+class Attenuation(eqx.Module):
+    """Dust in galaxies.
+
+    Attributes
+    ----------
+    law : the attenuation law.
+    params : its parameters: one number each, or one number a galaxy.
+    av : V-band attenuation [mag].
+    f_unobscured : fraction of the light with a free line of sight.
+    """
+
+    law: DustLaw
+    params: Any
+    av: Float[Arr, "gal"]
+    f_unobscured: Float[Arr, "gal"] | Scalar = 0.0
+
+
+def tabulate_sfh(
+    mah_params: DiffmahParams, sfh_params: DiffstarParams, t_table: Float[Arr, "t"], cosmology: Cosmology
+) -> Float[Array, "gal t"]:
+    """Star formation rates [Msun/yr] of diffmah halos with diffstar galaxies.
+
+    Parameters
+    ----------
+    mah_params, sfh_params : DiffmahParams, DiffstarParams
+        One array a field, one value a galaxy.
+    t_table : Float[Array, "t"]
+        Cosmic time [Gyr], positive.
+    cosmology : Cosmology
+        Sets the age of the universe and the baryon fraction.
+    """
+    lgt0 = jnp.log10(age(cosmology, jnp.zeros(())))
+    return calc_sfh_galpop(sfh_params, mah_params, jnp.asarray(t_table), lgt0=lgt0, fb=cosmology.fb)
+
+
+def population_magnitudes(
+    table: BandTable,
+    stars: Stars,
+    attenuation: Attenuation | None,
+    z: Scalar | Float[Arr, "gal"],
+    t_obs: Scalar | Float[Arr, "gal"],
+    distance_modulus: Scalar | Float[Arr, "gal"] | None = None,
+    *,
+    chunk: int = 8192,
+) -> Float[Array, "gal band"]:
+    """AB magnitudes of a population of galaxies.
+
+    Parameters
+    ----------
+    table : BandTable
+        Bands and SSPs; its redshifts must enclose those of the galaxies (the ends are held).
+    stars : Stars
+        Histories and metallicities.
+    attenuation : Attenuation or None
+        Dust.
+    z, t_obs : float or Float[Array, "gal"]
+        Redshift and cosmic time of observation [Gyr]; both one number (fast), or both one number a galaxy.
+    distance_modulus : float or Float[Array, "gal"], optional
+        [mag]; magnitudes are as seen from 10 pc without it.
+    chunk : int
+        Galaxies worked on at once, which bounds the memory.
+
+    Returns
+    -------
+    Float[Array, "gal band"]
+        In the dtype of ``stars.sfr_table``.
+    """
+    sfr = jnp.asarray(stars.sfr_table)
+    stars, attenuation = _as_arrays((stars, attenuation), sfr.dtype)
+    route = _own_redshifts if jnp.ndim(z) else _one_redshift
+    flux = route(table, stars, attenuation, jnp.asarray(z, sfr.dtype), jnp.asarray(t_obs, sfr.dtype), chunk)
+    if distance_modulus is not None and jnp.ndim(distance_modulus) == 1:
+        distance_modulus = jnp.asarray(distance_modulus)[:, None]
+    return to_magnitudes(flux, distance_modulus)
+
+
+class _Galaxy(eqx.Module):
+    """One galaxy of a population; a batch of them while mapping."""
+
+    sfr: Float[Array, "..."]
+    lgmet: Float[Array, "..."]
+    scatter: Float[Array, "..."]
+    burst: BurstParams | None
+    dust: Any  # (params, av, f_unobscured) or None
+    z: Float[Array, "..."]
+    t_obs: Float[Array, "..."]
+
+
+def _galaxies(stars: Stars, attenuation: Attenuation | None, z: Array, t_obs: Array) -> _Galaxy:
+    """Every quantity as one value a galaxy."""
+    n = len(stars.sfr_table)
+    dust = None if attenuation is None else (attenuation.params, attenuation.av, attenuation.f_unobscured)
+    everything = _Galaxy(
+        stars.sfr_table,
+        stars.lgmet,
+        stars.lgmet_scatter,
+        stars.burst,
+        dust,
+        jnp.asarray(z),
+        jnp.asarray(t_obs),
+    )
+    return jax.tree.map(lambda x: x if jnp.ndim(x) else jnp.broadcast_to(x, (n,)), everything)
+
+
+def _one_redshift(
+    table: BandTable, stars: Stars, attenuation: Attenuation | None, z: Array, t_obs: Array, chunk: int
+) -> Float[Array, "gal band"]:
+    """All galaxies at one redshift: the table is carried to the SFH nodes first."""
+    sfr = stars.sfr_table
+    flux = _split_clouds(table.at(z, sfr.dtype), table, attenuation)
+    n_met, n_age, n_part = flux.shape
+    to_age = jax.vmap(lambda row: age_weights(stars.t_table, row, t_obs, table.ssp_lg_age_gyr))
+    matrix = to_age(jnp.eye(sfr.shape[1], dtype=sfr.dtype))
+    by_time = jnp.einsum("ta,mas->tms", matrix, flux).reshape(sfr.shape[1], -1)
+    by_age = jnp.moveaxis(flux, 1, 0).reshape(n_age, -1)
+    wave = jnp.asarray(table.wave_obs, sfr.dtype) / (1 + jnp.asarray(z, sfr.dtype))
+
+    def one(galaxy: _Galaxy) -> Float[Array, "band"]:
+        if galaxy.lgmet.ndim:
+            light = jnp.einsum("ma,mas->s", _mass(galaxy, galaxy.sfr @ matrix, table), flux)
+        else:
+            light = galaxy.sfr @ by_time
+            if galaxy.burst is not None:
+                shape = burst_shape(galaxy.burst, table.ssp_lg_age_gyr).astype(sfr.dtype)
+                fraction = 10**galaxy.burst.lgfburst
+                light = (1 - fraction) * light + fraction * (galaxy.sfr @ matrix.sum(1)) * (shape @ by_age)
+            shares = lgmet_weights(galaxy.lgmet, galaxy.scatter, table.ssp_lgmet)
+            light = jnp.sum(light.reshape(n_met, n_part) * shares[:, None], axis=0)
+        return _behind_dust(light, wave, galaxy, attenuation, table)
+
+    return _map(one, _galaxies(stars, attenuation, z, t_obs), chunk)
+
+
+def _own_redshifts(
+    table: BandTable, stars: Stars, attenuation: Attenuation | None, z: Array, t_obs: Array, chunk: int
+) -> Float[Array, "gal band"]:
+    """Every galaxy at its own redshift: two redshifts of the table are looked up for each."""
+    dtype = stars.sfr_table.dtype
+    flux = _split_clouds(jnp.asarray(table.flux, dtype), table, attenuation)
+    grid = jnp.asarray(table.z_grid, dtype)
+
+    def one(galaxy: _Galaxy) -> Float[Array, "band"]:
+        mass = age_weights(stars.t_table, galaxy.sfr, galaxy.t_obs, table.ssp_lg_age_gyr)
+        mass = _mass(galaxy, mass, table)
+        low = jnp.clip(jnp.searchsorted(grid, galaxy.z) - 1, 0, max(grid.size - 2, 0))
+        high = jnp.minimum(low + 1, grid.size - 1)
+        step = jnp.where(high > low, grid[high] - grid[low], 1.0)
+        share = jnp.clip((galaxy.z - grid[low]) / step, 0, 1)
+        light = (1 - share) * jnp.einsum("ma,mas->s", mass, flux[low])
+        light = light + share * jnp.einsum("ma,mas->s", mass, flux[high])
+        wave = jnp.asarray(table.wave_obs, dtype) / (1 + galaxy.z)
+        return _behind_dust(light, wave, galaxy, attenuation, table)
+
+    return _map(one, _galaxies(stars, attenuation, z, t_obs), max(chunk // 32, 1))
+
+
+def _mass(galaxy: _Galaxy, mass: Float[Array, "age"], table: BandTable) -> Float[Array, "met age"]:
+    """Msun formed in each SSP, burst and metallicity included."""
+    if galaxy.burst is not None:
+        mass = add_burst(galaxy.burst, mass, table.ssp_lg_age_gyr)
+    if galaxy.lgmet.ndim:
+        return mass * lgmet_weights_by_age(galaxy.lgmet, galaxy.scatter, table.ssp_lgmet)
+    return lgmet_weights(galaxy.lgmet, galaxy.scatter, table.ssp_lgmet)[:, None] * mass
+
+
+def _split_clouds(
+    flux: Float[Array, "... age sub"], table: BandTable, attenuation: Attenuation | None
+) -> Float[Array, "... age part"]:
+    """Light outside birth clouds, then light inside, along the last axis; as it is without clouds."""
+    if attenuation is None or not isinstance(attenuation.law, CharlotFall00):
+        return flux
+    if jnp.ndim(attenuation.params.lg_age_birth):
+        raise InputError("lg_age_birth: one number for the whole population, not one a galaxy")
+    young = attenuation.law.young(table.ssp_lg_age_gyr, attenuation.params)[:, None].astype(flux.dtype)
+    return jnp.concatenate([flux * (1 - young), flux * young], axis=-1)
+
+
+def _behind_dust(
+    light: Float[Array, "part"],
+    wave: Float[Array, "sub"],
+    galaxy: _Galaxy,
+    attenuation: Attenuation | None,
+    table: BandTable,
+) -> Float[Array, "band"]:
+    """Band fluxes after attenuation at the rest-frame wavelengths of the parts."""
+    if attenuation is None:
+        return table.to_bands(light)
+    params, av, f_unobscured = galaxy.dust
+    law = attenuation.law
+    diffuse = law(wave, params)
+    if isinstance(law, CharlotFall00):
+        total = diffuse + law.birth_cloud(wave, params)
+        outside, inside = light.reshape(2, -1)
+        return table.to_bands(
+            outside * frac_trans(diffuse, av, f_unobscured) + inside * frac_trans(total, av, f_unobscured)
+        )
+    return table.to_bands(light * frac_trans(diffuse, av, f_unobscured))
+
+
+def _map(
+    one: Callable[[_Galaxy], Float[Array, "band"]], galaxies: _Galaxy, chunk: int
+) -> Float[Array, "gal band"]:
+    """Apply to every galaxy, a chunk at a time."""
+    if len(galaxies.sfr) <= chunk:
+        return jax.vmap(one)(galaxies)
+    return jax.lax.map(one, galaxies, batch_size=chunk)
+
+
+def _as_arrays(tree: Any, dtype: Any) -> Any:
+    """Every number of a pytree as an array of one precision."""
+    return jax.tree.map(lambda x: jnp.asarray(x, dtype), tree)
