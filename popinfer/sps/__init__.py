@@ -1,15 +1,17 @@
 """The light of stellar populations: star formation history, metallicity, dust and gas to magnitudes."""
 
 from .age_weights import age_weights, lookback_fractions, lookback_matrix
+from .band_nodes import redshift_grid
 from .band_table import BandTable, SmoothSfhTable, smooth_sfh_fluxes
 from .burst import BurstParams, add_burst
 from .dust import Calzetti00, Cardelli89, CharlotFall00, DustLaw, KriekConroy13, Noll09, Salim18, frac_trans
+from .equivalent_width import equivalent_widths
 from .galaxies import Attenuation, Stars, population_magnitudes, tabulate_sfh
 from .igm import igm_transmission
 from .metallicity import lgmet_weights, lgmet_weights_by_age
 from .nebular import add_nebular, line_luminosities
 from .photometry import band_fluxes, band_matrix, magnitudes
-from .sed import attenuated_sed, rest_sed
+from .sed import attenuated_sed, rest_sed, rest_sed_from_weights
 from .surviving_mass import surviving_mass
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "attenuated_sed",
     "band_fluxes",
     "band_matrix",
+    "equivalent_widths",
     "frac_trans",
     "igm_transmission",
     "lgmet_weights",
@@ -40,7 +43,9 @@ __all__ = [
     "lookback_matrix",
     "magnitudes",
     "population_magnitudes",
+    "redshift_grid",
     "rest_sed",
+    "rest_sed_from_weights",
     "smooth_sfh_fluxes",
     "surviving_mass",
     "tabulate_sfh",

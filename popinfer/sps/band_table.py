@@ -21,8 +21,9 @@ from popinfer.cosmology import Cosmology, age
 from popinfer.records import SSP, Filters
 
 from .age_weights import lookback_fractions, lookback_matrix
-from .dust import Calzetti00, DustLaw, Salim18, frac_trans
-from .photometry import band_matrix, band_moments, check_coverage
+from .band_nodes import enough_nodes, gauss_nodes, pivot_wavelength, probe_histories
+from .dust import DustLaw, Salim18, frac_trans
+from .photometry import band_matrix, band_moments, check_coverage, igm_rows
 from .units import Arr, Scalar
 
 
@@ -38,6 +39,7 @@ class BandTable(eqx.Module):
     [Angstrom]. ssp_lgmet, ssp_lg_age_gyr : axes of the SSP grid.
     band_index : the band of each part.
     names : filter names.
+    igm : whether the intergalactic medium absorbs.
     """
 
     z_grid: Float[Arr, "z"]
@@ -49,17 +51,24 @@ class BandTable(eqx.Module):
     ssp_lg_age_gyr: Float[Arr, "age"]
     band_index: tuple[int, ...] = eqx.field(static=True)
     names: tuple[str, ...] = eqx.field(static=True)
+    igm: bool = eqx.field(static=True, default=True)
 
     @classmethod
     def build(
-        cls, ssp: SSP, filters: Filters, z_grid: Float[Arr, "z"], n_sub: int | None = None, tol: float = 0.004
+        cls,
+        ssp: SSP,
+        filters: Filters,
+        z_grid: Float[Arr, "z"],
+        n_sub: int | None = None,
+        tol: float = 0.004,
+        igm: bool = True,
     ) -> "BandTable":
         """Tabulate an SSP grid through filters.
 
         Parameters
         ----------
         ssp : SSP
-            With nebular emission and absorption by the intergalactic medium already applied, if wanted.
+            With nebular emission already added, if wanted.
         filters : Filters
             The bands.
         z_grid : Float[Array, "z"]
@@ -70,6 +79,8 @@ class BandTable(eqx.Module):
             ultraviolet.
         tol : float
             [mag]; see ``n_sub``.
+        igm : bool
+            Absorb by the intergalactic medium.
 
         Returns
         -------
@@ -85,14 +96,13 @@ class BandTable(eqx.Module):
         for z in z_grid:
             check_coverage(ssp.ssp_wave, filters, float(z))
         curves = [(np.asarray(w), np.asarray(t)) for w, t in zip(filters.wave, filters.trans, strict=True)]
-        nodes = [gauss_nodes(*c, n_sub) if n_sub else _enough_nodes(ssp, c, z_grid, tol) for c in curves]
+        nodes = [gauss_nodes(*c, n_sub) if n_sub else enough_nodes(ssp, c, z_grid, tol) for c in curves]
         sed = np.asarray(ssp.ssp_flux, np.float64).reshape(-1, len(ssp.ssp_wave))
-        flux = [
-            sed
-            @ np.hstack([band_moments(ssp.ssp_wave, *curves[b], float(z), n) for b, n in enumerate(nodes)])
-            for z in z_grid
-        ]
-        wave_obs, pivot = np.concatenate(nodes), np.array([_pivot(*c) for c in curves])
+        flux = []
+        for z in z_grid:
+            parts = [band_moments(ssp.ssp_wave, *c, float(z), n) for c, n in zip(curves, nodes, strict=True)]
+            flux.append(sed @ (np.hstack(parts) * (igm_rows(ssp.ssp_wave, float(z)) if igm else 1)))
+        wave_obs, pivot = np.concatenate(nodes), np.array([pivot_wavelength(*c) for c in curves])
         return cls(
             z_grid=z_grid,
             flux=np.stack(flux).reshape(z_grid.size, *ssp.ssp_flux.shape[:2], -1),
@@ -103,6 +113,7 @@ class BandTable(eqx.Module):
             ssp_lg_age_gyr=np.asarray(ssp.ssp_lg_age_gyr, np.float64),
             band_index=tuple(b for b, n in enumerate(nodes) for _ in n),
             names=filters.names,
+            igm=igm,
         )
 
     def at(self, z: Scalar, dtype: jnp.dtype | None = None) -> Float[Array, "met age sub"]:
@@ -153,7 +164,7 @@ class BandTable(eqx.Module):
             histories.
         """
         law = Salim18() if law is None else law
-        weights = _test_histories(self.ssp_lg_age_gyr)
+        weights = probe_histories(self.ssp_lg_age_gyr)
         z_check = 0.5 * (self.z_grid[1:] + self.z_grid[:-1]) if self.z_grid.size > 1 else self.z_grid
         trans = np.asarray(frac_trans(law(ssp.ssp_wave, law.fiducial), av))
         sed = np.einsum("pa,maw->mpw", weights, np.asarray(ssp.ssp_flux)) * trans
@@ -162,7 +173,9 @@ class BandTable(eqx.Module):
             dust = np.asarray(frac_trans(law(self.wave_obs / (1 + z), law.fiducial), av))
             table = np.einsum("pa,mas->mps", weights, np.asarray(self.at(z)) * dust)
             table = table @ _membership(self.band_index)
-            errors.append(-2.5 * np.log10(table / (sed @ band_matrix(ssp.ssp_wave, filters, z))))
+            errors.append(
+                -2.5 * np.log10(table / (sed @ band_matrix(ssp.ssp_wave, filters, float(z), igm=self.igm)))
+            )
         return np.stack(errors).reshape(len(z_check), -1, len(self.names))
 
 
@@ -250,66 +263,3 @@ def sum_parts(flux: Float[Array, "... sub"], band_index: tuple[int, ...]) -> Flo
 
 def _membership(band_index: tuple[int, ...]) -> Float[np.ndarray, "sub band"]:
     return np.eye(max(band_index) + 1)[list(band_index)]
-
-
-def _enough_nodes(
-    ssp: SSP, curve: tuple[np.ndarray, np.ndarray], z_grid: Float[np.ndarray, "z"], tol: float
-) -> Float[np.ndarray, "node"]:
-    """Fewest dust wavelengths (at most eight) with errors below ``tol``, at up to seven of the redshifts."""
-    sed = _test_histories(ssp.ssp_lg_age_gyr) @ np.asarray(ssp.ssp_flux, np.float64)
-    sed = sed.reshape(-1, len(ssp.ssp_wave))
-    laws = (Salim18(), Calzetti00())
-    trans = [_transmission(law, np.asarray(ssp.ssp_wave)) for law in laws]
-    some = z_grid[np.unique(np.linspace(0, z_grid.size - 1, 7).astype(int))]
-    exact = [
-        [(sed * t) @ band_moments(ssp.ssp_wave, *curve, float(z), None)[:, 0] for t in trans] for z in some
-    ]
-    nodes = np.empty(0)
-    for n in range(1, 9):
-        nodes = gauss_nodes(*curve, n)
-        error = []
-        for z, truth in zip(some, exact, strict=True):
-            parts = sed @ band_moments(ssp.ssp_wave, *curve, float(z), nodes)
-            approx = [parts @ _transmission(law, nodes / (1 + z)) for law in laws]
-            error.append(-2.5 * np.log10(np.maximum(np.stack(approx) / np.stack(truth), 1e-3)))
-        if np.percentile(np.abs(error), 99) < tol and np.max(np.abs(error)) < 2 * tol:
-            break
-    return nodes
-
-
-def _transmission(law: DustLaw, wave: Float[np.ndarray, "x"]) -> Float[np.ndarray, "x"]:
-    return np.asarray(frac_trans(law(wave, law.fiducial), 2.0), np.float64)
-
-
-def gauss_nodes(
-    wave: Float[np.ndarray, "f"], trans: Float[np.ndarray, "f"], n_nodes: int
-) -> Float[np.ndarray, "node"]:
-    """Wavelengths of the Gauss quadrature in ln(lambda) whose weight is the transmission.
-
-    Eigenvalues of the Jacobi matrix from Lanczos on the discretised weight (Golub & Welsch 1969).
-    """
-    fine = np.interp(np.linspace(0, wave.size - 1, 40 * wave.size), np.arange(wave.size), wave)
-    x, w = np.log(fine), np.interp(fine, wave, trans) * np.gradient(np.log(fine))
-    center, scale = np.average(x, weights=w), np.ptp(x)
-    x = (x - center) / scale
-    previous, current = np.zeros_like(x), np.ones_like(x) / np.sqrt(w.sum())
-    diagonal, off = np.zeros(n_nodes), np.zeros(n_nodes)
-    for k in range(n_nodes):
-        diagonal[k] = np.sum(w * x * current**2)
-        following = (x - diagonal[k]) * current - off[k - 1] * previous
-        off[k] = np.sqrt(np.sum(w * following**2))
-        previous, current = current, following / off[k]
-    jacobi = np.diag(diagonal) + np.diag(off[:-1], 1) + np.diag(off[:-1], -1)
-    return np.exp(center + scale * np.linalg.eigvalsh(jacobi))
-
-
-def _pivot(wave: Float[np.ndarray, "f"], trans: Float[np.ndarray, "f"]) -> float:
-    """Pivot wavelength [Angstrom]: sqrt(int T lambda dlambda / int T dlambda / lambda)."""
-    return float(np.sqrt(np.trapezoid(trans * wave, wave) / np.trapezoid(trans / wave, wave)))
-
-
-def _test_histories(ssp_lg_age_gyr: Float[Arr, "age"]) -> Float[np.ndarray, "pop age"]:
-    """SSP weights of constant, 5, 1 and 0.2 Gyr exponential histories over the span of the SSP ages."""
-    ages = np.linspace(0, float(10 ** ssp_lg_age_gyr[-1]), 400)
-    rates = [np.exp((ages - ages[-1]) / tau) for tau in (1e9, 5.0, 1.0, 0.2)]
-    return np.stack(rates) @ lookback_matrix(ages, ssp_lg_age_gyr)

@@ -1,8 +1,8 @@
 """Birth clouds of fixed depth, built into the SSP grid: young stars and their nebular emission are dimmed.
 
-Charlot & Fall (2000, ApJ 539, 718): stars younger than 10 Myr, and the nebular emission that they power, shine
-through their birth clouds before they meet the diffuse medium. When the clouds' optical depth is the same for
-all galaxies, their effect belongs to the SSPs, and costs nothing in a population.
+Charlot & Fall (2000, ApJ 539, 718): stars younger than 10 Myr, and the nebular emission that they power,
+shine through their birth clouds before they meet the diffuse medium. When the clouds' optical depth is the
+same for all galaxies, their effect belongs to the SSPs, and costs nothing in a population.
 """
 
 import dataclasses

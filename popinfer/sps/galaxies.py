@@ -140,13 +140,13 @@ def _galaxies(stars: Stars, attenuation: Attenuation | None, z: Array, t_obs: Ar
     n = len(stars.sfr_table)
     dust = None if attenuation is None else (attenuation.params, attenuation.av, attenuation.f_unobscured)
     everything = _Galaxy(
-        stars.sfr_table,
-        stars.lgmet,
-        stars.lgmet_scatter,
-        stars.burst,
-        dust,
-        jnp.asarray(z),
-        jnp.asarray(t_obs),
+        sfr=jnp.asarray(stars.sfr_table),
+        lgmet=jnp.asarray(stars.lgmet),
+        scatter=jnp.asarray(stars.lgmet_scatter),
+        burst=stars.burst,
+        dust=dust,
+        z=z,
+        t_obs=t_obs,
     )
     return jax.tree.map(lambda x: x if jnp.ndim(x) else jnp.broadcast_to(x, (n,)), everything)
 
@@ -155,7 +155,7 @@ def _one_redshift(
     table: BandTable, stars: Stars, attenuation: Attenuation | None, z: Array, t_obs: Array, chunk: int
 ) -> Float[Array, "gal band"]:
     """All galaxies at one redshift: the table is carried to the SFH nodes first."""
-    sfr = stars.sfr_table
+    sfr = jnp.asarray(stars.sfr_table)
     flux = _split_clouds(table.at(z, sfr.dtype), table, attenuation)
     n_met, n_age, n_part = flux.shape
     to_age = jax.vmap(lambda row: age_weights(stars.t_table, row, t_obs, table.ssp_lg_age_gyr))

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from popinfer.errors import InputError
 from popinfer.records import Filters
 
+from .igm import igm_transmission
 from .units import AB0, Arr, Scalar
 
 _X2, _W2 = np.array([0.5 - np.sqrt(1 / 12), 0.5 + np.sqrt(1 / 12)]), np.array([0.5, 0.5])
@@ -25,7 +26,9 @@ _LYMAN_LIMIT = 912.0
 _LEAK = 1e-3
 
 
-def band_matrix(wave: Float[Arr, "wave"], filters: Filters, z: float = 0.0) -> Float[np.ndarray, "wave band"]:
+def band_matrix(
+    wave: Float[Arr, "wave"], filters: Filters, z: float = 0.0, *, igm: bool = True
+) -> Float[np.ndarray, "wave band"]:
     """Matrix from a rest-frame SED [Lsun/Hz] to band fluxes at redshift z, relative to AB zero at 10 pc.
 
     Parameters
@@ -36,6 +39,8 @@ def band_matrix(wave: Float[Arr, "wave"], filters: Filters, z: float = 0.0) -> F
         The bands.
     z : float
         Redshift, concrete and not negative.
+    igm : bool
+        Absorb by the intergalactic medium (`igm_transmission`).
 
     Returns
     -------
@@ -50,7 +55,13 @@ def band_matrix(wave: Float[Arr, "wave"], filters: Filters, z: float = 0.0) -> F
     """
     pairs = zip(filters.wave, filters.trans, strict=True)
     check_coverage(wave, filters, z)
-    return np.stack([band_moments(wave, w, t, z, None)[:, 0] for w, t in pairs], axis=1)
+    matrix = np.stack([band_moments(wave, w, t, z, None)[:, 0] for w, t in pairs], axis=1)
+    return matrix * igm_rows(wave, z) if igm else matrix
+
+
+def igm_rows(wave: Float[Arr, "wave"], z: float) -> Float[np.ndarray, "wave 1"]:
+    """Intergalactic transmission at the SED's wavelengths, to multiply the rows of a band matrix."""
+    return np.asarray(igm_transmission(np.asarray(wave, np.float64), z), np.float64)[:, None]
 
 
 def band_moments(
@@ -116,7 +127,7 @@ def check_coverage(wave: Float[Arr, "wave"], filters: Filters, z: float) -> None
 
 
 def band_fluxes(
-    wave: Float[Arr, "wave"], sed: Float[Array, "wave"], filters: Filters, z: Scalar
+    wave: Float[Arr, "wave"], sed: Float[Array, "wave"], filters: Filters, z: Scalar, *, igm: bool = True
 ) -> Float[Array, "band"]:
     """Band fluxes of one SED at a redshift that may be traced and differentiated.
 
@@ -130,6 +141,8 @@ def band_fluxes(
         The bands.
     z : float
         Redshift.
+    igm : bool
+        Absorb by the intergalactic medium.
 
     Returns
     -------
@@ -139,6 +152,8 @@ def band_fluxes(
     dtype = sed.dtype
     factor = jnp.asarray(1 + jnp.asarray(z), dtype)
     observed = jnp.asarray(wave, dtype) * factor
+    if igm:
+        sed = sed * igm_transmission(jnp.asarray(wave, dtype), factor - 1).astype(dtype)
     x2, w2 = jnp.asarray(_X2, dtype), jnp.asarray(_W2, dtype)
     fluxes = []
     for curve in zip(filters.wave, filters.trans, strict=True):

@@ -5,10 +5,11 @@ import pytest
 
 from popinfer.cosmology import PLANCK15, age
 from popinfer.sps.age_weights import age_weights
-from popinfer.sps.band_table import BandTable, gauss_nodes, smooth_sfh_fluxes, z_weights
+from popinfer.sps.band_nodes import gauss_nodes, redshift_grid
+from popinfer.sps.band_table import BandTable, smooth_sfh_fluxes, z_weights
 from popinfer.sps.dust import Calzetti00, Salim18, frac_trans
 from popinfer.sps.metallicity import lgmet_weights
-from popinfer.sps.photometry import magnitudes
+from popinfer.sps.photometry import band_fluxes, magnitudes
 from popinfer.sps.sed import rest_sed
 
 
@@ -92,3 +93,20 @@ def test_float32_population(table, ssp):
     assert low.dtype == jnp.float32
     high = smooth.to_bands(smooth_sfh_fluxes(smooth, sfr, shares, z))
     np.testing.assert_allclose(2.5 * np.log10(smooth.to_bands(low) / high), 0, atol=1e-4)
+
+
+def test_redshift_grid_is_as_fine_as_asked(ssp, sdss):
+    coarse = redshift_grid(ssp, sdss, 0.05, 0.12, 0.01)
+    fine = redshift_grid(ssp, sdss, 0.05, 0.12, 0.002)
+    assert fine.size > coarse.size and fine[0] == 0.05 and fine[-1] == 0.12
+    error = np.abs(BandTable.build(ssp, sdss, fine, n_sub=1).check(ssp, sdss, 0.0))
+    assert np.percentile(error, 99) < 0.002
+
+
+def test_the_intergalactic_medium_absorbs_in_both_routes(ssp, sdss):
+    table = BandTable.build(ssp, sdss, np.array([2.5]), n_sub=1)
+    clear = BandTable.build(ssp, sdss, np.array([2.5]), n_sub=1, igm=False)
+    ratio = (table.flux / clear.flux)[0, 4, 0]
+    assert 0.6 < ratio[0] < 0.9 and np.all(ratio[2:] == 1)
+    flux = jnp.asarray(ssp.ssp_flux)[4, 0]
+    np.testing.assert_allclose(band_fluxes(ssp.ssp_wave, flux, sdss, 2.5), table.flux[0, 4, 0], rtol=1e-9)

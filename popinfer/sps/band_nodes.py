@@ -1,0 +1,110 @@
+"""Where to split bands and redshifts: the nodes of a band table.
+
+Dust acts on a band at the nodes of the Gauss quadrature in ln(lambda) whose weight is the filter's
+transmission; redshifts are as dense as linear interpolation of the fluxes needs.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from popinfer.records import SSP, Filters
+
+from .age_weights import lookback_matrix
+from .dust import Calzetti00, DustLaw, Salim18, frac_trans
+from .photometry import band_matrix, band_moments
+from .units import Arr
+
+
+def enough_nodes(
+    ssp: SSP, curve: tuple[np.ndarray, np.ndarray], z_grid: Float[np.ndarray, "z"], tol: float
+) -> Float[np.ndarray, "node"]:
+    """Fewest dust wavelengths (at most eight) with errors below ``tol``, at up to seven of the redshifts."""
+    sed = probe_histories(ssp.ssp_lg_age_gyr) @ np.asarray(ssp.ssp_flux, np.float64)
+    sed = sed.reshape(-1, len(ssp.ssp_wave))
+    laws = (Salim18(), Calzetti00())
+    trans = [_transmission(law, np.asarray(ssp.ssp_wave)) for law in laws]
+    some = z_grid[np.unique(np.linspace(0, z_grid.size - 1, 7).astype(int))]
+    exact = [
+        [(sed * t) @ band_moments(ssp.ssp_wave, *curve, float(z), None)[:, 0] for t in trans] for z in some
+    ]
+    nodes = np.empty(0)
+    for n in range(1, 9):
+        nodes = gauss_nodes(*curve, n)
+        error = []
+        for z, truth in zip(some, exact, strict=True):
+            parts = sed @ band_moments(ssp.ssp_wave, *curve, float(z), nodes)
+            approx = [parts @ _transmission(law, nodes / (1 + z)) for law in laws]
+            error.append(-2.5 * np.log10(np.maximum(np.stack(approx) / np.stack(truth), 1e-3)))
+        if np.percentile(np.abs(error), 99) < tol and np.max(np.abs(error)) < 2 * tol:
+            break
+    return nodes
+
+
+def _transmission(law: DustLaw, wave: Float[np.ndarray, "x"]) -> Float[np.ndarray, "x"]:
+    return np.asarray(frac_trans(law(wave, law.fiducial), 2.0), np.float64)
+
+
+def gauss_nodes(
+    wave: Float[np.ndarray, "f"], trans: Float[np.ndarray, "f"], n_nodes: int
+) -> Float[np.ndarray, "node"]:
+    """Wavelengths of the Gauss quadrature in ln(lambda) whose weight is the transmission.
+
+    Eigenvalues of the Jacobi matrix from Lanczos on the discretised weight (Golub & Welsch 1969).
+    """
+    fine = np.interp(np.linspace(0, wave.size - 1, 40 * wave.size), np.arange(wave.size), wave)
+    x, w = np.log(fine), np.interp(fine, wave, trans) * np.gradient(np.log(fine))
+    center, scale = np.average(x, weights=w), np.ptp(x)
+    x = (x - center) / scale
+    previous, current = np.zeros_like(x), np.ones_like(x) / np.sqrt(w.sum())
+    diagonal, off = np.zeros(n_nodes), np.zeros(n_nodes)
+    for k in range(n_nodes):
+        diagonal[k] = np.sum(w * x * current**2)
+        following = (x - diagonal[k]) * current - off[k - 1] * previous
+        off[k] = np.sqrt(np.sum(w * following**2))
+        previous, current = current, following / off[k]
+    jacobi = np.diag(diagonal) + np.diag(off[:-1], 1) + np.diag(off[:-1], -1)
+    return np.exp(center + scale * np.linalg.eigvalsh(jacobi))
+
+
+def pivot_wavelength(wave: Float[np.ndarray, "f"], trans: Float[np.ndarray, "f"]) -> float:
+    """Pivot wavelength [Angstrom]: sqrt(int T lambda dlambda / int T dlambda / lambda)."""
+    return float(np.sqrt(np.trapezoid(trans * wave, wave) / np.trapezoid(trans / wave, wave)))
+
+
+def redshift_grid(
+    ssp: SSP, filters: Filters, z_low: float, z_high: float, tol: float = 0.002
+) -> Float[np.ndarray, "z"]:
+    """Redshifts between which linear interpolation of band fluxes errs by less than ``tol`` [mag].
+
+    Starts from steps of at most 0.05 and halves those where a dust-free population of any metallicity, with
+    constant or 1 Gyr exponential star formation, is off at the middle.
+
+    Raises
+    ------
+    InputError
+        A filter reaches beyond the redshifted SED.
+    """
+    sed = probe_histories(ssp.ssp_lg_age_gyr)[[0, 2]] @ np.asarray(ssp.ssp_flux, np.float64)
+    sed = sed.reshape(-1, len(ssp.ssp_wave))
+
+    def fluxes(z: float) -> Float[np.ndarray, "pop band"]:
+        return sed @ band_matrix(ssp.ssp_wave, filters, float(z))
+
+    def between(low: float, high: float, f_low: np.ndarray, f_high: np.ndarray) -> list[float]:
+        mid = 0.5 * (low + high)
+        f_mid = fluxes(mid)
+        if np.abs(2.5 * np.log10(0.5 * (f_low + f_high) / f_mid)).max() < tol or high - low < 1e-4:
+            return [low]
+        return between(low, mid, f_low, f_mid) + between(mid, high, f_mid, f_high)
+
+    start = np.linspace(z_low, z_high, 1 + max(int(np.ceil((z_high - z_low) / 0.05)), 1))
+    known = [fluxes(z) for z in start]
+    steps = zip(start[:-1], start[1:], known[:-1], known[1:], strict=True)
+    return np.array([z for step in steps for z in between(*step)] + [z_high])
+
+
+def probe_histories(ssp_lg_age_gyr: Float[Arr, "age"]) -> Float[np.ndarray, "pop age"]:
+    """SSP weights of constant, 5, 1 and 0.2 Gyr exponential histories over the span of the SSP ages."""
+    ages = np.linspace(0, float(10 ** ssp_lg_age_gyr[-1]), 400)
+    rates = [np.exp((ages - ages[-1]) / tau) for tau in (1e9, 5.0, 1.0, 0.2)]
+    return np.stack(rates) @ lookback_matrix(ages, ssp_lg_age_gyr)
