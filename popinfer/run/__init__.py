@@ -1,0 +1,1 @@
+"""Where a run file becomes objects, stages and results: ``results/<run>/``."""

@@ -1,0 +1,189 @@
+"""What the population parameters say about galaxies and halos at large: relations that no survey selected.
+
+Halo samples of their own, drawn without regard to detection: one near z = 0.1 for
+
+- the median stellar mass of central galaxies at fixed halo mass,
+- the quenched fraction, the share of galaxies with sSFR below 10^-11 / yr at fixed stellar mass,
+- the mean log10 sSFR of the others at fixed stellar mass,
+
+and thin shells at several redshifts for the cosmic star formation rate density
+
+    rho_SFR(z) = sum_j n_j [(1 - f_q) SFR_ms + f_q SFR_q],   n_j the halo's comoving number density.
+
+Halos of a shell carry weights that add up to their comoving number density, so the sum is the integral over
+the halo mass function above `LGM_MIN`.
+"""
+
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from diffmah.diffmah_kernels import DiffmahParams, _log_mah_kern
+from jaxtyping import Array, Float
+
+from popinfer.cosmology import Cosmology, age
+from popinfer.population.halos import LightconeSpec, draw_halos
+from popinfer.population.parameters import ModelParams
+from popinfer.population.sfh import N_NORMALS, draw_galaxies, shift_families, star_formation_histories
+from popinfer.records import SSP, Halos
+from popinfer.sps.age_weights import lookback_matrix
+
+Z_RELATIONS = 0.1
+Z_DENSITY = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
+LGM_MIN = 10.5  # log10 Msun
+LG_SSFR_QUENCHED = -11.0  # log10 1/yr
+_SOLAR_LGMET = -1.69897
+_T_MIN = 1e-3  # Gyr
+_HALF_WIDTH = 0.01  # of a shell in redshift
+_SMOOTHING = 0.12  # dex, width of the running window in mass
+
+
+class Sample(eqx.Module):
+    """A population at one redshift, main-sequence galaxies of all halos first, then quenched ones.
+
+    ``lgm_halo`` is the peak halo mass at the time of observation.
+    """
+
+    lgm_halo: Float[Array, "point"]
+    is_central: Float[Array, "point"]
+    lg_mstar: Float[Array, "point"]
+    lg_ssfr: Float[Array, "point"]
+    weight: Float[Array, "point"]
+
+
+@dataclass(frozen=True)
+class Grids:
+    """Where the relations are evaluated [log10 Msun]."""
+
+    lgmh: np.ndarray
+    lgmstar: np.ndarray
+
+
+GRIDS = Grids(np.arange(11.0, 14.51, 0.125), np.arange(9.0, 11.61, 0.1))
+
+
+class Relations(eqx.Module):
+    """Halo samples and stellar mass tables; a function of the model's parameters.
+
+    Attributes
+    ----------
+    halos : the sample near z = 0.1. shells : thin shells at `Z_DENSITY`, leading axis.
+    fractions : node ages as fractions of the time of observation.
+    mass : surviving stellar mass per unit SFR at the nodes [yr].
+    """
+
+    cosmology: Cosmology
+    halos: Halos
+    shells: Halos
+    fractions: Float[np.ndarray, "node"]
+    mass: Float[np.ndarray, "node"]
+
+    @classmethod
+    def build(
+        cls, cosmology: Cosmology, ssp: SSP, fractions: np.ndarray, seed: int, n_halo: int
+    ) -> "Relations":
+        """Draw the samples, `n_halo` near z = 0.1 and in each shell (the run's number saves compiling)."""
+        at_z = LightconeSpec(
+            Z_RELATIONS - _HALF_WIDTH, Z_RELATIONS + _HALF_WIDTH, n_halo, LGM_MIN, N_NORMALS, 0.5
+        )
+        shells = [
+            LightconeSpec(max(z - _HALF_WIDTH, 1e-3), z + _HALF_WIDTH, n_halo, LGM_MIN, N_NORMALS)
+            for z in Z_DENSITY
+        ]
+        drawn = [draw_halos(seed + i, spec, cosmology) for i, spec in enumerate(shells)]
+        stacked = jax.tree.map(lambda *x: np.stack(x), *drawn)
+        nodes = np.asarray(fractions) * float(age(cosmology, Z_RELATIONS))
+        solar = int(np.argmin(np.abs(np.asarray(ssp.ssp_lgmet) - _SOLAR_LGMET)))
+        surviving = ssp.ssp_surviving_mstar_frac
+        surviving = np.ones(len(ssp.ssp_lg_age_gyr)) if surviving is None else np.asarray(surviving)[solar]
+        mass = lookback_matrix(nodes, ssp.ssp_lg_age_gyr) @ surviving
+        return cls(cosmology, draw_halos(seed + 99, at_z, cosmology), stacked, np.asarray(fractions), mass)
+
+    def sample(self, params: ModelParams) -> Sample:
+        """The population near z = 0.1."""
+        halos = jax.tree.map(jnp.asarray, self.halos)
+        sfr, frac_q = _histories(params, halos, jnp.asarray(1 - self.fractions), self.cosmology)
+        mass = sfr @ jnp.asarray(self.mass)
+        lg_mstar, lg_ssfr = jnp.log10(mass), jnp.log10(sfr[..., 0]) - jnp.log10(mass)
+        logt0 = jnp.log10(age(self.cosmology, 0.0))
+        lgm = jax.vmap(_log_mah_kern, in_axes=(0, 0, None))(halos.mah_params, halos.t_obs, logt0)
+        weight = _occupied(params, halos)[:, None] * jnp.stack([1 - frac_q, frac_q], axis=1)
+        columns = (lgm[:, None], halos.is_central[:, None], lg_mstar, lg_ssfr, weight)
+        return Sample(*(jnp.broadcast_to(c, weight.shape).T.ravel() for c in columns))
+
+    def lg_sfr_density(self, params: ModelParams) -> Float[Array, "z"]:
+        """log10 of the cosmic star formation rate density at `Z_DENSITY` [Msun/yr/Mpc^3]."""
+
+        def one(halos: Halos) -> Array:
+            sfr, frac_q = _histories(params, halos, jnp.ones(1), self.cosmology)
+            mean = (1 - frac_q) * sfr[:, 0, 0] + frac_q * sfr[:, 1, 0]
+            return jnp.log10(jnp.sum(_occupied(params, halos) * mean))
+
+        return jax.vmap(one)(jax.tree.map(jnp.asarray, self.shells))
+
+    def __call__(self, params: ModelParams) -> tuple[Sample, Float[Array, "z"]]:
+        """Population near z = 0.1 and star formation rate density; compile this one."""
+        return self.sample(params), self.lg_sfr_density(params)
+
+
+def _histories(
+    params: ModelParams, halos: Halos, elapsed: Float[Array, "node"], cosmology: Cosmology
+) -> tuple[Float[Array, "halo 2 node"], Float[Array, "halo"]]:
+    """SFRs [Msun/yr] of both branches at fractions of the time of observation, and quenched probability."""
+    pop = shift_families(params.sfh, params.families)
+    logt0 = jnp.log10(age(cosmology, 0.0))
+
+    def one(mah: DiffmahParams, host: tuple[Array, ...], t_obs: Array, normals: Array) -> tuple[Array, Array]:
+        galaxies = draw_galaxies(pop, mah, host, normals)
+        t = jnp.maximum(t_obs * elapsed, _T_MIN)
+        return star_formation_histories(galaxies, mah, t, logt0, cosmology.fb), galaxies.frac_quenched
+
+    host = (halos.logmp0, halos.is_central, halos.lgmu_infall, halos.logmhost_infall, halos.gyr_since_infall)
+    return jax.vmap(one)(halos.mah_params, host, halos.t_obs, halos.normals[:, :N_NORMALS])
+
+
+def _occupied(params: ModelParams, halos: Halos) -> Float[Array, "halo"]:
+    return halos.weight * jnp.where(halos.is_central > 0.5, 1.0, params.halos.satellite_survival)
+
+
+def summarise(sample: Sample, grids: Grids = GRIDS) -> dict[str, np.ndarray]:
+    """Relations of one population on a grid, by running windows of 0.12 dex.
+
+    Returns
+    -------
+    dict
+        ``smhm`` on ``lgmh``; ``quenched_fraction`` and ``lg_ssfr`` on ``lgmstar``. NaN where there are too
+        few galaxies to say.
+    """
+    x = jax.tree.map(lambda column: np.asarray(column, float), sample)
+    near_halo = _windows(grids.lgmh, x.lgm_halo) * (x.weight * (x.is_central > 0.5))
+    near_mass = _windows(grids.lgmstar, x.lg_mstar) * x.weight
+    quenched = x.lg_ssfr < LG_SSFR_QUENCHED
+    forming = near_mass * ~quenched
+    with np.errstate(invalid="ignore", divide="ignore"):
+        fraction = (near_mass @ quenched) / near_mass.sum(axis=1)
+        lg_ssfr = (forming @ np.where(quenched, 0.0, x.lg_ssfr)) / forming.sum(axis=1)
+    order = np.argsort(x.lg_mstar)
+    smhm = [_median(x.lg_mstar[order], row[order]) for row in near_halo]
+    return {
+        "smhm": np.where(_well_filled(near_halo), smhm, np.nan),
+        "quenched_fraction": np.where(_well_filled(near_mass), fraction, np.nan),
+        "lg_ssfr": np.where(_well_filled(forming), lg_ssfr, np.nan),
+    }
+
+
+def _windows(grid: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return np.exp(-0.5 * ((grid[:, None] - x) / _SMOOTHING) ** 2)
+
+
+def _well_filled(weights: np.ndarray) -> np.ndarray:
+    """Rows with at least eight effective galaxies."""
+    return weights.sum(axis=1) ** 2 > 8 * np.maximum((weights**2).sum(axis=1), 1e-300)
+
+
+def _median(values: np.ndarray, weights: np.ndarray) -> float:
+    """Weighted median of sorted values."""
+    cumulative = np.cumsum(weights)
+    return float(np.interp(0.5 * cumulative[-1], cumulative - 0.5 * weights, values))

@@ -1,0 +1,153 @@
+"""A run's folder: which files it holds, how they are written, and whether they belong to this run file.
+
+Every file is written under a temporary name and renamed when complete, so a killed run leaves nothing that
+looks finished. Each stage stores a fingerprint of the configuration it depends on; the next stage refuses
+files made from another one.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from diffmah.diffmah_kernels import DiffmahParams
+
+from popinfer.config import RunConfig
+from popinfer.errors import InputError
+from popinfer.records import Halos
+
+# sections that a stage's result does not depend on
+_IRRELEVANT = {
+    "halos": ("name", "fit", "sample", "predictive"),
+    "fit": ("name", "sample", "predictive"),
+    "sample": ("name",),
+}
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of everything that a run stores."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved run file."""
+        return self.path / "run.yaml"
+
+    @property
+    def halos(self) -> Path:
+        """Halos of the run and their independent replicates."""
+        return self.path / "halos.h5"
+
+    @property
+    def fit(self) -> Path:
+        """The best fit for people: values, checks, goodness."""
+        return self.path / "fit.json"
+
+    @property
+    def fit_arrays(self) -> Path:
+        """The best fit for the next stage."""
+        return self.path / "fit.npz"
+
+    @property
+    def posterior(self) -> Path:
+        """Draws and predictions, an ArviZ InferenceData."""
+        return self.path / "posterior.nc"
+
+    @property
+    def summary(self) -> Path:
+        """`popinfer.report.RunSummary` as JSON."""
+        return self.path / "summary.json"
+
+    @property
+    def report(self) -> Path:
+        """The page to read."""
+        return self.path / "report.html"
+
+    def create(self) -> None:
+        """Make the folder; InputError when that isn't possible."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{self.path}: can't make the folder ({error.strerror})") from None
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to; rename it when the block ends without an error."""
+    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text)
+
+
+def fingerprint(config: RunConfig, stage: str) -> str:
+    """Hash of what a stage's result depends on."""
+    content = config.model_dump(mode="json", exclude=set(_IRRELEVANT[stage]))
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def check_fingerprint(path: Path, stored: Any, config: RunConfig, stage: str) -> None:
+    """InputError when a stage's file was made from another configuration."""
+    if stored != fingerprint(config, stage):
+        raise InputError(f"{path}: made from another configuration; run 'popinfer {stage}' again")
+
+
+def need(path: Path, stage: str) -> Path:
+    """Return the path of an earlier stage's file, or InputError naming the command that makes it."""
+    if not path.is_file():
+        raise InputError(f"{path}: not there yet; run 'popinfer {stage}' first")
+    return path
+
+
+def write_halos(folder: RunFolder, samples: list[Halos], config: RunConfig, wall_time_s: float) -> None:
+    """Store the run's halos (first) and its replicates."""
+    with atomic(folder.halos) as temporary, h5py.File(temporary, "w") as store:
+        store.attrs["fingerprint"] = fingerprint(config, "halos")
+        store.attrs["wall_time_s"] = wall_time_s
+        for index, sample in enumerate(samples):
+            group = store.create_group(_group(index))
+            for name, values in vars(sample).items():
+                if name == "mah_params":
+                    for field, column in zip(values._fields, values, strict=True):
+                        group.create_dataset(f"mah_params/{field}", data=np.asarray(column))
+                else:
+                    group.create_dataset(name, data=np.asarray(values))
+
+
+def read_halos(folder: RunFolder, config: RunConfig) -> tuple[list[Halos], float]:
+    """Halos of the run, then its replicates; and the seconds that drawing them took."""
+    path = need(folder.halos, "halos")
+    try:
+        with h5py.File(path, "r") as store:
+            check_fingerprint(path, store.attrs.get("fingerprint"), config, "halos")
+            samples = [_read_sample(store[_group(i)]) for i in range(len(store))]
+            return samples, float(store.attrs["wall_time_s"])
+    except (OSError, KeyError) as error:
+        raise InputError(f"{path}: can't be read ({error}); run 'popinfer halos' again") from None
+
+
+def _group(index: int) -> str:
+    return "main" if index == 0 else f"replicate_{index:02d}"
+
+
+def _read_sample(group: Any) -> Halos:
+    mah = DiffmahParams(*(group["mah_params"][field][:] for field in DiffmahParams._fields))
+    columns = {name: group[name][:] for name in group if name != "mah_params"}
+    return Halos(mah_params=mah, **columns)

@@ -1,0 +1,196 @@
+"""Mock catalogs: what the survey would list if the model were true.
+
+Halos and noise are independent of those of any run (other Sobol seeds). Each model galaxy inside the
+survey's hard limits is listed at most once, with a probability in proportion to its weight, so the mock has
+the counting noise of a real catalog. Errors follow the survey's own; zero points and units are undone, so
+the file reads like the real one.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import yaml
+from astropy.table import Table
+
+from popinfer.config import BandConfig, RunConfig, load_config
+from popinfer.data.catalog_io import SUFFIXES
+from popinfer.errors import InputError
+from popinfer.params import ParamSpace
+from popinfer.run.build import Predictor, detectable, draw_slices, in_precision, lightcones
+from popinfer.run.folder import atomic, write_text
+from popinfer.run.prepare import Run, prepare
+from popinfer.run.progress import Reporter, Silent
+from popinfer.run.summarise import truth_path
+
+MIN_HALOS = 20_000  # a slice
+_HALOS_PER_GALAXY = 8
+_SEED = 500_009  # far from the seeds of runs
+_AB_OF_UNIT = {"nmgy": 22.5, "Jy": 8.9, "uJy": 23.9, "nJy": 31.4, "cgs": -48.6}
+
+
+@dataclass(frozen=True)
+class MockSpec:
+    """True values by dotted name, galaxies a slice (the real catalog's when None), and seed."""
+
+    values: dict[str, float]
+    n_galaxies: int | None = None
+    seed: int = 1
+
+
+def parse_values(settings: list[str]) -> dict[str, float]:
+    """Read ``name=value`` settings; InputError for anything else."""
+    values = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        try:
+            values[name.strip()] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise InputError(f"--set {setting}: has to be name=number, for example dust.lg_av=-0.3")
+    return values
+
+
+def make_mock(
+    file: str | Path | RunConfig, out: str | Path, spec: MockSpec, say: Reporter | None = None
+) -> tuple[Path, Path, Path]:
+    """Write a mock catalog, its truth, and a run file for it.
+
+    Parameters
+    ----------
+    file : run file, or configuration, whose survey and model are used.
+    out : catalog to write; its suffix chooses the format.
+    spec : true values and size. Free parameters that aren't named sit at their prior's centre.
+    say : hears about progress.
+
+    Returns
+    -------
+    catalog, truth, run file : the three paths.
+
+    Raises
+    ------
+    InputError
+        When the run file, a name or value, or the output can't be used.
+    """
+    out, say = Path(out), Silent() if say is None else say
+    format_ = _format(out)
+    config = file if isinstance(file, RunConfig) else load_config(file)
+    run = prepare(_with_fixed(config, spec.values), None, say)
+    space = run.setup.space
+    u = space.to_unconstrained({k: v for k, v in spec.values.items() if k in space.names})
+    z, mag = _draw_galaxies(run, u, spec, say)
+    columns, config = _columns(run, config, z, mag, np.random.default_rng(spec.seed))
+    truth_file, run_file = truth_path(out), out.with_suffix(".yaml")
+    _write_table(out, columns, format_)
+    write_text(truth_file, json.dumps(_truth(space, u, spec), indent=2) + "\n")
+    catalog = config.catalog.model_copy(update={"path": str(out.resolve()), "format": "auto"})
+    named = config.model_copy(update={"catalog": catalog, "name": f"{config.name}-{out.stem}"})
+    write_text(run_file, yaml.safe_dump(named.model_dump(mode="json"), sort_keys=False))
+    return out, truth_file, run_file
+
+
+def _with_fixed(config: RunConfig, values: dict[str, float]) -> RunConfig:
+    """Parameters that the run doesn't free are set as fixed ones."""
+    fixed = {name: value for name, value in values.items() if name not in config.free}
+    model = config.model.model_copy(update={"fixed": {**config.model.fixed, **fixed}})
+    return config.model_copy(update={"model": model})
+
+
+def _truth(space: ParamSpace, u: np.ndarray, spec: MockSpec) -> dict[str, float]:
+    physical = {name: float(x) for name, x in space.to_physical(jnp.asarray(u)).items()}
+    return {**spec.values, **physical}
+
+
+def _draw_galaxies(run: Run, u: np.ndarray, spec: MockSpec, say: Reporter) -> tuple[np.ndarray, np.ndarray]:
+    """Redshifts and measured AB magnitudes [galaxy, band], slice by slice."""
+    config, rng = run.config, np.random.default_rng(spec.seed + 3)
+    wanted = [n if spec.n_galaxies is None else spec.n_galaxies for n in run.n_galaxies]
+    n_halos = max(MIN_HALOS, _HALOS_PER_GALAXY * max(wanted))
+    n_chunks = -(-n_halos // config.halos.n_per_slice)
+    seed = _SEED + 1009 * spec.seed
+    with say.task("Pilot halos: which does the survey see?"):
+        specs = detectable(run.setup, run.survey, lightcones(config), seed - 1)
+    predict = jax.jit(Predictor(run.setup, run.survey).__call__)
+    limits = config.catalog.selection
+    parts = []
+    with say.task("Mock galaxies", n_chunks) as update:
+        for chunk in range(n_chunks):
+            halos = in_precision(config, draw_slices(specs, seed + chunk * 104_729))
+            galaxies = predict(jnp.asarray(u), halos)
+            mag, weight = np.asarray(galaxies.mag, float), np.asarray(galaxies.weight_all, float)
+            band = mag[..., run.setup.bands.index(limits.band)]
+            weight = np.where((band >= limits.bright_mag) & (band <= limits.faint_mag), weight, 0.0)
+            parts.append((np.tile(np.asarray(halos.z_obs, float), (1, 2)), mag, weight))
+            update(chunk + 1, "")
+    z, mag, weight = (np.concatenate(column, axis=1) for column in zip(*parts, strict=True))
+    picked = [(s, _pick(weight[s], n, rng)) for s, n in enumerate(wanted)]
+    return np.concatenate([z[s, i] for s, i in picked]), np.concatenate([mag[s, i] for s, i in picked])
+
+
+def _pick(weight: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Choose n points in proportion to weight by systematic sampling: twice only if weight > total / n."""
+    if not weight.sum() > 0:
+        raise InputError("at these parameters the survey would see no galaxy in a slice")
+    order = rng.permutation(len(weight))
+    cumulative = np.cumsum(weight[order])
+    points = (np.arange(n) + rng.random()) / n * cumulative[-1]
+    return order[np.searchsorted(cumulative, points).clip(0, len(weight) - 1)]
+
+
+def _columns(
+    run: Run, config: RunConfig, z: np.ndarray, mag: np.ndarray, rng: np.random.Generator
+) -> tuple[dict[str, np.ndarray], RunConfig]:
+    """Table columns in the run file's names and units, shuffled; and the configuration that reads them."""
+    order = rng.permutation(len(z))
+    z, mag = z[order], mag[order]
+    sigma = np.asarray(run.survey.noise.sigma(jnp.asarray(mag)))
+    columns, bands = {_plain(config.catalog.redshift): z}, {}
+    for i, (name, band) in enumerate(config.catalog.bands.items()):
+        value, error = _as_measured(mag[:, i], sigma[:, i], band)
+        # vector columns of the original become plain ones
+        renamed = {"value": _plain(band.value), "error": _plain(band.error), "extinction": None}
+        bands[name] = band.model_copy(update=renamed)
+        columns |= {renamed["value"]: value, renamed["error"]: error}
+    changed = {"bands": bands, "redshift": _plain(config.catalog.redshift)}
+    return columns, config.model_copy(update={"catalog": config.catalog.model_copy(update=changed)})
+
+
+def _plain(column: str) -> str:
+    return column.replace("[", "_").replace("]", "")
+
+
+def _as_measured(mag: np.ndarray, sigma: np.ndarray, band: BandConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Undo zero point, error floor and unit."""
+    sigma = np.sqrt(np.maximum(sigma**2 - band.error_floor_mag**2, (0.01 * sigma) ** 2))
+    value, error = mag - band.zero_point_mag, sigma
+    if band.unit != "mag":
+        value = 10 ** (-0.4 * (value - _AB_OF_UNIT[band.unit]))
+        error = sigma * value * np.log(10) / 2.5
+    return value, error if band.error_kind == "sigma" else 1 / error**2
+
+
+def _format(out: Path) -> str:
+    found = SUFFIXES.get(out.suffix)
+    if found is None:
+        raise InputError(f"{out}: the suffix of a mock catalog has to be one of {', '.join(SUFFIXES)}")
+    return found
+
+
+def _write_table(out: Path, columns: dict[str, np.ndarray], format_: str) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(out) as temporary:
+            if format_ == "parquet":
+                pd.DataFrame(columns).to_parquet(temporary)
+            elif format_ == "hdf5":
+                Table(columns).write(temporary, format="hdf5", path="catalog", serialize_meta=False)
+            else:
+                names = {"fits": "fits", "csv": "ascii.csv", "ecsv": "ascii.ecsv"}
+                Table(columns).write(temporary, format=names[format_])
+    except OSError as error:
+        raise InputError(f"{out}: can't be written ({error.strerror or error})") from None

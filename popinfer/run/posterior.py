@@ -1,0 +1,219 @@
+"""The sample stage: draws of the posterior, predictions, derived relations, stored as one NetCDF file."""
+
+import dataclasses
+import time
+from importlib import metadata
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import arviz as az
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array
+
+from popinfer.config import NutsConfig
+from popinfer.infer.likelihood import adjusted_log_density
+from popinfer.infer.predictive import Bins, observed_groups, predict
+from popinfer.infer.sample import Draws, NutsSpec, PsisSpec, nuts, psis_laplace
+from popinfer.population.parameters import fiducial_params
+from popinfer.population.relations import GRIDS, Z_DENSITY, Z_RELATIONS, Relations, summarise
+from popinfer.run.fitting import FitResult
+from popinfer.run.folder import atomic, fingerprint
+from popinfer.run.prepare import Population, Run, into_slices
+from popinfer.run.progress import Reporter
+
+N_PRIOR = 2000
+PACKAGES = (
+    "popinfer",
+    "jax",
+    "jaxlib",
+    "numpy",
+    "equinox",
+    "optax",
+    "blackjax",
+    "arviz",
+    "diffmah",
+    "diffstar",
+    "diffhalos",
+    "astro-sedpy",
+    "h5py",
+    "xarray",
+)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    found = {"python": python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def sample_posterior(run: Run, population: Population, fit: FitResult, say: Reporter) -> az.InferenceData:
+    """Draw from the posterior and predict; nothing is written but a test file that is removed again."""
+    attrs = _attributes(run)
+    _test_write(run, attrs)
+    start = time.perf_counter()
+    draws = _draw(run, population, fit, say)
+    idata = az.InferenceData(
+        posterior=_named(run, draws.u, attrs),
+        sample_stats=_statistics(draws),
+        prior=_named(run, _prior_draws(run), {}),
+    )
+    sampling = time.perf_counter() - start
+    chosen = _thin(draws.u, run.config.predictive.n_draws)
+    predicted, observed = _predictions(run, population, fit, chosen, say)
+    idata.add_groups({"posterior_predictive": predicted, "observed_data": observed})
+    idata.add_groups({"derived": _derived(run, chosen, say)})
+    total = time.perf_counter() - start
+    idata.posterior.attrs |= {"wall_time_s": total, "sampling_s": sampling}
+    return idata
+
+
+def write_posterior(idata: az.InferenceData, path: Path) -> None:
+    """Write an InferenceData atomically."""
+    with atomic(path) as temporary:
+        idata.to_netcdf(str(temporary), engine="h5netcdf")
+
+
+def _attributes(run: Run) -> dict[str, Any]:
+    """What a reader of the file alone must know; NetCDF holds strings and numbers only."""
+    attrs: dict[str, Any] = {
+        "run": run.config.name,
+        "config": run.config.to_yaml(),
+        "fingerprint": fingerprint(run.config, "sample"),
+        "seed": run.config.seed,
+        "precision": run.config.precision,
+        "sampler": run.config.sample.kind,
+    }
+    attrs |= {f"version {name}": version for name, version in versions().items()}
+    return attrs | {f"sha256 {name}": value for name, value in run.hashes().items()}
+
+
+def _test_write(run: Run, attrs: dict[str, Any]) -> None:
+    """Write and remove a small file: a full disk or a refused attribute shows before hours of sampling."""
+    tiny = _named(run, np.zeros((1, 2, run.setup.space.size)), attrs)
+    path = run.folder.path / ".test.nc"
+    write_posterior(az.InferenceData(posterior=tiny), path)
+    path.unlink()
+
+
+def _draw(run: Run, population: Population, fit: FitResult, say: Reporter) -> Draws:
+    settings = run.config.sample
+    density = adjusted_log_density(population.problem, jax.tree.map(jnp.asarray, fit.adjustment))
+    key = jax.random.key(run.config.seed)
+    if isinstance(settings, NutsConfig):
+        spec = NutsSpec(**{k: v for k, v in settings.model_dump().items() if k != "kind"})
+        total = spec.n_chains * (spec.n_warmup + spec.n_draws)
+        title = f"NUTS, {spec.n_chains} chains"
+    else:
+        spec = PsisSpec(n_proposals=settings.n_proposals, n_draws=settings.n_draws)
+        total, title = spec.n_proposals, "Laplace, importance-weighted"
+    with say.task(title, total) as update:
+
+        def progress(done: int, _total: int, text: str) -> None:
+            update(done, text)
+
+        if isinstance(spec, NutsSpec):
+            return nuts(key, density, fit.approx, spec, progress)
+        return psis_laplace(key, density, fit.approx, spec, progress)
+
+
+def _named(run: Run, u: np.ndarray, attrs: dict[str, Any]) -> xr.Dataset:
+    """Vectors [chain, draw, par] as one variable a parameter, physical units."""
+    return xr.Dataset(
+        {
+            p.name: (("chain", "draw"), run.physical(u)[p.name], {"unit": p.unit, "meaning": p.meaning})
+            for p in run.setup.space.free
+        },
+        coords={"chain": np.arange(u.shape[0]), "draw": np.arange(u.shape[1])},
+        attrs=attrs,
+    )
+
+
+def _statistics(draws: Draws) -> xr.Dataset:
+    """Sampler statistics; arrays of all proposals get an axis of their own."""
+    variables: dict[str, Any] = {k: (("chain", "draw"), v) for k, v in draws.stats.items()}
+    attrs = {}
+    for name, value in draws.attrs.items():
+        if isinstance(value, np.ndarray):
+            variables[name] = (("proposal",), value.ravel())
+        else:
+            attrs[name] = value
+    return xr.Dataset(variables, attrs=attrs)
+
+
+def _prior_draws(run: Run) -> np.ndarray:
+    rng = np.random.default_rng(run.config.seed + 57)
+    return rng.normal(size=(1, N_PRIOR, run.setup.space.size))
+
+
+def _thin(u: np.ndarray, n: int) -> np.ndarray:
+    """Evenly spaced draws of all chains, [n, par]."""
+    flat = u.reshape(-1, u.shape[-1])
+    return flat[np.linspace(0, len(flat) - 1, min(n, len(flat))).round().astype(int)]
+
+
+def _predictions(
+    run: Run, population: Population, fit: FitResult, draws: np.ndarray, say: Reporter
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """Posterior predictive and observed groups."""
+    config, survey, kernels = run.config, run.survey, run.survey.kernels
+    bins = Bins.around(tuple(config.features), survey.features)
+    mask = np.asarray(kernels.mask) > 0
+
+    @jax.jit
+    def count(mag: Array, weight: Array) -> tuple[Array, Array]:
+        features = jnp.asarray(run.setup.features(mag))
+        return features, kernels.model_counts(features, weight)
+
+    def model(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        galaxies = population.galaxies(jnp.asarray(u))
+        features, soft = count(galaxies.mag, galaxies.weight)
+        return np.asarray(features), np.asarray(galaxies.weight), np.where(mask, np.asarray(soft), 0.0)
+
+    with say.task("Predictions", len(draws)) as update:
+        predicted = predict(draws, model, bins, list(run.n_galaxies), lambda done, _total: update(done, ""))
+    observed = observed_groups(
+        bins,
+        survey.features,
+        np.asarray(config.slices, float),
+        np.where(mask, np.asarray(kernels.observed), 0.0),
+        into_slices(run, fit.count_sd, 0.0),
+    )
+    return predicted, observed
+
+
+def _derived(run: Run, draws: np.ndarray, say: Reporter) -> xr.Dataset:
+    """Relations between galaxies and halos: the ``derived`` group of `popinfer.report`."""
+    setup = run.setup
+    with say.task("Derived relations", len(draws) + 1) as update:
+        fractions = np.asarray(setup.tables.light.fractions)[0]
+        seed, n_halo = run.config.seed + 7001, run.config.halos.n_per_slice
+        relations = Relations.build(setup.cosmology, setup.ssp, fractions, seed, n_halo)
+        compiled = eqx.filter_jit(relations)
+        rows = []
+        fiducial = fiducial_params(run.config.model.sfh_calibration, setup.names)
+        for params in [fiducial, *(setup.model_params(jnp.asarray(u)) for u in draws)]:
+            population, density = compiled(jax.tree.map(jnp.asarray, params))
+            rows.append(summarise(population) | {"csfrd": np.asarray(density)})
+            update(len(rows), "")
+    axes = {"smhm": "lgmh", "quenched_fraction": "lgmstar", "lg_ssfr": "lgmstar", "csfrd": "z"}
+    variables: dict[str, Any] = {}
+    for name, axis in axes.items():
+        attrs = {} if name == "csfrd" else {"z": Z_RELATIONS}
+        if name == "lg_ssfr":
+            attrs["definition"] = "star_forming"
+        variables[name] = (("draw", axis), np.stack([row[name] for row in rows[1:]]), attrs)
+        variables[f"{name}_fiducial"] = ((axis,), rows[0][name])
+    coords = {f.name: getattr(GRIDS, f.name) for f in dataclasses.fields(GRIDS)} | {
+        "z": np.asarray(Z_DENSITY)
+    }
+    return xr.Dataset(variables, coords=coords)

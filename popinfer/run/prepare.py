@@ -1,0 +1,131 @@
+"""A run file made ready: everything that all stages share, checked before anything is written."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from popinfer.config import RunConfig, load_config
+from popinfer.data.embedded import asset_hashes
+from popinfer.errors import InputError
+from popinfer.infer.likelihood import Problem
+from popinfer.records import Catalog, Galaxies, Halos
+from popinfer.run.build import (
+    Predictor,
+    Setup,
+    Survey,
+    build_catalog,
+    build_problem,
+    build_setup,
+    build_survey,
+    in_precision,
+    lightcones,
+    slice_members,
+)
+from popinfer.run.folder import RunFolder, read_halos
+from popinfer.run.progress import Reporter, Silent
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run file, its observed side and its model, and where results go."""
+
+    config: RunConfig
+    setup: Setup
+    catalog: Catalog
+    survey: Survey
+    folder: RunFolder
+
+    @property
+    def n_galaxies(self) -> tuple[int, ...]:
+        """Galaxies used in each slice."""
+        return tuple(int(m.sum()) for m in slice_members(self.config, self.catalog.z))
+
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of every data file that went in."""
+        files = {
+            f"catalog {self.catalog.source}": self.catalog.sha256,
+            f"ssp {self.setup.ssp.source}": self.setup.ssp.sha256,
+        }
+        embedded = {f"embedded {name}": one.actual for name, one in asset_hashes().items()}
+        return {name: value for name, value in {**files, **embedded}.items() if value}
+
+    def physical(self, u: np.ndarray) -> dict[str, np.ndarray]:
+        """Physical values by dotted name of vectors [..., par]."""
+        free = self.setup.space.free
+        return {p.name: np.asarray(p.prior.to_physical(u[..., i])) for i, p in enumerate(free)}
+
+
+@dataclass(frozen=True)
+class Population:
+    """The model on the run's stored halos."""
+
+    halos: Halos
+    problem: Problem
+    galaxies: "GalaxiesOf"
+    wall_time_s: float
+
+    @property
+    def n_halos(self) -> int:
+        """Simulated halos, all slices together."""
+        return int(np.asarray(self.halos.weight).size)
+
+
+class GalaxiesOf:
+    """Vector -> model galaxies of every slice, compiled once."""
+
+    def __init__(self, run: Run, halos: Halos) -> None:
+        self._halos = in_precision(run.config, halos)
+        # halos stay an argument: the same program as the pilot's, found in the compilation cache
+        self._compiled = jax.jit(Predictor(run.setup, run.survey).__call__)
+
+    def __call__(self, u: Array) -> Galaxies:
+        """Galaxies at u."""
+        return self._compiled(u, self._halos)
+
+
+def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Reporter | None = None) -> Run:
+    """Read a run file and everything it names; nothing is written.
+
+    Parameters
+    ----------
+    file : run file, or a configuration.
+    out : folder of results, ``results/<name>`` when absent.
+    say : hears about progress.
+
+    Raises
+    ------
+    InputError
+        One line that says what in the run file or the data can't be used.
+    """
+    say = Silent() if say is None else say
+    config = file if isinstance(file, RunConfig) else load_config(file)
+    folder = RunFolder(Path(out) if out is not None else Path("results") / config.name)
+    if folder.path.exists() and not folder.path.is_dir():
+        raise InputError(f"{folder.path}: is a file, results need a folder")
+    lightcones(config)  # refuse impossible slices before tables are made for them
+    with say.task("Reading the catalog") as update:
+        catalog = build_catalog(config)
+        update(1, f"{catalog.z.size} galaxies")
+    with say.task("Stellar populations in the survey's bands"):
+        setup = build_setup(config)
+        survey = build_survey(setup, catalog)
+    return Run(config, setup, catalog, survey, folder)
+
+
+def load_population(run: Run) -> Population:
+    """Halos that the first stage stored, with the model on them."""
+    samples, wall_time_s = read_halos(run.folder, run.config)
+    halos, *replicates = samples
+    problem = build_problem(run.setup, run.survey, halos, replicates)
+    return Population(halos, problem, GalaxiesOf(run, halos), wall_time_s)
+
+
+def into_slices(run: Run, values: np.ndarray, empty: float = np.nan) -> np.ndarray:
+    """Spread values of the kernels in use [..., stat] over [..., slice, kernel]."""
+    mask = np.asarray(run.survey.kernels.mask)
+    spread = np.full((*values.shape[:-1], mask.size), empty)
+    spread[..., np.flatnonzero(mask.ravel() > 0)] = values
+    return spread.reshape(*values.shape[:-1], *mask.shape)

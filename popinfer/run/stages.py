@@ -1,0 +1,98 @@
+"""The stages of a run, each reading what the former left in the run's folder.
+
+``halos`` draws halo samples where the survey sees galaxies, ``fit`` finds the best population and how well it
+is known, ``sample`` draws from the posterior and predicts, ``report`` writes the page to read. `run_all` does
+all four. Nothing is written before the run file and the data passed every check.
+"""
+
+import time
+from pathlib import Path
+
+import arviz as az
+
+from popinfer.errors import InputError, NotConvergedError
+from popinfer.report import RunSummary, Verdict, judge, write_report
+from popinfer.run.build import detectable, draw_slices, lightcones
+from popinfer.run.fitting import FitResult, fit_population, read_fit, write_fit
+from popinfer.run.folder import RunFolder, need, write_halos, write_text
+from popinfer.run.posterior import sample_posterior, write_posterior
+from popinfer.run.prepare import Population, Run, load_population
+from popinfer.run.progress import Reporter, Silent
+from popinfer.run.summarise import summarise
+
+N_REPLICATES = 8  # halo samples behind the Monte Carlo covariance
+_PILOT_SEED, _REPLICATE_SEED, _SEED_STEP = 100, 1000, 17
+
+
+def halos(run: Run, say: Reporter | None = None) -> Population:
+    """Draw the run's halos and the replicates that tell how much Monte Carlo noise they bring."""
+    say, start, config = say or Silent(), time.perf_counter(), run.config
+    with say.task("Pilot halos: which does the survey see?"):
+        specs = detectable(run.setup, run.survey, lightcones(config), config.seed + _PILOT_SEED)
+    seeds = [config.seed, *(config.seed + _REPLICATE_SEED + _SEED_STEP * i for i in range(N_REPLICATES))]
+    samples = []
+    with say.task("Halos and their replicates", len(seeds)) as update:
+        for i, seed in enumerate(seeds):
+            samples.append(draw_slices(specs, seed))
+            update(i + 1, "")
+    run.folder.create()
+    write_text(run.folder.config, config.to_yaml())
+    write_halos(run.folder, samples, config, time.perf_counter() - start)
+    return load_population(run)
+
+
+def fit(run: Run, say: Reporter | None = None, population: Population | None = None) -> FitResult:
+    """Fit the stored halos' population to the catalog."""
+    population = load_population(run) if population is None else population
+    result = fit_population(run, population, say or Silent())
+    write_fit(run, result)
+    return result
+
+
+def sample(
+    run: Run,
+    say: Reporter | None = None,
+    population: Population | None = None,
+    result: FitResult | None = None,
+) -> Verdict:
+    """Sample the posterior around the stored fit; return the convergence gate's verdict."""
+    say = say or Silent()
+    population = load_population(run) if population is None else population
+    result = read_fit(run) if result is None else result
+    idata = sample_posterior(run, population, result, say)
+    write_posterior(idata, run.folder.posterior)
+    write_text(run.folder.summary, summarise(run, population, result, idata).to_json() + "\n")
+    return judge(idata)
+
+
+def report(folder: RunFolder | Path, say: Reporter | None = None) -> Verdict:
+    """Write the report from what a run's folder holds; return the verdict that it shows."""
+    folder = RunFolder(folder) if isinstance(folder, Path) else folder
+    path, say = need(folder.posterior, "sample"), say or Silent()
+    summary = RunSummary.read(need(folder.summary, "sample"))
+    try:
+        idata = az.from_netcdf(str(path), engine="h5netcdf")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: can't be read ({type(error).__name__}); run 'popinfer sample' again"
+        ) from None
+    with say.task("Report"):
+        write_report(idata, summary, folder.path)
+    return judge(idata)
+
+
+def run_all(run: Run, say: Reporter | None = None, *, allow_unconverged: bool = False) -> Verdict:
+    """All stages.
+
+    Raises
+    ------
+    NotConvergedError
+        After everything was written, when the convergence gate fails, unless `allow_unconverged`.
+    """
+    population = halos(run, say)
+    result = fit(run, say, population)
+    sample(run, say, population, result)
+    verdict = report(run.folder, say)
+    if not verdict.converged and not allow_unconverged:
+        raise NotConvergedError(str(verdict))
+    return verdict

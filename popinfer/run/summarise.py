@@ -1,0 +1,77 @@
+"""Everything that a run did apart from its draws, for the report."""
+
+import json
+from pathlib import Path
+
+import arviz as az
+import numpy as np
+
+from popinfer.report import RunSummary
+from popinfer.run.fitting import FitResult
+from popinfer.run.posterior import versions
+from popinfer.run.prepare import Population, Run
+
+MAX_MC_SHARE = 0.1
+
+
+def truth_path(catalog: str | Path) -> Path:
+    """Where a mock catalog's true parameters are stored."""
+    path = Path(catalog)
+    return path.with_name(path.name.split(".")[0] + ".truth.json")
+
+
+def summarise(run: Run, population: Population, fit: FitResult, idata: az.InferenceData) -> RunSummary:
+    """Collect the stages' numbers."""
+    free = run.setup.space.free
+    per_slice = ({"chi2": g.chi2, "n_eff": g.n_eff, "p_value": g.p_value} for g in fit.per_slice)
+    return RunSummary(
+        name=run.config.name,
+        config_text=run.config.to_yaml(),
+        versions=versions(),
+        hashes=run.hashes(),
+        wall_time_s={
+            "halos": population.wall_time_s,
+            "fit": fit.wall_time_s,
+            "sample": float(idata.posterior.attrs["wall_time_s"]),
+        },
+        n_galaxies=run.n_galaxies,
+        dropped=run.catalog.dropped,
+        n_halos=population.n_halos,
+        best_fit={name: float(x) for name, x in run.physical(fit.approx.mean).items()},
+        truth=_truth(run),
+        log_density_best=fit.log_density,
+        chi2=fit.goodness.chi2,
+        n_eff=fit.goodness.n_eff,
+        p_value=fit.goodness.p_value,
+        goodness_per_slice=tuple(per_slice),
+        mc_share_max=float(np.max(fit.mc_counts)),
+        mc_share_median=float(np.median(fit.mc_counts)),
+        flat_directions=tuple(fit.flat),
+        modes=tuple(fit.modes),
+        sampler=dict(idata.sample_stats.attrs),
+        warnings=tuple(_warnings(fit)),
+        priors={p.name: str(p.prior) for p in free},
+        units={p.name: p.unit for p in free},
+        meanings={p.name: p.meaning for p in free},
+    )
+
+
+def _truth(run: Run) -> dict[str, float]:
+    """True parameters, stored beside the catalog when it is a mock."""
+    path = truth_path(run.config.catalog.path)
+    if not path.is_file():
+        return {}
+    values = json.loads(path.read_text())
+    return {name: float(values[name]) for name in run.setup.space.names if name in values}
+
+
+def _warnings(fit: FitResult) -> list[str]:
+    """What the report's own rules don't see: they know soft counts, not parameter directions."""
+    share, median = (100 * float(f(fit.mc_direction)) for f in (np.max, np.median))
+    if not share > 100 * MAX_MC_SHARE:
+        return []
+    return [
+        f"Monte Carlo noise of the halo sample makes up to {share:.0f} % of the variance along a "
+        f"direction that the data measure (median {median:.0f} %), more than "
+        f"{100 * MAX_MC_SHARE:.0f} %. The posterior's width includes it; more halos would narrow it."
+    ]
