@@ -2,7 +2,7 @@
 
 Median relation of Gallazzi et al. (2005, MNRAS 362, 41, Table 2; Z_sun = 0.02), which
 
-    log10(Z / Z_sun) = a + b tanh((log10 M* - c) / d),   a = -0.24, b = 0.38, c = 10.06, d = 0.55
+    log10(Z / Z_sun) = a + b tanh((log10 M* - c) / d),   a = -0.26, b = 0.38, c = 10.11, d = 0.46
 
 describes to 0.04 dex, plus an offset of quenched against star-forming galaxies, evolution with redshift, and
 log-normal scatter between galaxies.
@@ -63,7 +63,7 @@ class MassMetallicity(eqx.Module):
         lg_mstar, lg_ssfr, z : stellar mass [log10 Msun], specific SFR [log10 1/yr], redshift.
         normal : the galaxy's standard normal number.
         """
-        median = -0.24 + 0.38 * jnp.tanh((lg_mstar - 10.06) / 0.55)
+        median = -0.26 + 0.38 * jnp.tanh((lg_mstar - 10.11) / 0.46)
         quenched = jax.nn.sigmoid((LG_SSFR_DIVIDE - lg_ssfr) / _SSFR_WIDTH)
         lgmet = LGZ_SUN_GALLAZZI + median + params.zero_point + params.quenched_offset * quenched
         lgmet = lgmet + params.slope * (lg_mstar - 10.5) + params.evolution * z
