@@ -133,11 +133,11 @@ class KernelCounts(eqx.Module):
 
 
 def log_kernel_matrix(
-    x: Float[Array, "point feature"], centers: Float[Array, "kernel feature"], bandwidth: float
+    x: Float[Arr, "point feature"], centers: Float[Arr, "kernel feature"], bandwidth: float
 ) -> Float[Array, "point kernel"]:
     """Gaussian log-kernels -|x - c|^2 / (2 h^2) of whitened points."""
     squares = jnp.sum(x**2, axis=1)[:, None] + jnp.sum(centers**2, axis=1)[None, :]
-    distance2 = jnp.maximum(squares - 2 * x @ centers.T, 0.0)
+    distance2 = jnp.maximum(squares - 2 * jnp.asarray(x) @ centers.T, 0.0)
     return -distance2 / (2 * bandwidth**2)
 
 

@@ -23,9 +23,11 @@ from diffstar.diffstarpop.kernels.params.params_diffstarpopfits_mgash import (
 from diffstar.diffstarpop.kernels.satquenchpop_model import get_qprob_sat
 from diffstar.kernels.main_sequence_kernels import MSUParams, _get_bounded_sfr_params, _sfr_eff_plaw
 from diffstar.kernels.quenching_kernels import _quenching_kern
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from popinfer.errors import InputError
+from popinfer.records import Arr
 
 N_NORMALS = 12  # 4 main-sequence-branch, 8 quenched-branch parameters
 
@@ -100,7 +102,7 @@ def shift_families(params: DiffstarPopParams, families: Families) -> DiffstarPop
     return params._replace(**changed)
 
 
-def _shift_inside(name: str, value: Float[Array, ""], shift: Float[Array, ""]) -> Float[Array, ""]:
+def _shift_inside(name: str, value: Float[ArrayLike, ""], shift: Float[ArrayLike, ""]) -> Float[Array, ""]:
     """Add a shift that saturates at the parameter's bounds.
 
     diffstarpop's clipped lines jump when an intercept leaves its bounds, so the shift acts on the logit of the
@@ -108,13 +110,15 @@ def _shift_inside(name: str, value: Float[Array, ""], shift: Float[Array, ""]) -
     """
     low, high = getattr(DIFFSTARPOP_PBOUNDS, name)
     low, high = low + _MARGIN * (high - low), high - _MARGIN * (high - low)
+    value, shift = jnp.asarray(value), jnp.asarray(shift)
     share = (value - low) / (high - low)
     inner = jnp.clip(share, 0.02, 0.98)
     logit = jnp.log(share / (1 - share)) + shift / ((high - low) * inner * (1 - inner))
     return low + (high - low) * jax.nn.sigmoid(logit)
 
 
-def _shift_logit(fraction: Float[Array, ""], shift: Float[Array, ""]) -> Float[Array, ""]:
+def _shift_logit(fraction: Float[ArrayLike, ""], shift: Float[ArrayLike, ""]) -> Float[Array, ""]:
+    fraction = jnp.asarray(fraction)
     odds = fraction / (1 - fraction) * jnp.exp(shift)
     return odds / (1 + odds)
 
@@ -154,7 +158,11 @@ def draw_galaxies(
 
 
 def star_formation_histories(
-    galaxies: HaloGalaxies, mah_params: DiffmahParams, t: Float[Array, "time"], logt0: float, fb: float
+    galaxies: HaloGalaxies,
+    mah_params: DiffmahParams,
+    t: Float[Arr, "time"],
+    logt0: Float[ArrayLike, ""],
+    fb: float,
 ) -> Float[Array, "2 time"]:
     """Star formation rates [Msun/yr] of one halo's main-sequence and quenched branch.
 

@@ -1,0 +1,38 @@
+"""The gradient of the whole posterior, from parameters through halos, light and counts."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from popinfer.infer.likelihood import Adjustment, adjusted_log_density, curvature_adjustment, information
+
+STEP = 1e-4  # in units of the priors' widths: truncation and rounding errors are both below 1e-6
+
+
+def central_differences(f, u):
+    """Gradient by central differences with one Richardson step: error of fourth order."""
+
+    def central(unit, step):
+        return float(f(u + step * unit) - f(u - step * unit)) / (2 * step)
+
+    return np.array([(4 * central(e, STEP) - central(e, 2 * STEP)) / 3 for e in np.eye(len(u))])
+
+
+@pytest.mark.slow
+def test_gradient_of_the_adjusted_posterior_matches_finite_differences(small_problem):
+    problem = dataclasses.replace(small_problem, log_counts=jax.jit(small_problem.log_counts))
+    centre = np.zeros(problem.size)
+    info = information(problem, centre, jax.jit(jax.jacfwd(problem.log_counts)))
+    adjustment = Adjustment(centre, curvature_adjustment(info, centre).matrix)
+    log_density = jax.jit(adjusted_log_density(problem, adjustment))
+    gradient = jax.jit(jax.grad(log_density))
+    rng = np.random.default_rng(7)
+    for _ in range(5):
+        u = 0.5 * rng.standard_normal(problem.size)
+        exact, numeric = np.asarray(gradient(jnp.asarray(u))), central_differences(log_density, u)
+        error = np.abs(exact - numeric) / np.abs(numeric)
+        worst = int(np.argmax(error))
+        assert error[worst] < 1e-5, f"{problem.names[worst]}: {exact[worst]} against {numeric[worst]}"

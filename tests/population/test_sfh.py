@@ -1,0 +1,212 @@
+"""Star formation histories against diffstar itself, and the families of shifts."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from diffmah.diffmah_kernels import DEFAULT_MAH_PARAMS
+from diffstar import calc_sfh_galpop
+from diffstar.defaults import DiffstarUParams, get_bounded_diffstar_params
+from diffstar.diffstarpop import DIFFSTARPOP_PBOUNDS
+from diffstar.diffstarpop.kernels.diffstarpop_mgash import (
+    DEFAULT_Q_U_PARAMS_UNQUENCHED,
+    _diffstarpop_means_covs,
+)
+
+from popinfer.errors import InputError
+from popinfer.population.sfh import (
+    _SHIFTED,
+    Families,
+    calibration,
+    draw_galaxies,
+    shift_families,
+    star_formation_histories,
+)
+
+N = 60
+FB, LOGT0 = 0.156, float(np.log10(13.8))
+T = np.linspace(0.1, 13.7, 80)
+
+
+@pytest.fixture(scope="module")
+def halos():
+    """Diffmah parameters, the rest of what draw_galaxies wants, and normals, for centrals and satellites."""
+    rng = np.random.default_rng(3)
+    mah = DEFAULT_MAH_PARAMS._make(
+        jnp.asarray(x)
+        for x in (
+            rng.uniform(11, 14.8, N),
+            rng.uniform(-0.3, 0.7, N),
+            rng.uniform(1.5, 4.5, N),
+            rng.uniform(0.1, 1.0, N),
+            rng.uniform(4, 13.8, N),
+        )
+    )
+    central = (np.arange(N) % 2).astype(float)
+    host = (
+        mah.logm0,
+        jnp.asarray(central),
+        jnp.asarray(np.where(central, 0.0, rng.uniform(-3, -0.3, N))),
+        jnp.asarray(np.where(central, 0.0, rng.uniform(12.5, 15, N))),
+        jnp.asarray(np.where(central, -100.0, rng.uniform(0, 8, N))),
+    )
+    return mah, host, jnp.asarray(rng.standard_normal((N, 12)))
+
+
+def drawn(params, halos):
+    return jax.vmap(functools.partial(draw_galaxies, params))(*halos)
+
+
+def diffstarpops_moments(params, halos):
+    mah, (logmp0, _, lgmu, logmhost, gyr), _ = halos
+    return jax.vmap(functools.partial(_diffstarpop_means_covs, params))(
+        logmp0, mah.t_peak, lgmu, logmhost, gyr
+    )
+
+
+def bounded_from_diffstarpop(params, halos):
+    """Both branches' bounded diffstar parameters, from diffstarpop's own means and covariances."""
+    eps = np.asarray(halos[2])
+    moments = diffstarpops_moments(params, halos)
+    mu_ms, mu_q = np.stack(moments[2], axis=1), np.stack(moments[3], axis=1)
+    std_ms, std_q_ms, std_q_q = (np.sqrt(np.diagonal(c, axis1=1, axis2=2)) for c in moments[4:])
+    u_ms = mu_ms + std_ms * eps[:, :4]
+    u_q = mu_q + np.concatenate([std_q_ms, std_q_q], axis=1) * eps[:, 4:]
+    unquenched = np.tile(np.asarray(DEFAULT_Q_U_PARAMS_UNQUENCHED), (N, 1))
+    as_params = [DiffstarUParams(*jnp.asarray(u).T) for u in (np.hstack([u_ms, unquenched]), u_q)]
+    return [jax.vmap(get_bounded_diffstar_params)(u) for u in as_params]
+
+
+@pytest.mark.parametrize("name", ["smdpl_dr1", "tng"])
+def test_diffstarpops_scatter_is_diagonal_as_we_assume(name, halos):
+    for cov in diffstarpops_moments(calibration(name), halos)[4:]:
+        off = np.asarray(cov) * (1 - np.eye(4))
+        assert np.abs(off).max() < 1e-12
+
+
+@pytest.mark.parametrize("name", ["smdpl_dr1", "tng"])
+def test_parameters_are_diffstarpops_means_plus_scatter(name, halos):
+    params = calibration(name)
+    ours = drawn(params, halos)
+    main_sequence, quenched = bounded_from_diffstarpop(params, halos)
+    np.testing.assert_allclose(ours.main_sequence, np.stack(main_sequence, axis=1)[:, :4], rtol=1e-10)
+    np.testing.assert_allclose(ours.quenched, np.stack(quenched, axis=1), rtol=1e-10)
+
+
+def test_quenched_fraction_is_diffstarpops(halos):
+    params = calibration("smdpl_dr1")
+    frac_cen, frac_sat = diffstarpops_moments(params, halos)[:2]
+    expected = np.where(halos[1][1] > 0.5, frac_cen, frac_sat)
+    np.testing.assert_allclose(drawn(params, halos).frac_quenched, expected, rtol=1e-12)
+    assert np.abs(np.asarray(frac_cen) - np.asarray(frac_sat)).max() > 0.05
+
+
+@pytest.mark.parametrize("branch", [0, 1], ids=["main sequence", "quenched"])
+def test_histories_are_diffstars(branch, halos):
+    params = calibration("smdpl_dr1")
+    galaxies, mah = drawn(params, halos), halos[0]
+    ours = jax.vmap(star_formation_histories, in_axes=(0, 0, None, None, None))(galaxies, mah, T, LOGT0, FB)
+    diffstars = bounded_from_diffstarpop(params, halos)[branch]
+    expected = calc_sfh_galpop(diffstars, mah, jnp.asarray(T), lgt0=LOGT0, fb=FB)
+    np.testing.assert_allclose(ours[:, branch], expected, rtol=1e-10)
+
+
+def test_unknown_calibration_names_the_known_ones():
+    with pytest.raises(InputError, match="smdpl_dr1"):
+        calibration("smdpl")
+
+
+@pytest.mark.parametrize("name", ["smdpl_dr1", "tng", "galacticus_in_plus_ex_situ"])
+def test_zero_shift_is_the_calibration(name):
+    params = calibration(name)
+    shifted = shift_families(params, Families())
+    for field in params._fields:
+        value = float(getattr(params, field))
+        assert float(getattr(shifted, field)) == pytest.approx(value, rel=1e-12, abs=1e-12), field
+
+
+@pytest.mark.parametrize("shift", [-30.0, -1.0, 1.0, 30.0])
+def test_shifts_stay_inside_diffstarpops_bounds(shift):
+    shifted = shift_families(calibration("smdpl_dr1"), Families(*[shift] * len(Families._fields)))
+    for field, value in shifted._asdict().items():
+        if hasattr(DIFFSTARPOP_PBOUNDS, field):
+            low, high = getattr(DIFFSTARPOP_PBOUNDS, field)
+            assert low <= float(value) <= high, field
+
+
+@pytest.mark.parametrize(("family", "names"), _SHIFTED.items())
+def test_shifts_have_unit_slope_away_from_bounds(family, names):
+    params = calibration("smdpl_dr1")
+
+    def moved(x):
+        return shift_families(params, Families(**{family: x}))
+
+    slope = jax.jacfwd(lambda x: jnp.stack([getattr(moved(x), n) for n in names]))(0.0)
+    for name, value in zip(names, np.atleast_1d(slope), strict=True):
+        low, high = getattr(DIFFSTARPOP_PBOUNDS, name)
+        share = (getattr(params, name) - low) / (high - low)
+        if 0.03 < share < 0.97:
+            assert value == pytest.approx(1, rel=1e-2), name
+        else:
+            assert 0 <= value <= 1.01, name
+
+
+def test_every_shift_moves_only_its_own_parameters():
+    params = calibration("smdpl_dr1")
+    for family, names in _SHIFTED.items():
+        shifted = shift_families(params, Families(**{family: 0.1}))
+        changed = {f for f in params._fields if abs(getattr(shifted, f) - getattr(params, f)) > 1e-9}
+        assert changed <= set(names), family
+        assert changed, family
+
+
+def test_lg_scatter_scales_scatters():
+    params = calibration("smdpl_dr1")
+    h = 1e-5
+    up, down = (shift_families(params, Families(lg_scatter=x)) for x in (h, -h))
+    for name in ("std_ulgm_qseq_int", "std_uh_qseq_int", "std_urej_int"):  # away from their bounds
+        slope = (float(getattr(up, name)) - float(getattr(down, name))) / (2 * h)
+        assert slope == pytest.approx(np.log(10) * getattr(params, name), rel=0.01), name
+    assert float(up.mean_ulgy_mseq_ytp) == pytest.approx(params.mean_ulgy_mseq_ytp)
+
+
+def test_gradients_of_histories_match_finite_differences(halos):
+    mah, host, eps = jax.tree.map(lambda x: x[:8], halos)
+    params = calibration("smdpl_dr1")
+    base = 0.05 * np.random.default_rng(0).standard_normal(len(Families._fields))
+
+    @jax.jit
+    def lg_sfr(vector):
+        pop = shift_families(params, Families(*vector))
+        galaxies = drawn(pop, (mah, host, eps))
+        sfr = jax.vmap(star_formation_histories, in_axes=(0, 0, None, None, None))(
+            galaxies, mah, T, LOGT0, FB
+        )
+        return jnp.sum(jnp.log10(sfr)) + jnp.sum(galaxies.frac_quenched)
+
+    def central(unit, step):
+        return (lg_sfr(base + step * unit) - lg_sfr(base - step * unit)) / (2 * step)
+
+    exact = jax.grad(lg_sfr)(jnp.asarray(base))
+    for i, family in enumerate(Families._fields):
+        unit = np.eye(len(base))[i]
+        numeric = (4 * central(unit, 1e-5) - central(unit, 2e-5)) / 3
+        assert float(exact[i]) == pytest.approx(float(numeric), rel=1e-6, abs=1e-6), family
+
+
+def test_float32_agrees_with_float64(halos):
+    def histories(dtype):
+        params, (mah, host, eps) = jax.tree.map(
+            lambda x: jnp.asarray(x, dtype), (calibration("smdpl_dr1"), halos)
+        )
+        galaxies = drawn(params, (mah, host, eps))
+        return jax.vmap(star_formation_histories, in_axes=(0, 0, None, None, None))(
+            galaxies, mah, jnp.asarray(T, dtype), jnp.asarray(LOGT0, dtype), FB
+        )
+
+    single, double = histories(jnp.float32), histories(jnp.float64)
+    assert single.dtype == jnp.float32
+    well_above_floor = np.asarray(double) > 1e-6
+    np.testing.assert_allclose(np.asarray(single)[well_above_floor], double[well_above_floor], rtol=2e-3)
