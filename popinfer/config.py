@@ -53,11 +53,16 @@ class CatalogConfig(Section):
 
 
 class HalosConfig(Section):
-    """Size of the halo sample; ``lgm_min`` [log10 Msun] per slice or one for all."""
+    """Size of the halo sample; ``lgm_min`` [log10 Msun] per slice or one for all.
+
+    ``pilot`` holds parameter values near the expected answer: halos are drawn where that model's galaxies
+    enter the sample. It changes the Monte Carlo noise, never the result's expectation.
+    """
 
     n_per_slice: int = Field(2048, ge=16)
     lgm_min: float | list[float] = 11.0
-    flatten: float = Field(0.7, gt=0, le=1)
+    flatten: float = Field(1.0, gt=0, le=1)
+    pilot: dict[str, float] = {}
 
 
 class NebularConfig(Section):

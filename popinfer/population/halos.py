@@ -57,7 +57,7 @@ class LightconeSpec:
     n_halo: int = 2048
     lgm_min: float = 11.0
     n_normal: int = 20
-    flatten: float = 0.7
+    flatten: float = 1.0
     detection: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def __post_init__(self) -> None:

@@ -191,11 +191,12 @@ def draw_slices(specs: list[LightconeSpec], seed: int) -> Halos:
 def detectable(setup: Setup, survey: Survey, specs: list[LightconeSpec], seed: int) -> list[LightconeSpec]:
     """Lightcones that draw halos where the survey sees galaxies, learned from a pilot sample.
 
-    The pilot is evaluated at the prior's centre; its selection probability against halo mass, kept above a
-    floor, shapes the proposal. A wrong pilot costs variance, never bias: weights are exact.
+    The pilot's selection probability against halo mass, kept above a floor, shapes the proposal. A wrong
+    pilot costs variance, never bias: weights are exact.
     """
     pilot = in_precision(setup.config, draw_slices(specs, seed))
-    galaxies = jax.jit(Predictor(setup, survey).__call__)(jnp.zeros(setup.space.size), pilot)
+    params = with_values(setup.params, setup.config.halos.pilot, setup.names)
+    galaxies = jax.jit(Predictor(setup, survey).galaxies)(params, pilot)
     seen, all_ = (
         np.asarray(w).reshape(len(specs), 2, -1).sum(axis=1) for w in (galaxies.weight, galaxies.weight_all)
     )
@@ -215,8 +216,11 @@ class Predictor:
 
     def __call__(self, u: Float[Array, "par"], halos: Halos) -> Galaxies:
         """Predict all slices, in the halos' precision."""
+        return self.galaxies(self.setup.model_params(u), halos)
+
+    def galaxies(self, params: ModelParams, halos: Halos) -> Galaxies:
+        """Predict all slices from physical parameters."""
         setup, dtype = self.setup, halos.weight.dtype
-        params = setup.model_params(u)
         noise = jax.tree.map(lambda x: jnp.asarray(x, dtype), self.survey.noise)
 
         def one(halos: Halos, tables: SliceTables) -> Galaxies:
