@@ -12,7 +12,7 @@ from .metallicity import lgmet_weights, lgmet_weights_by_age
 from .nebular import add_nebular, line_luminosities
 from .photometry import band_fluxes, band_matrix, magnitudes
 from .sed import attenuated_sed, rest_sed, rest_sed_from_weights
-from .surviving_mass import surviving_mass
+from .surviving_mass import remnant_mass, surviving_mass
 
 __all__ = [
     "Attenuation",
@@ -44,6 +44,7 @@ __all__ = [
     "magnitudes",
     "population_magnitudes",
     "redshift_grid",
+    "remnant_mass",
     "rest_sed",
     "rest_sed_from_weights",
     "smooth_sfh_fluxes",

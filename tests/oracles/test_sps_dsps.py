@@ -11,6 +11,7 @@ with precision.keep_precision():
     dsps_age = pytest.importorskip("dsps.sed.stellar_age_weights")
     from dsps import calc_rest_sed_sfh_table_lognormal_mdf
     from dsps.dust import att_curves
+    from dsps.imf import remnant_mass as dsps_remnants
     from dsps.imf import surviving_mstar as dsps_mstar
     from dsps.photometry import photometry_kernels as dsps_phot
     from dsps.sed import metallicity_weights as dsps_met
@@ -34,7 +35,7 @@ from popinfer.sps import (
     rest_sed,
 )
 from popinfer.sps.metallicity import lgmet_from_table
-from popinfer.sps.surviving_mass import RETURN_FITS, surviving_fraction
+from popinfer.sps.surviving_mass import RETURN_FITS, remnant_fraction, surviving_fraction
 from popinfer.sps.units import AB0
 
 WAVE = np.geomspace(950, 30000, 500)
@@ -120,6 +121,8 @@ def test_surviving_mass(imf):
     lg_age = np.linspace(5, 10.2, 200)
     want = dsps_mstar.surviving_mstar(lg_age, **getattr(dsps_mstar, f"{imf.upper()}_PARAMS"))
     np.testing.assert_allclose(surviving_fraction(lg_age, RETURN_FITS[imf]), want, atol=1e-6)
+    want = dsps_remnants.remnant_mass(lg_age, **getattr(dsps_remnants, f"{imf.upper()}_PARAMS"))
+    np.testing.assert_allclose(remnant_fraction(lg_age, RETURN_FITS[imf]), want, atol=1e-6)
 
 
 @pytest.mark.parametrize("burst", [(-3.0, 5.5, 7.0), (-1.2, 7.1, 8.4)])
