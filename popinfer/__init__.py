@@ -1,3 +1,76 @@
-"""popinfer: gradient-based population inference of the galaxy-halo connection."""
+"""popinfer: gradient-based population inference of the galaxy-halo connection.
+
+The public names load on first use; importing the package leaves JAX's settings as they were. Programs call
+`start` first, which makes float64 available:
+
+    import popinfer
+    popinfer.start()
+    ready = popinfer.prepare("configs/sdss.yaml")
+    verdict = popinfer.run_all(ready)
+"""
+
+# pyright: reportUnsupportedDunderAll=false
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "start": "popinfer.precision",
+    "InputError": "popinfer.errors",
+    "NotConvergedError": "popinfer.errors",
+    "RunConfig": "popinfer.config",
+    "load_config": "popinfer.config",
+    "Prior": "popinfer.params",
+    "ParamSpace": "popinfer.params",
+    "load_catalog": "popinfer.data",
+    "load_ssp": "popinfer.data",
+    "load_filters": "popinfer.data",
+    "ForwardModel": "popinfer.population.forward",
+    "draw_halos": "popinfer.population.halos",
+    "KernelCounts": "popinfer.loss.kernel_counts",
+    "Problem": "popinfer.infer.likelihood",
+    "Predictor": "popinfer.run.build",
+    "prepare": "popinfer.run.prepare",
+    "load_population": "popinfer.run.prepare",
+    "make_mock": "popinfer.run.mock",
+    "run_all": "popinfer.run.stages",
+    "RunSummary": "popinfer.report",
+    "judge": "popinfer.report",
+    "write_report": "popinfer.report",
+}
+__all__ = [
+    "ForwardModel",
+    "InputError",
+    "KernelCounts",
+    "NotConvergedError",
+    "ParamSpace",
+    "Predictor",
+    "Prior",
+    "Problem",
+    "RunConfig",
+    "RunSummary",
+    "draw_halos",
+    "judge",
+    "load_catalog",
+    "load_config",
+    "load_filters",
+    "load_population",
+    "load_ssp",
+    "make_mock",
+    "prepare",
+    "run_all",
+    "start",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'popinfer' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -13,6 +13,8 @@ import typer
 
 from popinfer.errors import InputError, NotConvergedError
 
+_INTERRUPTED, _KEPT = 130, "interrupted; finished stages are kept"
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -167,17 +169,19 @@ def info(
 def main(arguments: list[str] | None = None) -> int:
     """Entry point: run a command, turn errors into one line and an exit code."""
     try:
-        return int(app(arguments, standalone_mode=False) or 0)
+        code = int(app(arguments, standalone_mode=False) or 0)
+        # typer turns Ctrl-C into this code or into an exception, depending on its version
+        return code if code != _INTERRUPTED else _fail(_KEPT, _INTERRUPTED)
     except (InputError, NotConvergedError) as error:
         return _fail(str(error), 2 if isinstance(error, InputError) else 3)
     except KeyboardInterrupt:
-        return _fail("interrupted; finished stages are kept", 130)
+        return _fail(_KEPT, _INTERRUPTED)
     except OSError as error:
         return _fail(str(error), 2)
     except Exception as error:
         # typer's own errors, whichever click it brings along
         if type(error).__name__ == "Abort":
-            return _fail("interrupted; finished stages are kept", 130)
+            return _fail(_KEPT, _INTERRUPTED)
         if hasattr(error, "format_message"):
             return _fail(error.format_message(), 2)
         raise

@@ -8,7 +8,7 @@ the trace in each redshift slice,
 
 where v_k is the variance of the model's Monte Carlo noise along e_k over replicate halo samples. It is
 compared with a chi-square distribution of (number of modes - number of parameters that the data determine)
-degrees of freedom. The fit minimises the composite likelihood, not this chi2, so p-values err on the low side.
+degrees of freedom. The fit minimises the composite likelihood, not this chi2, so p-values err low.
 """
 
 from dataclasses import dataclass

@@ -15,6 +15,7 @@ the halo mass function above `LGM_MIN`.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -141,11 +142,12 @@ def _histories(
         return star_formation_histories(galaxies, mah, t, logt0, cosmology.fb), galaxies.frac_quenched
 
     host = (halos.logmp0, halos.is_central, halos.lgmu_infall, halos.logmhost_infall, halos.gyr_since_infall)
-    return jax.vmap(one)(halos.mah_params, host, halos.t_obs, halos.normals[:, :N_NORMALS])
+    columns: Any = (halos.mah_params, host, halos.t_obs, halos.normals[:, :N_NORMALS])
+    return jax.vmap(one)(*columns)
 
 
 def _occupied(params: ModelParams, halos: Halos) -> Float[Array, "halo"]:
-    return halos.weight * jnp.where(halos.is_central > 0.5, 1.0, params.halos.satellite_survival)
+    return jnp.asarray(halos.weight) * jnp.where(halos.is_central > 0.5, 1.0, params.halos.satellite_survival)
 
 
 def summarise(sample: Sample, grids: Grids = GRIDS) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from popinfer.errors import InputError
 
@@ -74,7 +74,7 @@ class RunSummary:
         return json.dumps(_plain(dataclasses.asdict(self)), indent=2, allow_nan=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
+    def from_json(cls, text: str) -> "RunSummary":
         """Read what `to_json` wrote.
 
         Raises
@@ -98,7 +98,7 @@ class RunSummary:
         Path(path).write_text(self.to_json() + "\n")
 
     @classmethod
-    def read(cls, path: Path | str) -> Self:
+    def read(cls, path: Path | str) -> "RunSummary":
         """Read a stored summary; InputError names the file when it can't be read."""
         try:
             return cls.from_json(Path(path).read_text())

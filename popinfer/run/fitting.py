@@ -87,7 +87,7 @@ def adjusted(base: Compiled, adjustment: Adjustment) -> Callable[[Array], tuple[
         moved = adjustment(u)
         v, g = base.value_and_grad(moved)
         composite, gradient = v + 0.5 * jnp.sum(moved**2), g + moved
-        return composite - 0.5 * jnp.sum(u**2), adjustment.matrix.T @ gradient - u
+        return composite - 0.5 * jnp.sum(u**2), jnp.asarray(adjustment.matrix).T @ gradient - u
 
     return value_and_grad
 

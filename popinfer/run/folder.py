@@ -138,7 +138,7 @@ def read_halos(folder: RunFolder, config: RunConfig) -> tuple[list[Halos], float
         with h5py.File(path, "r") as store:
             check_fingerprint(path, store.attrs.get("fingerprint"), config, "halos")
             samples = [_read_sample(store[_group(i)]) for i in range(len(store))]
-            return samples, float(store.attrs["wall_time_s"])
+            return samples, float(np.asarray(store.attrs["wall_time_s"]))
     except (OSError, KeyError) as error:
         raise InputError(f"{path}: can't be read ({error}); run 'popinfer halos' again") from None
 

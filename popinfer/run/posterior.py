@@ -208,7 +208,7 @@ def _derived(run: Run, draws: np.ndarray, say: Reporter) -> xr.Dataset:
     axes = {"smhm": "lgmh", "quenched_fraction": "lgmstar", "lg_ssfr": "lgmstar", "csfrd": "z"}
     variables: dict[str, Any] = {}
     for name, axis in axes.items():
-        attrs = {} if name == "csfrd" else {"z": Z_RELATIONS}
+        attrs: dict[str, Any] = {} if name == "csfrd" else {"z": Z_RELATIONS}
         if name == "lg_ssfr":
             attrs["definition"] = "star_forming"
         variables[name] = (("draw", axis), np.stack([row[name] for row in rows[1:]]), attrs)

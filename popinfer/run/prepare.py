@@ -1,9 +1,11 @@
 """A run file made ready: everything that all stages share, checked before anything is written."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -41,21 +43,26 @@ class Run:
     @property
     def n_galaxies(self) -> tuple[int, ...]:
         """Galaxies used in each slice."""
-        return tuple(int(m.sum()) for m in slice_members(self.config, self.catalog.z))
+        return tuple(int(m.sum()) for m in slice_members(self.config, np.asarray(self.catalog.z)))
 
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of every data file that went in."""
+        """SHA-256 of every data file that went in, and of the filter curves as used."""
         files = {
             f"catalog {self.catalog.source}": self.catalog.sha256,
             f"ssp {self.setup.ssp.source}": self.setup.ssp.sha256,
         }
-        embedded = {f"embedded {name}": one.actual for name, one in asset_hashes().items()}
-        return {name: value for name, value in {**files, **embedded}.items() if value}
+        if self.config.model.nebular is not None:
+            files["nebular"] = asset_hashes()["nebular"].actual
+        filters = self.setup.filters
+        for name, *curve in zip(filters.names, filters.wave, filters.trans, strict=True):
+            content = b"".join(np.ascontiguousarray(x, np.float64).tobytes() for x in curve)
+            files[f"filter {name}"] = hashlib.sha256(content).hexdigest()
+        return {name: value for name, value in files.items() if value}
 
     def physical(self, u: np.ndarray) -> dict[str, np.ndarray]:
         """Physical values by dotted name of vectors [..., par]."""
         free = self.setup.space.free
-        return {p.name: np.asarray(p.prior.to_physical(u[..., i])) for i, p in enumerate(free)}
+        return {p.name: np.asarray(p.prior.to_physical(jnp.asarray(u[..., i]))) for i, p in enumerate(free)}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import (
@@ -18,6 +18,7 @@ from rich.progress import (
 Update = Callable[[int, str], None]
 
 
+@runtime_checkable
 class Reporter(Protocol):
     """How stages talk to a person."""
 

@@ -6,6 +6,7 @@ all four. Nothing is written before the run file and the data passed every check
 """
 
 import time
+import warnings
 from pathlib import Path
 
 import arviz as az
@@ -76,7 +77,8 @@ def report(folder: RunFolder | Path, say: Reporter | None = None) -> Verdict:
         raise InputError(
             f"{path}: can't be read ({type(error).__name__}); run 'popinfer sample' again"
         ) from None
-    with say.task("Report"):
+    with say.task("Report"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # relations are NaN where a mass has no galaxies
         write_report(idata, summary, folder.path)
     return judge(idata)
 

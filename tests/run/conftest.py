@@ -1,0 +1,64 @@
+"""A tiny run on the embedded sample, shared by all tests that need a run's results."""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+TINY = {
+    "name": "tiny",
+    "seed": 3,
+    "catalog": {
+        "path": "sdss_mgs",
+        "redshift": "zs",
+        "bands": {b: {"filter": f"sdss_{b}0", "value": b, "error": f"e{b}"} for b in "gr"},
+        "selection": {"band": "r", "bright_mag": 14.0, "faint_mag": 17.5, "width_mag": 0.05},
+    },
+    "slices": [[0.06, 0.09]],
+    "features": ["g-r", "r"],
+    "halos": {"n_per_slice": 256, "lgm_min": 11.2},
+    "free": {
+        "dust.lg_av": {"loc": -0.4, "scale": 0.2},
+        "metallicity.zero_point": {"loc": 0.0, "scale": 0.15},
+    },
+    "kernels": {"n_centers": 30, "floor_mag": 0.05},
+    "fit": {"max_steps": 15, "n_prior_starts": 1},
+    "sample": {"kind": "psis_laplace", "n_proposals": 600, "n_draws": 200},
+    "predictive": {"n_draws": 4},
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_programs(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep compiled programs away from the user's own cache; a chosen folder speeds up the next session."""
+    os.environ.setdefault("POPINFER_CACHE", str(tmp_path_factory.getbasetemp() / "jax"))
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> dict:
+    """The tiny run file's content; not to be changed."""
+    return TINY
+
+
+@pytest.fixture
+def write_config(tmp_path: Path):
+    """Write a run file that differs from the tiny one in some sections; return its path."""
+
+    def write(**changed) -> Path:
+        path = tmp_path / "run.yaml"
+        path.write_text(yaml.safe_dump({**TINY, **changed}))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, int]:
+    """Run file, folder of results and exit code of ``popinfer run`` on the tiny configuration."""
+    from popinfer.cli import main
+
+    folder = tmp_path_factory.mktemp("tiny")
+    file, out = folder / "tiny.yaml", folder / "results"
+    file.write_text(yaml.safe_dump(TINY))
+    return file, out, main(["run", str(file), "--out", str(out), "--quiet"])

@@ -1,0 +1,114 @@
+"""Whatever is wrong with the input: one line that says what, exit code 2, and no folder of results."""
+
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from popinfer.cli import main
+from popinfer.data.embedded import asset_path
+
+
+@pytest.fixture(scope="module")
+def sample() -> pd.DataFrame:
+    return pd.read_parquet(asset_path("sdss_mgs")).head(3000)
+
+
+@pytest.fixture
+def refused(tmp_path, capsys, write_config):
+    """Run with changed sections; return the one line that the program says."""
+
+    def run(**changed) -> str:
+        out = tmp_path / "results"
+        assert main(["run", str(write_config(**changed)), "--out", str(out)]) == 2
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1
+        assert not out.exists()
+        return lines[0]
+
+    return run
+
+
+@pytest.fixture
+def catalog(tiny_config):
+    """The tiny run file's catalog section with some keys changed."""
+
+    def section(**changed) -> dict:
+        return {**copy.deepcopy(tiny_config["catalog"]), **changed}
+
+    return section
+
+
+def test_missing_catalog(refused, catalog, tmp_path):
+    path = str(tmp_path / "none.parquet")
+    assert path in refused(catalog=catalog(path=path))
+
+
+def test_unreadable_fits(refused, catalog, tmp_path):
+    path = tmp_path / "broken.fits"
+    path.write_bytes(b"SIMPLE  = not a FITS file" * 10)
+    assert "broken.fits" in refused(catalog=catalog(path=str(path)))
+
+
+def test_unknown_filter(refused, catalog):
+    section = catalog()
+    section["bands"]["g"]["filter"] = "sdss_gg0"
+    message = refused(catalog=section)
+    assert "sdss_gg0" in message
+    assert "sdss_g0" in message
+
+
+def test_unknown_band(refused):
+    assert "'q'" in refused(features=["g-q", "r"])
+
+
+def test_misspelled_key(refused):
+    assert "did you mean 'n_centers'" in refused(kernels={"n_centres": 30})
+
+
+def test_misspelled_parameter(refused):
+    assert "did you mean 'dust.lg_av'" in refused(free={"dust.lg_aw": {}})
+
+
+def test_no_magnitudes(refused, catalog, sample, tmp_path):
+    sample.assign(g=np.nan).to_parquet(tmp_path / "nan.parquet")
+    assert "band g" in refused(catalog=catalog(path=str(tmp_path / "nan.parquet")))
+
+
+def test_empty_catalog(refused, catalog, sample, tmp_path):
+    sample.head(0).to_parquet(tmp_path / "empty.parquet")
+    assert "no rows" in refused(catalog=catalog(path=str(tmp_path / "empty.parquet")))
+
+
+def test_negative_error(refused, catalog, sample, tmp_path):
+    sample.assign(er=-0.01).to_parquet(tmp_path / "negative.parquet")
+    assert "negative" in refused(catalog=catalog(path=str(tmp_path / "negative.parquet")))
+
+
+@pytest.mark.parametrize("slices", [[[9.0, 9.5]], [[25.0, 26.0]], [[0.4, 0.3]], [[0.0, 0.1]]])
+def test_redshift_out_of_range(refused, slices):
+    message = refused(slices=slices)
+    assert "redshift" in message or "slices" in message
+
+
+def test_too_few_galaxies(refused):
+    assert "galaxies" in refused(slices=[[0.06, 0.0601]])
+
+
+def test_parameter_free_and_fixed(refused):
+    assert "both free and fixed" in refused(model={"fixed": {"dust.lg_av": -0.2}})
+
+
+def test_unknown_calibration(refused):
+    assert "unknown SFH calibration" in refused(model={"sfh_calibration": "smdpl_dr9"})
+
+
+def test_missing_ssp(refused, tmp_path):
+    assert "none.h5" in refused(model={"ssp": str(tmp_path / "none.h5")})
+
+
+def test_results_where_a_file_is(write_config, tmp_path, capsys):
+    (tmp_path / "taken").write_text("")
+    assert main(["run", str(write_config()), "--out", str(tmp_path / "taken")]) == 2
+    assert "is a file" in capsys.readouterr().err

@@ -1,0 +1,122 @@
+import json
+
+import arviz as az
+import h5py
+import numpy as np
+import pytest
+import yaml
+
+from popinfer.cli import main
+from popinfer.report import RunSummary, judge
+
+GROUPS = {"posterior", "prior", "sample_stats", "posterior_predictive", "observed_data", "derived"}
+
+
+@pytest.fixture(scope="module")
+def idata(tiny_run):
+    return az.from_netcdf(str(tiny_run[1] / "posterior.nc"), engine="h5netcdf").load()
+
+
+def test_exit_code_is_the_gates_verdict(tiny_run, idata):
+    assert tiny_run[2] == (0 if judge(idata).converged else 3)
+
+
+def test_all_files_are_there_and_no_temporary_ones(tiny_run):
+    names = {path.name for path in tiny_run[1].iterdir()}
+    assert names >= {
+        "run.yaml",
+        "halos.h5",
+        "fit.json",
+        "fit.npz",
+        "posterior.nc",
+        "summary.json",
+        "report.html",
+    }
+    assert not [name for name in names if name.startswith(".")]
+
+
+def test_posterior_file_holds_what_the_report_reads(tiny_run, idata):
+    config = yaml.safe_load(tiny_run[0].read_text())
+    assert set(idata.groups()) == GROUPS
+    assert set(idata.posterior.data_vars) == set(config["free"])
+    assert idata.posterior.sizes == {"chain": 4, "draw": 50}
+    assert idata.prior.sizes == {"chain": 1, "draw": 2000}
+    assert idata.sample_stats["log_weight"].size == 600
+    assert idata.posterior_predictive["hist"].dims == ("chain", "draw", "slice", "feature", "bin")
+    assert "name: tiny" in idata.posterior.attrs["config"]
+    assert idata.posterior.attrs["version jax"]
+    assert len(idata.posterior.attrs["sha256 catalog sdss_mgs"]) == 64
+
+
+def test_priors_are_in_physical_units(idata):
+    lg_av = idata.prior["dust.lg_av"].values
+    assert np.isclose(lg_av.mean(), -0.4, atol=0.02)
+    assert np.isclose(lg_av.std(), 0.2, rtol=0.1)
+
+
+def test_predictions_are_scaled_to_the_data(idata):
+    predicted, observed = (
+        idata.posterior_predictive["hist"].sum("bin"),
+        idata.observed_data["hist"].sum("bin"),
+    )
+    # both lose the few galaxies beyond the bins
+    np.testing.assert_allclose(predicted.values[0, 0], observed.values, rtol=0.05)
+
+
+def test_derived_relations_are_physical(idata):
+    derived = idata["derived"]
+    smhm = derived["smhm"].values
+    assert np.nanmin(np.diff(smhm[:, :16], axis=1)) > -0.2
+    assert 9.5 < np.interp(12.0, derived["lgmh"].values, smhm[0]) < 11.0
+    quenched = derived["quenched_fraction"].values
+    assert np.nanmin(quenched) >= 0
+    assert np.nanmax(quenched) <= 1
+    assert -2.5 < derived["csfrd"].values[0, 0] < -1.2
+    assert derived["csfrd"].values[0, 3] > derived["csfrd"].values[0, 0]
+
+
+def test_summary_has_goodness_and_provenance(tiny_run):
+    summary = RunSummary.read(tiny_run[1] / "summary.json")
+    assert summary.n_galaxies == (2429,)
+    assert summary.n_halos == 256
+    assert summary.chi2 > 0
+    assert 0 <= summary.p_value <= 1
+    assert 0 < summary.mc_share_median <= summary.mc_share_max < 1
+    assert {one["start"] for one in summary.modes} == {0, 1}
+    assert set(summary.best_fit) == set(summary.priors) == {"dust.lg_av", "metallicity.zero_point"}
+
+
+def test_halos_file_has_replicates(tiny_run):
+    with h5py.File(tiny_run[1] / "halos.h5") as store:
+        assert len(store) == 9
+        assert store["main/weight"].shape == (1, 256)
+        assert not np.array_equal(store["main/logmp0"][:], store["replicate_01/logmp0"][:])
+
+
+def test_stages_refuse_files_of_another_configuration(tiny_run, write_config, capsys):
+    file = write_config(seed=4)
+    assert main(["fit", str(file), "--out", str(tiny_run[1]), "--quiet"]) == 2
+    assert "popinfer halos" in capsys.readouterr().err
+
+
+def test_stage_before_its_predecessor(write_config, tmp_path, capsys):
+    assert main(["sample", str(write_config()), "--out", str(tmp_path / "new"), "--quiet"]) == 2
+    assert "run 'popinfer halos' first" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_sample_again_and_report_from_stored_files(tiny_run, idata):
+    file, out, code = tiny_run
+    assert main(["sample", str(file), "--out", str(out), "--quiet"]) == code
+    again = az.from_netcdf(str(out / "posterior.nc"), engine="h5netcdf").load()
+    for name in idata.posterior.data_vars:
+        np.testing.assert_allclose(again.posterior[name].values, idata.posterior[name].values, rtol=1e-6)
+    (out / "report.html").unlink()
+    assert main(["report", str(out), "--quiet", "--allow-unconverged"]) == 0
+    assert "tiny" in (out / "report.html").read_text()
+
+
+def test_fit_json_is_readable(tiny_run):
+    fit = json.loads((tiny_run[1] / "fit.json").read_text())
+    assert 0 < fit["share"] <= 2
+    assert set(fit["mode"]) == {"dust.lg_av", "metallicity.zero_point"}

@@ -1,0 +1,84 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from popinfer.cli import main
+from popinfer.config import load_config
+from popinfer.errors import InputError
+from popinfer.run.mock import _as_measured, _pick, parse_values
+
+
+@pytest.fixture(scope="module")
+def made(tiny_run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("mock") / "catalog.parquet"
+    arguments = ["mock", str(tiny_run[0]), "--out", str(out), "--set", "dust.lg_av=-0.3"]
+    code = main([*arguments, "--set", "dust.delta=-0.1", "--n-galaxies", "700", "--seed", "4", "--quiet"])
+    assert code == 0
+    return out
+
+
+def test_mock_has_the_run_files_columns(made):
+    table = pd.read_parquet(made)
+    assert set(table.columns) == {"zs", "g", "eg", "r", "er"}
+    assert len(table) == 700
+    assert table["zs"].between(0.06, 0.09).all()
+    assert table["r"].between(14.0, 17.5).all()
+    assert (table[["eg", "er"]] > 0).all().all()
+    assert 0.4 < (table["g"] - table["r"]).median() < 1.0
+    assert table["r"].duplicated().sum() < 7
+
+
+def test_truth_and_run_file_beside_it(made):
+    truth = json.loads((made.parent / "catalog.truth.json").read_text())
+    assert truth == {"dust.lg_av": -0.3, "dust.delta": -0.1, "metallicity.zero_point": 0.0}
+    config = load_config(made.with_suffix(".yaml"))
+    assert config.catalog.path == str(made)
+    assert yaml.safe_load(made.with_suffix(".yaml").read_text())["name"] == "tiny-catalog"
+
+
+def test_misspelled_parameter(tiny_run, tmp_path, capsys):
+    out = tmp_path / "m.parquet"
+    assert main(["mock", str(tiny_run[0]), "--out", str(out), "--set", "dust.lg_aw=1", "--quiet"]) == 2
+    assert "did you mean 'dust.lg_av'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("setting", ["dust.lg_av", "dust.lg_av=high", "="])
+def test_values_that_are_no_numbers(setting):
+    with pytest.raises(InputError, match="name=number"):
+        parse_values([setting])
+
+
+def test_pick_follows_weights_without_repeats():
+    rng = np.random.default_rng(1)
+    weight = rng.uniform(0, 1, 20_000) * np.repeat([0.0, 1.0, 3.0, 1.0], 5_000)
+    picked = _pick(weight, 4_000, rng)
+    assert len(np.unique(picked)) == 4_000
+    shares = np.bincount(picked // 5_000, minlength=4) / 4_000
+    np.testing.assert_allclose(shares, [0, 0.2, 0.6, 0.2], atol=0.03)
+
+
+@pytest.mark.parametrize("unit", ["mag", "nmgy", "Jy", "uJy", "nJy", "cgs"])
+@pytest.mark.parametrize("kind", ["sigma", "ivar"])
+def test_measured_columns_read_back(unit, kind, tmp_path):
+    from popinfer.config import BandConfig
+    from popinfer.data.photometry_columns import BandColumns, convert
+
+    band = BandConfig(
+        filter="sdss_r0",
+        value="v",
+        error="e",
+        unit=unit,
+        error_kind=kind,
+        zero_point_mag=0.03,
+        error_floor_mag=0.02,
+    )
+    mag, sigma = np.linspace(15, 18, 50), np.full(50, 0.03)
+    value, error = _as_measured(mag, sigma, band)
+    columns = BandColumns("sdss_r0", "v", "e", zero_point=0.03, unit=unit, error_kind=kind, error_floor=0.02)
+    read = convert(tmp_path, "r", columns, {"v": value, "e": error})
+    np.testing.assert_allclose(read.mag, mag, atol=1e-4)
+    np.testing.assert_allclose(read.err, sigma, rtol=1e-3)

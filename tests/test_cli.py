@@ -1,0 +1,101 @@
+import subprocess
+import sys
+
+import pytest
+
+from popinfer import cli
+from popinfer.errors import InputError, NotConvergedError
+
+
+@pytest.fixture(autouse=True)
+def compiled_programs(monkeypatch, tmp_path_factory):
+    """Keep compiled programs away from the user's own cache."""
+    monkeypatch.setenv("POPINFER_CACHE", str(tmp_path_factory.getbasetemp() / "jax"))
+
+
+def raising(error: BaseException):
+    def stage(*_args, **_kwargs):
+        raise error
+
+    return stage
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "missing.yaml"], "no such run file"),
+        (["run", "x.yaml", "--quite"], "--quiet"),
+        (["rum", "x.yaml"], "run"),
+        (["run"], "'file'"),
+        (["mock", "x.yaml", "--out", "m.txt"], "suffix"),
+        (["report", "missing_folder"], "no such run file"),
+        (["ssp", "info", "missing.h5"], "missing.h5"),
+    ],
+)
+def test_one_line_and_exit_code_2(arguments, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    message = capsys.readouterr().err
+    assert words in message
+    assert len(message.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("r.yaml: wrong"), 2),
+        (NotConvergedError("NOT CONVERGED: R-hat"), 3),
+        (KeyboardInterrupt(), 130),
+        (FileNotFoundError(2, "No such file", "x"), 2),
+    ],
+)
+def test_exit_codes(error, code, monkeypatch, capsys):
+    from popinfer.run import prepare
+
+    monkeypatch.setattr(prepare, "prepare", raising(error))
+    assert cli.main(["run", "x.yaml", "--quiet"]) == code
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_bugs_are_not_hidden(monkeypatch):
+    from popinfer.run import prepare
+
+    monkeypatch.setattr(prepare, "prepare", raising(ZeroDivisionError("bug")))
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["run", "x.yaml", "--quiet"])
+
+
+def test_ssp_info_and_help(capsys):
+    assert cli.main(["ssp", "info"]) == 0
+    assert "Angstrom" in capsys.readouterr().out
+    assert cli.main(["--help"]) == 0
+    assert "doctor" in capsys.readouterr().out
+
+
+def test_doctor(capsys):
+    assert cli.main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "passed" in out
+    assert "as shipped" in out
+
+
+def test_cache_folder_can_be_chosen(monkeypatch, tmp_path):
+    monkeypatch.setenv("POPINFER_CACHE", str(tmp_path))
+    assert cli.cache_folder() == tmp_path
+    monkeypatch.delenv("POPINFER_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cli.cache_folder() == tmp_path / "popinfer" / "jax"
+
+
+def test_public_names_leave_precision_alone():
+    code = (
+        "import jax, popinfer\n"
+        "names = [getattr(popinfer, name) for name in popinfer.__all__]\n"
+        "assert set(popinfer.__all__) == set(popinfer._HOMES)\n"
+        "assert not jax.config.read('jax_enable_x64')\n"
+        "try:\n    popinfer.no_such_name\n"
+        "except AttributeError:\n    pass\n"
+        "else:\n    raise SystemExit(1)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -1,0 +1,127 @@
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from popinfer.config import NutsConfig, PsisConfig, RunConfig, load_config
+from popinfer.errors import InputError
+
+BASE = {
+    "name": "test",
+    "catalog": {
+        "path": "sdss_mgs",
+        "redshift": "zs",
+        "bands": {b: {"filter": f"sdss_{b}0", "value": b, "error": f"e{b}"} for b in "gr"},
+        "selection": {"band": "r", "bright_mag": 14.0, "faint_mag": 17.5},
+    },
+    "slices": [[0.03, 0.06], [0.06, 0.1]],
+    "features": ["g-r", "r"],
+    "free": {"dust.lg_av": {"loc": -0.4, "scale": 0.2}},
+    "sample": {"kind": "nuts"},
+}
+
+
+@pytest.fixture
+def load(tmp_path):
+    def read(change) -> RunConfig:
+        raw = copy.deepcopy(BASE)
+        change(raw)
+        path = tmp_path / "run.yaml"
+        path.write_text(yaml.safe_dump(raw))
+        return load_config(path)
+
+    return read
+
+
+def put(dotted: str, value):
+    """Set one key, or drop it when the value is None."""
+
+    def change(raw: dict) -> None:
+        *parents, last = dotted.split("/")
+        for key in parents:
+            raw = raw.setdefault(key, {})
+        if value is None:
+            del raw[last]
+        else:
+            raw[last] = value
+
+    return change
+
+
+def test_defaults_and_round_trip(load, tmp_path):
+    config = load(lambda raw: None)
+    assert isinstance(config.sample, NutsConfig)
+    assert config.lgm_min_of(1) == config.halos.lgm_min
+    again = tmp_path / "again.yaml"
+    again.write_text(config.to_yaml())
+    assert load_config(again) == config
+
+
+def test_sampler_is_chosen_by_kind(load):
+    assert isinstance(load(put("sample", {"kind": "psis_laplace"})).sample, PsisConfig)
+
+
+def test_frozen(load):
+    with pytest.raises(ValueError, match="frozen"):
+        load(lambda raw: None).seed = 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("featurs", ["r"], "unknown key 'featurs'; did you mean 'features'"),
+        ("kernels/n_centres", 20, "unknown key 'kernels.n_centres'; did you mean 'n_centers'"),
+        ("catalog/bands/g/filtre", "x", "unknown key 'catalog.bands.g.filtre'; did you mean 'filter'"),
+        ("catalog/selection/faint", 17, "did you mean 'faint_mag'"),
+        ("free/dust.lg_av/locc", 1, "did you mean 'loc'"),
+        ("sample/n_chain", 4, "did you mean 'n_chains'"),
+        ("slices", None, "key 'slices' is missing"),
+        ("catalog/bands/g/value", None, "key 'catalog.bands.g.value' is missing"),
+        ("features", ["g-x"], "needs band 'x'"),
+        ("catalog/selection/band", "q", "'q' is not one of"),
+        ("slices", [[0.1, 0.05]], "0 < low < high"),
+        ("slices", [[0.0, 0.05]], "0 < low < high"),
+        ("slices", [], "slices"),
+        ("halos/lgm_min", [11.0], "as many as slices"),
+        ("halos/n_per_slice", 3, "halos.n_per_slice"),
+        ("sample", {"kind": "magic"}, "sample"),
+        ("precision", "half", "precision"),
+        ("model/template_knots_angstrom", [5000.0, 4000.0], "increasing"),
+        ("name", "a/b", "name"),
+        ("free", {}, "free"),
+    ],
+)
+def test_refusals_are_one_line_that_names_the_key(load, key, value, message):
+    with pytest.raises(InputError) as refused:
+        load(put(key, value))
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(InputError, match="no such run file"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_folder_instead_of_file(tmp_path):
+    with pytest.raises(InputError, match="can't be read"):
+        load_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [1,", "not valid YAML at line"), ("- 1\n- 2\n", "mapping")]
+)
+def test_not_a_run_file(tmp_path, text, message):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_config(path)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(__file__).parents[1].glob("configs/*.yaml")), ids=lambda p: p.name
+)
+def test_shipped_run_files_parse(path):
+    config = load_config(path)
+    assert config.name == path.stem
