@@ -22,6 +22,7 @@ from popinfer.sps import (
     lgmet_weights_by_age,
     magnitudes,
     population_magnitudes,
+    sampling_error,
     tabulate_sfh,
 )
 
@@ -173,3 +174,21 @@ def test_diffmah_and_diffstar_are_accepted():
             DEFAULT_DIFFSTAR_PARAMS, DEFAULT_MAH_PARAMS._replace(logm0=logm0), T, lgt0=lgt0, fb=PLANCK15.fb
         )
         np.testing.assert_allclose(rates[i], one, rtol=1e-10)
+
+
+def test_refining_the_time_table_converges_and_the_error_is_known(table):
+    """Each doubling of the nodes cuts the error at least in half, and `sampling_error` predicts what is left."""
+
+    def stars(n):
+        t = np.linspace(0.02, 13.8, n)
+        sfr = t * np.exp(-t / 1.5) + 0.05 * (1 + np.sin(3 * t))
+        return Stars(t, sfr[None], np.array([-1.8]), 0.2)
+
+    best = population_magnitudes(table, stars(3201), None, Z, T_OBS)
+    errors = []
+    for n in (101, 201, 401, 801):
+        actual = np.abs(population_magnitudes(table, stars(n), None, Z, T_OBS) - best).max()
+        predicted = np.max(sampling_error(table, stars(n), Z, T_OBS))
+        assert 0.3 < predicted / actual < 3
+        errors.append(actual)
+    assert np.all(np.array(errors[1:]) < 0.5 * np.array(errors[:-1])) and errors[-1] < 5e-4
