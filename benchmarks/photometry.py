@@ -145,11 +145,9 @@ def scaling(table: BandTable) -> dict[str, float]:
 
 
 def draw_large(n: int) -> tuple[jax.Array, ...]:
-    """As `draw`, without float64 intermediates that would count as memory."""
-    rng = np.random.default_rng(0)
-    sfr = rng.random((n, N_T), np.float32)
-    bounds = ((-2.3, -1.5), (0.0, 2.0), (-0.5, 0.2))
-    return jnp.asarray(sfr), *[jnp.asarray(rng.uniform(*x, n).astype(np.float32)) for x in bounds]
+    """The first 10,000 galaxies over and over: no intermediates that would count as memory."""
+    few = draw(10_000, np.float32)
+    return tuple(jnp.tile(x, (n // 10_000,) + (1,) * (x.ndim - 1)) for x in few)
 
 
 _BAGPIPES = """
@@ -216,7 +214,7 @@ def measure(n: int, repeats: int, bagpipes: str | None, folder: Path) -> dict[st
         "sed": 20 * seconds["dsps_sed_100"] / seconds["popinfer_sed_2000"],
     }
     clear = (double[0], double[1], 0 * double[2], double[3])
-    difference = jnp.abs(ours(*clear) - theirs(*clear) + 2.5 * np.log10(1 + Z) * 0)
+    difference = jnp.abs(ours(*clear) - theirs(*clear))
     result["difference_mag_without_dust"] = {
         k: float(f(difference)) for k, f in (("median", jnp.median), ("max", jnp.max))
     }

@@ -177,7 +177,7 @@ def test_diffmah_and_diffstar_are_accepted():
 
 
 def test_refining_the_time_table_converges_and_the_error_is_known(table):
-    """Each doubling of the nodes cuts the error at least in half, and `sampling_error` predicts what is left."""
+    """Each doubling of the nodes at least halves the error, and `sampling_error` predicts what is left."""
 
     def stars(n):
         t = np.linspace(0.02, 13.8, n)
