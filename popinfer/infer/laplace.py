@@ -38,13 +38,14 @@ class FlatDirection:
 def laplace(adjustment: Adjustment, info: Information) -> Laplace:
     """Laplace approximation of the adjusted posterior (Godambe information plus the prior's).
 
-    The mode is that of the quadratic approximation: likelihood optimum pulled by the prior.
+    The mode is one Newton step away from the adjustment's centre, in the quadratic approximation.
     """
     matrix = adjustment.matrix.T @ info.sensitivity @ adjustment.matrix
-    precision = matrix + np.eye(len(adjustment.center))
-    cov = np.linalg.inv(precision)
+    cov = np.linalg.inv(matrix + np.eye(len(adjustment.center)))
     cov = 0.5 * (cov + cov.T)
-    return Laplace(cov @ matrix @ np.asarray(adjustment.center), cov)
+    center = np.asarray(adjustment.center)
+    gradient = adjustment.matrix.T @ info.score + np.asarray(adjustment.slope) - center
+    return Laplace(center + cov @ gradient, cov)
 
 
 def polish(

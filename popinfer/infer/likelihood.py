@@ -10,11 +10,13 @@ l(u) = sum_k d_k log m_k - m_k has
 Were the counts independent, H = V. Overlapping kernels count a galaxy many times, so V > H and l is too
 narrow. The curvature adjustment (Ribatet, Cooley & Davison 2012, Statistica Sinica 22, 813) evaluates l at
 
-    u* = u_c + A (u - u_c),   A^T H A = H V^-1 H,
+    u* = u_fit + A (u - u_fit),   A^T H A = H V^-1 H   (the Godambe or sandwich information),
 
-which keeps its optimum u_c and gives it the Godambe (sandwich) information. A is symmetric in the coordinates
-where H is the identity. A ridge, a fraction of the prior's information added to H and V, makes A tend to
-the identity in directions that the counts don't constrain.
+with A symmetric in the coordinates where H is the identity. That paper adjusts around the optimum of l. Here
+u_fit is the best fit including the prior, where the score s isn't zero, so a linear term
+(H V^-1 - A^T) s . (u - u_fit) is added: it turns the gradient there into the optimally weighted score H V^-1 s.
+A ridge, a fraction of the prior's information added to H and V, makes A tend to the identity in directions
+that the counts don't constrain.
 """
 
 from collections.abc import Callable
@@ -61,14 +63,21 @@ class Problem:
 
 
 class Adjustment(eqx.Module):
-    """Curvature adjustment of a composite log-likelihood: u* = center + matrix (u - center)."""
+    """Curvature adjustment of a composite log-likelihood around a point; see the module's equations.
+
+    Attributes
+    ----------
+    center : u_fit. matrix : A. slope : coefficient of the linear term.
+    """
 
     center: Float[Array | np.ndarray, "par"]
     matrix: Float[Array | np.ndarray, "par par"]
+    slope: Float[Array | np.ndarray, "par"]
 
-    def __call__(self, u: Float[Array, "par"]) -> Float[Array, "par"]:
-        """The point where the composite log-likelihood is evaluated instead of u."""
-        return self.center + self.matrix @ (u - self.center)
+    def __call__(self, composite: Callable[[Array], Array], u: Float[Array, "par"]) -> Float[Array, ""]:
+        """Adjusted log-likelihood at u."""
+        shift = u - self.center
+        return composite(self.center + self.matrix @ shift) + jnp.dot(jnp.asarray(self.slope), shift)
 
 
 @dataclass(frozen=True)
@@ -111,7 +120,7 @@ class Information:
         return np.sort(np.real(np.linalg.eigvals(np.linalg.solve(total, model))))[::-1]
 
 
-def poisson(log_m: Float[Array, "stat"], d: Float[Array, "stat"]) -> Float[Array, ""]:
+def poisson(log_m: Float[Array, "stat"], d: Float[Array | np.ndarray, "stat"]) -> Float[Array, ""]:
     """Poisson log-likelihood of counts d, relative to a perfect model."""
     return jnp.sum(d * (log_m - jnp.log(d)) - (jnp.exp(log_m) - d))
 
@@ -159,21 +168,19 @@ def overcounting(info: Information) -> float:
 
 
 def curvature_adjustment(info: Information, u_fit: np.ndarray) -> Adjustment:
-    """Width correction of the composite likelihood around its optimum.
+    """Width correction of the composite likelihood around its best fit.
 
     Parameters
     ----------
     info : information at u_fit.
-    u_fit : best fit of composite likelihood times prior. The centre is moved from there to the optimum of
-        the likelihood alone by one Newton step, so that the prior is not counted twice.
+    u_fit : best fit of (tempered) composite likelihood times prior.
     """
     n = len(u_fit)
     h = info.sensitivity + RIDGE * np.eye(n)
     v = info.variability + RIDGE * np.eye(n)
-    center = u_fit + np.linalg.solve(h, info.score)
     half = _power(h, 0.5)
     matrix = np.linalg.solve(half, _power(half @ np.linalg.solve(v, half), 0.5) @ half)
-    return Adjustment(center, matrix)
+    return Adjustment(np.asarray(u_fit, dtype=float), matrix, h @ np.linalg.solve(v, info.score) - matrix.T @ info.score)
 
 
 def _power(symmetric: np.ndarray, power: float) -> np.ndarray:
@@ -185,6 +192,6 @@ def adjusted_log_density(problem: Problem, adjustment: Adjustment) -> Callable[[
     """Log posterior density of u: adjusted composite log-likelihood plus standard normal log-prior."""
 
     def log_density(u: Float[Array, "par"]) -> Float[Array, ""]:
-        return problem.composite(adjustment(u)) - 0.5 * jnp.sum(u**2)
+        return adjustment(problem.composite, u) - 0.5 * jnp.sum(u**2)
 
     return log_density
