@@ -6,6 +6,7 @@ Jacobian comes from forward mode (parameters are few) and doubles as the posteri
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -163,10 +164,14 @@ def _steps(
     def loss(u: Array) -> Array:
         return -compiled.value(u)
 
+    @jax.jit  # left alone, the line search would be compiled again at every step
+    def advance(u: Array, state: Any, value: Array, gradient: Array) -> tuple[Array, Any]:
+        updates, state = optimiser.update(-gradient, state, u, value=-value, grad=-gradient, value_fn=loss)
+        return jnp.asarray(optax.apply_updates(u, updates)), state
+
     u = jnp.asarray(u0, dtype=float)
     state = optimiser.init(u)
     for _ in range(n):
         value, gradient = compiled.value_and_grad(u)
         yield u, -float(value)
-        updates, state = optimiser.update(-gradient, state, u, value=-value, grad=-gradient, value_fn=loss)
-        u = optax.apply_updates(u, updates)
+        u, state = advance(u, state, value, gradient)
