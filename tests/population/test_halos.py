@@ -1,5 +1,7 @@
 """Weighted halos: abundances against diffhalos, whatever the proposal; assembly histories; refusals."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,7 +61,7 @@ def matches(weights, expected):
 EDGES = [11.0, 11.5, 12.0, 12.5, 13.0, 13.5, 14.0]
 
 
-@pytest.mark.parametrize(("low", "high"), zip(EDGES[:-1], EDGES[1:], strict=True))
+@pytest.mark.parametrize(("low", "high"), itertools.pairwise(EDGES))
 def test_centrals_follow_the_halo_mass_function(halos, low, high):
     lgm, central = mass_at_observation(halos), halos.is_central > 0.5
     drawn = halos.weight[central & (lgm >= low) & (lgm < high)]

@@ -1,0 +1,102 @@
+"""Samplers recover known distributions, and importance sampling knows when it fails."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toy import silent
+
+from popinfer.infer.laplace import Laplace
+from popinfer.infer.sample import NutsSpec, PsisSpec, nuts, psis_laplace
+
+COV = np.array([[1.0, 0.6, 0.0], [0.6, 0.8, -0.2], [0.0, -0.2, 0.5]])
+MEAN = np.array([0.3, -1.0, 2.0])
+
+
+def gaussian(u):
+    return -0.5 * (u - MEAN) @ jnp.linalg.solve(jnp.asarray(COV), u - MEAN)
+
+
+def effective_error(u):
+    """Standard error of the mean if every draw were worth a third of an independent one."""
+    return np.sqrt(3 * np.diag(COV) / u.shape[0])
+
+
+@pytest.fixture(scope="module")
+def nuts_draws():
+    wrong = Laplace(MEAN + 0.2, 1.5 * COV)  # whitening need not be perfect
+    return nuts(jax.random.key(0), gaussian, wrong, NutsSpec(2, 150, 500), silent)
+
+
+def test_nuts_recovers_mean_and_covariance(nuts_draws):
+    assert nuts_draws.u.shape == (2, 500, 3)
+    u = nuts_draws.u.reshape(-1, 3)
+    assert np.all(np.abs(u.mean(axis=0) - MEAN) < 4 * effective_error(u))
+    np.testing.assert_allclose(np.cov(u.T), COV, atol=0.2)
+
+
+def test_nuts_reports_what_the_gate_needs(nuts_draws):
+    stats = nuts_draws.stats
+    assert {"lp", "energy", "diverging", "tree_depth", "n_steps", "acceptance_rate"} <= set(stats)
+    assert all(values.shape == (2, 500) for values in stats.values())
+    assert stats["diverging"].sum() == 0
+    assert 0.65 < stats["acceptance_rate"].mean() < 0.95
+    lp = np.array([float(gaussian(jnp.asarray(u))) for u in nuts_draws.u[0, :20]])
+    np.testing.assert_allclose(stats["lp"][0, :20], lp, rtol=1e-6, atol=1e-8)
+    assert nuts_draws.attrs["gradient_evaluations"] >= stats["n_steps"].sum()
+
+
+def test_nuts_chains_differ_and_repeat_with_their_key():
+    approx, spec = Laplace(MEAN, COV), NutsSpec(2, 20, 10)
+    first, again, other = (nuts(jax.random.key(k), gaussian, approx, spec, silent).u for k in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert not np.array_equal(first[0], first[1])
+
+
+def test_nuts_says_how_far_it_is():
+    seen = []
+    nuts(jax.random.key(3), gaussian, Laplace(MEAN, COV), NutsSpec(2, 10, 5), lambda *a: seen.append(a[:2]))
+    assert seen[-1] == (30, 30)
+    assert [s for s, _ in seen] == list(range(1, 31))
+
+
+def test_psis_recovers_mean_and_covariance():
+    near = Laplace(MEAN + 0.15, 1.2 * COV)
+    draws = psis_laplace(jax.random.key(0), gaussian, near, PsisSpec(2000, n_draws=1000), silent)
+    assert draws.u.shape == (4, 250, 3)
+    u = draws.u.reshape(-1, 3)
+    assert draws.attrs["pareto_k"] < 0.7
+    assert draws.attrs["importance_ess"] > 400
+    assert np.all(np.abs(u.mean(axis=0) - MEAN) < 4 * effective_error(u))
+    np.testing.assert_allclose(np.cov(u.T), COV, atol=0.2)
+
+
+def test_psis_keeps_the_weights_of_all_proposals():
+    draws = psis_laplace(jax.random.key(0), gaussian, Laplace(MEAN, COV), PsisSpec(200, n_draws=40), silent)
+    assert draws.attrs["log_weight"].shape == (200,)
+    lp = [float(gaussian(jnp.asarray(u))) for u in draws.u[0]]
+    np.testing.assert_allclose(draws.stats["lp"][0], lp, rtol=1e-6, atol=1e-8)
+
+
+def cauchy_like(u):
+    return -1.0 * jnp.sum(jnp.log1p((u - MEAN) ** 2 / 0.1))
+
+
+def shifted_and_wide(u):
+    return gaussian((u - MEAN) / 4 + MEAN - 0.8)
+
+
+@pytest.mark.parametrize("target", [cauchy_like, shifted_and_wide])
+def test_psis_knows_when_its_proposal_misses_the_target(target):
+    narrow = Laplace(MEAN, 0.25 * COV)
+    draws = psis_laplace(jax.random.key(1), target, narrow, PsisSpec(2000), silent)
+    assert draws.attrs["pareto_k"] > 0.7
+
+
+def test_psis_gives_no_weight_where_the_density_is_not_finite():
+    def half(u):
+        return jnp.where(u[0] > MEAN[0], gaussian(u), jnp.nan)
+
+    draws = psis_laplace(jax.random.key(2), half, Laplace(MEAN, COV), PsisSpec(400, n_draws=200), silent)
+    assert np.all(draws.u[..., 0] > MEAN[0])
