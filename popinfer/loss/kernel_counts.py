@@ -159,4 +159,4 @@ def _slice_kernels(x: np.ndarray, spec: KernelSpec, rng: np.random.Generator, in
     observed = phi.sum(axis=0)
     deviation = phi - observed / len(counted)
     mask = (observed >= spec.min_count).astype(float)
-    return mean, whiten, centers, mask, observed, np.float64(len(counted)), deviation.T @ deviation
+    return mean, whiten, centers, mask, observed, np.array(float(len(counted))), deviation.T @ deviation

@@ -150,7 +150,7 @@ class ForwardModel(eqx.Module):
         flux = smooth_sfh_fluxes(tables.light, sfr, shares, z)
         wave = jnp.asarray(tables.light.wave_obs, z.dtype) / (1 + z)[:, None]
         curve = self.dust_law(wave, type(self.dust_law.fiducial)(params.dust.delta))
-        trans = frac_trans(curve, av[:, None], params.dust.f_unobscured)
+        trans = jax.vmap(frac_trans, in_axes=(0, 0, None))(curve, av, params.dust.f_unobscured)
         return tables.light.to_bands(flux * trans)
 
 
