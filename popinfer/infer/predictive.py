@@ -7,6 +7,7 @@ galaxies of each slice. They are expectations: the survey's own counting noise i
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -103,13 +104,13 @@ def predict(
             planes[s] += bins.planes(x, weight) / len(draws)
         soft.append(counts)
         progress(d + 1, len(draws))
-    return xr.Dataset(
+    return _dataset(
+        bins,
         {
             "hist": (("chain", "draw", "slice", "feature", "bin"), hist[None]),
             "soft_counts": (("chain", "draw", "slice", "kernel"), np.stack(soft)[None]),
             "pair": (("slice", "pair", "x", "y"), planes),
         },
-        coords={"feature": list(bins.features)},
     )
 
 
@@ -124,7 +125,8 @@ def observed_groups(
     slice_z : redshift limits [slice, 2].
     soft, soft_sd : observed soft counts and their errors [slice, kernel]; error 0 for unused kernels.
     """
-    return xr.Dataset(
+    return _dataset(
+        bins,
         {
             "hist": (("slice", "feature", "bin"), np.stack([bins.histograms(x) for x in features])),
             "pair": (("slice", "pair", "x", "y"), np.stack([bins.planes(x) for x in features])),
@@ -136,5 +138,10 @@ def observed_groups(
             "pair_name": (("pair",), bins.pair_names),
             "slice_z": (("slice", "bound"), slice_z),
         },
-        coords={"feature": list(bins.features)},
     )
+
+
+def _dataset(bins: Bins, variables: dict[str, Any]) -> xr.Dataset:
+    """Without color-color planes where there is but one color."""
+    kept = {name: v for name, v in variables.items() if bins.pairs or not name.startswith("pair")}
+    return xr.Dataset(kept, coords={"feature": list(bins.features)})

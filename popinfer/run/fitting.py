@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -81,15 +82,18 @@ def with_share(base: Compiled, share: float) -> Compiled:
 
 
 def adjusted(base: Compiled, adjustment: Adjustment) -> Callable[[Array], tuple[Array, Array]]:
-    """Value and gradient of the adjusted log-density without compiling anything new."""
+    """Value and gradient of the adjusted log-density without compiling the model again."""
 
-    def value_and_grad(u: Array) -> tuple[Array, Array]:
-        moved = adjustment(u)
-        v, g = base.value_and_grad(moved)
-        composite, gradient = v + 0.5 * jnp.sum(moved**2), g + moved
-        return composite - 0.5 * jnp.sum(u**2), jnp.asarray(adjustment.matrix).T @ gradient - u
+    @jax.custom_vjp
+    def composite(u: Array) -> Array:
+        return base.value(u) + 0.5 * jnp.sum(u**2)
 
-    return value_and_grad
+    def forward(u: Array) -> tuple[Array, Array]:
+        value, gradient = base.value_and_grad(u)
+        return value + 0.5 * jnp.sum(u**2), gradient + u
+
+    composite.defvjp(forward, lambda gradient, cotangent: (cotangent * gradient,))
+    return jax.value_and_grad(lambda u: adjustment(composite, u) - 0.5 * jnp.sum(u**2))
 
 
 def fit_population(run: Run, population: Population, say: Reporter) -> FitResult:
@@ -189,10 +193,9 @@ def write_fit(run: Run, result: FitResult) -> None:
     folder, approx = run.folder, result.approx
     arrays = {
         "u": result.u,
-        "center": np.asarray(result.adjustment.center),
-        "matrix": np.asarray(result.adjustment.matrix),
-        "mean": approx.mean,
-        "cov": approx.cov,
+        **{f"adjustment_{k}": np.asarray(v) for k, v in vars(result.adjustment).items()},
+        "mean": np.asarray(approx.mean),
+        "cov": np.asarray(approx.cov),
         "mc_direction": result.mc_direction,
         "mc_counts": result.mc_counts,
         "count_sd": result.count_sd,
@@ -225,7 +228,7 @@ def read_fit(run: Run) -> FitResult:
     return FitResult(
         arrays["u"],
         content["log_density"],
-        Adjustment(arrays["center"], arrays["matrix"]),
+        Adjustment(**{f.name: arrays[f"adjustment_{f.name}"] for f in dataclasses.fields(Adjustment)}),
         Laplace(arrays["mean"], arrays["cov"]),
         content["share"],
         arrays["mc_direction"],

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import jax
 import numpy as np
 from diffmah.diffmah_kernels import DiffmahParams
 
@@ -148,6 +149,10 @@ def _group(index: int) -> str:
 
 
 def _read_sample(group: Any) -> Halos:
-    mah = DiffmahParams(*(group["mah_params"][field][:] for field in DiffmahParams._fields))
+    mah = [group["mah_params"][field][:] for field in DiffmahParams._fields]
     columns = {name: group[name][:] for name in group if name != "mah_params"}
-    return Halos(mah_params=mah, **columns)
+    slices = [
+        Halos(mah_params=DiffmahParams(*(x[i] for x in mah)), **{k: x[i] for k, x in columns.items()})
+        for i in range(len(mah[0]))
+    ]
+    return jax.tree.map(lambda *x: np.stack(x), *slices)

@@ -84,13 +84,13 @@ class GalaxiesOf:
     """Vector -> model galaxies of every slice, compiled once."""
 
     def __init__(self, run: Run, halos: Halos) -> None:
-        self._halos = in_precision(run.config, halos)
-        # halos stay an argument: the same program as the pilot's, found in the compilation cache
-        self._compiled = jax.jit(Predictor(run.setup, run.survey).__call__)
+        self._setup, self._halos = run.setup, in_precision(run.config, halos)
+        # parameters and halos as arguments: the pilot's program, found in the compilation cache
+        self._compiled = jax.jit(Predictor(run.setup, run.survey).galaxies)
 
     def __call__(self, u: Array) -> Galaxies:
         """Galaxies at u."""
-        return self._compiled(u, self._halos)
+        return self._compiled(self._setup.model_params(u), self._halos)
 
 
 def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Reporter | None = None) -> Run:

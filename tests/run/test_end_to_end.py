@@ -77,7 +77,7 @@ def test_derived_relations_are_physical(idata):
 
 def test_summary_has_goodness_and_provenance(tiny_run):
     summary = RunSummary.read(tiny_run[1] / "summary.json")
-    assert summary.n_galaxies == (2429,)
+    assert summary.n_galaxies == (2438,)
     assert summary.n_halos == 256
     assert summary.chi2 > 0
     assert 0 <= summary.p_value <= 1
