@@ -5,6 +5,7 @@ doesn't exist is refused with the line's full name and the nearest right one.
 """
 
 import difflib
+import itertools
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,7 +31,7 @@ class BandConfig(Section):
     error_kind: Literal["sigma", "ivar"] = "sigma"
     extinction: str | None = None
     zero_point_mag: float = 0.0
-    error_floor_mag: float = Field(0.0, ge=0)
+    error_floor_mag: float = Field(default=0.0, ge=0)
 
 
 class SelectionConfig(Section):
@@ -39,7 +40,7 @@ class SelectionConfig(Section):
     band: str
     bright_mag: float
     faint_mag: float
-    width_mag: float = Field(0.02, gt=0)
+    width_mag: float = Field(default=0.02, gt=0)
 
 
 class CatalogConfig(Section):
@@ -59,16 +60,16 @@ class HalosConfig(Section):
     enter the sample. It changes the Monte Carlo noise, never the result's expectation.
     """
 
-    n_per_slice: int = Field(2048, ge=16)
+    n_per_slice: int = Field(default=2048, ge=16)
     lgm_min: float | list[float] = 11.0
-    flatten: float = Field(1.0, gt=0, le=1)
+    flatten: float = Field(default=1.0, gt=0, le=1)
     pilot: dict[str, float] = {}
 
 
 class NebularConfig(Section):
     """Nebular emission at a fixed ionisation parameter."""
 
-    logu: float = Field(-2.5, ge=-4, le=0)
+    logu: float = Field(default=-2.5, ge=-4, le=0)
 
 
 class ModelConfig(Section):
@@ -77,7 +78,7 @@ class ModelConfig(Section):
     sfh_calibration: str = "smdpl_dr1"
     dust_law: Literal["kriek_conroy13", "salim18"] = "kriek_conroy13"
     nebular: NebularConfig | None = NebularConfig()
-    birth_cloud_av_mag: float = Field(0.76, ge=0)
+    birth_cloud_av_mag: float = Field(default=0.76, ge=0)
     ssp: str | None = None
     template_knots_angstrom: list[float] = [3200.0, 4300.0, 5700.0, 6900.0, 8300.0]
     fixed: dict[str, float] = {}
@@ -85,7 +86,7 @@ class ModelConfig(Section):
     @model_validator(mode="after")
     def _increasing(self) -> "ModelConfig":
         knots = self.template_knots_angstrom
-        if len(knots) < 2 or any(b <= a for a, b in zip(knots, knots[1:], strict=False)):
+        if len(knots) < 2 or any(b <= a for a, b in itertools.pairwise(knots)):
             raise ValueError("template_knots_angstrom: at least two wavelengths, increasing")
         return self
 
@@ -103,50 +104,50 @@ class PriorConfig(Section):
 class KernelsConfig(Section):
     """Layout of the kernel soft counts."""
 
-    n_centers: int = Field(150, ge=2)
-    bandwidth: float = Field(0.6, gt=0)
-    floor_mag: float = Field(0.03, ge=0)
-    min_count: float = Field(5.0, gt=0)
+    n_centers: int = Field(default=150, ge=2)
+    bandwidth: float = Field(default=0.6, gt=0)
+    floor_mag: float = Field(default=0.03, ge=0)
+    min_count: float = Field(default=5.0, gt=0)
 
 
 class FitConfig(Section):
     """Optimisation: from the prior's centre, and from draws of the prior to look for other modes."""
 
     kind: Literal["gauss_newton", "adam", "lbfgs"] = "gauss_newton"
-    max_steps: int = Field(40, ge=1)
-    n_prior_starts: int = Field(4, ge=0)
+    max_steps: int = Field(default=40, ge=1)
+    n_prior_starts: int = Field(default=4, ge=0)
 
 
 class NutsConfig(Section):
     """blackjax NUTS."""
 
     kind: Literal["nuts"]
-    n_chains: int = Field(4, ge=2)
-    n_warmup: int = Field(150, ge=10)
-    n_draws: int = Field(400, ge=10)
-    target_accept: float = Field(0.8, gt=0.5, lt=1)
-    max_tree_depth: int = Field(8, ge=2, le=12)
+    n_chains: int = Field(default=4, ge=2)
+    n_warmup: int = Field(default=150, ge=10)
+    n_draws: int = Field(default=400, ge=10)
+    target_accept: float = Field(default=0.8, gt=0.5, lt=1)
+    max_tree_depth: int = Field(default=8, ge=2, le=12)
 
 
 class PsisConfig(Section):
     """PSIS-corrected Laplace approximation."""
 
     kind: Literal["psis_laplace"]
-    n_proposals: int = Field(2000, ge=100)
-    n_draws: int = Field(1000, ge=40)
+    n_proposals: int = Field(default=2000, ge=100)
+    n_draws: int = Field(default=1000, ge=40)
 
 
 class PredictiveConfig(Section):
     """Posterior draws for which predictions are stored."""
 
-    n_draws: int = Field(60, ge=4)
+    n_draws: int = Field(default=60, ge=4)
 
 
 class RunConfig(Section):
     """A whole run file."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    seed: int = Field(1, ge=0)
+    seed: int = Field(default=1, ge=0)
     precision: Literal["single", "double"] = "single"
     catalog: CatalogConfig
     slices: list[tuple[float, float]] = Field(min_length=1)
@@ -165,9 +166,13 @@ class RunConfig(Section):
         for feature in self.features:
             unknown = [b for b in feature.split("-") if b not in bands]
             if unknown:
-                raise ValueError(f"features: '{feature}' needs band '{unknown[0]}'; bands are {sorted(bands)}")
+                raise ValueError(
+                    f"features: '{feature}' needs band '{unknown[0]}'; bands are {sorted(bands)}"
+                )
         if self.catalog.selection.band not in bands:
-            raise ValueError(f"catalog.selection.band: '{self.catalog.selection.band}' is not one of {sorted(bands)}")
+            raise ValueError(
+                f"catalog.selection.band: '{self.catalog.selection.band}' is not one of {sorted(bands)}"
+            )
         for low, high in self.slices:
             if not 0 < low < high:
                 raise ValueError(f"slices: [{low}, {high}] must satisfy 0 < low < high")
@@ -224,7 +229,9 @@ def _one_line(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"key '{key}' is missing"
     message = first["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(first.get("input"), dict | list) or not key else f" (given: {first.get('input')!r})"
+    given = (
+        "" if isinstance(first.get("input"), dict | list) or not key else f" (given: {first.get('input')!r})"
+    )
     return f"{key + ': ' if key else ''}{message}{given}"
 
 

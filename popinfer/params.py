@@ -78,8 +78,10 @@ class Prior:
         return float(norm.ppf((norm.cdf((x - self.loc) / self.scale) - p_low) / (p_high - p_low)))
 
     def _cdf_bounds(self) -> tuple[float, float]:
-        low, high = ((edge - self.loc) / self.scale for edge in (self.low, self.high))
-        return tuple(0.5 * (1 + math.erf(edge / math.sqrt(2))) for edge in (low, high))
+        def cdf(edge: float) -> float:
+            return 0.5 * (1 + math.erf((edge - self.loc) / (self.scale * math.sqrt(2))))
+
+        return cdf(self.low), cdf(self.high)
 
     def __str__(self) -> str:
         """Short human form, as in reports."""
@@ -132,7 +134,9 @@ class ParamSpace:
         unknown = set(values) - set(self.names)
         if unknown:
             raise InputError(f"not a free parameter: {', '.join(sorted(unknown))}")
-        return np.array([p.prior.to_unconstrained(values[p.name]) if p.name in values else 0.0 for p in self.free])
+        return np.array(
+            [p.prior.to_unconstrained(values[p.name]) if p.name in values else 0.0 for p in self.free]
+        )
 
     def log_prior(self, u: Float[Array, "par"]) -> Float[Array, ""]:
         """Log density of the prior in the unconstrained vector (standard normal)."""

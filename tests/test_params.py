@@ -140,7 +140,7 @@ def test_space_log_prior_is_a_standard_normal(space):
 def test_space_refuses_ambiguous_names(space):
     with pytest.raises(InputError, match="at least one"):
         ParamSpace(())
-    with pytest.raises(InputError, match="twice: dust.lg_av"):
+    with pytest.raises(InputError, match=r"twice: dust\.lg_av"):
         ParamSpace((space.free[0], space.free[0]))
     with pytest.raises(InputError, match=r"not a free parameter: dust\.lgav"):
         space.to_unconstrained({"dust.lgav": 0.0})

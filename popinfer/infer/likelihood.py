@@ -14,9 +14,9 @@ narrow. The curvature adjustment (Ribatet, Cooley & Davison 2012, Statistica Sin
 
 with A symmetric in the coordinates where H is the identity. That paper adjusts around the optimum of l. Here
 u_fit is the best fit including the prior, where the score s isn't zero, so a linear term
-(H V^-1 - A^T) s . (u - u_fit) is added: it turns the gradient there into the optimally weighted score H V^-1 s.
-A ridge, a fraction of the prior's information added to H and V, makes A tend to the identity in directions
-that the counts don't constrain.
+(H V^-1 - A^T) s . (u - u_fit) is added: it turns the gradient there into the optimally weighted score
+H V^-1 s. A ridge, a fraction of the prior's information added to H and V, makes A tend to the identity in
+directions that the counts don't constrain.
 """
 
 from collections.abc import Callable
@@ -77,7 +77,9 @@ class Adjustment(eqx.Module):
     def __call__(self, composite: Callable[[Array], Array], u: Float[Array, "par"]) -> Float[Array, ""]:
         """Adjusted log-likelihood at u."""
         shift = u - self.center
-        return composite(self.center + self.matrix @ shift) + jnp.dot(jnp.asarray(self.slope), shift)
+        return composite(jnp.asarray(self.center) + jnp.asarray(self.matrix) @ shift) + jnp.dot(
+            jnp.asarray(self.slope), shift
+        )
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,9 @@ def poisson(log_m: Float[Array, "stat"], d: Float[Array | np.ndarray, "stat"]) -
     return jnp.sum(d * (log_m - jnp.log(d)) - (jnp.exp(log_m) - d))
 
 
-def information(problem: Problem, u: Float[Array | np.ndarray, "par"], jacobian: Callable | None = None) -> Information:
+def information(
+    problem: Problem, u: Float[Array | np.ndarray, "par"], jacobian: Callable | None = None
+) -> Information:
     """Score, sensitivity and variability at u; pass a compiled Jacobian of log_counts to save time."""
     jac = jax.jacfwd(problem.log_counts) if jacobian is None else jacobian
     u = jnp.asarray(u)
@@ -180,7 +184,9 @@ def curvature_adjustment(info: Information, u_fit: np.ndarray) -> Adjustment:
     v = info.variability + RIDGE * np.eye(n)
     half = _power(h, 0.5)
     matrix = np.linalg.solve(half, _power(half @ np.linalg.solve(v, half), 0.5) @ half)
-    return Adjustment(np.asarray(u_fit, dtype=float), matrix, h @ np.linalg.solve(v, info.score) - matrix.T @ info.score)
+    return Adjustment(
+        np.asarray(u_fit, dtype=float), matrix, h @ np.linalg.solve(v, info.score) - matrix.T @ info.score
+    )
 
 
 def _power(symmetric: np.ndarray, power: float) -> np.ndarray:

@@ -132,8 +132,8 @@ def psis_laplace(
 ) -> Draws:
     """Sample by importance weighting of a Student-t around the mode.
 
-    The returned draws are resampled with smoothed weights into four pseudo-chains; ``log_weight`` holds the raw
-    weights of all proposals, ``attrs`` the Pareto k-hat and the importance-sampling effective sample size.
+    The returned draws are resampled with smoothed weights into four pseudo-chains; ``log_weight`` holds the
+    raw weights of all proposals, ``attrs`` the Pareto k-hat and the effective sample size.
     """
     n_par = len(approx.mean)
     normal_key, chi_key, pick_key = jax.random.split(key, 3)
@@ -160,7 +160,11 @@ def psis_laplace(
         "density_evaluations": spec.n_proposals,
     }
     # shuffled, so that pseudo-chains are exchangeable
-    return Draws(u[picked].reshape(4, -1, n_par), {"lp": log_p[picked].reshape(4, -1)}, attrs | {"log_weight": log_weight})
+    return Draws(
+        u[picked].reshape(4, -1, n_par),
+        {"lp": log_p[picked].reshape(4, -1)},
+        attrs | {"log_weight": log_weight},
+    )
 
 
 def _log_student_t(z: np.ndarray, dof: float) -> np.ndarray:

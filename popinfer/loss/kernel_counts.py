@@ -1,9 +1,9 @@
 """Kernel soft counts: the smooth statistic through which data and model are compared.
 
-In each redshift slice, features (colors and one magnitude) are whitened and galaxies are counted with Gaussian
-kernels at K centers,
+In each redshift slice, features (colors and one magnitude) are whitened and galaxies are counted with
+Gaussian kernels phi_k(x) = exp(-|x - c_k|^2 / 2 h^2) at K centers,
 
-    d_k = sum_i phi_k(x_i),   m_k = N_obs sum_j w_j phi_k(y_j) / sum_j w_j,   phi_k(x) = exp(-|x - c_k|^2 / 2 h^2).
+    d_k = sum_i phi_k(x_i),   m_k = N_obs sum_j w_j phi_k(y_j) / sum_j w_j.
 
 Both sides see the same smoothing, so the bandwidth costs information but makes no bias. Centers are observed
 galaxies taken out of the counts: a galaxy never counts itself. The survey area is unknown, so the model is
@@ -24,7 +24,6 @@ from jaxtyping import Array, Float
 
 from popinfer.errors import InputError
 from popinfer.records import Arr
-
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,9 @@ def log_kernel_matrix(
     return -distance2 / (2 * bandwidth**2)
 
 
-def _slice_kernels(x: np.ndarray, spec: KernelSpec, rng: np.random.Generator, index: int) -> tuple[np.ndarray, ...]:
+def _slice_kernels(
+    x: np.ndarray, spec: KernelSpec, rng: np.random.Generator, index: int
+) -> tuple[np.ndarray, ...]:
     n, n_feature = x.shape
     if n < 2 * spec.n_centers:
         raise InputError(

@@ -11,7 +11,6 @@ from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 _LG_SSFR_FLOOR = -12.5

@@ -7,11 +7,12 @@ For each halo of a redshift slice, with fixed random numbers:
     -> band fluxes from the SSP band table, attenuated                       (popinfer.sps.band_table)
     -> apparent magnitudes with template error and zero points -> noise -> selection   (popinfer.survey)
 
-The result is two weighted points a halo: weights w (1 - f_q) and w f_q. Nothing here is random, and everything
-is differentiable in `ModelParams`.
+The result is two weighted points a halo: weights w (1 - f_q) and w f_q. Nothing here is random, and
+everything is differentiable in `ModelParams`.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -27,8 +28,8 @@ from popinfer.population.parameters import ModelParams
 from popinfer.population.sfh import N_NORMALS as N_SFH
 from popinfer.population.sfh import draw_galaxies, shift_families, star_formation_histories
 from popinfer.records import SSP, Arr, Filters, Galaxies, Halos
-from popinfer.sps.band_table import BandTable, SmoothSfhTable, smooth_sfh_fluxes, z_weights
 from popinfer.sps.age_weights import lookback_matrix
+from popinfer.sps.band_table import BandTable, SmoothSfhTable, smooth_sfh_fluxes, z_weights
 from popinfer.sps.dust import DustLaw, frac_trans
 from popinfer.sps.metallicity import lgmet_weights
 
@@ -49,7 +50,8 @@ class SliceTables(eqx.Module):
     Attributes
     ----------
     light : SSP fluxes at lookback nodes of smooth SFHs.
-    mass : surviving stellar mass per unit SFR at the nodes, solar metallicity [yr], on the slice's redshift grid.
+    mass : surviving stellar mass per unit SFR at the nodes, solar metallicity [yr], on the slice's redshift
+        grid.
     template_basis : response of each band to the template-error knots, on the slice's redshift grid.
     """
 
@@ -104,11 +106,15 @@ class ForwardModel(eqx.Module):
         lgmet = jax.vmap(self.metallicity, in_axes=(None, 0, 0, 0, 0))(
             params.metallicity, lg_mstar, lg_ssfr, z, normals[:, N_SFH]
         )
-        av = jax.vmap(self.dust, in_axes=(None, 0, 0, 0))(params.dust, lg_mstar, lg_ssfr, normals[:, N_SFH + 1])
+        av = jax.vmap(self.dust, in_axes=(None, 0, 0, 0))(
+            params.dust, lg_mstar, lg_ssfr, normals[:, N_SFH + 1]
+        )
         flux = self._fluxes(params, tables, (sfr, lgmet, av, z))
         mag = -2.5 * jnp.log10(flux) + distance_modulus(self.cosmology, z).astype(dtype)[:, None]
-        mag = mag + params.zero_point + jnp.einsum(
-            "pz,zbk,k->pb", by_z, jnp.asarray(tables.template_basis, dtype), params.template
+        mag = (
+            mag
+            + params.zero_point
+            + jnp.einsum("pz,zbk,k->pb", by_z, jnp.asarray(tables.template_basis, dtype), params.template)
         )
         mag = mag + noise(mag) * normals[:, N_SFH + 2 :]
         occupied = jnp.where(jnp.asarray(halos.is_central) > 0.5, 1.0, params.halos.satellite_survival)
@@ -125,10 +131,12 @@ class ForwardModel(eqx.Module):
         elapsed = (1 - jnp.asarray(tables.light.fractions)).astype(dtype)
         logt0 = jnp.log10(age(self.cosmology, 0.0)).astype(dtype)
 
-        def one(mah: DiffmahParams, host: tuple, t_obs: Array, normals: Array) -> tuple[Array, Array]:
+        def one(mah: DiffmahParams, host: tuple, t_obs: Any, normals: Any) -> tuple[Array, Array]:
             galaxies = draw_galaxies(pop, mah, host, normals)
             t = jnp.maximum(t_obs * elapsed, _T_MIN)
-            return star_formation_histories(galaxies, mah, t, logt0, self.cosmology.fb), galaxies.frac_quenched
+            return star_formation_histories(
+                galaxies, mah, t, logt0, self.cosmology.fb
+            ), galaxies.frac_quenched
 
         host = (
             halos.logmp0,

@@ -139,9 +139,13 @@ def _cdf(grid: np.ndarray, density: np.ndarray) -> np.ndarray:
     return np.concatenate([[0.0], np.cumsum(steps)]) / steps.sum()
 
 
-def _draw_central_mass(uniform: np.ndarray, z: np.ndarray, spec: LightconeSpec) -> tuple[np.ndarray, np.ndarray]:
+def _draw_central_mass(
+    uniform: np.ndarray, z: np.ndarray, spec: LightconeSpec
+) -> tuple[np.ndarray, np.ndarray]:
     grid = np.linspace(spec.lgm_min, _LGM_MAX, 500)
-    proposal = _central_abundance(grid, np.full_like(grid, z.mean())) ** spec.flatten * _visibility(spec, grid)
+    proposal = _central_abundance(grid, np.full_like(grid, z.mean())) ** spec.flatten * _visibility(
+        spec, grid
+    )
     proposal /= np.trapezoid(proposal, grid)
     lgm = np.interp(uniform, _cdf(grid, proposal), grid)
     return lgm, _central_abundance(lgm, z) / np.interp(lgm, grid, proposal)
@@ -165,7 +169,8 @@ def detection_curve(
 def _visibility(spec: LightconeSpec, lgm: np.ndarray) -> np.ndarray:
     if spec.detection is None:
         return np.ones_like(lgm)
-    return np.sqrt(np.interp(lgm, *(np.asarray(x) for x in spec.detection)))
+    masses, probabilities = spec.detection
+    return np.sqrt(np.interp(lgm, np.asarray(masses), np.asarray(probabilities)))
 
 
 def _draw_satellite_mass(
@@ -176,14 +181,16 @@ def _draw_satellite_mass(
     lg_host = np.linspace(spec.lgm_min, _LGM_MAX, 300)
     host_density = _central_abundance(lg_host, np.full_like(lg_host, z.mean()))
     joint = host_density * _satellites_per_host(lg_sat[:, None] - lg_host[None, :], lg_host[None, :])
-    marginal = np.trapezoid(joint, lg_host, axis=1)
+    marginal = np.asarray(np.trapezoid(joint, lg_host, axis=1))
     proposal = marginal**spec.flatten * _visibility(spec, lg_sat)
     proposal /= np.trapezoid(proposal, lg_sat)
     lgm = np.interp(u_sat, _cdf(lg_sat, proposal), lg_sat)
     q_sat = np.interp(lgm, lg_sat, proposal)
     rows = host_density * _satellites_per_host(lgm[:, None] - lg_host[None, :], lg_host[None, :]) + 1e-300
-    rows /= np.trapezoid(rows, lg_host, axis=1)[:, None]
-    lgmhost = np.array([np.interp(u, _cdf(lg_host, row), lg_host) for u, row in zip(u_host, rows, strict=True)])
+    rows /= np.asarray(np.trapezoid(rows, lg_host, axis=1))[:, None]
+    lgmhost = np.array(
+        [np.interp(u, _cdf(lg_host, row), lg_host) for u, row in zip(u_host, rows, strict=True)]
+    )
     q_host = np.array([np.interp(x, lg_host, row) for x, row in zip(lgmhost, rows, strict=True)])
     abundance = _central_abundance(lgmhost, z) * _satellites_per_host(lgm - lgmhost, lgmhost)
     return lgm, lgmhost, abundance / (q_sat * q_host)

@@ -1,12 +1,12 @@
-"""Star formation histories of a halo's two possible galaxies (diffstarpop, Alarcon et al. 2023 and successors).
+"""Star formation histories of a halo's two possible galaxies (diffstarpop, Alarcon et al. 2023 and after).
 
 diffstarpop draws, at fixed peak halo mass and time of peak, unbounded diffstar parameters
-u = mu(lgM, t_peak; theta) + sigma(lgM; theta) eps for a main-sequence and for a quenched galaxy, and gives the
-probability frac_q that the halo hosts the quenched one. Here eps are fixed standard normals, so the histories
-are smooth in the 88 hyper-parameters theta (diffstarpop's scatter covariances are diagonal), and both branches
-are kept as weighted points, so the mixture is smooth too.
+u = mu(lgM, t_peak; theta) + sigma(lgM; theta) eps for a main-sequence and for a quenched galaxy, and gives
+the probability frac_q that the halo hosts the quenched one. Here eps are fixed standard normals, so the
+histories are smooth in the 88 hyper-parameters theta (diffstarpop's scatter covariances are diagonal), and
+both branches are kept as weighted points, so the mixture is smooth too.
 
-Families: seven interpretable shifts move related diffstarpop parameters together (`FAMILIES`).
+Interpretable shifts move related diffstarpop parameters together (`Families`).
 """
 
 from typing import NamedTuple
@@ -105,8 +105,8 @@ def shift_families(params: DiffstarPopParams, families: Families) -> DiffstarPop
 def _shift_inside(name: str, value: Float[ArrayLike, ""], shift: Float[ArrayLike, ""]) -> Float[Array, ""]:
     """Add a shift that saturates at the parameter's bounds.
 
-    diffstarpop's clipped lines jump when an intercept leaves its bounds, so the shift acts on the logit of the
-    position between them, scaled to have unit slope at the starting value (less within 2 % of a bound).
+    diffstarpop's clipped lines jump when an intercept leaves its bounds, so the shift acts on the logit of
+    the position between them, scaled to have unit slope at the starting value (less within 2 % of a bound).
     """
     low, high = getattr(DIFFSTARPOP_PBOUNDS, name)
     low, high = low + _MARGIN * (high - low), high - _MARGIN * (high - low)
@@ -144,7 +144,8 @@ def draw_galaxies(
     mu_q = jnp.stack(_pdf._get_mean_u_params_qseq(params, logmp0, t_peak))
     std_ms = jnp.stack(_pdf._get_cov_params_mseq_ms_block(params, logmp0)[0])
     std_q = jnp.stack(
-        _pdf._get_cov_params_qseq_ms_block(params, logmp0)[0] + _pdf._get_cov_params_qseq_q_block(params, logmp0)[0]
+        _pdf._get_cov_params_qseq_ms_block(params, logmp0)[0]
+        + _pdf._get_cov_params_qseq_q_block(params, logmp0)[0]
     )
     u_ms = MSUParams(*(mu_ms + std_ms * normals[:4]))
     u_q = DiffstarUParams(*(mu_q + std_q * normals[4:]))

@@ -1,6 +1,7 @@
 """Where the run file becomes objects: catalog, tables, halos, kernels, and the `Problem` that infer sees."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -34,7 +35,7 @@ from popinfer.sps.nebular import add_nebular
 from popinfer.survey.noise import NoiseModel
 from popinfer.survey.selection import MagnitudeLimit
 
-DUST_LAWS: dict[str, type[DustLaw]] = {"kriek_conroy13": KriekConroy13, "salim18": Salim18}
+DUST_LAWS: dict[str, Callable[[], DustLaw]] = {"kriek_conroy13": KriekConroy13, "salim18": Salim18}
 Z_NODES = 4  # redshifts at which each slice's band table is computed
 
 
@@ -103,7 +104,9 @@ def build_space(config: RunConfig, names: ParamNames) -> ParamSpace:
     free = []
     for name, prior in config.free.items():
         unit, text = meaning(name)
-        free.append(FreeParam(name, Prior(prior.prior, prior.loc, prior.scale, prior.low, prior.high), unit, text))
+        free.append(
+            FreeParam(name, Prior(prior.prior, prior.loc, prior.scale, prior.low, prior.high), unit, text)
+        )
     return ParamSpace(tuple(free))
 
 
@@ -156,7 +159,7 @@ class Survey:
 def build_survey(setup: Setup, catalog: Catalog) -> Survey:
     """Kernels, noise model and selection from the catalog."""
     config = setup.config
-    members = slice_members(config, catalog.z)
+    members = slice_members(config, np.asarray(catalog.z))
     features = [np.asarray(setup.features(np.asarray(catalog.mag)[m])) for m in members]
     kernels = config.kernels
     spec = KernelSpec(kernels.n_centers, kernels.bandwidth, kernels.floor_mag, kernels.min_count)
@@ -164,7 +167,9 @@ def build_survey(setup: Setup, catalog: Catalog) -> Survey:
     selection = MagnitudeLimit(
         setup.bands.index(limit.band), limit.bright_mag, limit.faint_mag, limit.width_mag
     )
-    return Survey(features, KernelCounts.build(features, spec, config.seed), NoiseModel.fit(catalog), selection)
+    return Survey(
+        features, KernelCounts.build(features, spec, config.seed), NoiseModel.fit(catalog), selection
+    )
 
 
 def lightcones(config: RunConfig) -> list[LightconeSpec]:
@@ -231,7 +236,7 @@ class Predictor:
     def log_counts(self, u: Float[Array, "par"], halos: Halos) -> Float[Array, "slice kernel"]:
         """Logarithm of the model's soft counts."""
         galaxies, kernels = self(u, halos), self.survey.kernels
-        log_shares = kernels.log_shares(self.setup.features(galaxies.mag), galaxies.weight)
+        log_shares = kernels.log_shares(jnp.asarray(self.setup.features(galaxies.mag)), galaxies.weight)
         return log_shares + jnp.log(jnp.asarray(kernels.n_obs))[:, None]
 
 

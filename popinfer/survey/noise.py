@@ -39,7 +39,8 @@ class NoiseModel(eqx.Module):
             good = np.isfinite(mag) & np.isfinite(err) & (err > 0)
             if good.sum() < _MIN_GALAXIES:
                 raise InputError(
-                    f"band {band}: {good.sum()} galaxies have an error > 0, at least {_MIN_GALAXIES} are needed"
+                    f"band {band}: {good.sum()} galaxies have an error > 0, "
+                    f"at least {_MIN_GALAXIES} are needed"
                 )
             mag, lnerr = mag[good], np.log(err[good])
             low, high = np.percentile(mag, [0.5, 99.5])

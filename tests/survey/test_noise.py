@@ -70,5 +70,5 @@ def test_too_few_errors_are_refused_by_band_name(spoil):
     else:
         err[:, 1] = 0.0
     spoiled = Catalog(full.z, full.mag, err, full.bands, full.filter_names)
-    with pytest.raises(InputError, match="band r: .* at least 30"):
+    with pytest.raises(InputError, match=r"band r: .* at least 30"):
         NoiseModel.fit(spoiled)
