@@ -1,0 +1,121 @@
+"""Sizes, documentation and rules that keep the package readable; every shipped run file builds."""
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from popinfer.config import load_config
+from popinfer.population.parameters import ParamNames, check_names
+from popinfer.run.build import build_space
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted((ROOT / "popinfer").rglob("*.py"))
+TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in FILES}
+FUNCTIONS = {
+    f"{path}:{node.lineno} {node.name}": node
+    for path, tree in TREES.items()
+    for node in ast.walk(tree)
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+}
+by_file = pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
+
+
+def body_lines(function):
+    """Lines from the first statement after the docstring to the end."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return body[-1].end_lineno - body[0].lineno + 1 if body else 0
+
+
+@by_file
+def test_files_are_short(path):
+    assert len(path.read_text().splitlines()) <= 300
+
+
+def test_functions_are_short():
+    lengths = {name: body_lines(node) for name, node in FUNCTIONS.items()}
+    assert np.percentile(list(lengths.values()), 95) <= 45
+    longest = max(lengths, key=lengths.__getitem__)
+    assert lengths[longest] <= 80, longest
+
+
+def is_command(function):
+    """Command-line functions have an argument an option."""
+    return any("command" in ast.unparse(decorator) for decorator in function.decorator_list)
+
+
+def test_functions_take_few_arguments():
+    for name, node in FUNCTIONS.items():
+        arguments = [a for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+        own = [a for a in arguments if a.arg not in ("self", "cls")]
+        assert len(own) <= 7 or is_command(node), name
+
+
+def public_nodes():
+    for path, tree in TREES.items():
+        yield path, tree
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                yield f"{path}:{node.name}", node
+            if isinstance(node, ast.ClassDef):
+                for inner in node.body:
+                    if isinstance(inner, ast.FunctionDef) and not inner.name.startswith("_"):
+                        yield f"{path}:{node.name}.{inner.name}", inner
+
+
+def test_public_names_are_documented():
+    nodes = dict(public_nodes())
+    missing = [name for name, node in nodes.items() if ast.get_docstring(node) is None]
+    assert 1 - len(missing) / len(nodes) >= 0.95, missing
+
+
+def test_arguments_and_results_are_annotated():
+    bare = [
+        name
+        for name, node in FUNCTIONS.items()
+        if not is_command(node)
+        and (
+            (node.returns is None and node.name != "__init__")
+            or any(a.annotation is None and a.arg not in ("self", "cls") for a in node.args.args)
+        )
+    ]
+    assert len(bare) <= 0.02 * len(FUNCTIONS), bare
+
+
+@by_file
+def test_only_precision_changes_jaxs_settings(path):
+    if path.name != "precision.py":
+        assert "config.update" not in path.read_text()
+
+
+@by_file
+def test_module_names_say_what_they_hold(path):
+    assert path.stem not in ("utils", "helpers", "misc", "common")
+    assert not path.stem.endswith(("_new", "_v2", "_old"))
+
+
+def test_tests_are_at_least_half_the_source():
+    lines = {
+        top: sum(len(p.read_text().splitlines()) for p in (ROOT / top).rglob("*.py"))
+        for top in ("popinfer", "tests")
+    }
+    assert lines["tests"] >= 0.5 * lines["popinfer"]
+
+
+RUN_FILES = sorted((ROOT / "configs").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RUN_FILES, ids=lambda p: p.name)
+def test_shipped_run_files_build(path):
+    config = load_config(path)
+    assert config.name == path.stem
+    names = ParamNames(tuple(config.catalog.bands), tuple(config.model.template_knots_angstrom))
+    space = build_space(config, names)
+    assert space.names == tuple(config.free)
+    check_names(config.model.fixed, names)
+    assert all(free.meaning for free in space.free)
+
+
+def test_there_are_run_files():
+    assert {"sdss.yaml", "sdss_quick.yaml"} <= {p.name for p in RUN_FILES}
