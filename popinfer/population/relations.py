@@ -28,7 +28,7 @@ from popinfer.cosmology import Cosmology, age
 from popinfer.population.halos import LightconeSpec, draw_halos
 from popinfer.population.parameters import ModelParams
 from popinfer.population.sfh import N_NORMALS, draw_galaxies, shift_families, star_formation_histories
-from popinfer.records import SSP, Halos
+from popinfer.records import SSP, Arr, Halos
 from popinfer.sps.age_weights import lookback_matrix
 
 Z_RELATIONS = 0.1
@@ -47,11 +47,11 @@ class Sample(eqx.Module):
     ``lgm_halo`` is the peak halo mass at the time of observation.
     """
 
-    lgm_halo: Float[Array, "point"]
-    is_central: Float[Array, "point"]
-    lg_mstar: Float[Array, "point"]
-    lg_ssfr: Float[Array, "point"]
-    weight: Float[Array, "point"]
+    lgm_halo: Float[Arr, "point"]
+    is_central: Float[Arr, "point"]
+    lg_mstar: Float[Arr, "point"]
+    lg_ssfr: Float[Arr, "point"]
+    weight: Float[Arr, "point"]
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,9 @@ def summarise(sample: Sample, grids: Grids = GRIDS) -> dict[str, np.ndarray]:
 
 
 def _windows(grid: np.ndarray, x: np.ndarray) -> np.ndarray:
-    return np.exp(-0.5 * ((grid[:, None] - x) / _SMOOTHING) ** 2)
+    """Weight of each galaxy at each grid point; zero beyond three widths, so that nothing is extrapolated."""
+    distance = np.abs(grid[:, None] - x) / _SMOOTHING
+    return np.where(distance < 3, np.exp(-0.5 * distance**2), 0.0)
 
 
 def _well_filled(weights: np.ndarray) -> np.ndarray:

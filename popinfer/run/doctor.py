@@ -47,7 +47,7 @@ def self_test(n_halo: int = 32) -> tuple[bool, str]:
         families = params.families._replace(efficiency=shift)
         drawn = relations.sample(params._replace(families=families))
         features = jnp.stack([drawn.lg_mstar, drawn.lg_ssfr], axis=-1)
-        return kernels.log_likelihood(features[None], drawn.weight[None])
+        return kernels.log_likelihood(features[None], jnp.asarray(drawn.weight)[None])
 
     value, gradient = (float(x) for x in jax.jit(jax.value_and_grad(log_likelihood))(jnp.asarray(0.0)))
     good = bool(np.isfinite(value) and np.isfinite(gradient) and gradient != 0)

@@ -1,0 +1,53 @@
+import numpy as np
+
+from popinfer.infer.predictive import N_BINS, Bins, observed_groups, predict
+
+FEATURES = ("u-g", "g-r", "r")
+
+
+def galaxies(seed: int, n: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal([1.5, 0.7, 16.5], [0.3, 0.2, 0.6], size=(n, 3))
+
+
+def test_bins_hold_nearly_all_observed_galaxies():
+    x = galaxies(0, 5_000)
+    bins = Bins.around(FEATURES, [x[:2_000], x[2_000:]])
+    assert bins.pair_names == ["g-r|u-g"]
+    assert np.all(bins.histograms(x).sum(axis=1) > 0.98 * 5_000)
+    assert bins.planes(x).sum() > 0.97 * 5_000
+
+
+def test_weights_stand_for_repetition():
+    x = galaxies(1, 500)
+    bins = Bins.around(FEATURES, [x])
+    np.testing.assert_allclose(
+        bins.histograms(x, np.full(500, 2.0)), bins.histograms(np.repeat(x, 2, axis=0))
+    )
+    np.testing.assert_allclose(bins.planes(x, np.full(500, 2.0)), bins.planes(np.repeat(x, 2, axis=0)))
+
+
+def test_predictions_match_data_of_the_same_population():
+    data = [galaxies(2, 3_000), galaxies(3, 1_000)]
+    bins = Bins.around(FEATURES, data)
+    model = np.stack([galaxies(4, 20_000), galaxies(5, 20_000)])
+    steps = []
+
+    def predictor(u):
+        return model, np.ones((2, 20_000)), np.full((2, 7), u[0])
+
+    draws = np.array([[1.0], [2.0]])
+    found = predict(draws, predictor, bins, [3_000, 1_000], lambda done, total: steps.append((done, total)))
+    seen = observed_groups(bins, data, np.array([[0.1, 0.2], [0.2, 0.3]]), np.ones((2, 7)), np.ones((2, 7)))
+    assert steps == [(1, 2), (2, 2)]
+    assert found["hist"].shape == (1, 2, 2, 3, N_BINS)
+    np.testing.assert_array_equal(found["soft_counts"].values[0, :, 0, 0], [1.0, 2.0])
+    pull = (seen["hist"] - found["hist"][0, 0]) / np.sqrt(found["hist"][0, 0] + 1)
+    assert 0.7 < float(np.sqrt((pull**2).mean())) < 1.2
+    assert np.isclose(float(found["pair"][0].sum()), float(seen["pair"][0].sum()), rtol=0.03)
+
+
+def test_one_color_has_no_plane():
+    x = galaxies(6, 400)[:, 1:]
+    bins = Bins.around(("g-r", "r"), [x])
+    seen = observed_groups(bins, [x], np.array([[0.1, 0.2]]), np.ones((1, 4)), np.ones((1, 4)))
+    assert "pair" not in seen

@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+
+from popinfer.population.relations import LG_SSFR_QUENCHED, Grids, Sample, summarise
+
+
+@pytest.fixture(scope="module")
+def sample() -> Sample:
+    """Stellar mass follows halo mass; one galaxy in four is quenched, a satellite in three."""
+    rng = np.random.default_rng(0)
+    n = 60_000
+    lgm_halo = rng.uniform(11, 14.5, n)
+    central = (rng.random(n) < 0.7).astype(float)
+    lg_mstar = 10 + 0.5 * (lgm_halo - 12) + 0.1 * rng.normal(size=n) + 3 * (1 - central)
+    quenched = rng.random(n) < 0.25
+    lg_ssfr = np.where(quenched, -12.0, -10.0) + 0.1 * rng.normal(size=n)
+    return Sample(lgm_halo, central, lg_mstar - 3 * (1 - central), lg_ssfr, rng.uniform(0.5, 1.5, n))
+
+
+GRIDS = Grids(np.arange(11.5, 14.1, 0.25), np.arange(9.9, 10.9, 0.1))
+
+
+def test_relations_are_recovered(sample):
+    found = summarise(sample, GRIDS)
+    np.testing.assert_allclose(found["smhm"], 10 + 0.5 * (GRIDS.lgmh - 12), atol=0.02)
+    np.testing.assert_allclose(found["quenched_fraction"], 0.25, atol=0.02)
+    np.testing.assert_allclose(found["lg_ssfr"], -10.0, atol=0.02)
+    assert LG_SSFR_QUENCHED == -11.0
+
+
+def test_empty_masses_are_nan(sample):
+    found = summarise(sample, Grids(np.array([12.0, 16.0]), np.array([10.5, 14.0])))
+    for values in found.values():
+        assert np.isfinite(values[0])
+        assert np.isnan(values[1])
