@@ -14,6 +14,7 @@ same galaxy many times. It has one well and its optimum is consistent, but its w
 the covariance of the counts (`CountCovariance`), as `popinfer.infer.likelihood` does.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import equinox as eqx
@@ -24,6 +25,9 @@ from jaxtyping import Array, Float
 
 from popinfer.errors import InputError
 from popinfer.records import Arr
+
+
+TILE_SIZE = 2**23  # kernel values held at once (32 MB in single precision)
 
 
 @dataclass(frozen=True)
@@ -105,12 +109,18 @@ class KernelCounts(eqx.Module):
     def log_shares(
         self, x: Float[Array, "slice point feature"], weight: Float[Array, "slice point"]
     ) -> Float[Array, "slice kernel"]:
-        """Logarithm of sum_j w_j phi_k(y_j) / sum_j w_j: finite however far a center is."""
+        """Logarithm of sum_j w_j phi_k(y_j) / sum_j w_j: finite however far a center is.
+
+        Large samples are tiled over centers, so that point x kernel is never stored, also by the gradient.
+        """
 
         def one(i: Array, xs: Array, ws: Array, centers: Array) -> Array:
             log_w = jnp.log(ws + jnp.finfo(ws.dtype).tiny) - jnp.log(jnp.sum(ws))
-            log_sum = jax.nn.logsumexp(self.log_kernels(i, xs, centers) + log_w[:, None], axis=0)
-            return log_sum.astype(jnp.result_type(float))
+
+            def tile(some: Array) -> Array:
+                return jax.nn.logsumexp(self.log_kernels(i, xs, some) + log_w[:, None], axis=0)
+
+            return _in_tiles(tile, centers, max(1, TILE_SIZE // len(xs))).astype(jnp.result_type(float))
 
         index = jnp.arange(self.centers.shape[0])
         return jax.vmap(one)(index, x, weight, jnp.asarray(self.centers))
@@ -129,6 +139,16 @@ class KernelCounts(eqx.Module):
         d = jnp.asarray(self.observed)
         terms = d * (log_m - jnp.log(d)) - (jnp.exp(log_m) - d)
         return jnp.sum(jnp.where(jnp.asarray(self.mask) > 0, terms, 0.0))
+
+
+def _in_tiles(function: Callable[[Array], Array], centers: Array, size: int) -> Array:
+    """Apply a function of centers to `size` of them at a time, forgetting its intermediate arrays."""
+    n = len(centers)
+    if n <= size:
+        return function(centers)
+    padded = jnp.concatenate([centers, jnp.repeat(centers[-1:], -n % size, axis=0)])
+    tiles = padded.reshape(-1, size, centers.shape[1])
+    return jax.lax.map(jax.checkpoint(function), tiles).ravel()[:n]
 
 
 def log_kernel_matrix(

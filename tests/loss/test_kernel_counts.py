@@ -200,3 +200,17 @@ def test_too_few_galaxies_are_refused_with_the_slice(observed):
 def test_kernels_that_cannot_count_are_refused(changed):
     with pytest.raises(InputError, match="kernels"):
         KernelSpec(**changed)
+
+
+def test_tiles_change_nothing(monkeypatch):
+    rng = np.random.default_rng(3)
+    kernels = KernelCounts.build([rng.normal(size=(300, 3))], KernelSpec(n_centers=37, floor=0.0), 1)
+    x, weight = jnp.asarray(rng.normal(size=(1, 200, 3))), jnp.asarray(rng.uniform(size=(1, 200)))
+
+    def total(x):
+        return jnp.sum(kernels.log_shares(x, weight))
+
+    whole, slope = total(x), jax.grad(total)(x)
+    monkeypatch.setattr("popinfer.loss.kernel_counts.TILE_SIZE", 200 * 5)
+    np.testing.assert_allclose(total(x), whole, rtol=1e-12)
+    np.testing.assert_allclose(jax.grad(total)(x), slope, rtol=1e-10, atol=1e-12)
