@@ -1,6 +1,7 @@
 """Sizes, documentation and rules that keep the package readable; every shipped run file builds."""
 
 import ast
+import re
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +120,18 @@ def test_shipped_run_files_build(path):
 
 def test_there_are_run_files():
     assert {"sdss.yaml", "sdss_quick.yaml"} <= {p.name for p in RUN_FILES}
+
+
+def test_continuous_integration_runs_the_readmes_command():
+    commands = [
+        line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("python3 -m")
+    ]
+    assert len(commands) == 2
+    assert commands[1] in (ROOT / ".ci" / "run").read_text().splitlines()
+
+
+def test_readme_fits_a_screen_and_its_links_exist():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 70
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        assert (ROOT / target).exists() or target.startswith("results/reference/"), target
