@@ -18,7 +18,7 @@ STEPS = {
     "ruff format": [str(BIN / "ruff"), "format", "--check", "."],
     "pyright": [str(BIN / "pyright"), "--pythonpath", sys.executable],
     "import layers": [str(BIN / "lint-imports")],
-    "pytest": [sys.executable, "-m", "pytest"],
+    "pytest": [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile"],
 }
 
 

@@ -3,7 +3,7 @@
 from jaxtyping import install_import_hook
 
 # not as a context manager: the hook must stay for the imports inside the test modules
-install_import_hook("popinfer", "beartype.beartype")
+install_import_hook("popinfer", "typecheck.checked")
 
 from popinfer import precision  # noqa: E402
 
