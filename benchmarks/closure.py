@@ -53,7 +53,13 @@ def one_mock(config: RunConfig, out: Path, seed: int) -> dict:
         rank = float(np.mean(draws < value))
         row[name] = {"truth": value, "z": float((np.mean(draws) - value) / np.std(draws)), "rank": rank}
     attrs = idata.sample_stats.attrs
-    return {"seed": seed, "params": row, "converged": verdict.converged, "pareto_k": attrs.get("pareto_k"), "ess": attrs.get("importance_ess")}
+    return {
+        "seed": seed,
+        "params": row,
+        "converged": verdict.converged,
+        "pareto_k": attrs.get("pareto_k"),
+        "ess": attrs.get("importance_ess"),
+    }
 
 
 def main() -> None:
@@ -65,7 +71,9 @@ def main() -> None:
     arguments = parser.parse_args()
     config = load_config(arguments.file)
     if arguments.halos:
-        config = config.model_copy(update={"halos": config.halos.model_copy(update={"n_per_slice": arguments.halos})})
+        config = config.model_copy(
+            update={"halos": config.halos.model_copy(update={"n_per_slice": arguments.halos})}
+        )
     config = config.model_copy(update={"fit": config.fit.model_copy(update={"n_prior_starts": 2})})
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows = []

@@ -92,13 +92,31 @@ class ModelConfig(Section):
 
 
 class PriorConfig(Section):
-    """Prior of a free parameter in its physical unit."""
+    """Prior of a free parameter in its physical unit.
+
+    ``normal`` and ``lognormal`` (median, scatter in ln) need ``loc`` and ``scale``, ``uniform`` needs ``low``
+    and ``high``, ``truncnormal`` all four.
+    """
 
     prior: Literal["normal", "truncnormal", "uniform", "lognormal"] = "normal"
-    loc: float = 0.0
-    scale: float = 1.0
-    low: float = float("-inf")
-    high: float = float("inf")
+    loc: float | None = None
+    scale: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> "PriorConfig":
+        wanted = {"loc", "scale"} if self.prior != "uniform" else set()
+        wanted |= {"low", "high"} if self.prior in ("uniform", "truncnormal") else set()
+        if set(self.numbers()) != wanted:
+            names = ", ".join(sorted(wanted))
+            raise ValueError(f"prior {self.prior} takes {names}: all of them and nothing else")
+        return self
+
+    def numbers(self) -> dict[str, float]:
+        """The numbers that were given."""
+        every = {"loc": self.loc, "scale": self.scale, "low": self.low, "high": self.high}
+        return {name: value for name, value in every.items() if value is not None}
 
 
 class KernelsConfig(Section):

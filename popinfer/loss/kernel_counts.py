@@ -26,7 +26,6 @@ from jaxtyping import Array, Float
 from popinfer.errors import InputError
 from popinfer.records import Arr
 
-
 TILE_SIZE = 2**23  # kernel values held at once (32 MB in single precision)
 
 

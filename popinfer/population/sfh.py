@@ -45,7 +45,7 @@ class Families(NamedTuple):
     quenching_depth : ``mean_udrop_int``, unbounded log10 of the drop in SFR.
     quenching_mass : all ``frac_quench_*_x0_*`` [dex], the halo mass where half the galaxies quench.
     quenching_floor : logit shift of the quenched fraction at low mass.
-    lg_scatter : log10 of a factor on every ``std_*_int``.
+    lg_scatter : log10 of a factor on every ``std_*_int``'s excess over its lowest value, 0.01.
     """
 
     critical_mass: float = 0.0
@@ -67,6 +67,7 @@ class HaloGalaxies(NamedTuple):
     frac_quenched: Float[Array, ""]
 
 
+_CLIPPED = ("mean_udrop_int",)  # moved by quenching_depth
 _MARGIN = 1e-4  # of a parameter's range: nearer to a bound the clipped lines' gradients overflow float32
 
 _SHIFTED = {
@@ -75,7 +76,6 @@ _SHIFTED = {
     "low_mass_slope": ("mean_ulgy_mseq_lo", "mean_ulgy_qseq_lo"),
     "high_mass_slope": ("mean_ulgy_mseq_hi", "mean_ulgy_qseq_hi"),
     "quenching_time": ("mean_uqt_ytp",),
-    "quenching_depth": ("mean_udrop_int",),
     "quenching_mass": tuple(f"frac_quench_{g}_x0_y{e}tpeak" for g in ("cen", "sat") for e in ("lo", "hi")),
 }
 
@@ -88,33 +88,39 @@ def calibration(name: str) -> DiffstarPopParams:
 
 
 def shift_families(params: DiffstarPopParams, families: Families) -> DiffstarPopParams:
-    """Move groups of related parameters by interpretable shifts, inside diffstarpop's bounds."""
+    """Move groups of related parameters by interpretable shifts.
+
+    Shifts are plain additions, also where a calibration sits at the edge of diffstarpop's fitting range:
+    these parameters enter smooth functions that know no bounds. Only the intercepts of diffstarpop's clipped
+    lines must stay inside theirs, where the lines jump: quenching depth and scatters.
+    """
     changed = {}
     for family, names in _SHIFTED.items():
         for name in names:
-            changed[name] = _shift_inside(name, getattr(params, name), getattr(families, family))
+            changed[name] = getattr(params, name) + getattr(families, family)
+    for name in _CLIPPED:
+        changed[name] = _shift_inside(name, getattr(params, name), families.quenching_depth)
+    factor = 10.0**families.lg_scatter
     for name in params._fields:
         if name.startswith("std_") and name.endswith("_int"):
-            value = getattr(params, name)
-            changed[name] = _shift_inside(name, value, value * jnp.log(10.0) * families.lg_scatter)
+            low, high = getattr(DIFFSTARPOP_PBOUNDS, name)
+            scaled = low + (getattr(params, name) - low) * factor
+            changed[name] = jnp.minimum(scaled, high - _MARGIN * (high - low))
     for name in ("frac_quench_cen_ylo_yhitpeak", "frac_quench_sat_ylo_yhitpeak"):
         changed[name] = _shift_logit(getattr(params, name), families.quenching_floor)
     return params._replace(**changed)
 
 
-def _shift_inside(name: str, value: Float[ArrayLike, ""], shift: Float[ArrayLike, ""]) -> Float[Array, ""]:
-    """Add a shift that saturates at the parameter's bounds.
-
-    diffstarpop's clipped lines jump when an intercept leaves its bounds, so the shift acts on the logit of
-    the position between them, scaled to have unit slope at the starting value (less within 2 % of a bound).
-    """
+def _shift_inside(name: str, value: Float[Array, ""] | float, shift: Float[Array, ""] | float) -> Array:
+    """Add a shift that levels off over the last 2 % of the range before a bound, and never crosses it."""
     low, high = getattr(DIFFSTARPOP_PBOUNDS, name)
-    low, high = low + _MARGIN * (high - low), high - _MARGIN * (high - low)
-    value, shift = jnp.asarray(value), jnp.asarray(shift)
-    share = (value - low) / (high - low)
-    inner = jnp.clip(share, 0.02, 0.98)
-    logit = jnp.log(share / (1 - share)) + shift / ((high - low) * inner * (1 - inner))
-    return low + (high - low) * jax.nn.sigmoid(logit)
+    width, margin = 0.02 * (high - low), _MARGIN * (high - low)
+
+    def level_off(x: Float[Array, ""] | float) -> Array:
+        return low + width * (jax.nn.softplus((x - low) / width) - jax.nn.softplus((x - high) / width))
+
+    # the difference keeps a zero shift exact
+    return jnp.clip(value + level_off(value + shift) - level_off(value), low + margin, high - margin)
 
 
 def _shift_logit(fraction: Float[ArrayLike, ""], shift: Float[ArrayLike, ""]) -> Float[Array, ""]:

@@ -104,9 +104,7 @@ def build_space(config: RunConfig, names: ParamNames) -> ParamSpace:
     free = []
     for name, prior in config.free.items():
         unit, text = meaning(name)
-        free.append(
-            FreeParam(name, Prior(prior.prior, prior.loc, prior.scale, prior.low, prior.high), unit, text)
-        )
+        free.append(FreeParam(name, Prior(prior.prior, **prior.numbers()), unit, text))
     return ParamSpace(tuple(free))
 
 

@@ -1,9 +1,9 @@
 """Mock catalogs: what the survey would list if the model were true.
 
-Halos and noise are independent of those of any run (other Sobol seeds). Each model galaxy inside the
-survey's hard limits is listed at most once, with a probability in proportion to its weight, so the mock has
-the counting noise of a real catalog. Errors follow the survey's own; zero points and units are undone, so
-the file reads like the real one.
+Halos and noise are independent of those of any run (other Sobol seeds). Galaxies are drawn independently, in
+proportion to their weight, from many more model galaxies inside the survey's hard limits than are listed, so
+the mock has the counting noise of a real catalog. Errors follow the survey's own; zero points and units are
+undone, so the file reads like the real one.
 """
 
 import json
@@ -86,6 +86,8 @@ def make_mock(
     z, mag = _draw_galaxies(run, u, spec, say)
     columns, config = _columns(run, config, z, mag, np.random.default_rng(spec.seed))
     truth_file, run_file = truth_path(out), out.with_suffix(".yaml")
+    if not isinstance(file, RunConfig) and run_file.resolve() == Path(file).resolve():
+        raise InputError(f"--out {out}: its run file would overwrite {file}; choose another name")
     _write_table(out, columns, format_)
     write_text(truth_file, json.dumps(_truth(space, u, spec), indent=2) + "\n")
     catalog = config.catalog.model_copy(update={"path": str(out.resolve()), "format": "auto"})
@@ -134,13 +136,10 @@ def _draw_galaxies(run: Run, u: np.ndarray, spec: MockSpec, say: Reporter) -> tu
 
 
 def _pick(weight: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Choose n points in proportion to weight by systematic sampling: twice only if weight > total / n."""
+    """Draw n points independently in proportion to weight: the counting noise of a real survey."""
     if not weight.sum() > 0:
         raise InputError("at these parameters the survey would see no galaxy in a slice")
-    order = rng.permutation(len(weight))
-    cumulative = np.cumsum(weight[order])
-    points = (np.arange(n) + rng.random()) / n * cumulative[-1]
-    return order[np.searchsorted(cumulative, points).clip(0, len(weight) - 1)]
+    return rng.choice(len(weight), n, p=weight / weight.sum())
 
 
 def _columns(

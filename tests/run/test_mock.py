@@ -52,13 +52,22 @@ def test_values_that_are_no_numbers(setting):
         parse_values([setting])
 
 
-def test_pick_follows_weights_without_repeats():
+def test_pick_has_counting_noise():
     rng = np.random.default_rng(1)
     weight = rng.uniform(0, 1, 20_000) * np.repeat([0.0, 1.0, 3.0, 1.0], 5_000)
-    picked = _pick(weight, 4_000, rng)
-    assert len(np.unique(picked)) == 4_000
-    shares = np.bincount(picked // 5_000, minlength=4) / 4_000
-    np.testing.assert_allclose(shares, [0, 0.2, 0.6, 0.2], atol=0.03)
+    counts = np.array([np.bincount(_pick(weight, 4_000, rng) // 5_000, minlength=4) for _ in range(200)])
+    expected = 4_000 * np.array([0, 0.2, 0.6, 0.2])
+    np.testing.assert_allclose(counts.mean(axis=0), expected, atol=15)
+    binomial = np.sqrt(expected * (1 - expected / 4_000))
+    np.testing.assert_allclose(counts.std(axis=0), binomial, rtol=0.2)
+
+
+def test_run_file_is_not_overwritten(tiny_run, capsys):
+    path = tiny_run[0]
+    before = path.read_text()
+    assert main(["mock", str(path), "--out", str(path.with_suffix(".parquet")), "--quiet"]) == 2
+    assert "overwrite" in capsys.readouterr().err
+    assert path.read_text() == before
 
 
 @pytest.mark.parametrize("unit", ["mag", "nmgy", "Jy", "uJy", "nJy", "cgs"])
