@@ -73,9 +73,10 @@ def polish(
 def flat_directions(
     log_density: Callable[[Array], Array], names: tuple[str, ...], approx: Laplace, *, n_sigma: float = 3.0
 ) -> list[FlatDirection]:
-    """Parameters whose profile is much flatter than Laplace says at +- n_sigma.
+    """Parameters along which the density rises much less than Laplace says at +- n_sigma.
 
-    The path follows the conditional mean of the other parameters, the profile of the Gaussian.
+    The path follows the conditional mean of the other parameters, the profile of the Gaussian. The density
+    includes the prior: a parameter that the data say nothing about isn't flat, its shrinkage is zero.
     """
     found = []
     best = float(log_density(jnp.asarray(approx.mean)))

@@ -118,7 +118,9 @@ def _parameters(summary: RunSummary, rows: tuple[ParameterRow, ...]) -> list[str
     sentences = []
     if summary.flat_directions:
         flat = ", ".join(summary.flat_directions)
-        sentences.append(f"The density is flat along {flat}: there the posterior is the prior.")
+        sentences.append(
+            f"Along {flat} the density rises much less than the Laplace approximation says: its tails are long."
+        )
     weak = [
         row.name for row in rows if row.shrinkage < WEAK_SHRINKAGE and row.name not in summary.flat_directions
     ]

@@ -109,7 +109,7 @@ def build_space(config: RunConfig, names: ParamNames) -> ParamSpace:
 
 
 def build_catalog(config: RunConfig) -> Catalog:
-    """Read the catalog with the run file's cuts; rows outside every slice are dropped too."""
+    """Read the catalog with the run file's cuts, from the lowest slice to the highest."""
     section = config.catalog
     bands = {
         name: BandColumns(

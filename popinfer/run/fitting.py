@@ -34,6 +34,9 @@ from popinfer.run.folder import RunFolder, atomic, check_fingerprint, fingerprin
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
 
+EDGE_WIDTH = 0.1  # dex above halos.lgm_min
+MAX_EDGE_SHARE = 0.01  # of a slice's predicted galaxies
+
 OPTIMISERS: dict[str, Callable[..., Fit]] = {"gauss_newton": gauss_newton, "adam": adam, "lbfgs": lbfgs}
 
 
@@ -51,6 +54,7 @@ class FitResult:
     mc_counts : the same for each soft count; count_sd : errors of observed minus model counts.
     goodness, per_slice : goodness of fit at the mode.
     modes : where the other starts ended. flat : names of parameters with flat profiles.
+    cautions : sentences for the reader on the optimiser and the halo sample.
     """
 
     u: np.ndarray
@@ -65,6 +69,7 @@ class FitResult:
     per_slice: list[Goodness]
     modes: list[dict[str, Any]] = field(default_factory=list)
     flat: list[str] = field(default_factory=list)
+    cautions: list[str] = field(default_factory=list)
     wall_time_s: float = math.nan
 
 
@@ -122,6 +127,7 @@ def fit_population(run: Run, population: Population, say: Reporter) -> FitResult
         compiled.share,
         modes=_modes(values, best, approx),
         flat=sorted({one.name for one in flat}),
+        cautions=_cautions(run, population, best, approx),
         **_quality(problem, base, info, approx),
     )
     return dataclasses.replace(result, wall_time_s=time.perf_counter() - start)
@@ -188,6 +194,27 @@ def _quality(problem: Problem, base: Compiled, info: Information, approx: Laplac
     }
 
 
+def _cautions(run: Run, population: Population, best: Fit, approx: Laplace) -> list[str]:
+    """Whether the optimiser finished, and whether the lowest halos still matter to the sample."""
+    cautions = []
+    if not best.converged:
+        cautions.append(
+            "The optimiser stopped before it converged: raise fit.max_steps or look at the modes."
+        )
+    galaxies = population.galaxies(jnp.asarray(approx.mean))
+    lgm = np.asarray(population.halos.logmp0)
+    weight = np.asarray(galaxies.weight, dtype=float).reshape(len(lgm), 2, -1).sum(axis=1)
+    for i, (low, high) in enumerate(run.config.slices):
+        edge = run.config.lgm_min_of(i)
+        share = weight[i][lgm[i] < edge + EDGE_WIDTH].sum() / weight[i].sum()
+        if share > MAX_EDGE_SHARE:
+            cautions.append(
+                f"At {low} < z < {high}, {100 * share:.1f} % of the predicted galaxies live within "
+                f"{EDGE_WIDTH} dex of the lowest halo mass, 10^{edge}: lower halos.lgm_min."
+            )
+    return cautions
+
+
 def write_fit(run: Run, result: FitResult) -> None:
     """Store the fit twice: JSON for people, arrays for the next stage."""
     folder, approx = run.folder, result.approx
@@ -210,6 +237,7 @@ def write_fit(run: Run, result: FitResult) -> None:
         "per_slice": [dataclasses.asdict(one) for one in result.per_slice],
         "modes": result.modes,
         "flat": result.flat,
+        "cautions": result.cautions,
         "monte_carlo_share": [float(x) for x in result.mc_direction],
         "wall_time_s": result.wall_time_s,
     }
@@ -238,5 +266,6 @@ def read_fit(run: Run) -> FitResult:
         [Goodness(**one) for one in content["per_slice"]],
         content["modes"],
         content["flat"],
+        content["cautions"],
         content["wall_time_s"],
     )

@@ -69,9 +69,10 @@ def _warnings(fit: FitResult) -> list[str]:
     """What the report's own rules don't see: they know soft counts, not parameter directions."""
     share, median = (100 * float(f(fit.mc_direction)) for f in (np.max, np.median))
     if not share > 100 * MAX_MC_SHARE:
-        return []
+        return fit.cautions
     return [
+        *fit.cautions,
         f"Monte Carlo noise of the halo sample makes up to {share:.0f} % of the variance along a "
         f"direction that the data measure (median {median:.0f} %), more than "
-        f"{100 * MAX_MC_SHARE:.0f} %. The posterior's width includes it; more halos would narrow it."
+        f"{100 * MAX_MC_SHARE:.0f} %. The posterior's width includes it; more halos would narrow it.",
     ]
