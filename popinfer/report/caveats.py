@@ -119,7 +119,7 @@ def _parameters(summary: RunSummary, rows: tuple[ParameterRow, ...]) -> list[str
     if summary.flat_directions:
         flat = ", ".join(summary.flat_directions)
         sentences.append(
-            f"Along {flat} the density rises much less than the Laplace approximation says: its tails are long."
+            f"Along {flat} the density rises much less than the Laplace approximation says: long tails."
         )
     weak = [
         row.name for row in rows if row.shrinkage < WEAK_SHRINKAGE and row.name not in summary.flat_directions
