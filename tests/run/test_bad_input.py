@@ -68,7 +68,7 @@ def test_misspelled_key(refused):
 
 
 def test_misspelled_parameter(refused):
-    assert "did you mean 'dust.lg_av'" in refused(free={"dust.lg_aw": {}})
+    assert "did you mean 'dust.lg_av'" in refused(free={"dust.lg_aw": {"loc": -0.4, "scale": 0.2}})
 
 
 def test_no_magnitudes(refused, catalog, sample, tmp_path):

@@ -28,7 +28,8 @@ def test_mock_has_the_run_files_columns(made):
     assert table["r"].between(14.0, 17.5).all()
     assert (table[["eg", "er"]] > 0).all().all()
     assert 0.4 < (table["g"] - table["r"]).median() < 1.0
-    assert table["r"].duplicated().sum() < 7
+    # drawn independently from many more model galaxies than are listed: hardly any twice
+    assert table["r"].duplicated().sum() < 0.1 * len(table)
 
 
 def test_truth_and_run_file_beside_it(made):
@@ -56,8 +57,8 @@ def test_pick_has_counting_noise():
     rng = np.random.default_rng(1)
     weight = rng.uniform(0, 1, 20_000) * np.repeat([0.0, 1.0, 3.0, 1.0], 5_000)
     counts = np.array([np.bincount(_pick(weight, 4_000, rng) // 5_000, minlength=4) for _ in range(200)])
-    expected = 4_000 * np.array([0, 0.2, 0.6, 0.2])
-    np.testing.assert_allclose(counts.mean(axis=0), expected, atol=15)
+    expected = 4_000 * weight.reshape(4, -1).sum(axis=1) / weight.sum()
+    np.testing.assert_allclose(counts.mean(axis=0), expected, atol=12)  # 5 standard errors
     binomial = np.sqrt(expected * (1 - expected / 4_000))
     np.testing.assert_allclose(counts.std(axis=0), binomial, rtol=0.2)
 
