@@ -13,6 +13,8 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float
 
+from popinfer.sps.units import exp10
+
 _LG_SSFR_FLOOR = -12.5
 _FLOOR_WIDTH = 0.25
 _LG_AV_MAX = 0.7
@@ -64,4 +66,4 @@ class DustPopulation(eqx.Module):
         lg_av = lg_av + params.scatter * normal
         # a soft ceiling at 5 mag keeps the tail of the log-normal from making galaxies opaque
         lg_av = _LG_AV_MAX - 0.1 * jax.nn.softplus((_LG_AV_MAX - lg_av) / 0.1)
-        return 10**lg_av
+        return exp10(lg_av)

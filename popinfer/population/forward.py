@@ -3,7 +3,7 @@
 For each halo of a redshift slice, with fixed random numbers:
 
     halo assembly -> star formation history of its main-sequence and its quenched galaxy   (sfh.py)
-    -> stellar mass, specific SFR -> metallicity, dust                      (metallicity.py, dust.py)
+    -> stellar mass, specific SFR -> metallicity, dust, recent fluctuations (metallicity.py, dust.py, burstiness.py)
     -> band fluxes from the SSP band table, attenuated                       (popinfer.sps.band_table)
     -> apparent magnitudes with template error and zero points -> noise -> selection   (popinfer.survey)
 
@@ -22,6 +22,7 @@ from diffmah.diffmah_kernels import DiffmahParams
 from jaxtyping import Array, Float
 
 from popinfer.cosmology import Cosmology, age, distance_modulus
+from popinfer.population.burstiness import Burstiness
 from popinfer.population.dust import DustPopulation
 from popinfer.population.metallicity import MassMetallicity
 from popinfer.population.parameters import ModelParams
@@ -40,8 +41,8 @@ Noise = Callable[[Array], Array]
 
 
 def n_normals(n_band: int) -> int:
-    """Standard normals that one halo needs: SFHs, metallicity, dust, photometric noise (both branches)."""
-    return N_SFH + 2 + n_band
+    """Standard normals that one halo needs: SFHs, metallicity, dust, bursts, noise (both branches)."""
+    return N_SFH + 3 + n_band
 
 
 class SliceTables(eqx.Module):
@@ -67,6 +68,7 @@ class ForwardModel(eqx.Module):
     dust_law: DustLaw
     metallicity: MassMetallicity
     dust: DustPopulation
+    burstiness: Burstiness
 
     def __call__(
         self,
@@ -109,14 +111,18 @@ class ForwardModel(eqx.Module):
         av = jax.vmap(self.dust, in_axes=(None, 0, 0, 0))(
             params.dust, lg_mstar, lg_ssfr, normals[:, N_SFH + 1]
         )
-        flux = self._fluxes(params, tables, (sfr, lgmet, av, z))
+        lookback = jnp.tile(jnp.asarray(halos.t_obs), 2)[:, None] * jnp.asarray(tables.light.fractions, dtype)
+        flicker = jax.vmap(self.burstiness, in_axes=(None, 0, 0))(
+            params.burstiness, lookback, normals[:, N_SFH + 2]
+        )
+        flux = self._fluxes(params, tables, (sfr * flicker, lgmet, av, z))
         mag = -2.5 * jnp.log10(flux) + distance_modulus(self.cosmology, z).astype(dtype)[:, None]
         mag = (
             mag
             + params.zero_point
             + jnp.einsum("pz,zbk,k->pb", by_z, jnp.asarray(tables.template_basis, dtype), params.template)
         )
-        mag = mag + noise(mag) * normals[:, N_SFH + 2 :]
+        mag = mag + noise(mag) * normals[:, N_SFH + 3 :]
         occupied = jnp.where(jnp.asarray(halos.is_central) > 0.5, 1.0, params.halos.satellite_survival)
         weight_halo = jnp.asarray(halos.weight) * occupied.astype(dtype)
         weight_all = jnp.concatenate([weight_halo * (1 - frac_q), weight_halo * frac_q])

@@ -15,6 +15,7 @@ from diffstar.diffstarpop import DiffstarPopParams
 from jaxtyping import Array, Float
 
 from popinfer.errors import InputError
+from popinfer.population.burstiness import Burstiness, BurstinessParams
 from popinfer.population.dust import DustPopulation, DustPopulationParams
 from popinfer.population.metallicity import MassMetallicity, MassMetallicityParams
 from popinfer.population.sfh import Families, calibration
@@ -40,6 +41,7 @@ class ModelParams(NamedTuple):
     families: Families
     metallicity: MassMetallicityParams
     dust: DustPopulationParams
+    burstiness: BurstinessParams
     halos: HaloParams
     zero_point: Float[Array | np.ndarray, "band"]
     template: Float[Array | np.ndarray, "knot"]
@@ -74,6 +76,8 @@ MEANINGS = {
     "dust.scatter": ("dex", "scatter of A_V between galaxies"),
     "dust.delta": ("", "slope of the attenuation curve relative to Calzetti"),
     "dust.f_unobscured": ("", "fraction of light that meets no dust"),
+    "burstiness.scatter": ("dex", "scatter of recent star formation about the smooth history"),
+    "burstiness.timescale_gyr": ("Gyr", "how long such fluctuations last"),
     "halos.satellite_survival": ("", "share of accreted subhalos that still host a galaxy"),
 }
 
@@ -95,6 +99,7 @@ def fiducial_params(calibration_name: str, names: ParamNames) -> ModelParams:
         Families(),
         MassMetallicity.fiducial,
         DustPopulation.fiducial,
+        Burstiness.fiducial,
         HaloParams(),
         np.zeros(len(names.bands)),
         np.zeros(len(names.knots)),
@@ -107,6 +112,7 @@ def all_names(names: ParamNames) -> tuple[str, ...]:
         "sfh": (*Families._fields, *DiffstarPopParams._fields),
         "metallicity": MassMetallicityParams._fields,
         "dust": DustPopulationParams._fields,
+        "burstiness": BurstinessParams._fields,
         "halos": HaloParams._fields,
         "zero_point": names.bands,
         "template": tuple(f"{k:g}" for k in names.knots),

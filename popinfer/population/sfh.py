@@ -22,12 +22,13 @@ from diffstar.diffstarpop.kernels.params.params_diffstarpopfits_mgash import (
 )
 from diffstar.diffstarpop.kernels.satquenchpop_model import get_qprob_sat
 from diffstar.kernels.main_sequence_kernels import MSUParams, _get_bounded_sfr_params, _sfr_eff_plaw
-from diffstar.kernels.quenching_kernels import _quenching_kern
+from diffstar.kernels.quenching_kernels import _jax_partial_u_tw_kern as _lg_quenching
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from popinfer.errors import InputError
 from popinfer.records import Arr
+from popinfer.sps.units import exp10
 
 N_NORMALS = 12  # 4 main-sequence-branch, 8 quenched-branch parameters
 
@@ -187,8 +188,9 @@ def star_formation_histories(
     """
     lgm = _log_mah_kern(mah_params, t, logt0)
     lg_gas = jnp.log10(jnp.asarray(fb, lgm.dtype)) + lgm
-    sfr_ms = 10 ** (lg_gas + _sfr_eff_plaw(lgm, *galaxies.main_sequence))
+    sfr_ms = exp10(lg_gas + _sfr_eff_plaw(lgm, *galaxies.main_sequence))
     q = galaxies.quenched
-    quench = _quenching_kern(jnp.log10(t), q[4], 10 ** q[5], q[6], q[7])
-    sfr_q = 10 ** (lg_gas + _sfr_eff_plaw(lgm, *q[:4])) * quench
+    lg_width = exp10(q[5]) / 12  # a triweight of width w acts over 6 w on either side
+    lg_drop = _lg_quenching(jnp.log10(t), q[4], lg_width, q[6], q[6] - q[7])
+    sfr_q = exp10(lg_gas + _sfr_eff_plaw(lgm, *q[:4]) + lg_drop)
     return jnp.maximum(jnp.stack([sfr_ms, sfr_q]), SFR_MIN)

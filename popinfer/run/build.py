@@ -16,6 +16,7 @@ from popinfer.errors import InputError
 from popinfer.infer.likelihood import Problem
 from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
 from popinfer.params import FreeParam, ParamSpace, Prior
+from popinfer.population.burstiness import Burstiness
 from popinfer.population.dust import DustPopulation
 from popinfer.population.forward import ForwardModel, SliceTables, build_tables, n_normals
 from popinfer.population.halos import LightconeSpec, detection_curve, draw_halos
@@ -94,7 +95,8 @@ def build_setup(config: RunConfig) -> Setup:
         build_tables(ssp, filters, np.linspace(*z, Z_NODES), PLANCK15, names.knots) for z in config.slices
     ]
     stacked = jax.tree.map(lambda *x: np.stack(x), *tables)
-    forward = ForwardModel(PLANCK15, DUST_LAWS[config.model.dust_law](), MassMetallicity(), DustPopulation())
+    law = DUST_LAWS[config.model.dust_law]()
+    forward = ForwardModel(PLANCK15, law, MassMetallicity(), DustPopulation(), Burstiness())
     return Setup(config, space, names, params, forward, filters, ssp, stacked, PLANCK15)
 
 

@@ -90,7 +90,22 @@ def shifted_and_wide(u):
 @pytest.mark.parametrize("target", [cauchy_like, shifted_and_wide])
 def test_psis_knows_when_its_proposal_misses_the_target(target):
     narrow = Laplace(MEAN, 0.25 * COV)
-    draws = psis_laplace(jax.random.key(1), target, narrow, PsisSpec(2000), silent)
+    draws = psis_laplace(jax.random.key(1), target, narrow, PsisSpec(2000, n_rounds=1), silent)
+    assert draws.attrs["pareto_k"] > 0.7
+
+
+def test_psis_adapts_to_a_target_that_its_first_proposal_misses():
+    narrow = Laplace(MEAN, 0.25 * COV)
+    draws = psis_laplace(jax.random.key(1), shifted_and_wide, narrow, PsisSpec(4000), silent)
+    assert draws.attrs["pareto_k"] < 0.7
+    assert draws.attrs["importance_ess"] > 1000
+    u = draws.u.reshape(-1, 3)
+    np.testing.assert_allclose(u.mean(axis=0), MEAN + 4 * 0.8, atol=0.6)
+    np.testing.assert_allclose(np.cov(u.T) / 16, COV, atol=0.2)
+
+
+def test_psis_adaptation_does_not_hide_heavy_tails():
+    draws = psis_laplace(jax.random.key(1), cauchy_like, Laplace(MEAN, 0.25 * COV), PsisSpec(2000), silent)
     assert draws.attrs["pareto_k"] > 0.7
 
 

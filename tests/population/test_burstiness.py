@@ -1,0 +1,45 @@
+"""Recent fluctuations of star formation: their size, their memory, and what they leave unchanged."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from popinfer.population.burstiness import Burstiness, BurstinessParams
+
+LOOKBACK = jnp.linspace(0.0, 5.0, 51)
+
+
+def factor(normal, scatter=0.3, timescale_gyr=0.2):
+    return Burstiness()(BurstinessParams(scatter, timescale_gyr), LOOKBACK, jnp.asarray(float(normal)))
+
+
+def test_scatter_now_is_the_parameter():
+    np.testing.assert_allclose(np.log10(factor(1.0)[0] / factor(0.0)[0]), 0.3, rtol=1e-12)
+
+
+def test_fluctuations_fade_over_their_timescale():
+    relative = np.log10(factor(1.0, timescale_gyr=0.5) / factor(0.0, timescale_gyr=0.5))
+    np.testing.assert_allclose(relative[5] / relative[0], np.exp(-1), rtol=1e-10)
+    np.testing.assert_allclose(factor(2.0)[-1], 1.0, atol=1e-9)
+
+
+def test_mean_star_formation_stays_the_same_at_every_time():
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+    mean = sum(w * np.asarray(factor(x, scatter=0.5)) for x, w in zip(nodes, weights, strict=True))
+    np.testing.assert_allclose(mean / weights.sum(), 1.0, rtol=1e-10)
+
+
+def test_no_scatter_leaves_the_history_alone():
+    np.testing.assert_array_equal(factor(3.0, scatter=0.0), 1.0)
+
+
+def test_gradients_match_finite_differences():
+    def total(x):
+        return jnp.sum(factor(0.7, x[0], x[1]) ** 2)
+
+    x, step = jnp.array([0.3, 0.2]), 1e-6
+    gradient = jax.grad(total)(x)
+    for i in range(2):
+        shift = step * jnp.eye(2)[i]
+        numeric = (total(x + shift) - total(x - shift)) / (2 * step)
+        np.testing.assert_allclose(gradient[i], numeric, rtol=1e-6)
