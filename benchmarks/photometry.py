@@ -16,6 +16,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,11 +35,9 @@ from popinfer.sps import (
     BandTable,
     Salim18,
     Stars,
-    age_weights,
     band_matrix,
-    lgmet_weights,
     population_magnitudes,
-    rest_sed,
+    population_seds,
 )
 
 Z, SCATTER, N_T = 0.3, 0.2, 100
@@ -89,9 +88,7 @@ def dsps_magnitudes(ssp: Any, table: BandTable) -> Callable[..., jax.Array]:
 
 def popinfer_seds(ssp: Any) -> Callable[..., jax.Array]:
     def run(sfr: jax.Array, lgmet: jax.Array) -> jax.Array:
-        matrix = jax.vmap(lambda row: age_weights(T_TABLE, row, T_OBS, ssp.ssp_lg_age_gyr))(jnp.eye(N_T))
-        shares = jax.vmap(lambda m: lgmet_weights(m, SCATTER, ssp.ssp_lgmet))(lgmet)
-        return rest_sed(ssp, sfr @ matrix, shares)
+        return population_seds(ssp, Stars(T_TABLE, sfr, lgmet, SCATTER), None, T_OBS)
 
     return run
 
@@ -186,7 +183,7 @@ def measure(n: int, repeats: int, bagpipes: str | None, folder: Path) -> dict[st
     ours, theirs = popinfer_magnitudes(table), dsps_magnitudes(ssp, table)
     double, single = draw(n, np.float64), draw(n, np.float32)
     few = tuple(x[:100] for x in double[:2])
-    many = tuple(x[:2000] for x in double[:2])
+    many, many_single = (tuple(x[:2000] for x in some[:2]) for some in (double, single))
     seconds = interleave(
         {
             "popinfer_float32": (ours, single),
@@ -195,7 +192,8 @@ def measure(n: int, repeats: int, bagpipes: str | None, folder: Path) -> dict[st
             "popinfer_float32_grad": (gradient(ours), single),
             "popinfer_float64_grad": (gradient(ours), double),
             "dsps_grad": (gradient(theirs), double),
-            "popinfer_sed_2000": (popinfer_seds(ssp), many),
+            "popinfer_float32_sed_2000": (popinfer_seds(ssp), many_single),
+            "popinfer_float64_sed_2000": (popinfer_seds(ssp), many),
             "dsps_sed_100": (dsps_seds(ssp), few),
         },
         repeats,
@@ -211,7 +209,8 @@ def measure(n: int, repeats: int, bagpipes: str | None, folder: Path) -> dict[st
         "forward_float64": seconds["dsps"] / seconds["popinfer_float64"],
         "gradient_float32": seconds["dsps_grad"] / seconds["popinfer_float32_grad"],
         "gradient_float64": seconds["dsps_grad"] / seconds["popinfer_float64_grad"],
-        "sed": 20 * seconds["dsps_sed_100"] / seconds["popinfer_sed_2000"],
+        "sed_float32": 20 * seconds["dsps_sed_100"] / seconds["popinfer_float32_sed_2000"],
+        "sed_float64": 20 * seconds["dsps_sed_100"] / seconds["popinfer_float64_sed_2000"],
     }
     clear = (double[0], double[1], 0 * double[2], double[3])
     difference = jnp.abs(ours(*clear) - theirs(*clear))
@@ -223,7 +222,8 @@ def measure(n: int, repeats: int, bagpipes: str | None, folder: Path) -> dict[st
         one = bagpipes_seconds(bagpipes, folder)
         result["ratio"] |= {
             "bagpipes_table_float32": one * n / seconds["popinfer_float32"],
-            "bagpipes_sed": one * 2000 / seconds["popinfer_sed_2000"],
+            "bagpipes_sed_float32": one * 2000 / seconds["popinfer_float32_sed_2000"],
+            "bagpipes_sed_float64": one * 2000 / seconds["popinfer_float64_sed_2000"],
         }
     return result
 
@@ -236,14 +236,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--bagpipes", help="a Python that can import bagpipes")
     parser.add_argument("--scaling", action="store_true", help="only the 1e4-1e6 scaling, in this process")
-    parser.add_argument("--folder", type=Path, default=Path("/tmp"), help="for bagpipes' filter files")
     args = parser.parse_args()
     precision.start()
     if args.scaling:
         table = BandTable.build(load_ssp(), load_filters(BANDS), np.array([Z]))
         print(json.dumps(scaling(table)))
         return
-    result = measure(args.n, args.repeats, args.bagpipes, args.folder)
+    with tempfile.TemporaryDirectory() as folder:
+        result = measure(args.n, args.repeats, args.bagpipes, Path(folder))
     command = [sys.executable, __file__, "--scaling"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
     result["scaling_float32"] = json.loads(done.stdout.strip().splitlines()[-1])

@@ -51,6 +51,7 @@ class CatalogConfig(Section):
     bands: dict[str, BandConfig]
     selection: SelectionConfig
     format: Literal["auto", "parquet", "fits", "hdf5", "csv", "ecsv"] = "auto"
+    missing: list[float] = [-9999.0, -999.0, -99.0, 99.0, 999.0]  # values that stand for "not measured"
 
 
 class HalosConfig(Section):

@@ -160,7 +160,7 @@ def _check_half_present(path: Path, name: str, band: BandPhotometry, spec: Catal
         _refuse(
             path,
             f"band {name} can't be used in {lost} of {rows} rows: {why}; check column "
-            f"{spec.bands[name].value!r}, leave the band out, or keep such rows with keep_missing",
+            f"{spec.bands[name].value!r} or leave the band out",
         )
 
 

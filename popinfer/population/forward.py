@@ -3,7 +3,8 @@
 For each halo of a redshift slice, with fixed random numbers:
 
     halo assembly -> star formation history of its main-sequence and its quenched galaxy   (sfh.py)
-    -> stellar mass, specific SFR -> metallicity, dust, recent fluctuations (metallicity.py, dust.py, burstiness.py)
+    -> stellar mass, specific SFR -> metallicity, dust                      (metallicity.py, dust.py)
+    -> recent fluctuations of the SFR                                       (burstiness.py)
     -> band fluxes from the SSP band table, attenuated                       (popinfer.sps.band_table)
     -> apparent magnitudes with template error and zero points -> noise -> selection   (popinfer.survey)
 

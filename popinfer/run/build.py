@@ -131,6 +131,7 @@ def build_catalog(config: RunConfig) -> Catalog:
         bands=bands,
         redshift=section.redshift,
         format=section.format,
+        missing=tuple(section.missing),
         z_min=min(low for low, _ in config.slices),
         z_max=max(high for _, high in config.slices),
         selection_band=section.selection.band,

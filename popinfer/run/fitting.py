@@ -30,7 +30,7 @@ from popinfer.infer.likelihood import (
     overcounting,
 )
 from popinfer.infer.optimise import Compiled, Fit, adam, gauss_newton, lbfgs
-from popinfer.run.folder import RunFolder, atomic, check_fingerprint, fingerprint, need, write_text
+from popinfer.run.folder import RunFolder, atomic, check_fingerprint, need, write_text
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
 
@@ -228,7 +228,7 @@ def write_fit(run: Run, result: FitResult) -> None:
         "count_sd": result.count_sd,
     }
     content = {
-        "fingerprint": fingerprint(run.config, "fit"),
+        "fingerprint": run.fingerprint("fit"),
         "mode": {name: float(x) for name, x in run.physical(approx.mean).items()},
         "optimum": {name: float(x) for name, x in run.physical(result.u).items()},
         "log_density": result.log_density,
@@ -250,7 +250,7 @@ def read_fit(run: Run) -> FitResult:
     """Load what `write_fit` stored; InputError when it is absent or of another configuration."""
     folder: RunFolder = run.folder
     content = json.loads(need(folder.fit, "fit").read_text())
-    check_fingerprint(folder.fit, content.get("fingerprint"), run.config, "fit")
+    check_fingerprint(folder.fit, content.get("fingerprint"), run.fingerprint("fit"), "fit")
     with np.load(need(folder.fit_arrays, "fit")) as stored:
         arrays = dict(stored)
     return FitResult(

@@ -1,8 +1,8 @@
 """A run's folder: which files it holds, how they are written, and whether they belong to this run file.
 
 Every file is written under a temporary name and renamed when complete, so a killed run leaves nothing that
-looks finished. Each stage stores a fingerprint of the configuration it depends on; the next stage refuses
-files made from another one.
+looks finished. Each stage stores a fingerprint of the configuration and the data files it depends on; the
+next stage refuses files made from others.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,16 +98,17 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text)
 
 
-def fingerprint(config: RunConfig, stage: str) -> str:
-    """Hash of what a stage's result depends on."""
+def fingerprint(config: RunConfig, hashes: Mapping[str, str], stage: str) -> str:
+    """Hash of what a stage's result depends on: its part of the configuration, the data files' hashes."""
     content = config.model_dump(mode="json", exclude=set(_IRRELEVANT[stage]))
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    text = json.dumps([content, dict(hashes)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def check_fingerprint(path: Path, stored: Any, config: RunConfig, stage: str) -> None:
-    """InputError when a stage's file was made from another configuration."""
-    if stored != fingerprint(config, stage):
-        raise InputError(f"{path}: made from another configuration; run 'popinfer {stage}' again")
+def check_fingerprint(path: Path, stored: Any, expected: str, stage: str) -> None:
+    """InputError when a stage's file was made from another configuration or other data."""
+    if stored != expected:
+        raise InputError(f"{path}: made from another configuration or data; run 'popinfer {stage}' again")
 
 
 def need(path: Path, stage: str) -> Path:
@@ -117,10 +118,10 @@ def need(path: Path, stage: str) -> Path:
     return path
 
 
-def write_halos(folder: RunFolder, samples: list[Halos], config: RunConfig, wall_time_s: float) -> None:
-    """Store the run's halos (first) and its replicates."""
+def write_halos(folder: RunFolder, samples: list[Halos], identity: str, wall_time_s: float) -> None:
+    """Store the run's halos (first) and its replicates, and the fingerprint of what they were made from."""
     with atomic(folder.halos) as temporary, h5py.File(temporary, "w") as store:
-        store.attrs["fingerprint"] = fingerprint(config, "halos")
+        store.attrs["fingerprint"] = identity
         store.attrs["wall_time_s"] = wall_time_s
         for index, sample in enumerate(samples):
             group = store.create_group(_group(index))
@@ -132,12 +133,12 @@ def write_halos(folder: RunFolder, samples: list[Halos], config: RunConfig, wall
                     group.create_dataset(name, data=np.asarray(values))
 
 
-def read_halos(folder: RunFolder, config: RunConfig) -> tuple[list[Halos], float]:
+def read_halos(folder: RunFolder, identity: str) -> tuple[list[Halos], float]:
     """Halos of the run, then its replicates; and the seconds that drawing them took."""
     path = need(folder.halos, "halos")
     try:
         with h5py.File(path, "r") as store:
-            check_fingerprint(path, store.attrs.get("fingerprint"), config, "halos")
+            check_fingerprint(path, store.attrs.get("fingerprint"), identity, "halos")
             samples = [_read_sample(store[_group(i)]) for i in range(len(store))]
             return samples, float(np.asarray(store.attrs["wall_time_s"]))
     except (OSError, KeyError) as error:

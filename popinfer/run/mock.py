@@ -80,7 +80,8 @@ def make_mock(
     out, say = Path(out), Silent() if say is None else say
     format_ = _format(out)
     config = file if isinstance(file, RunConfig) else load_config(file)
-    run = prepare(_with_fixed(config, spec.values), None, say)
+    config = _with_fixed(config, spec.values)
+    run = prepare(config, None, say)
     space = run.setup.space
     u = space.to_unconstrained({k: v for k, v in spec.values.items() if k in space.names})
     z, mag = _draw_galaxies(run, u, spec, say)

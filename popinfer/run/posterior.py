@@ -22,7 +22,7 @@ from popinfer.infer.sample import Draws, NutsSpec, PsisSpec, nuts, psis_laplace
 from popinfer.population.parameters import fiducial_params
 from popinfer.population.relations import GRIDS, Z_DENSITY, Z_RELATIONS, Relations, summarise
 from popinfer.run.fitting import FitResult
-from popinfer.run.folder import atomic, fingerprint
+from popinfer.run.folder import atomic
 from popinfer.run.prepare import Population, Run, into_slices
 from popinfer.run.progress import Reporter
 
@@ -88,7 +88,7 @@ def _attributes(run: Run) -> dict[str, Any]:
     attrs: dict[str, Any] = {
         "run": run.config.name,
         "config": run.config.to_yaml(),
-        "fingerprint": fingerprint(run.config, "sample"),
+        "fingerprint": run.fingerprint("sample"),
         "seed": run.config.seed,
         "precision": run.config.precision,
         "sampler": run.config.sample.kind,

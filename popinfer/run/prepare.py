@@ -26,7 +26,7 @@ from popinfer.run.build import (
     lightcones,
     slice_members,
 )
-from popinfer.run.folder import RunFolder, read_halos
+from popinfer.run.folder import RunFolder, fingerprint, read_halos
 from popinfer.run.progress import Reporter, Silent
 
 
@@ -58,6 +58,10 @@ class Run:
             content = b"".join(np.ascontiguousarray(x, np.float64).tobytes() for x in curve)
             files[f"filter {name}"] = hashlib.sha256(content).hexdigest()
         return {name: value for name, value in files.items() if value}
+
+    def fingerprint(self, stage: str) -> str:
+        """What a stage's files are recognised by; see `popinfer.run.folder`."""
+        return fingerprint(self.config, self.hashes(), stage)
 
     def physical(self, u: np.ndarray) -> dict[str, np.ndarray]:
         """Physical values by dotted name of vectors [..., par]."""
@@ -124,7 +128,7 @@ def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Re
 
 def load_population(run: Run) -> Population:
     """Halos that the first stage stored, with the model on them."""
-    samples, wall_time_s = read_halos(run.folder, run.config)
+    samples, wall_time_s = read_halos(run.folder, run.fingerprint("halos"))
     halos, *replicates = samples
     problem = build_problem(run.setup, run.survey, halos, replicates)
     return Population(halos, problem, GalaxiesOf(run, halos), wall_time_s)

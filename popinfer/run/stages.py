@@ -38,7 +38,7 @@ def halos(run: Run, say: Reporter | None = None) -> Population:
             update(i + 1, "")
     run.folder.create()
     write_text(run.folder.config, config.to_yaml())
-    write_halos(run.folder, samples, config, time.perf_counter() - start)
+    write_halos(run.folder, samples, run.fingerprint("halos"), time.perf_counter() - start)
     return load_population(run)
 
 

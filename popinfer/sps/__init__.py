@@ -6,7 +6,7 @@ from .band_table import BandTable, SmoothSfhTable, smooth_sfh_fluxes
 from .burst import BurstParams, add_burst
 from .dust import Calzetti00, Cardelli89, CharlotFall00, DustLaw, KriekConroy13, Noll09, Salim18, frac_trans
 from .equivalent_width import equivalent_widths
-from .galaxies import Attenuation, Stars, population_magnitudes, sampling_error, tabulate_sfh
+from .galaxies import Attenuation, Stars, population_magnitudes, population_seds, sampling_error, tabulate_sfh
 from .igm import igm_transmission
 from .metallicity import lgmet_weights, lgmet_weights_by_age
 from .nebular import add_nebular, line_luminosities
@@ -43,6 +43,7 @@ __all__ = [
     "lookback_matrix",
     "magnitudes",
     "population_magnitudes",
+    "population_seds",
     "redshift_grid",
     "remnant_mass",
     "rest_sed",

@@ -44,7 +44,12 @@ def rest_sed_from_weights(ssp: SSP, weights: Float[Array, "... met age"]) -> Flo
 
 
 def attenuated_sed(
-    ssp: SSP, weights: Float[Array, "met age"], law: DustLaw, params: Any, av: Scalar
+    ssp: SSP,
+    weights: Float[Array, "met age"],
+    law: DustLaw,
+    params: Any,
+    av: Scalar,
+    f_unobscured: Scalar = 0.0,
 ) -> Float[Array, "wave"]:
     """SED of one galaxy behind dust, with birth clouds where the law has them.
 
@@ -58,11 +63,15 @@ def attenuated_sed(
         Attenuation law.
     av : float
         V-band attenuation of the diffuse medium [mag].
+    f_unobscured : float
+        Fraction of the light with a free line of sight.
     """
-    diffuse = frac_trans(law(ssp.ssp_wave, params), av).astype(weights.dtype)
+    curve = law(ssp.ssp_wave, params)
+    diffuse = frac_trans(curve, av, f_unobscured).astype(weights.dtype)
     if not isinstance(law, CharlotFall00):
         return rest_sed_from_weights(ssp, weights) * diffuse
     young = law.young(ssp.ssp_lg_age_gyr, params).astype(weights.dtype)
-    birth = frac_trans(law.birth_cloud(ssp.ssp_wave, params), av).astype(weights.dtype)
+    total = curve + law.birth_cloud(ssp.ssp_wave, params)
+    cloudy = frac_trans(total, av, f_unobscured).astype(weights.dtype)
     old_light, young_light = rest_sed_from_weights(ssp, jnp.stack([weights * (1 - young), weights * young]))
-    return diffuse * (old_light + birth * young_light)
+    return diffuse * old_light + cloudy * young_light

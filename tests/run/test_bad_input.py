@@ -76,6 +76,12 @@ def test_no_magnitudes(refused, catalog, sample, tmp_path):
     assert "band g" in refused(catalog=catalog(path=str(tmp_path / "nan.parquet")))
 
 
+def test_markers_of_missing_values_can_be_named(refused, catalog, sample, tmp_path):
+    path = tmp_path / "marked.parquet"
+    sample.assign(g=-77.0).to_parquet(path)
+    assert "band g" in refused(catalog=catalog(path=str(path), missing=[-77.0]))
+
+
 def test_empty_catalog(refused, catalog, sample, tmp_path):
     sample.head(0).to_parquet(tmp_path / "empty.parquet")
     assert "no rows" in refused(catalog=catalog(path=str(tmp_path / "empty.parquet")))

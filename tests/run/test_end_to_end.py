@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import arviz as az
@@ -7,7 +8,10 @@ import pytest
 import yaml
 
 from popinfer.cli import main
+from popinfer.errors import InputError
 from popinfer.report import RunSummary, judge
+from popinfer.run.fitting import read_fit
+from popinfer.run.prepare import load_population, prepare
 
 GROUPS = {"posterior", "prior", "sample_stats", "posterior_predictive", "observed_data", "derived"}
 
@@ -97,6 +101,16 @@ def test_stages_refuse_files_of_another_configuration(tiny_run, write_config, ca
     file = write_config(seed=4)
     assert main(["fit", str(file), "--out", str(tiny_run[1]), "--quiet"]) == 2
     assert "popinfer halos" in capsys.readouterr().err
+
+
+def test_stages_refuse_files_made_from_other_data(tiny_run):
+    run = prepare(tiny_run[0], tiny_run[1])
+    assert read_fit(run).u.shape == (2,)
+    other = dataclasses.replace(run, catalog=dataclasses.replace(run.catalog, sha256="0" * 64))
+    with pytest.raises(InputError, match="run 'popinfer fit' again"):
+        read_fit(other)
+    with pytest.raises(InputError, match="run 'popinfer halos' again"):
+        load_population(other)
 
 
 def test_stage_before_its_predecessor(write_config, tmp_path, capsys):

@@ -37,6 +37,7 @@ def test_truth_and_run_file_beside_it(made):
     assert truth == {"dust.lg_av": -0.3, "dust.delta": -0.1, "metallicity.zero_point": 0.0}
     config = load_config(made.with_suffix(".yaml"))
     assert config.catalog.path == str(made)
+    assert config.model.fixed["dust.delta"] == -0.1  # not free: a fit of the mock has to know it
     assert yaml.safe_load(made.with_suffix(".yaml").read_text())["name"] == "tiny-catalog"
 
 

@@ -22,6 +22,7 @@ from popinfer.sps import (
     lgmet_weights_by_age,
     magnitudes,
     population_magnitudes,
+    population_seds,
     sampling_error,
     tabulate_sfh,
 )
@@ -192,3 +193,36 @@ def test_refining_the_time_table_converges_and_the_error_is_known(table):
         assert 0.3 < predicted / actual < 3
         errors.append(actual)
     assert np.all(np.array(errors[1:]) < 0.5 * np.array(errors[:-1])) and errors[-1] < 5e-4
+
+
+@pytest.mark.parametrize("law", [Salim18(), CharlotFall00()], ids=["screen", "clouds"])
+@pytest.mark.parametrize("by_age", [False, True])
+def test_spectra_of_a_population_are_those_of_its_galaxies(ssp, inputs, law, by_age):
+    x = inputs
+    burst = BurstParams(x["lgfburst"], np.full(N, 6.5), np.full(N, 7.5))
+    params = law.fiducial if isinstance(law, CharlotFall00) else Salim18.Params(x["delta"])
+    stars = Stars(T, x["sfr"], x["lgmet_by_age"] if by_age else x["lgmet"], 0.15, burst)
+    seds = population_seds(ssp, stars, Attenuation(law, params, x["av"], x["f"]), T_OBS, chunk=5)
+    clear = population_seds(ssp, stars, None, T_OBS)
+    for i in range(0, N, 5):
+        mine = params if isinstance(law, CharlotFall00) else Salim18.Params(x["delta"][i])
+        mass = age_weights(T, jnp.asarray(x["sfr"][i]), T_OBS, ssp.ssp_lg_age_gyr)
+        mass = add_burst(jax.tree.map(lambda v, i=i: v[i], burst), mass, ssp.ssp_lg_age_gyr)
+        if by_age:
+            weights = mass * lgmet_weights_by_age(jnp.asarray(x["lgmet_by_age"][i]), 0.15, ssp.ssp_lgmet)
+        else:
+            weights = lgmet_weights(x["lgmet"][i], 0.15, ssp.ssp_lgmet)[:, None] * mass
+        screen = attenuated_sed(ssp, weights, law, mine, x["av"][i])
+        mixed = x["f"][i] * clear[i] + (1 - x["f"][i]) * screen
+        np.testing.assert_allclose(seds[i], mixed, rtol=1e-9)
+        np.testing.assert_allclose(clear[i], jnp.einsum("ma,maw->w", weights, ssp.ssp_flux), rtol=1e-9)
+
+
+def test_spectra_in_single_precision(ssp, inputs):
+    def seds(dtype):
+        stars = Stars(T, inputs["sfr"].astype(dtype), inputs["lgmet"], 0.15)
+        return population_seds(ssp, stars, None, T_OBS)
+
+    single = seds(np.float32)
+    assert single.dtype == jnp.float32
+    np.testing.assert_allclose(single, seds(np.float64), rtol=2e-4)
