@@ -15,6 +15,7 @@ from popinfer.report.style import BEST_FIT, MODEL, PAGE_WIDTH, PRIOR, TRUTH, Plo
 
 LEVELS = (0.68, 0.95)
 _GRID = 40
+_LABEL_WIDTH = 10
 
 
 def enclosing_levels(density: np.ndarray, fractions: tuple[float, ...] = LEVELS) -> list[float]:
@@ -169,13 +170,13 @@ def _corner_labels(
     if i != j:
         ax.set_yticks(_inner_ticks(ax.get_ylim()))
     if i == n - 1:
-        ax.set_xlabel(wrapped(across.name, across.unit), fontsize=8 * scale)
+        ax.set_xlabel(wrapped(across.name, across.unit, _LABEL_WIDTH), fontsize=8 * scale)
         for label in ax.get_xticklabels():
             label.set(rotation=45, ha="right", rotation_mode="anchor")
     else:
         ax.set_xticklabels([])
     if j == 0 and i > 0:
-        ax.set_ylabel(wrapped(below.name, below.unit), fontsize=8 * scale)
+        ax.set_ylabel(wrapped(below.name, below.unit, _LABEL_WIDTH), fontsize=8 * scale)
     else:
         ax.set_yticklabels([])
 

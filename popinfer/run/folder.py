@@ -125,12 +125,13 @@ def write_halos(folder: RunFolder, samples: list[Halos], identity: str, wall_tim
         store.attrs["wall_time_s"] = wall_time_s
         for index, sample in enumerate(samples):
             group = store.create_group(_group(index))
+            dtype = np.float64 if index == 0 else np.float32  # replicates only measure noise
             for name, values in vars(sample).items():
                 if name == "mah_params":
                     for field, column in zip(values._fields, values, strict=True):
-                        group.create_dataset(f"mah_params/{field}", data=np.asarray(column))
+                        group.create_dataset(f"mah_params/{field}", data=np.asarray(column, dtype))
                 else:
-                    group.create_dataset(name, data=np.asarray(values))
+                    group.create_dataset(name, data=np.asarray(values, dtype))
 
 
 def read_halos(folder: RunFolder, identity: str) -> tuple[list[Halos], float]:

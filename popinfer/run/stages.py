@@ -21,7 +21,7 @@ from popinfer.run.prepare import Population, Run, load_population
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.summarise import summarise
 
-N_REPLICATES = 8  # halo samples behind the Monte Carlo covariance
+N_REPLICATES = 32  # halo samples behind the Monte Carlo covariance: several times the free parameters
 _PILOT_SEED, _REPLICATE_SEED, _SEED_STEP = 100, 1000, 17
 
 
