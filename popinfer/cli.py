@@ -88,6 +88,20 @@ def fit(file: File, out: Out = None, quiet: Quiet = False) -> None:
 
 
 @app.command()
+def fisher(file: File, out: Out = None, quiet: Quiet = False) -> None:
+    """Rank the free parameters by what the data can tell, and name degenerate combinations."""
+    say = _start(quiet)
+    from popinfer.run import stages
+    from popinfer.run.prepare import prepare
+
+    ready = prepare(file, out, say)
+    found, where = stages.fisher(ready, say)
+    if not quiet:
+        typer.echo(f"{found}\nAt the {where}; in units of each prior's standard deviation.")
+        typer.echo(ready.folder.fisher)
+
+
+@app.command()
 def sample(file: File, out: Out = None, quiet: Quiet = False, allow_unconverged: Unconverged = False) -> None:
     """Draw from the posterior and predict."""
     say = _start(quiet)

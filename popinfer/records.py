@@ -128,7 +128,7 @@ class Galaxies(eqx.Module):
     weight : halo weight x branch probability x selection probability.
     weight_all : the same without the selection.
     lg_mstar : log10 stellar mass formed and surviving [Msun].
-    lg_ssfr : log10 specific star formation rate [1/yr].
+    lg_ssfr : log10 specific star formation rate of the smooth history [1/yr].
     """
 
     mag: Float[Array, "point band"]

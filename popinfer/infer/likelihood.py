@@ -86,7 +86,8 @@ class Adjustment(eqx.Module):
 class Information:
     """Sensitivity and variability of the composite score at one point; see the module's equations.
 
-    ``sensitivity_observed`` is H with the observed counts in place of the model's.
+    ``sensitivity_observed`` is H with the observed counts in place of the model's; ``freedom`` counts the
+    degrees of freedom behind ``variability_model``, which is measured (infinite when it is known).
     """
 
     score: np.ndarray
@@ -94,11 +95,19 @@ class Information:
     sensitivity_observed: np.ndarray
     variability_data: np.ndarray
     variability_model: np.ndarray
+    freedom: float = np.inf
 
     @property
     def variability(self) -> np.ndarray:
-        """V, data and model Monte Carlo together."""
-        return self.variability_data + self.variability_model
+        """V, data and model Monte Carlo together, as its inverse needs it.
+
+        The inverse of a sample covariance of p parameters with nu degrees of freedom is too large by
+        nu / (nu - p - 1) on average (Hartlap, Simon & Schneider 2007, A&A 464, 399). The measured part is
+        widened by that factor (at most 2), which is exact where it dominates and safe where it doesn't.
+        """
+        p = len(self.score)
+        widen = 1.0 if np.isinf(self.freedom) else self.freedom / max(self.freedom - p - 1, self.freedom / 2)
+        return self.variability_data + widen * self.variability_model
 
     def godambe(self) -> np.ndarray:
         """Godambe (sandwich) information H V^-1 H."""
@@ -117,7 +126,7 @@ class Information:
             return np.zeros(1)
         h_inverse = np.linalg.pinv(self.sensitivity, hermitian=True)
         project = keep.T @ h_inverse
-        total = project @ self.variability @ project.T
+        total = project @ (self.variability_data + self.variability_model) @ project.T
         model = project @ self.variability_model @ project.T
         return np.sort(np.real(np.linalg.eigvals(np.linalg.solve(total, model))))[::-1]
 
@@ -135,30 +144,34 @@ def information(
     u = jnp.asarray(u)
     j = np.asarray(jac(u))
     m = np.exp(np.asarray(problem.log_counts(u)))
+    variability_model, freedom = _replicate_variability(problem, u, j)
     return Information(
         score=j.T @ (problem.observed - m),
         sensitivity=(j * m[:, None]).T @ j,
         sensitivity_observed=(j * problem.observed[:, None]).T @ j,
         variability_data=j.T @ problem.data_cov @ j,
-        variability_model=_replicate_variability(problem, u, j),
+        variability_model=variability_model,
+        freedom=freedom,
     )
 
 
-def _replicate_variability(problem: Problem, u: Float[Array, "par"], j: np.ndarray) -> np.ndarray:
+def _replicate_variability(
+    problem: Problem, u: Float[Array, "par"], j: np.ndarray
+) -> tuple[np.ndarray, float]:
     """Covariance of J^T m over independent halo samples: what Sobol sampling really achieves.
 
-    Slices are independent, so their sample covariances add; with R replicates of S slices the sum has about
-    nu = S (R - 1) degrees of freedom. The inverse of a sample covariance of p parameters is too large by
-    nu / (nu - p - 1) on average (Hartlap, Simon & Schneider 2007, A&A 464, 399), which is taken out here.
+    Slices are independent, so their sample covariances add. Degrees of freedom of the sum after Satterthwaite
+    (1946, Biometrics Bulletin 2, 110), from the traces.
     """
     counts = problem.replicates(u)
-    n_par = j.shape[1]
-    freedom = len(np.unique(problem.slice_of)) * (len(counts) - 1)
-    total = np.zeros((n_par, n_par))
+    parts = []
     for i in np.unique(problem.slice_of):
         inside = problem.slice_of == i
-        total += np.atleast_2d(np.cov(counts[:, inside] @ j[inside], rowvar=False))
-    return total * freedom / max(freedom - n_par - 1, 1)
+        parts.append(np.atleast_2d(np.cov(counts[:, inside] @ j[inside], rowvar=False)))
+    traces = np.array([np.trace(part) for part in parts])
+    share = traces / max(traces.sum(), np.finfo(float).tiny)
+    freedom = (len(counts) - 1) / np.sum(share**2) if traces.sum() > 0 else np.inf
+    return np.sum(parts, axis=0), float(freedom)
 
 
 def overcounting(info: Information) -> float:

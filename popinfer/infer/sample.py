@@ -26,6 +26,7 @@ LogDensity = Callable[[Array], Array]
 Progress = Callable[[int, int, str], None]
 
 _DRAWS_PER_PARAMETER = 10
+_MIN_ROUND = 20
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class PsisSpec:
 
     n_proposals: int = 2000
     n_rounds: int = 5
-    dof: float = 8.0
-    scale: float = 1.05
+    dof: float = 5.0
+    scale: float = 1.1
     n_draws: int = 1000
 
 
@@ -178,12 +179,15 @@ def psis_laplace(
 
 
 def _round_sizes(spec: PsisSpec) -> list[int]:
-    """Number of proposals in each round."""
-    return np.diff(np.linspace(0, spec.n_proposals, spec.n_rounds + 1).round().astype(int)).tolist()
+    """Number of proposals in each round: at least `_MIN_ROUND` in every one of them."""
+    n_rounds = max(1, min(spec.n_rounds, spec.n_proposals // _MIN_ROUND))
+    return np.diff(np.linspace(0, spec.n_proposals, n_rounds + 1).round().astype(int)).tolist()
 
 
 def _smoothed(log_weight: np.ndarray) -> tuple[np.ndarray, float]:
-    """Pareto-smoothed weights, adding up to one, and k-hat."""
+    """Pareto-smoothed weights, adding up to one, and k-hat; equal ones and infinity when none is finite."""
+    if not np.isfinite(log_weight.max()):
+        return np.full(len(log_weight), 1 / len(log_weight)), np.inf
     log_smoothed, pareto_k = az.psislw(log_weight - log_weight.max())
     weights = np.exp(np.asarray(log_smoothed))
     return weights / weights.sum(), float(pareto_k)
@@ -198,10 +202,10 @@ def _moments(u: np.ndarray, weights: np.ndarray, approx: Laplace) -> Laplace:
     """
     n_par = u.shape[1]
     enough = min(_DRAWS_PER_PARAMETER * n_par, 0.5 * len(u))
-    power = 1.0
-    while 1 / np.sum(weights**2) < enough and power > 0.05:
-        power *= 0.8
-        weights = np.maximum(weights, 0.0) ** 0.8
+    log_weights = np.log(np.maximum(weights, np.finfo(float).tiny))
+    while 1 / np.sum(weights**2) < enough:
+        log_weights = 0.8 * log_weights
+        weights = np.exp(log_weights - log_weights.max())
         weights /= weights.sum()
     effective = 1 / np.sum(weights**2)
     mean = weights @ u

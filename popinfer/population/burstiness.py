@@ -25,11 +25,11 @@ class BurstinessParams(NamedTuple):
     Attributes
     ----------
     scatter : standard deviation of log10 SFR now, about the smooth history [dex].
-    timescale_gyr : how long a fluctuation lasts [Gyr].
+    lg_timescale_gyr : log10 of how long a fluctuation lasts [Gyr].
     """
 
     scatter: float | Array = 0.3
-    timescale_gyr: float | Array = 0.2
+    lg_timescale_gyr: float | Array = -0.7
 
 
 class Burstiness(eqx.Module):
@@ -49,5 +49,5 @@ class Burstiness(eqx.Module):
         lookback_gyr : lookback times from the galaxy's observation [Gyr].
         normal : the galaxy's standard normal number.
         """
-        sd = params.scatter * jnp.exp(-lookback_gyr / params.timescale_gyr)
+        sd = params.scatter * jnp.exp(-lookback_gyr / exp10(params.lg_timescale_gyr))
         return exp10(sd * normal - 0.5 * LN10 * sd**2)

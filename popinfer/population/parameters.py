@@ -77,7 +77,7 @@ MEANINGS = {
     "dust.delta": ("", "slope of the attenuation curve relative to Calzetti"),
     "dust.f_unobscured": ("", "fraction of light that meets no dust"),
     "burstiness.scatter": ("dex", "scatter of recent star formation about the smooth history"),
-    "burstiness.timescale_gyr": ("Gyr", "how long such fluctuations last"),
+    "burstiness.lg_timescale_gyr": ("dex", "log10 of how long such fluctuations last [Gyr]"),
     "halos.satellite_survival": ("", "share of accreted subhalos that still host a galaxy"),
 }
 

@@ -4,7 +4,7 @@ Halo samples of their own, drawn without regard to detection: one near z = 0.1 f
 
 - the median stellar mass of central galaxies at fixed halo mass,
 - the quenched fraction, the share of galaxies with sSFR below 10^-11 / yr at fixed stellar mass,
-- the mean log10 sSFR of the others at fixed stellar mass,
+- the mean log10 sSFR of the others at fixed stellar mass (of smooth histories, without bursts),
 
 and thin shells at several redshifts for the cosmic star formation rate density
 

@@ -252,7 +252,7 @@ def _importance_checks(stats: xr.Dataset, attrs: dict) -> list[Check]:
             f"< {MAX_PARETO_K}",
             k_hat < MAX_PARETO_K,
             f"Pareto k-hat of the importance weights is {k_hat:.2f}, not < {MAX_PARETO_K}: "
-            "the Laplace proposal misses part of the posterior.",
+            "the proposals miss part of the posterior.",
         ),
         Check(
             "Importance ESS",

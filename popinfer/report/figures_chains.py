@@ -102,7 +102,7 @@ def weight_plot(idata: az.InferenceData) -> Plot | None:
     right.set(xlim=(0, 100), ylim=(0, 101))
     right.legend(loc="lower right")
     caption = (
-        "Raw importance weights of the Laplace proposals. Left: their distribution; a long tail to the right "
+        "Raw importance weights of all proposals. Left: their distribution; a long tail to the right "
         "means that the proposal misses part of the posterior. Right: the share of the total weight held by "
         "the largest weights."
     )

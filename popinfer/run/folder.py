@@ -59,6 +59,11 @@ class RunFolder:
         return self.path / "fit.npz"
 
     @property
+    def fisher(self) -> Path:
+        """How well each parameter can be known."""
+        return self.path / "fisher.json"
+
+    @property
     def posterior(self) -> Path:
         """Draws and predictions, an ArviZ InferenceData."""
         return self.path / "posterior.nc"

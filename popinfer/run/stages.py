@@ -5,13 +5,18 @@ is known, ``sample`` draws from the posterior and predicts, ``report`` writes th
 all four. Nothing is written before the run file and the data passed every check.
 """
 
+import json
 import time
 import warnings
 from pathlib import Path
 
 import arviz as az
+import jax
+import numpy as np
 
 from popinfer.errors import InputError, NotConvergedError
+from popinfer.infer.fisher import Identifiability, identifiability
+from popinfer.infer.likelihood import information
 from popinfer.report import RunSummary, Verdict, judge, write_report
 from popinfer.run.build import detectable, draw_slices, lightcones
 from popinfer.run.fitting import FitResult, fit_population, read_fit, write_fit
@@ -48,6 +53,25 @@ def fit(run: Run, say: Reporter | None = None, population: Population | None = N
     result = fit_population(run, population, say or Silent())
     write_fit(run, result)
     return result
+
+
+def fisher(run: Run, say: Reporter | None = None) -> tuple[Identifiability, str]:
+    """What the data can tell about each free parameter, and where that was evaluated.
+
+    At the stored fit where there is one, else at the prior's centre; halos are drawn when none are stored.
+    """
+    say = say or Silent()
+    population = load_population(run) if run.folder.halos.is_file() else halos(run, say)
+    fitted = run.folder.fit.is_file()
+    u = read_fit(run).approx.mean if fitted else np.zeros(population.problem.size)
+    with say.task("Information"):
+        jacobian = jax.jit(jax.jacfwd(population.problem.log_counts))
+        info = information(population.problem, u, jacobian)
+    found = identifiability(population.problem.names, info.godambe())
+    where = "best fit" if fitted else "prior's centre"
+    content = {"fingerprint": run.fingerprint("fit"), "evaluated_at": where, **found.to_dict()}
+    write_text(run.folder.fisher, json.dumps(content, indent=2) + "\n")
+    return found, where
 
 
 def sample(

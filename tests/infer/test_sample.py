@@ -7,7 +7,7 @@ import pytest
 from toy import silent
 
 from popinfer.infer.laplace import Laplace
-from popinfer.infer.sample import NutsSpec, PsisSpec, nuts, psis_laplace
+from popinfer.infer.sample import NutsSpec, PsisSpec, _moments, _round_sizes, nuts, psis_laplace
 
 COV = np.array([[1.0, 0.6, 0.0], [0.6, 0.8, -0.2], [0.0, -0.2, 0.5]])
 MEAN = np.array([0.3, -1.0, 2.0])
@@ -104,9 +104,37 @@ def test_psis_adapts_to_a_target_that_its_first_proposal_misses():
     np.testing.assert_allclose(np.cov(u.T) / 16, COV, atol=0.2)
 
 
-def test_psis_adaptation_does_not_hide_heavy_tails():
-    draws = psis_laplace(jax.random.key(1), cauchy_like, Laplace(MEAN, 0.25 * COV), PsisSpec(2000), silent)
+def test_psis_adaptation_does_not_hide_a_funnel():
+    def funnel(u):
+        return -0.5 * (u[0] / 3) ** 2 - 0.5 * jnp.sum(u[1:] ** 2) * jnp.exp(-u[0]) - u[0]
+
+    start = Laplace(np.zeros(3), np.diag([9.0, 1.0, 1.0]))
+    draws = psis_laplace(jax.random.key(1), funnel, start, PsisSpec(2000), silent)
     assert draws.attrs["pareto_k"] > 0.7
+
+
+def test_psis_that_finds_no_density_anywhere_says_so():
+    def nowhere(u):
+        return jnp.nan * u[0]
+
+    draws = psis_laplace(jax.random.key(2), nowhere, Laplace(MEAN, COV), PsisSpec(100, n_draws=40), silent)
+    assert draws.attrs["pareto_k"] == np.inf
+
+
+@pytest.mark.parametrize("n", [1, 3, 30, 100, 103])
+def test_psis_rounds_add_up_and_none_is_tiny(n):
+    sizes = _round_sizes(PsisSpec(n))
+    assert sum(sizes) == n
+    assert min(sizes) >= min(n, 20)
+
+
+def test_proposals_adapt_also_when_one_draw_has_all_the_weight():
+    u = np.random.default_rng(0).multivariate_normal(MEAN, COV, size=400)
+    weights = np.zeros(400)
+    weights[7] = 1.0
+    adapted = _moments(u, weights, Laplace(MEAN, COV))
+    assert np.all(np.isfinite(adapted.factor))
+    assert np.all(np.diag(adapted.cov) > 0.05 * np.diag(COV))
 
 
 def test_psis_gives_no_weight_where_the_density_is_not_finite():

@@ -12,6 +12,7 @@ from popinfer.errors import InputError
 from popinfer.report import RunSummary, judge
 from popinfer.run.fitting import read_fit
 from popinfer.run.prepare import load_population, prepare
+from popinfer.run.stages import N_REPLICATES
 
 GROUPS = {"posterior", "prior", "sample_stats", "posterior_predictive", "observed_data", "derived"}
 
@@ -92,7 +93,7 @@ def test_summary_has_goodness_and_provenance(tiny_run):
 
 def test_halos_file_has_replicates(tiny_run):
     with h5py.File(tiny_run[1] / "halos.h5") as store:
-        assert len(store) == 9
+        assert len(store) == 1 + N_REPLICATES
         assert store["main/weight"].shape == (1, 256)
         assert not np.array_equal(store["main/logmp0"][:], store["replicate_01/logmp0"][:])
 
@@ -128,6 +129,21 @@ def test_sample_again_and_report_from_stored_files(tiny_run, idata):
     (out / "report.html").unlink()
     assert main(["report", str(out), "--quiet", "--allow-unconverged"]) == 0
     assert "tiny" in (out / "report.html").read_text()
+
+
+def test_fisher_ranks_the_free_parameters_at_the_fit(tiny_run, capsys):
+    assert main(["fisher", str(tiny_run[0]), "--out", str(tiny_run[1])]) == 0
+    printed = capsys.readouterr().out
+    assert "At the best fit" in printed
+    content = json.loads((tiny_run[1] / "fisher.json").read_text())
+    by_name = {row["name"]: row for row in content["parameters"]}
+    assert set(by_name) == {"dust.lg_av", "metallicity.zero_point"}
+    # the Laplace approximation of the same posterior, up to the ridge and the step to its mode
+    run = prepare(tiny_run[0], tiny_run[1])
+    sd = dict(zip(run.setup.space.names, np.sqrt(np.diag(read_fit(run).approx.cov)), strict=True))
+    for name, row in by_name.items():
+        assert row["together"] == pytest.approx(sd[name], rel=0.25)
+        assert row["alone"] <= row["together"] * (1 + 1e-9)
 
 
 def test_fit_json_is_readable(tiny_run):
