@@ -6,12 +6,13 @@ from .band_table import BandTable, SmoothSfhTable, smooth_sfh_fluxes
 from .burst import BurstParams, add_burst
 from .dust import Calzetti00, Cardelli89, CharlotFall00, DustLaw, KriekConroy13, Noll09, Salim18, frac_trans
 from .equivalent_width import equivalent_widths
-from .galaxies import Attenuation, Stars, population_magnitudes, population_seds, sampling_error, tabulate_sfh
+from .galaxies import population_magnitudes, population_seds, sampling_error
 from .igm import igm_transmission
 from .metallicity import lgmet_weights, lgmet_weights_by_age
 from .nebular import add_nebular, line_luminosities
 from .photometry import band_fluxes, band_matrix, magnitudes
 from .sed import attenuated_sed, rest_sed, rest_sed_from_weights
+from .stars import Attenuation, Stars, tabulate_sfh
 from .surviving_mass import remnant_mass, surviving_mass
 
 __all__ = [
