@@ -60,7 +60,7 @@ class BandTable(eqx.Module):
         filters: Filters,
         z_grid: Float[Arr, "z"],
         n_sub: int | None = None,
-        tol: float = 0.004,
+        tol: float = 0.003,
         igm: bool = True,
     ) -> "BandTable":
         """Tabulate an SSP grid through filters.

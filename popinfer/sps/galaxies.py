@@ -249,10 +249,12 @@ def _behind_dust(
 def _map(
     one: Callable[[_Galaxy], Float[Array, "out"]], galaxies: _Galaxy, chunk: int
 ) -> Float[Array, "gal out"]:
-    """Apply to every galaxy, a chunk at a time."""
-    if len(galaxies.sfr) <= chunk:
+    """Apply to every galaxy, a chunk at a time; chunks without a remainder spare a copy of the input."""
+    n = len(galaxies.sfr)
+    if n <= chunk:
         return jax.vmap(one)(galaxies)
-    return jax.lax.map(one, galaxies, batch_size=chunk)
+    even = (size for size in range(chunk, chunk // 2, -1) if n % size == 0)
+    return jax.lax.map(one, galaxies, batch_size=next(even, chunk))
 
 
 def _as_arrays(tree: Any, dtype: Any) -> Any:

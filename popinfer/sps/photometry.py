@@ -11,6 +11,7 @@ SED and filter are both linear between their own nodes; the integral of their pr
 nothing. For given z it is linear in the SED: flux = sed @ `band_matrix`.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -61,7 +62,10 @@ def band_matrix(
 
 def igm_rows(wave: Float[Arr, "wave"], z: float) -> Float[np.ndarray, "wave 1"]:
     """Intergalactic transmission at the SED's wavelengths, to multiply the rows of a band matrix."""
-    return np.asarray(igm_transmission(np.asarray(wave, np.float64), z), np.float64)[:, None]
+    return np.asarray(_igm_transmission(np.asarray(wave, np.float64), z), np.float64)[:, None]
+
+
+_igm_transmission = jax.jit(igm_transmission)  # tables ask for hundreds of redshifts
 
 
 def band_moments(

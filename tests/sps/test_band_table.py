@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from popinfer.cosmology import PLANCK15, age
+from popinfer.data.filters import load_filters
 from popinfer.sps.age_weights import age_weights
 from popinfer.sps.band_nodes import gauss_nodes, redshift_grid
 from popinfer.sps.band_table import BandTable, smooth_sfh_fluxes, z_weights
@@ -41,6 +42,24 @@ def test_dust_in_the_table_agrees_with_the_full_sed(ssp, sdss, table, law):
     assert np.percentile(error, 99) < 0.005 and error.max() < 0.01
     coarse = BandTable.build(ssp, sdss, np.array([0.065]), n_sub=1)
     assert np.abs(coarse.check(ssp, sdss, 2.0, law)).max() > 0.05  # what one effective wavelength would do
+
+
+@pytest.mark.parametrize(
+    "bands",
+    [
+        [f"sdss_{b}0" for b in "ugriz"],
+        [f"lsst_baseline_{b}" for b in "ugrizy"],
+        [f"vista_vircam_{b}" for b in ("Z", "Y", "J", "H", "Ks")],
+    ],
+    ids=["sdss", "lsst", "vista"],
+)
+def test_surveys_agree_with_the_full_sed_out_to_redshift_two(ssp, bands):
+    """Default tolerances, A_V = 2; the 2175 Angstrom bump crosses u, g and r."""
+    filters = load_filters(bands)
+    table = BandTable.build(ssp, filters, redshift_grid(ssp, filters, 0.0, 2.0))
+    for law in (Salim18(), Calzetti00()):
+        error = np.abs(table.check(ssp, filters, 2.0, law))
+        assert np.percentile(error, 99, axis=(0, 1)).max() < 0.005 and error.max() < 0.01
 
 
 @pytest.mark.parametrize("n_sub", [2, 3])
