@@ -242,9 +242,7 @@ def main() -> None:
     )
     parser.add_argument("--n", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument(
-        "--ssp", help="SSP grid in the DSPS layout, for both codes; the embedded one by default"
-    )
+    parser.add_argument("--ssp", help="SSP grid in the DSPS layout, for both codes; default: embedded")
     parser.add_argument("--bagpipes", help="a Python that can import bagpipes")
     parser.add_argument("--scaling", action="store_true", help="only the 1e4-1e6 scaling, in this process")
     args = parser.parse_args()
