@@ -10,48 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from popinfer.config_survey import BandConfig, CatalogConfig, Section, SelectionConfig
 from popinfer.errors import InputError
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class BandConfig(Section):
-    """One band of the catalog: which filter, which columns, in which unit."""
-
-    filter: str
-    value: str
-    error: str
-    unit: Literal["mag", "nmgy", "Jy", "uJy", "nJy", "cgs"] = "mag"
-    error_kind: Literal["sigma", "ivar"] = "sigma"
-    extinction: str | None = None
-    zero_point_mag: float = 0.0
-    error_floor_mag: float = Field(default=0.0, ge=0)
-
-
-class SelectionConfig(Section):
-    """Magnitude limits that define the sample, in AB magnitudes of one band."""
-
-    band: str
-    bright_mag: float
-    faint_mag: float
-    width_mag: float = Field(default=0.02, gt=0)
-
-
-class CatalogConfig(Section):
-    """The observed catalog: a file, or ``sdss_mgs`` for the embedded SDSS main sample."""
-
-    path: str
-    redshift: str
-    bands: dict[str, BandConfig]
-    selection: SelectionConfig
-    format: Literal["auto", "parquet", "fits", "hdf5", "csv", "ecsv"] = "auto"
-    missing: list[float] = [-9999.0, -999.0, -99.0, 99.0, 999.0]  # values that stand for "not measured"
 
 
 class HalosConfig(Section):
@@ -64,7 +26,7 @@ class HalosConfig(Section):
     n_per_slice: int = Field(default=2048, ge=16)
     lgm_min: float | list[float] = 11.0
     flatten: float = Field(default=1.0, gt=0, le=1)
-    pilot: dict[str, float] = {}
+    pilot: dict[str, float] = Field(default={})
 
 
 class NebularConfig(Section):
@@ -81,8 +43,8 @@ class ModelConfig(Section):
     nebular: NebularConfig | None = NebularConfig()
     birth_cloud_av_mag: float = Field(default=0.76, ge=0)
     ssp: str | None = None
-    template_knots_angstrom: list[float] = [3200.0, 4300.0, 5700.0, 6900.0, 8300.0]
-    fixed: dict[str, float] = {}
+    template_knots_angstrom: list[float] = Field(default=[3200.0, 4300.0, 5700.0, 6900.0, 8300.0])
+    fixed: dict[str, float] = Field(default={})
 
     @model_validator(mode="after")
     def _increasing(self) -> "ModelConfig":
@@ -127,6 +89,7 @@ class KernelsConfig(Section):
     bandwidth: float = Field(default=0.6, gt=0)
     floor_mag: float = Field(default=0.03, ge=0)
     min_count: float = Field(default=5.0, gt=0)
+    min_pattern: int = Field(default=50, ge=20)  # galaxies of a slice that lack the same bands, else left out
 
 
 class FitConfig(Section):
@@ -188,10 +151,6 @@ class RunConfig(Section):
                 raise ValueError(
                     f"features: '{feature}' needs band '{unknown[0]}'; bands are {sorted(bands)}"
                 )
-        if self.catalog.selection.band not in bands:
-            raise ValueError(
-                f"catalog.selection.band: '{self.catalog.selection.band}' is not one of {sorted(bands)}"
-            )
         for low, high in self.slices:
             if not 0 < low < high:
                 raise ValueError(f"slices: [{low}, {high}] must satisfy 0 < low < high")

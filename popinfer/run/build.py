@@ -11,10 +11,9 @@ from jaxtyping import Array, Float
 
 from popinfer.config import RunConfig
 from popinfer.cosmology import PLANCK15, Cosmology
-from popinfer.data import BandColumns, CatalogSpec, load_catalog, load_filters, load_nebular, load_ssp
+from popinfer.data import load_filters, load_nebular, load_ssp
 from popinfer.errors import InputError
 from popinfer.infer.likelihood import Problem
-from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
 from popinfer.params import FreeParam, ParamSpace, Prior
 from popinfer.population.burstiness import Burstiness
 from popinfer.population.dust import DustPopulation
@@ -29,12 +28,11 @@ from popinfer.population.parameters import (
     meaning,
     with_values,
 )
-from popinfer.records import SSP, Catalog, Filters, Galaxies, Halos
+from popinfer.records import SSP, Filters, Galaxies, Halos
+from popinfer.run.observed import Survey, feature_matrix
 from popinfer.sps.birth_cloud import behind_birth_clouds
 from popinfer.sps.dust import DustLaw, KriekConroy13, Salim18
 from popinfer.sps.nebular import add_nebular
-from popinfer.survey.noise import NoiseModel
-from popinfer.survey.selection import MagnitudeLimit
 
 DUST_LAWS: dict[str, Callable[[], DustLaw]] = {"kriek_conroy13": KriekConroy13, "salim18": Salim18}
 Z_NODES = 4  # redshifts at which each slice's band table is computed
@@ -65,17 +63,7 @@ class Setup:
 
     def features(self, mag: Array | np.ndarray) -> Array | np.ndarray:
         """Colors and magnitudes [..., feature] from magnitudes [..., band]."""
-        return mag @ self.feature_matrix().astype(mag.dtype)
-
-    def feature_matrix(self) -> Float[np.ndarray, "band feature"]:
-        """Features are linear in magnitudes: columns are differences of bands, or single bands."""
-        matrix = np.zeros((len(self.bands), len(self.config.features)))
-        for column, feature in enumerate(self.config.features):
-            first, _, second = feature.partition("-")
-            matrix[self.bands.index(first), column] += 1
-            if second:
-                matrix[self.bands.index(second), column] -= 1
-        return matrix
+        return mag @ feature_matrix(self.config).astype(mag.dtype)
 
 
 def build_setup(config: RunConfig) -> Setup:
@@ -108,69 +96,6 @@ def build_space(config: RunConfig, names: ParamNames) -> ParamSpace:
         unit, text = meaning(name)
         free.append(FreeParam(name, Prior(prior.prior, **prior.numbers()), unit, text))
     return ParamSpace(tuple(free))
-
-
-def build_catalog(config: RunConfig) -> Catalog:
-    """Read the catalog with the run file's cuts, from the lowest slice to the highest."""
-    section = config.catalog
-    bands = {
-        name: BandColumns(
-            filter=b.filter,
-            value=b.value,
-            error=b.error,
-            extinction=b.extinction,
-            zero_point=b.zero_point_mag,
-            unit=b.unit,
-            error_kind=b.error_kind,
-            error_floor=b.error_floor_mag,
-        )
-        for name, b in section.bands.items()
-    }
-    spec = CatalogSpec(
-        path=section.path,
-        bands=bands,
-        redshift=section.redshift,
-        format=section.format,
-        missing=tuple(section.missing),
-        z_min=min(low for low, _ in config.slices),
-        z_max=max(high for _, high in config.slices),
-        selection_band=section.selection.band,
-        mag_bright=section.selection.bright_mag,
-        mag_faint=section.selection.faint_mag,
-    )
-    return load_catalog(spec)
-
-
-def slice_members(config: RunConfig, z: np.ndarray) -> list[np.ndarray]:
-    """Boolean membership of each slice."""
-    z = np.asarray(z)
-    return [(z >= low) & (z < high) for low, high in config.slices]
-
-
-@dataclass(frozen=True)
-class Survey:
-    """The observed side: features per slice, kernels, noise and selection."""
-
-    features: list[np.ndarray]
-    kernels: KernelCounts
-    noise: NoiseModel
-    selection: MagnitudeLimit
-
-
-def build_survey(setup: Setup, catalog: Catalog) -> Survey:
-    """Kernels, noise model and selection from the catalog."""
-    config = setup.config
-    members = slice_members(config, np.asarray(catalog.z))
-    features = [np.asarray(setup.features(np.asarray(catalog.mag)[m])) for m in members]
-    kernels = config.kernels
-    spec = KernelSpec(kernels.n_centers, kernels.bandwidth, kernels.floor_mag, kernels.min_count)
-    limit = config.catalog.selection
-    selection = MagnitudeLimit(
-        setup.bands.index(limit.band), limit.bright_mag, limit.faint_mag, limit.width_mag
-    )
-    return Survey(
-        features, KernelCounts.build(features, spec, config.seed), NoiseModel.fit(catalog), selection
-    )
 
 
 def lightcones(config: RunConfig) -> list[LightconeSpec]:
@@ -237,7 +162,8 @@ class Predictor:
     def log_counts(self, u: Float[Array, "par"], halos: Halos) -> Float[Array, "slice kernel"]:
         """Logarithm of the model's soft counts."""
         galaxies, kernels = self(u, halos), self.survey.kernels
-        log_shares = kernels.log_shares(jnp.asarray(self.setup.features(galaxies.mag)), galaxies.weight)
+        features = jnp.asarray(self.setup.features(galaxies.mag))
+        log_shares = kernels.log_shares(features, galaxies.weight, self.survey.patterns(galaxies.mag))
         return log_shares + jnp.log(jnp.asarray(kernels.n_obs))[:, None]
 
 

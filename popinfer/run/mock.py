@@ -133,7 +133,19 @@ def _draw_galaxies(run: Run, u: np.ndarray, spec: MockSpec, say: Reporter) -> tu
             update(chunk + 1, "")
     z, mag, weight = (np.concatenate(column, axis=1) for column in zip(*parts, strict=True))
     picked = [(s, _pick(weight[s], n, rng)) for s, n in enumerate(wanted)]
-    return np.concatenate([z[s, i] for s, i in picked]), np.concatenate([mag[s, i] for s, i in picked])
+    listed = np.concatenate([mag[s, i] for s, i in picked])
+    return np.concatenate([z[s, i] for s, i in picked]), _detected(run, listed, rng)
+
+
+def _detected(run: Run, mag: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Magnitudes with NaN in bands that the survey doesn't detect."""
+    detection = run.survey.detection
+    if detection is None:
+        return mag
+    seen = rng.random((len(mag), len(detection.bands))) < np.asarray(detection.band_probability(mag))
+    mag = mag.copy()
+    mag[:, detection.bands] = np.where(seen, mag[:, detection.bands], np.nan)
+    return mag
 
 
 def _pick(weight: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -170,14 +170,15 @@ def _predictions(
     mask = np.asarray(kernels.mask) > 0
 
     @jax.jit
-    def count(mag: Array, weight: Array) -> tuple[Array, Array]:
+    def count(mag: Array, weight: Array) -> tuple[Array, Array, Array]:
         features = jnp.asarray(run.setup.features(mag))
-        return features, kernels.model_counts(features, weight)
+        soft = kernels.model_counts(features, weight, survey.patterns(mag))
+        return *survey.listed(mag, features, weight), soft
 
     def model(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         galaxies = population.galaxies(jnp.asarray(u))
-        features, soft = count(galaxies.mag, galaxies.weight)
-        return np.asarray(features), np.asarray(galaxies.weight), np.where(mask, np.asarray(soft), 0.0)
+        features, weight, soft = count(galaxies.mag, galaxies.weight)
+        return np.asarray(features), np.asarray(weight), np.where(mask, np.asarray(soft), 0.0)
 
     with say.task("Predictions", len(draws)) as update:
         predicted = predict(draws, model, bins, list(run.n_galaxies), lambda done, _total: update(done, ""))

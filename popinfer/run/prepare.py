@@ -17,16 +17,13 @@ from popinfer.records import Catalog, Galaxies, Halos
 from popinfer.run.build import (
     Predictor,
     Setup,
-    Survey,
-    build_catalog,
     build_problem,
     build_setup,
-    build_survey,
     in_precision,
     lightcones,
-    slice_members,
 )
 from popinfer.run.folder import RunFolder, fingerprint, read_halos
+from popinfer.run.observed import Survey, build_catalog, build_survey
 from popinfer.run.progress import Reporter, Silent
 
 
@@ -43,7 +40,7 @@ class Run:
     @property
     def n_galaxies(self) -> tuple[int, ...]:
         """Galaxies used in each slice."""
-        return tuple(int(m.sum()) for m in slice_members(self.config, np.asarray(self.catalog.z)))
+        return tuple(len(features) for features in self.survey.features)
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of every data file that went in, and of the filter curves as used."""
@@ -122,7 +119,7 @@ def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Re
         update(1, f"{catalog.z.size} galaxies")
     with say.task("Stellar populations in the survey's bands"):
         setup = build_setup(config)
-        survey = build_survey(setup, catalog)
+        survey = build_survey(config, catalog)
     return Run(config, setup, catalog, survey, folder)
 
 

@@ -1,0 +1,192 @@
+"""The observed side of a run: the catalog with the run file's cuts, and what the survey does to galaxies."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from popinfer.config import RunConfig
+from popinfer.config_survey import BandConfig
+from popinfer.data import BandColumns, CatalogSpec, load_catalog
+from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
+from popinfer.records import Catalog
+from popinfer.survey.detection import Detection, fit_limit
+from popinfer.survey.noise import NoiseModel
+from popinfer.survey.selection import MagnitudeLimit
+
+
+def feature_matrix(config: RunConfig) -> Float[np.ndarray, "band feature"]:
+    """Features are linear in magnitudes: columns are differences of bands, or single bands."""
+    bands = list(config.catalog.bands)
+    matrix = np.zeros((len(bands), len(config.features)))
+    for column, feature in enumerate(config.features):
+        first, _, second = feature.partition("-")
+        matrix[bands.index(first), column] += 1
+        if second:
+            matrix[bands.index(second), column] -= 1
+    return matrix
+
+
+def build_catalog(config: RunConfig) -> Catalog:
+    """Read the catalog with the run file's cuts, from the lowest slice to the highest.
+
+    Galaxies that lack bands which too few others lack in the same slice are left out.
+    """
+    section = config.catalog
+    spec = CatalogSpec(
+        path=section.path,
+        bands={name: _columns(band) for name, band in section.bands.items()},
+        redshift=section.redshift,
+        format=section.format,
+        missing=tuple(section.missing),
+        z_min=min(low for low, _ in config.slices),
+        z_max=max(high for _, high in config.slices),
+        selection_band=section.selection.band,
+        mag_bright=section.selection.bright_mag,
+        mag_faint=section.selection.faint_mag,
+        keep_missing=section.missing_bands == "keep",
+    )
+    catalog = load_catalog(spec)
+    rare = np.zeros(catalog.z.shape, bool)
+    for inside in slice_members(config, np.asarray(catalog.z)):
+        rare |= inside & _rare(config, np.where(inside[:, None], catalog.mag, np.nan))
+    return without(catalog, rare, "few galaxies lack the same bands")
+
+
+def _columns(band: BandConfig) -> BandColumns:
+    return BandColumns(
+        filter=band.filter,
+        value=band.value,
+        error=band.error,
+        extinction=band.extinction,
+        zero_point=band.zero_point_mag,
+        unit=band.unit,
+        error_kind=band.error_kind,
+        error_floor=band.error_floor_mag,
+        detection=band.detection_mag,
+    )
+
+
+def without(catalog: Catalog, bad: Bool[np.ndarray, "gal"], reason: str) -> Catalog:
+    """The catalog without some galaxies, counted under a reason."""
+    if not bad.any():
+        return catalog
+    return dataclasses.replace(
+        catalog,
+        z=np.asarray(catalog.z)[~bad],
+        mag=np.asarray(catalog.mag)[~bad],
+        mag_err=np.asarray(catalog.mag_err)[~bad],
+        dropped=(*catalog.dropped, (reason, int(bad.sum()))),
+    )
+
+
+def _rare(config: RunConfig, mag: Float[np.ndarray, "gal band"]) -> Bool[np.ndarray, "gal"]:
+    """Galaxies without any feature, or that lack bands like fewer than `min_pattern` others."""
+    measured = np.isfinite(mag)
+    if measured.all():
+        return np.zeros(len(mag), bool)
+    _, which, number = np.unique(measured, axis=0, return_inverse=True, return_counts=True)
+    needs = feature_matrix(config) != 0
+    n_features = np.sum(~np.any(needs & ~measured[:, :, None], axis=1), axis=1)
+    few = (number[which.ravel()] < config.kernels.min_pattern) & ~measured.all(axis=1)
+    return few | (n_features == 0)
+
+
+def slice_members(config: RunConfig, z: np.ndarray) -> list[np.ndarray]:
+    """Boolean membership of each slice."""
+    z = np.asarray(z)
+    return [(z >= low) & (z < high) for low, high in config.slices]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The observed side: features per slice (NaN where missing), kernels, noise, selection, detection.
+
+    ``detection`` is None where no galaxy lacks a band.
+    """
+
+    features: list[np.ndarray]
+    kernels: KernelCounts
+    noise: NoiseModel
+    selection: MagnitudeLimit
+    detection: Detection | None = None
+
+    def patterns(self, mag: Float[Array, "*n band"]) -> Float[Array, "*n pattern"] | None:
+        """Probability of each pattern of measured bands; None where all galaxies have all bands."""
+        return None if self.detection is None else self.detection(mag)
+
+    def listed(
+        self,
+        mag: Float[Array, "slice point band"],
+        features: Float[Array, "slice point feature"],
+        weight: Float[Array, "slice point"],
+    ) -> tuple[Float[Array, "slice row feature"], Float[Array, "slice row"]]:
+        """Model galaxies as the catalog lists them: a row a galaxy and pattern, NaN where missing."""
+        if self.detection is None:
+            return features, weight
+        lacking = jnp.asarray(np.asarray(self.kernels.whiten).any(axis=-1) == 0)
+        counted = jnp.asarray(self.kernels.counted, weight.dtype)
+        each = weight[..., None] * self.detection(mag) * counted[:, None, :]
+        rows = jnp.where(lacking[:, None], jnp.nan, features[:, :, None, :])
+        n_slice, n_feature = len(features), features.shape[-1]
+        return rows.reshape(n_slice, -1, n_feature), each.reshape(n_slice, -1)
+
+
+def build_survey(config: RunConfig, catalog: Catalog) -> Survey:
+    """Kernels, noise model, selection and detection from the catalog."""
+    members = slice_members(config, np.asarray(catalog.z))
+    matrix = feature_matrix(config)
+    mags = [np.asarray(catalog.mag)[inside] for inside in members]
+    features = [_features(mag, matrix) for mag in mags]
+    detection = build_detection(config, catalog)
+    patterns = None if detection is None else [_pattern_of(mag, detection) for mag in mags]
+    kernels = config.kernels
+    spec = KernelSpec(kernels.n_centers, kernels.bandwidth, kernels.floor_mag, kernels.min_count)
+    limit = config.catalog.selection
+    band = catalog.bands.index(limit.band)
+    return Survey(
+        features,
+        KernelCounts.build(features, spec, config.seed, patterns),
+        NoiseModel.fit(catalog),
+        MagnitudeLimit(band, limit.bright_mag, limit.faint_mag, limit.width_mag),
+        detection,
+    )
+
+
+def _features(
+    mag: Float[np.ndarray, "gal band"], matrix: Float[np.ndarray, "band feature"]
+) -> Float[np.ndarray, "gal feature"]:
+    """Features of observed galaxies, NaN where a band that they need is missing."""
+    missing = np.isnan(mag)
+    features = np.where(missing, 0.0, mag) @ matrix
+    return np.where(missing @ (matrix != 0), np.nan, features)
+
+
+def build_detection(config: RunConfig, catalog: Catalog) -> Detection | None:
+    """Limits of the bands that some galaxies lack, given or fitted; None where none lacks any."""
+    mag = np.asarray(catalog.mag)
+    inside = np.any(slice_members(config, np.asarray(catalog.z)), axis=0)
+    missing = np.isnan(mag[inside])
+    optional = tuple(int(b) for b in np.flatnonzero(missing.any(axis=0)))
+    if not optional:
+        return None
+    complete = tuple(b for b in range(mag.shape[1]) if b not in optional)
+    limits = []
+    for b in optional:
+        band = config.catalog.bands[catalog.bands[b]]
+        if band.detection_mag is None:
+            limits.append(fit_limit(catalog, b, complete))
+        else:
+            limits.append((band.detection_mag, band.detection_width_mag, band.observed_fraction))
+    found, number = np.unique(~missing[:, optional], axis=0, return_counts=True)
+    patterns = tuple(tuple(bool(x) for x in found[i]) for i in np.argsort(-number, kind="stable"))
+    limit, width, ceiling = (np.array(column) for column in zip(*limits, strict=True))
+    return Detection(limit, width, ceiling, optional, patterns)
+
+
+def _pattern_of(mag: np.ndarray, detection: Detection) -> np.ndarray:
+    """Index of each galaxy's pattern of measured bands."""
+    seen = np.isfinite(mag[:, detection.bands])
+    return np.argmax((seen[:, None, :] == np.array(detection.patterns)).all(axis=-1), axis=1)

@@ -1,0 +1,90 @@
+"""What a run file says of the survey reaches the model: missing bands."""
+
+import copy
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from popinfer.config import RunConfig
+from popinfer.run.build import Predictor, draw_slices, in_precision, lightcones
+from popinfer.run.mock import _detected
+from popinfer.run.prepare import prepare
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config) -> RunConfig:
+    """Three bands, u missing beyond a limit."""
+    raw = copy.deepcopy(tiny_config)
+    raw["catalog"]["bands"] = {
+        b: {"filter": f"sdss_{b}0", "value": b, "error": f"e{b}", "zero_point_mag": 0.01} for b in "ugr"
+    }
+    raw["catalog"] |= {"missing_bands": "keep"}
+    raw["catalog"]["bands"]["u"] |= {"detection_mag": 19.5}
+    raw |= {"features": ["u-g", "g-r", "r"], "precision": "double"}
+    raw["halos"] = {"n_per_slice": 64, "lgm_min": 11.2}
+    return RunConfig.model_validate(raw)
+
+
+@pytest.fixture(scope="module")
+def run(config):
+    return prepare(config)
+
+
+@pytest.fixture(scope="module")
+def halos(config):
+    return in_precision(config, draw_slices(lightcones(config), 5))
+
+
+@pytest.fixture(scope="module")
+def log_counts(run, halos):
+    predictor = Predictor(run.setup, run.survey)
+    return jax.jit(lambda u: predictor.log_counts(u, halos))
+
+
+@pytest.fixture(scope="module")
+def galaxies(run, halos):
+    return jax.jit(Predictor(run.setup, run.survey).galaxies)(run.setup.model_params(jnp.zeros(2)), halos)
+
+
+def test_galaxies_without_a_band_are_kept(run):
+    u = np.asarray(run.catalog.mag)[:, 0]
+    assert np.isnan(u).sum() > 100
+    assert np.nanmax(u) <= 19.5
+    assert run.n_galaxies == (2429,)
+    assert run.survey.detection.patterns == ((True,), (False,))
+    features = run.survey.features[0]
+    np.testing.assert_array_equal(np.isnan(features), np.isnan(u)[:, None] * [True, False, False])
+
+
+def test_model_counts_both_patterns_and_has_finite_differences_gradient(run, log_counts):
+    kernels = run.survey.kernels
+    counts = np.exp(np.asarray(log_counts(jnp.zeros(2))))[0]
+    starts = np.cumsum((0, *kernels.sizes))
+    for p in (0, 1):
+        own = slice(starts[p], starts[p + 1])
+        assert 0.2 < counts[own].sum() / kernels.observed[0, own].sum() < 5
+    slope = jax.jacfwd(log_counts)(jnp.zeros(2))
+    assert np.all(np.isfinite(slope))
+    step = jnp.array([1e-5, 0.0])
+    numeric = (log_counts(step) - log_counts(-step)) / 2e-5
+    np.testing.assert_allclose(slope[..., 0], numeric, atol=1e-6)
+
+
+def test_predictions_list_galaxies_as_the_catalog_does(run, galaxies):
+    features = jnp.asarray(run.setup.features(galaxies.mag))
+    rows, weight = run.survey.listed(galaxies.mag, features, galaxies.weight)
+    assert rows.shape == (1, 2 * features.shape[1], 3)
+    np.testing.assert_allclose(weight.sum(), galaxies.weight.sum(), rtol=1e-12)
+    lacks = np.isnan(np.asarray(rows))
+    np.testing.assert_array_equal(lacks[0, :, 0], np.arange(rows.shape[1]) % 2 == 1)
+    assert not lacks[..., 1:].any()
+
+
+def test_mocks_lack_what_is_beyond_the_limit(run):
+    mag = np.array([[u, 18.0, 17.0] for u in (18.0, 19.4, 19.6, 21.0)] * 500)
+    got = _detected(run, mag, np.random.default_rng(1))
+    lacking = np.isnan(got[:, 0].reshape(-1, 4)).mean(axis=0)
+    np.testing.assert_allclose(lacking, [0, 0.02, 0.98, 1], atol=0.02)
+    np.testing.assert_array_equal(got[:, 1:], mag[:, 1:])
