@@ -12,7 +12,15 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from popinfer.config_survey import BandConfig, CatalogConfig, Section, SelectionConfig
+from popinfer.config_survey import (
+    BandConfig,
+    CatalogConfig,
+    CompletenessConfig,
+    LinearCutConfig,
+    MagnitudeCutConfig,
+    Section,
+    SelectionConfig,
+)
 from popinfer.errors import InputError
 
 
@@ -198,7 +206,7 @@ def load_config(path: str | Path) -> RunConfig:
 def _one_line(error: ValidationError) -> str:
     """Say the first problem, by its dotted key; for an unknown key, name the nearest right one."""
     first = error.errors()[0]
-    where = [str(x) for x in first["loc"] if x not in ("nuts", "psis_laplace")]
+    where = [str(x) for x in first["loc"] if x not in _KINDS]
     key = ".".join(where)
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(where[-1], _known_keys(first["loc"]), n=1, cutoff=0.5)
@@ -213,9 +221,13 @@ def _one_line(error: ValidationError) -> str:
     return f"{key + ': ' if key else ''}{message}{given}"
 
 
+_KINDS = ("nuts", "psis_laplace", "magnitude", "linear", "completeness")  # of sections, no keys themselves
 _SECTIONS: dict[str, type[Section]] = {
     "catalog": CatalogConfig,
     "selection": SelectionConfig,
+    "magnitude": MagnitudeCutConfig,
+    "linear": LinearCutConfig,
+    "completeness": CompletenessConfig,
     "halos": HalosConfig,
     "model": ModelConfig,
     "nebular": NebularConfig,

@@ -1,8 +1,9 @@
 """The run file's sections on the survey: catalog, bands, selection. See `popinfer.config`."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 
 class Section(BaseModel):
@@ -41,26 +42,109 @@ class SelectionConfig(Section):
     width_mag: float = Field(default=0.02, gt=0)
 
 
+class MagnitudeCutConfig(Section):
+    """Further magnitude limits, in another band."""
+
+    kind: Literal["magnitude"]
+    band: str
+    bright_mag: FiniteFloat | None = None
+    faint_mag: FiniteFloat | None = None
+    width_mag: float = Field(default=0.02, gt=0)
+
+    @property
+    def uses(self) -> set[str]:
+        """Bands that every galaxy needs for this cut."""
+        return {self.band}
+
+    @model_validator(mode="after")
+    def _limits(self) -> "MagnitudeCutConfig":
+        given = [x for x in (self.bright_mag, self.faint_mag) if x is not None]
+        if not given or given != sorted(given):
+            raise ValueError("a magnitude cut needs bright_mag, faint_mag or both, the bright one smaller")
+        return self
+
+
+class LinearCutConfig(Section):
+    """Galaxies with sum over bands of coefficient x magnitude at least ``threshold_mag``."""
+
+    kind: Literal["linear"]
+    coefficients: dict[str, FiniteFloat] = Field(min_length=1)
+    threshold_mag: FiniteFloat
+    width_mag: float = Field(default=0.02, gt=0)
+
+    @property
+    def uses(self) -> set[str]:
+        """Bands that every galaxy needs for this cut."""
+        return set(self.coefficients)
+
+
+class CompletenessConfig(Section):
+    """Share of galaxies in the sample against the magnitude in one band: a file of two columns."""
+
+    kind: Literal["completeness"]
+    band: str
+    path: str
+
+    @property
+    def uses(self) -> set[str]:
+        """Bands that every galaxy needs for this cut."""
+        return {self.band}
+
+
+CutConfig = Annotated[MagnitudeCutConfig | LinearCutConfig | CompletenessConfig, Field(discriminator="kind")]
+
+
 class CatalogConfig(Section):
     """The observed catalog: a file, or ``sdss_mgs`` for the embedded SDSS main sample.
 
     ``missing_bands`` says what becomes of galaxies that lack some bands: ``drop`` leaves them out, which is
-    unbiased if they are a random share; ``keep`` counts them in the features that they have.
+    unbiased if they are a random share; ``keep`` counts them in the features that they have. ``cuts`` are
+    selections besides the main magnitude limit; probabilities multiply. ``noise_correlation`` holds the
+    correlation coefficients of pairs of bands' errors, ``g-r: 0.3``; others are independent.
     """
 
     path: str
     redshift: str
     bands: dict[str, BandConfig]
     selection: SelectionConfig
+    cuts: list[CutConfig] = Field(default=[])
     format: Literal["auto", "parquet", "fits", "hdf5", "csv", "ecsv"] = "auto"
     missing: list[float] = [-9999.0, -999.0, -99.0, 99.0, 999.0]  # values that stand for "not measured"
     missing_bands: Literal["drop", "keep"] = "drop"
+    noise_correlation: dict[str, FiniteFloat] = Field(default={})
+
+    def correlation_matrix(self) -> np.ndarray:
+        """Correlation of the bands' errors, [band, band]."""
+        bands = list(self.bands)
+        matrix = np.eye(len(bands))
+        for pair, value in self.noise_correlation.items():
+            i, j = (bands.index(name) for name in pair.split("-"))
+            matrix[i, j] = matrix[j, i] = value
+        return matrix
+
+    @model_validator(mode="after")
+    def _correlation(self) -> "CatalogConfig":
+        for pair in self.noise_correlation:
+            names = pair.split("-")
+            if len(names) != 2 or len(set(names)) != 2 or not set(names) <= set(self.bands):
+                raise ValueError(
+                    f"noise_correlation: '{pair}' has to be two of {sorted(self.bands)}, like 'g-r'"
+                )
+        if np.linalg.eigvalsh(self.correlation_matrix()).min() <= 1e-6:
+            raise ValueError(
+                "noise_correlation: no errors can be correlated like this (not positive definite)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> "CatalogConfig":
         bands = sorted(self.bands)
         if self.selection.band not in self.bands:
             raise ValueError(f"selection.band: '{self.selection.band}' is not one of {bands}")
+        for i, cut in enumerate(self.cuts):
+            unknown = cut.uses - set(self.bands)
+            if unknown:
+                raise ValueError(f"cuts.{i}: '{min(unknown)}' is not one of {bands}")
         for name, band in self.bands.items():
             if self.missing_bands == "drop" and (band.detection_mag, band.observed_fraction) != (None, 1):
                 raise ValueError(f"bands.{name}: detection limits need 'missing_bands: keep'")

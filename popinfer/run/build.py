@@ -155,7 +155,7 @@ class Predictor:
         noise = jax.tree.map(lambda x: jnp.asarray(x, dtype), self.survey.noise)
 
         def one(halos: Halos, tables: SliceTables) -> Galaxies:
-            return setup.forward(params, halos, tables, noise.sigma, self.survey.selection)
+            return setup.forward(params, halos, tables, noise, self.survey.selection)
 
         return jax.vmap(one)(halos, setup.tables)
 

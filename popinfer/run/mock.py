@@ -120,15 +120,13 @@ def _draw_galaxies(run: Run, u: np.ndarray, spec: MockSpec, say: Reporter) -> tu
         specs = detectable(run.setup, run.survey, lightcones(config), seed - 1)
     predict = jax.jit(Predictor(run.setup, run.survey).galaxies)
     params = run.setup.model_params(jnp.asarray(u))
-    limits = config.catalog.selection
     parts = []
     with say.task("Mock galaxies", n_chunks) as update:
         for chunk in range(n_chunks):
             halos = in_precision(config, draw_slices(specs, seed + chunk * 104_729))
             galaxies = predict(params, halos)
             mag, weight = np.asarray(galaxies.mag, float), np.asarray(galaxies.weight_all, float)
-            band = mag[..., run.setup.bands.index(limits.band)]
-            weight = np.where((band >= limits.bright_mag) & (band <= limits.faint_mag), weight, 0.0)
+            weight = weight * run.survey.selection.sharp(mag)
             parts.append((np.tile(np.asarray(halos.z_obs, float), (1, 2)), mag, weight))
             update(chunk + 1, "")
     z, mag, weight = (np.concatenate(column, axis=1) for column in zip(*parts, strict=True))

@@ -1,20 +1,55 @@
 """The observed side of a run: the catalog with the run file's cuts, and what the survey does to galaxies."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from popinfer.config import RunConfig
-from popinfer.config_survey import BandConfig
-from popinfer.data import BandColumns, CatalogSpec, load_catalog
+from popinfer.config_survey import BandConfig, CompletenessConfig, LinearCutConfig, MagnitudeCutConfig
+from popinfer.data import BandColumns, CatalogSpec, load_catalog, read_completeness
 from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
 from popinfer.records import Catalog
 from popinfer.survey.detection import Detection, fit_limit
 from popinfer.survey.noise import NoiseModel
-from popinfer.survey.selection import MagnitudeLimit
+from popinfer.survey.selection import Completeness, Cut, LinearCut, MagnitudeLimit, Selection
+
+
+def _magnitude(cut: MagnitudeCutConfig, bands: tuple[str, ...]) -> MagnitudeLimit:
+    bright, faint = cut.bright_mag, cut.faint_mag
+    return MagnitudeLimit(
+        bands.index(cut.band),
+        -np.inf if bright is None else bright,
+        np.inf if faint is None else faint,
+        cut.width_mag,
+    )
+
+
+def _linear(cut: LinearCutConfig, bands: tuple[str, ...]) -> LinearCut:
+    coefficients = tuple(cut.coefficients.get(band, 0.0) for band in bands)
+    return LinearCut(coefficients, cut.threshold_mag, cut.width_mag)
+
+
+def _completeness(cut: CompletenessConfig, bands: tuple[str, ...]) -> Completeness:
+    return Completeness.interpolate(bands.index(cut.band), *read_completeness(cut.path))
+
+
+CUTS: dict[str, Callable[[Any, tuple[str, ...]], Cut]] = {
+    "magnitude": _magnitude,
+    "linear": _linear,
+    "completeness": _completeness,
+}
+
+
+def build_selection(config: RunConfig) -> Selection:
+    """The main magnitude limit and all further cuts."""
+    bands, main = tuple(config.catalog.bands), config.catalog.selection
+    limit = MagnitudeLimit(bands.index(main.band), main.bright_mag, main.faint_mag, main.width_mag)
+    return Selection((limit, *(CUTS[cut.kind](cut, bands) for cut in config.catalog.cuts)))
 
 
 def feature_matrix(config: RunConfig) -> Float[np.ndarray, "band feature"]:
@@ -34,7 +69,7 @@ def build_catalog(config: RunConfig) -> Catalog:
 
     Galaxies that lack bands which too few others lack in the same slice are left out.
     """
-    section = config.catalog
+    section, selection = config.catalog, build_selection(config)
     spec = CatalogSpec(
         path=section.path,
         bands={name: _columns(band) for name, band in section.bands.items()},
@@ -47,8 +82,10 @@ def build_catalog(config: RunConfig) -> Catalog:
         mag_bright=section.selection.bright_mag,
         mag_faint=section.selection.faint_mag,
         keep_missing=section.missing_bands == "keep",
+        required=tuple(set().union(*(cut.uses for cut in section.cuts))),
     )
     catalog = load_catalog(spec)
+    catalog = without(catalog, selection.sharp(np.asarray(catalog.mag)) == 0, "outside catalog.cuts")
     rare = np.zeros(catalog.z.shape, bool)
     for inside in slice_members(config, np.asarray(catalog.z)):
         rare |= inside & _rare(config, np.where(inside[:, None], catalog.mag, np.nan))
@@ -110,7 +147,7 @@ class Survey:
     features: list[np.ndarray]
     kernels: KernelCounts
     noise: NoiseModel
-    selection: MagnitudeLimit
+    selection: Selection
     detection: Detection | None = None
 
     def patterns(self, mag: Float[Array, "*n band"]) -> Float[Array, "*n pattern"] | None:
@@ -144,13 +181,11 @@ def build_survey(config: RunConfig, catalog: Catalog) -> Survey:
     patterns = None if detection is None else [_pattern_of(mag, detection) for mag in mags]
     kernels = config.kernels
     spec = KernelSpec(kernels.n_centers, kernels.bandwidth, kernels.floor_mag, kernels.min_count)
-    limit = config.catalog.selection
-    band = catalog.bands.index(limit.band)
     return Survey(
         features,
         KernelCounts.build(features, spec, config.seed, patterns),
-        NoiseModel.fit(catalog),
-        MagnitudeLimit(band, limit.bright_mag, limit.faint_mag, limit.width_mag),
+        NoiseModel.fit(catalog, config.catalog.correlation_matrix()),
+        build_selection(config),
         detection,
     )
 

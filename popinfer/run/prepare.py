@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array
 
 from popinfer.config import RunConfig, load_config
-from popinfer.data.embedded import asset_hashes
+from popinfer.config_survey import CompletenessConfig
+from popinfer.data.embedded import asset_hashes, sha256_of
 from popinfer.errors import InputError
 from popinfer.infer.likelihood import Problem
 from popinfer.records import Catalog, Galaxies, Halos
@@ -50,6 +51,9 @@ class Run:
         }
         if self.config.model.nebular is not None:
             files["nebular"] = asset_hashes()["nebular"].actual
+        for cut in self.config.catalog.cuts:
+            if isinstance(cut, CompletenessConfig):
+                files[f"completeness {cut.path}"] = sha256_of(Path(cut.path))
         filters = self.setup.filters
         for name, *curve in zip(filters.names, filters.wave, filters.trans, strict=True):
             content = b"".join(np.ascontiguousarray(x, np.float64).tobytes() for x in curve)

@@ -118,3 +118,39 @@ def test_results_where_a_file_is(write_config, tmp_path, capsys):
     (tmp_path / "taken").write_text("")
     assert main(["run", str(write_config()), "--out", str(tmp_path / "taken")]) == 2
     assert "is a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("cut", "says"),
+    [
+        ({"kind": "magnitude", "band": "q", "faint_mag": 19}, "'q' is not one of"),
+        ({"kind": "magnitude", "band": "g"}, "bright_mag, faint_mag or both"),
+        ({"kind": "magnitude", "band": "g", "faint_mag": float("nan")}, "finite"),
+        ({"kind": "magnitude", "band": "g", "faint_magn": 19}, "did you mean 'faint_mag'"),
+        ({"kind": "linear", "coefficients": {"g": 1, "x": -1}, "threshold_mag": 0.5}, "'x' is not one of"),
+        ({"kind": "completeness", "band": "r", "path": "/nowhere/r.txt"}, "/nowhere/r.txt"),
+        ({"kind": "surface"}, "'magnitude', 'linear', 'completeness'"),
+    ],
+)
+def test_cuts(refused, catalog, cut, says):
+    assert says in refused(catalog=catalog(cuts=[cut]))
+
+
+def test_completeness_table_with_percentages(refused, catalog, tmp_path):
+    (tmp_path / "r.txt").write_text("16 99\n17 90\n")
+    message = refused(
+        catalog=catalog(cuts=[{"kind": "completeness", "band": "r", "path": str(tmp_path / "r.txt")}])
+    )
+    assert "r.txt: probabilities have to lie within 0..1" in message
+
+
+@pytest.mark.parametrize(
+    ("pairs", "says"),
+    [
+        ({"g-q": 0.1}, "'g-q' has to be two of"),
+        ({"g-r": 1.2}, "positive definite"),
+        ({"g": 0.1}, "like 'g-r'"),
+    ],
+)
+def test_noise_correlation(refused, catalog, pairs, says):
+    assert says in refused(catalog=catalog(noise_correlation=pairs))

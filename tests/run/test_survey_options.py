@@ -88,3 +88,41 @@ def test_mocks_lack_what_is_beyond_the_limit(run):
     lacking = np.isnan(got[:, 0].reshape(-1, 4)).mean(axis=0)
     np.testing.assert_allclose(lacking, [0, 0.02, 0.98, 1], atol=0.02)
     np.testing.assert_array_equal(got[:, 1:], mag[:, 1:])
+
+
+@pytest.fixture(scope="module")
+def cut_run(tiny_config, tmp_path_factory):
+    """Red galaxies only, every other one of the faint, correlated errors."""
+    table = tmp_path_factory.mktemp("table") / "r.txt"
+    table.write_text("17.0 1\n17.1 0.5\n")
+    raw = copy.deepcopy(tiny_config)
+    raw["catalog"] |= {
+        "cuts": [
+            {"kind": "linear", "coefficients": {"g": 1, "r": -1}, "threshold_mag": 0.7},
+            {"kind": "completeness", "band": "r", "path": str(table)},
+        ],
+        "noise_correlation": {"g-r": 0.5},
+    }
+    raw["halos"] = {"n_per_slice": 2048, "lgm_min": 11.2}
+    return prepare(RunConfig.model_validate(raw))
+
+
+def test_cuts_thin_the_catalog_and_the_model_alike(cut_run):
+    mag = np.asarray(cut_run.catalog.mag)
+    assert np.all(mag[:, 0] - mag[:, 1] >= 0.7)
+    assert dict(cut_run.catalog.dropped)["outside catalog.cuts"] > 300
+    halos = in_precision(cut_run.config, draw_slices(lightcones(cut_run.config), 5))
+    params = cut_run.setup.model_params(jnp.zeros(2))
+    model = jax.jit(Predictor(cut_run.setup, cut_run.survey).galaxies)(params, halos)
+    kept = np.asarray(model.weight / model.weight_all)
+    g, r = np.moveaxis(np.asarray(model.mag), -1, 0)
+    assert np.all(kept[g - r < 0.55] < 1e-3)
+    faint = (g - r > 0.8) & (r > 17.15) & (r < 17.25)
+    assert faint.sum() > 2
+    np.testing.assert_allclose(kept[faint], 0.5, atol=0.01)
+    assert any("completeness" in name for name in cut_run.hashes())
+
+
+def test_correlated_errors_reach_the_noise_model(cut_run):
+    factor = np.asarray(cut_run.survey.noise.factor)
+    np.testing.assert_allclose(factor @ factor.T, [[1, 0.5], [0.5, 1]], rtol=1e-12)
