@@ -18,6 +18,7 @@ from popinfer.config_survey import (
     CompletenessConfig,
     LinearCutConfig,
     MagnitudeCutConfig,
+    PhotozConfig,
     Section,
     SelectionConfig,
 )
@@ -162,9 +163,25 @@ class RunConfig(Section):
         for low, high in self.slices:
             if not 0 < low < high:
                 raise ValueError(f"slices: [{low}, {high}] must satisfy 0 < low < high")
+        self._check_photoz()
         if isinstance(self.halos.lgm_min, list) and len(self.halos.lgm_min) != len(self.slices):
             raise ValueError("halos.lgm_min: one number, or as many as slices")
         return self
+
+    def _check_photoz(self) -> None:
+        photoz = self.catalog.photoz
+        free = {name for name in (*self.free, *self.model.fixed) if name.startswith("photoz.")}
+        if photoz is None:
+            if free:
+                raise ValueError(f"'{min(free)}' needs the section catalog.photoz")
+            return
+        if photoz.outlier_range is None:
+            if "photoz.outlier_fraction" in free:
+                raise ValueError("'photoz.outlier_fraction' needs catalog.photoz.outlier_range")
+            return
+        low, high = photoz.outlier_range
+        if any(a < low or b > high for a, b in self.slices):
+            raise ValueError("catalog.photoz.outlier_range has to contain all slices")
 
     def lgm_min_of(self, index: int) -> float:
         """Lowest halo mass of a slice [log10 Msun]."""
@@ -228,6 +245,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "magnitude": MagnitudeCutConfig,
     "linear": LinearCutConfig,
     "completeness": CompletenessConfig,
+    "photoz": PhotozConfig,
     "halos": HalosConfig,
     "model": ModelConfig,
     "nebular": NebularConfig,

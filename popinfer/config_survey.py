@@ -94,6 +94,28 @@ class CompletenessConfig(Section):
 CutConfig = Annotated[MagnitudeCutConfig | LinearCutConfig | CompletenessConfig, Field(discriminator="kind")]
 
 
+class PhotozConfig(Section):
+    """The redshift column is photometric: scatter and bias of (z_p - z) / (1 + z), and outliers.
+
+    Halos are drawn for these values; ``photoz.scatter``, ``photoz.bias`` and ``photoz.outlier_fraction`` may
+    be freed around them. Outliers' redshifts lie anywhere in ``outlier_range``.
+    """
+
+    scatter: float = Field(gt=0, lt=0.3)
+    bias: float = Field(default=0.0, gt=-0.3, lt=0.3)
+    outlier_fraction: float = Field(default=0.0, ge=0, lt=1)
+    outlier_range: tuple[FiniteFloat, FiniteFloat] | None = None
+
+    @model_validator(mode="after")
+    def _range(self) -> "PhotozConfig":
+        if self.outlier_range is None:
+            if self.outlier_fraction > 0:
+                raise ValueError("outlier_fraction needs an outlier_range")
+        elif not 0 <= self.outlier_range[0] < self.outlier_range[1]:
+            raise ValueError("outlier_range: [low, high] must satisfy 0 <= low < high")
+        return self
+
+
 class CatalogConfig(Section):
     """The observed catalog: a file, or ``sdss_mgs`` for the embedded SDSS main sample.
 
@@ -112,6 +134,7 @@ class CatalogConfig(Section):
     missing: list[float] = [-9999.0, -999.0, -99.0, 99.0, 999.0]  # values that stand for "not measured"
     missing_bands: Literal["drop", "keep"] = "drop"
     noise_correlation: dict[str, FiniteFloat] = Field(default={})
+    photoz: PhotozConfig | None = None
 
     def correlation_matrix(self) -> np.ndarray:
         """Correlation of the bands' errors, [band, band]."""

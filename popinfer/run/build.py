@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,13 +30,14 @@ from popinfer.population.parameters import (
     with_values,
 )
 from popinfer.records import SSP, Filters, Galaxies, Halos
-from popinfer.run.observed import Survey, feature_matrix
+from popinfer.run.observed import Survey, build_photoz, feature_matrix
 from popinfer.sps.birth_cloud import behind_birth_clouds
 from popinfer.sps.dust import DustLaw, KriekConroy13, Salim18
 from popinfer.sps.nebular import add_nebular
 
 DUST_LAWS: dict[str, Callable[[], DustLaw]] = {"kriek_conroy13": KriekConroy13, "salim18": Salim18}
 Z_NODES = 4  # redshifts at which each slice's band table is computed
+PHOTOZ_NODES = (8, 8)  # the same for photometric redshifts: in the core, and for outliers
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,10 @@ def build_setup(config: RunConfig) -> Setup:
     """Parameters, SSP tables and the forward model of a run."""
     names = ParamNames(tuple(config.catalog.bands), tuple(config.model.template_knots_angstrom))
     space = build_space(config, names)
-    params = with_values(fiducial_params(config.model.sfh_calibration, names), config.model.fixed, names)
+    params = fiducial_params(config.model.sfh_calibration, names)
+    photoz = build_photoz(config)
+    params = params if photoz is None else params._replace(photoz=photoz.expected)
+    params = with_values(params, config.model.fixed, names)
     both = set(config.model.fixed) & set(space.names)
     if both:
         raise InputError(f"parameter '{min(both)}' is both free and fixed: keep one")
@@ -79,13 +84,19 @@ def build_setup(config: RunConfig) -> Setup:
     if config.model.nebular is not None:
         ssp = add_nebular(ssp, load_nebular(), config.model.nebular.logu)
     ssp = behind_birth_clouds(ssp, config.model.birth_cloud_av_mag)
-    tables = [
-        build_tables(ssp, filters, np.linspace(*z, Z_NODES), PLANCK15, names.knots) for z in config.slices
-    ]
+    tables = [build_tables(ssp, filters, z, PLANCK15, names.knots) for z in table_redshifts(config)]
     stacked = jax.tree.map(lambda *x: np.stack(x), *tables)
     law = DUST_LAWS[config.model.dust_law]()
     forward = ForwardModel(PLANCK15, law, MassMetallicity(), DustPopulation(), Burstiness())
     return Setup(config, space, names, params, forward, filters, ssp, stacked, PLANCK15)
+
+
+def table_redshifts(config: RunConfig) -> list[Float[np.ndarray, "z"]]:
+    """Redshifts at which each slice's light is tabulated."""
+    photoz = build_photoz(config)
+    if photoz is None:
+        return [np.linspace(*limits, Z_NODES) for limits in config.slices]
+    return [photoz.nodes(index, *PHOTOZ_NODES) for index in range(len(config.slices))]
 
 
 def build_space(config: RunConfig, names: ParamNames) -> ParamSpace:
@@ -100,16 +111,17 @@ def build_space(config: RunConfig, names: ParamNames) -> ParamSpace:
 
 def lightcones(config: RunConfig) -> list[LightconeSpec]:
     """The slices' lightcones before anything is known of what the survey sees."""
+    photoz = build_photoz(config)
     return [
         LightconeSpec(
-            low,
-            high,
+            *(limits if photoz is None else photoz.true_range(index)),
             n_halo=config.halos.n_per_slice,
             lgm_min=config.lgm_min_of(index),
             n_normal=n_normals(len(config.catalog.bands)),
             flatten=config.halos.flatten,
+            redshifts=None if photoz is None else photoz.proposal(index),
         )
-        for index, (low, high) in enumerate(config.slices)
+        for index, limits in enumerate(config.slices)
     ]
 
 
@@ -157,7 +169,11 @@ class Predictor:
         def one(halos: Halos, tables: SliceTables) -> Galaxies:
             return setup.forward(params, halos, tables, noise, self.survey.selection)
 
-        return jax.vmap(one)(halos, setup.tables)
+        galaxies = jax.vmap(one)(halos, setup.tables)
+        if self.survey.photoz is None:
+            return galaxies
+        inside = self.survey.photoz.membership(params.photoz, jnp.tile(jnp.asarray(halos.z_obs), (1, 2)))
+        return eqx.tree_at(lambda g: g.weight, galaxies, galaxies.weight * inside.astype(dtype))
 
     def log_counts(self, u: Float[Array, "par"], halos: Halos) -> Float[Array, "slice kernel"]:
         """Logarithm of the model's soft counts."""

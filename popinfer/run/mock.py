@@ -21,6 +21,7 @@ from popinfer.config import BandConfig, RunConfig, load_config
 from popinfer.data.catalog_io import SUFFIXES
 from popinfer.errors import InputError
 from popinfer.params import ParamSpace
+from popinfer.population.parameters import ModelParams
 from popinfer.run.build import Predictor, detectable, draw_slices, in_precision, lightcones
 from popinfer.run.folder import atomic, write_text
 from popinfer.run.prepare import Run, prepare
@@ -126,13 +127,29 @@ def _draw_galaxies(run: Run, u: np.ndarray, spec: MockSpec, say: Reporter) -> tu
             halos = in_precision(config, draw_slices(specs, seed + chunk * 104_729))
             galaxies = predict(params, halos)
             mag, weight = np.asarray(galaxies.mag, float), np.asarray(galaxies.weight_all, float)
-            weight = weight * run.survey.selection.sharp(mag)
-            parts.append((np.tile(np.asarray(halos.z_obs, float), (1, 2)), mag, weight))
+            z = np.tile(np.asarray(halos.z_obs, float), (1, 2))
+            weight = weight * run.survey.selection.sharp(mag) * _membership(run, params, z)
+            parts.append((z, mag, weight))
             update(chunk + 1, "")
     z, mag, weight = (np.concatenate(column, axis=1) for column in zip(*parts, strict=True))
     picked = [(s, _pick(weight[s], n, rng)) for s, n in enumerate(wanted)]
     listed = np.concatenate([mag[s, i] for s, i in picked])
-    return np.concatenate([z[s, i] for s, i in picked]), _detected(run, listed, rng)
+    measured = [_redshifts(run, params, z[s, i], s, rng) for s, i in picked]
+    return np.concatenate(measured), _detected(run, listed, rng)
+
+
+def _membership(run: Run, params: ModelParams, z: np.ndarray) -> np.ndarray | float:
+    """Probability of each slice's galaxies to be put there."""
+    photoz = run.survey.photoz
+    return 1.0 if photoz is None else np.asarray(photoz.membership(params.photoz, jnp.asarray(z)))
+
+
+def _redshifts(
+    run: Run, params: ModelParams, z: np.ndarray, index: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Redshifts of a slice's galaxies as the catalog lists them."""
+    photoz = run.survey.photoz
+    return z if photoz is None else photoz.draw(rng, params.photoz, z, index)
 
 
 def _detected(run: Run, mag: np.ndarray, rng: np.random.Generator) -> np.ndarray:

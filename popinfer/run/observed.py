@@ -13,9 +13,11 @@ from popinfer.config import RunConfig
 from popinfer.config_survey import BandConfig, CompletenessConfig, LinearCutConfig, MagnitudeCutConfig
 from popinfer.data import BandColumns, CatalogSpec, load_catalog, read_completeness
 from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
+from popinfer.population.parameters import PhotozParams
 from popinfer.records import Catalog
 from popinfer.survey.detection import Detection, fit_limit
 from popinfer.survey.noise import NoiseModel
+from popinfer.survey.redshift import Photoz
 from popinfer.survey.selection import Completeness, Cut, LinearCut, MagnitudeLimit, Selection
 
 
@@ -50,6 +52,15 @@ def build_selection(config: RunConfig) -> Selection:
     bands, main = tuple(config.catalog.bands), config.catalog.selection
     limit = MagnitudeLimit(bands.index(main.band), main.bright_mag, main.faint_mag, main.width_mag)
     return Selection((limit, *(CUTS[cut.kind](cut, bands) for cut in config.catalog.cuts)))
+
+
+def build_photoz(config: RunConfig) -> Photoz | None:
+    """Errors of photometric redshifts; None where redshifts are spectroscopic."""
+    section = config.catalog.photoz
+    if section is None:
+        return None
+    expected = PhotozParams(section.scatter, section.bias, section.outlier_fraction)
+    return Photoz(tuple(config.slices), expected, section.outlier_range)
 
 
 def feature_matrix(config: RunConfig) -> Float[np.ndarray, "band feature"]:
@@ -141,7 +152,7 @@ def slice_members(config: RunConfig, z: np.ndarray) -> list[np.ndarray]:
 class Survey:
     """The observed side: features per slice (NaN where missing), kernels, noise, selection, detection.
 
-    ``detection`` is None where no galaxy lacks a band.
+    ``detection`` is None where no galaxy lacks a band, ``photoz`` where redshifts are spectroscopic.
     """
 
     features: list[np.ndarray]
@@ -149,6 +160,7 @@ class Survey:
     noise: NoiseModel
     selection: Selection
     detection: Detection | None = None
+    photoz: Photoz | None = None
 
     def patterns(self, mag: Float[Array, "*n band"]) -> Float[Array, "*n pattern"] | None:
         """Probability of each pattern of measured bands; None where all galaxies have all bands."""
@@ -187,6 +199,7 @@ def build_survey(config: RunConfig, catalog: Catalog) -> Survey:
         NoiseModel.fit(catalog, config.catalog.correlation_matrix()),
         build_selection(config),
         detection,
+        build_photoz(config),
     )
 
 

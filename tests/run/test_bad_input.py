@@ -154,3 +154,23 @@ def test_completeness_table_with_percentages(refused, catalog, tmp_path):
 )
 def test_noise_correlation(refused, catalog, pairs, says):
     assert says in refused(catalog=catalog(noise_correlation=pairs))
+
+
+@pytest.mark.parametrize(
+    ("photoz", "says"),
+    [
+        ({"scatter": -0.01}, "greater than 0"),
+        ({"scatter": float("nan")}, "photoz.scatter"),
+        ({"scatter": 0.02, "outlier_fraction": 0.1}, "needs an outlier_range"),
+        ({"scatter": 0.02, "outlier_range": [0.5, 0.2]}, "low < high"),
+        ({"scatter": 0.02, "outlier_range": [0.2, 0.5]}, "has to contain all slices"),
+        ({"scatter": 0.02, "outliers": 0.1}, "did you mean 'outlier_"),
+    ],
+)
+def test_photometric_redshifts(refused, catalog, photoz, says):
+    assert says in refused(catalog=catalog(photoz=photoz))
+
+
+def test_photoz_parameter_without_its_section(refused):
+    prior = {"prior": "lognormal", "loc": 0.02, "scale": 0.2}
+    assert "'photoz.scatter' needs" in refused(free={"photoz.scatter": prior})

@@ -9,8 +9,9 @@ import pytest
 
 from popinfer.config import RunConfig
 from popinfer.run.build import Predictor, draw_slices, in_precision, lightcones
-from popinfer.run.mock import _detected
+from popinfer.run.mock import MockSpec, _detected, _draw_galaxies
 from popinfer.run.prepare import prepare
+from popinfer.run.progress import Silent
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +127,41 @@ def test_cuts_thin_the_catalog_and_the_model_alike(cut_run):
 def test_correlated_errors_reach_the_noise_model(cut_run):
     factor = np.asarray(cut_run.survey.noise.factor)
     np.testing.assert_allclose(factor @ factor.T, [[1, 0.5], [0.5, 1]], rtol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def photoz_run(tiny_config):
+    raw = copy.deepcopy(tiny_config)
+    raw["catalog"] |= {
+        "photoz": {"scatter": 0.01, "outlier_fraction": 0.05, "outlier_range": [0.02, 0.3]},
+    }
+    raw |= {"precision": "double", "slices": [[0.06, 0.09], [0.09, 0.12]]}
+    raw["halos"] = {"n_per_slice": 256, "lgm_min": 11.2}
+    raw["free"] = {
+        "photoz.scatter": {"prior": "lognormal", "loc": 0.01, "scale": 0.3},
+        "photoz.outlier_fraction": {"prior": "uniform", "low": 0.0, "high": 0.2},
+    }
+    return prepare(RunConfig.model_validate(raw))
+
+
+def test_photometric_redshifts_move_galaxies_between_slices(photoz_run):
+    specs = lightcones(photoz_run.config)
+    assert specs[0].z_min < 0.03
+    assert specs[0].z_max == 0.3
+    halos = in_precision(photoz_run.config, draw_slices(specs, 5))
+    predictor = Predictor(photoz_run.setup, photoz_run.survey)
+    log_counts = jax.jit(lambda u: predictor.log_counts(u, halos))
+    slope = np.asarray(jax.jacfwd(log_counts)(jnp.zeros(2)))
+    used = np.asarray(photoz_run.survey.kernels.mask) > 0
+    for i, dx in enumerate(1e-5 * np.eye(2)):
+        numeric = (log_counts(jnp.asarray(dx)) - log_counts(jnp.asarray(-dx))) / 2e-5
+        np.testing.assert_allclose(slope[used][:, i], numeric[used], atol=1e-6)
+        assert np.abs(slope[used][:, i]).max() > 1e-3
+
+
+def test_mock_redshifts_are_photometric(photoz_run):
+    z, mag = _draw_galaxies(photoz_run, np.zeros(2), MockSpec({}, 400), Silent())
+    assert mag.shape == (800, 2)
+    assert np.all((z[:400] >= 0.06) & (z[:400] < 0.09))
+    assert np.all((z[400:] >= 0.09) & (z[400:] < 0.12))
+    assert len(np.unique(z)) > 790
