@@ -21,7 +21,7 @@ from popinfer.infer.predictive import Bins, observed_groups, predict
 from popinfer.infer.sample import Draws, NutsSpec, PsisSpec, nuts, psis_laplace
 from popinfer.population.parameters import fiducial_params
 from popinfer.population.relations import GRIDS, Z_DENSITY, Z_RELATIONS, Relations, summarise
-from popinfer.run.fitting import FitResult
+from popinfer.run.fitting import FitResult, with_correction
 from popinfer.run.folder import atomic
 from popinfer.run.prepare import Population, Run, into_slices
 from popinfer.run.progress import Reporter
@@ -107,7 +107,8 @@ def _test_write(run: Run, attrs: dict[str, Any]) -> None:
 
 def _draw(run: Run, population: Population, fit: FitResult, say: Reporter) -> Draws:
     settings = run.config.sample
-    density = adjusted_log_density(population.problem, jax.tree.map(jnp.asarray, fit.adjustment))
+    problem = with_correction(population.problem, fit)
+    density = adjusted_log_density(problem, jax.tree.map(jnp.asarray, fit.adjustment))
     key = jax.random.key(run.config.seed)
     if isinstance(settings, NutsConfig):
         spec = NutsSpec(**{k: v for k, v in settings.model_dump().items() if k != "kind"})
@@ -168,6 +169,7 @@ def _predictions(
     config, survey, kernels = run.config, run.survey, run.survey.kernels
     bins = Bins.around(tuple(config.features), survey.features)
     mask = np.asarray(kernels.mask) > 0
+    correction = with_correction(population.problem, fit).correction
 
     @jax.jit
     def count(mag: Array, weight: Array) -> tuple[Array, Array, Array]:
@@ -178,6 +180,8 @@ def _predictions(
     def model(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         galaxies = population.galaxies(jnp.asarray(u))
         features, weight, soft = count(galaxies.mag, galaxies.weight)
+        if correction is not None:
+            soft = soft * np.exp(into_slices(run, np.asarray(correction(jnp.asarray(u))), 0.0))
         return np.asarray(features), np.asarray(weight), np.where(mask, np.asarray(soft), 0.0)
 
     with say.task("Predictions", len(draws)) as update:
