@@ -18,6 +18,8 @@ from popinfer.config_survey import (
     CompletenessConfig,
     LinearCutConfig,
     MagnitudeCutConfig,
+    MassFunctionConfig,
+    NumberDensityConfig,
     PhotozConfig,
     Section,
     SelectionConfig,
@@ -150,6 +152,7 @@ class RunConfig(Section):
     catalog: CatalogConfig
     slices: list[tuple[float, float]] = Field(min_length=1)
     features: list[str] = Field(min_length=1)
+    joint: list[MassFunctionConfig] = Field(default=[])
     halos: HalosConfig = HalosConfig()
     model: ModelConfig = ModelConfig()
     free: dict[str, PriorConfig] = Field(min_length=1)
@@ -171,6 +174,9 @@ class RunConfig(Section):
             if not 0 < low < high:
                 raise ValueError(f"slices: [{low}, {high}] must satisfy 0 < low < high")
         self._check_photoz()
+        for i, table in enumerate(self.joint):
+            if not any(low <= table.redshift < high for low, high in self.slices):
+                raise ValueError(f"joint.{i}: redshift {table.redshift:g} is in none of the slices")
         if isinstance(self.halos.lgm_min, list) and len(self.halos.lgm_min) != len(self.slices):
             raise ValueError("halos.lgm_min: one number, or as many as slices")
         return self
@@ -253,6 +259,8 @@ _SECTIONS: dict[str, type[Section]] = {
     "linear": LinearCutConfig,
     "completeness": CompletenessConfig,
     "photoz": PhotozConfig,
+    "number_density": NumberDensityConfig,
+    "joint": MassFunctionConfig,
     "halos": HalosConfig,
     "model": ModelConfig,
     "nebular": NebularConfig,
@@ -266,7 +274,7 @@ _SECTIONS: dict[str, type[Section]] = {
 
 def _known_keys(loc: tuple[Any, ...]) -> list[str]:
     """Fields of the section that a location points into."""
-    parents = [str(x) for x in loc[:-1]]
+    parents = [x for x in loc[:-1] if isinstance(x, str)]
     if not parents:
         return list(RunConfig.model_fields)
     if "bands" in parents:

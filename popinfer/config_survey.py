@@ -116,6 +116,31 @@ class PhotozConfig(Section):
         return self
 
 
+class NumberDensityConfig(Section):
+    """The survey's solid angle is known: the number of galaxies in each slice is compared too.
+
+    ``sampling`` is the share of the galaxies inside the cuts that the catalog lists. The scatter of numbers
+    with the field (cosmic variance) follows from the matter power spectrum and the galaxies' ``bias``.
+    """
+
+    area_deg2: float = Field(gt=0, le=41253)
+    sampling: float = Field(default=1.0, gt=0, le=1)
+    bias: float = Field(default=1.2, gt=0)  # L* galaxies, Zehavi et al. 2011 (ApJ 736, 59)
+
+
+class MassFunctionConfig(Section):
+    """A published stellar mass function, compared with the slice that contains its redshift.
+
+    ``scatter_dex`` is the error of the published masses, for a Kroupa IMF and the stars alive.
+    """
+
+    kind: Literal["mass_function"]
+    path: str
+    redshift: FiniteFloat
+    covariance: str | None = None
+    scatter_dex: float = Field(default=0.1, ge=0.01)
+
+
 class CatalogConfig(Section):
     """The observed catalog: a file, or ``sdss_mgs`` for the embedded SDSS main sample.
 
@@ -135,6 +160,7 @@ class CatalogConfig(Section):
     missing_bands: Literal["drop", "keep"] = "drop"
     noise_correlation: dict[str, FiniteFloat] = Field(default={})
     photoz: PhotozConfig | None = None
+    number_density: NumberDensityConfig | None = None
 
     def correlation_matrix(self) -> np.ndarray:
         """Correlation of the bands' errors, [band, band]."""

@@ -3,6 +3,7 @@
 from popinfer.data.catalog import BandColumns, CatalogSpec, load_catalog
 from popinfer.data.completeness import read_completeness
 from popinfer.data.filters import load_filters
+from popinfer.data.mass_function import read_mass_function
 from popinfer.data.ssp import load_nebular, load_ssp
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "load_nebular",
     "load_ssp",
     "read_completeness",
+    "read_mass_function",
 ]

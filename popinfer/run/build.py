@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.linalg import block_diag
 
 from popinfer.config import RunConfig
 from popinfer.cosmology import PLANCK15, Cosmology
@@ -177,7 +178,26 @@ class Predictor:
 
     def log_counts(self, u: Float[Array, "par"], halos: Halos) -> Float[Array, "slice kernel"]:
         """Logarithm of the model's soft counts."""
-        galaxies, kernels = self(u, halos), self.survey.kernels
+        return self._log_counts(self(u, halos))
+
+    def abundances(self, galaxies: Galaxies, halos: Halos) -> list[Float[Array, "_"]]:
+        """What the model says of each of the survey's abundances."""
+        listed = self.survey.density(galaxies.mag, galaxies.weight)
+        return [one(galaxies, listed, jnp.asarray(halos.z_obs)) for one in self.survey.abundances]
+
+    def log_statistics(self, u: Float[Array, "par"], halos: Halos) -> Float[Array, "stat"]:
+        """Logarithm of all counts: soft counts of all kernels, then abundances as effective counts."""
+        galaxies = self(u, halos)
+        soft = self._log_counts(galaxies).ravel()
+        numbers = self.abundances(galaxies, halos)
+        effective = [
+            jnp.log(jnp.asarray(counts.scale) * (y + jnp.finfo(y.dtype).tiny))
+            for counts, y in zip(self.survey.effective_counts(), numbers, strict=True)
+        ]
+        return jnp.concatenate([soft, *effective])
+
+    def _log_counts(self, galaxies: Galaxies) -> Float[Array, "slice kernel"]:
+        kernels = self.survey.kernels
         features = jnp.asarray(self.setup.features(galaxies.mag))
         log_shares = kernels.log_shares(features, galaxies.weight, self.survey.patterns(galaxies.mag))
         return log_shares + jnp.log(jnp.asarray(kernels.n_obs))[:, None]
@@ -186,28 +206,33 @@ class Predictor:
 def build_problem(setup: Setup, survey: Survey, halos: Halos, replicates: list[Halos]) -> Problem:
     """What inference needs: log-counts, data, covariance, and counts of replicate halo samples."""
     predictor = Predictor(setup, survey)
-    kernels = survey.kernels
-    used = np.flatnonzero(np.asarray(kernels.mask).ravel() > 0)
+    kernels, effective = survey.kernels, survey.effective_counts()
     n_slice, n_kernel = kernels.mask.shape
+    mask = np.concatenate([np.asarray(kernels.mask).ravel(), *(np.ones_like(x.observed) for x in effective)])
+    used = np.flatnonzero(mask > 0)
     halos = in_precision(setup.config, halos)
     replicates = [in_precision(setup.config, one) for one in replicates]
-    compiled = jax.jit(predictor.log_counts)
+    compiled = jax.jit(predictor.log_statistics)
 
     def log_counts(u: Array) -> Array:
-        return predictor.log_counts(u, halos).ravel()[used]
+        return predictor.log_statistics(u, halos)[used]
 
     def replicate_counts(u: Array) -> np.ndarray:
-        return np.stack([np.exp(np.asarray(compiled(u, one)).ravel()[used]) for one in replicates])
+        return np.stack([np.exp(np.asarray(compiled(u, one))[used]) for one in replicates])
 
-    data_cov = np.asarray(jax.scipy.linalg.block_diag(*np.asarray(kernels.data_cov)))[np.ix_(used, used)]
-    observed = np.asarray(kernels.observed).ravel()[used]
+    observed = np.concatenate([np.asarray(kernels.observed).ravel(), *(x.observed for x in effective)])[used]
+    blocks = block_diag(*np.asarray(kernels.data_cov), *(x.cov for x in effective))
+    data_cov = np.asarray(blocks)[np.ix_(used, used)]
+    slices = np.concatenate([np.repeat(np.arange(n_slice), n_kernel), *(x.slices for x in effective)])
+    soft = used < kernels.mask.size
+    error = model_error_cov(setup.config.kernels.model_error, observed, data_cov)
     return Problem(
         names=setup.space.names,
         raw_log_counts=log_counts,
         observed=observed,
         data_cov=data_cov,
-        model_cov=model_error_cov(setup.config.kernels.model_error, observed, data_cov),
-        slice_of=np.repeat(np.arange(n_slice), n_kernel)[used],
+        model_cov=np.where(np.outer(soft, soft), error, 0.0),
+        slice_of=slices[used].astype(int),
         replicates=replicate_counts,
     )
 

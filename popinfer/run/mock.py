@@ -3,7 +3,9 @@
 Halos and noise are independent of those of any run (other Sobol seeds). Galaxies are drawn independently, in
 proportion to their weight, from many more model galaxies inside the survey's hard limits than are listed, so
 the mock has the counting noise of a real catalog. Errors follow the survey's own; zero points and units are
-undone, so the file reads like the real one.
+undone, so the file reads like the real one. With the survey's solid angle, their number follows from the
+model too, cosmic variance included, unless it is asked for. Published tables are left out of the mock's run
+file.
 """
 
 import json
@@ -27,6 +29,7 @@ from popinfer.run.folder import atomic, write_text
 from popinfer.run.prepare import Run, prepare
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.summarise import truth_path
+from popinfer.survey.abundance import NumberCounts
 
 MIN_HALOS = 20_000  # a slice
 _HALOS_PER_GALAXY = 8
@@ -87,6 +90,9 @@ def make_mock(
     u = space.to_unconstrained({k: v for k, v in spec.values.items() if k in space.names})
     z, mag = _draw_galaxies(run, u, spec, say)
     columns, config = _columns(run, config, z, mag, np.random.default_rng(spec.seed))
+    if spec.n_galaxies is not None:  # numbers that were asked for say nothing of the density
+        shape_only = config.catalog.model_copy(update={"number_density": None})
+        config = config.model_copy(update={"catalog": shape_only})
     truth_file, run_file = truth_path(out), out.with_suffix(".yaml")
     if not isinstance(file, RunConfig) and run_file.resolve() == Path(file).resolve():
         raise InputError(f"--out {out}: its run file would overwrite {file}; choose another name")
@@ -113,8 +119,7 @@ def _truth(space: ParamSpace, u: np.ndarray, spec: MockSpec) -> dict[str, float]
 def _draw_galaxies(run: Run, u: np.ndarray, spec: MockSpec, say: Reporter) -> tuple[np.ndarray, np.ndarray]:
     """Redshifts and measured AB magnitudes [galaxy, band], slice by slice."""
     config, rng = run.config, np.random.default_rng(spec.seed + 3)
-    wanted = [n if spec.n_galaxies is None else spec.n_galaxies for n in run.n_galaxies]
-    n_halos = max(MIN_HALOS, _HALOS_PER_GALAXY * max(wanted))
+    n_halos = max(MIN_HALOS, _HALOS_PER_GALAXY * (spec.n_galaxies or max(run.n_galaxies)))
     n_chunks = -(-n_halos // config.halos.n_per_slice)
     seed = _SEED + 1009 * spec.seed
     with say.task("Pilot halos: which does the survey see?"):
@@ -132,10 +137,22 @@ def _draw_galaxies(run: Run, u: np.ndarray, spec: MockSpec, say: Reporter) -> tu
             parts.append((z, mag, weight))
             update(chunk + 1, "")
     z, mag, weight = (np.concatenate(column, axis=1) for column in zip(*parts, strict=True))
+    wanted = _numbers(run, spec, weight.sum(axis=1) / n_chunks, rng)
     picked = [(s, _pick(weight[s], n, rng)) for s, n in enumerate(wanted)]
     listed = np.concatenate([mag[s, i] for s, i in picked])
     measured = [_redshifts(run, params, z[s, i], s, rng) for s, i in picked]
     return np.concatenate(measured), _detected(run, listed, rng)
+
+
+def _numbers(run: Run, spec: MockSpec, density: np.ndarray, rng: np.random.Generator) -> list[int]:
+    """Galaxies of each slice: as asked for, else as the survey's solid angle says, else as observed."""
+    counts = [one for one in run.survey.abundances if isinstance(one, NumberCounts)]
+    if spec.n_galaxies is not None:
+        return [spec.n_galaxies] * len(run.n_galaxies)
+    if not counts:
+        return list(run.n_galaxies)
+    field = 1 + np.sqrt(counts[0].relative_cosmic_variance) * rng.standard_normal(len(density))
+    return [int(n) for n in rng.poisson(np.maximum(np.asarray(counts[0].volume) * density * field, 0))]
 
 
 def _membership(run: Run, params: ModelParams, z: np.ndarray) -> np.ndarray | float:
@@ -185,7 +202,8 @@ def _columns(
         bands[name] = band.model_copy(update=renamed)
         columns |= {renamed["value"]: value, renamed["error"]: error}
     changed = {"bands": bands, "redshift": _plain(config.catalog.redshift)}
-    return columns, config.model_copy(update={"catalog": config.catalog.model_copy(update=changed)})
+    catalog = config.catalog.model_copy(update=changed)
+    return columns, config.model_copy(update={"catalog": catalog, "joint": []})
 
 
 def _plain(column: str) -> str:

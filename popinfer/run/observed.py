@@ -15,6 +15,8 @@ from popinfer.data import BandColumns, CatalogSpec, load_catalog, read_completen
 from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
 from popinfer.population.parameters import PhotozParams
 from popinfer.records import Catalog
+from popinfer.run.abundance import build_abundances
+from popinfer.survey.abundance import Abundance, EffectiveCounts, overcounting_of
 from popinfer.survey.detection import Detection, fit_limit
 from popinfer.survey.noise import NoiseModel
 from popinfer.survey.redshift import Photoz
@@ -150,7 +152,7 @@ def slice_members(config: RunConfig, z: np.ndarray) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class Survey:
-    """The observed side: features per slice (NaN where missing), kernels, noise, selection, detection.
+    """The observed side: features per slice (NaN where missing), kernels, noise, selection, abundances.
 
     ``detection`` is None where no galaxy lacks a band, ``photoz`` where redshifts are spectroscopic.
     """
@@ -161,10 +163,29 @@ class Survey:
     selection: Selection
     detection: Detection | None = None
     photoz: Photoz | None = None
+    abundances: tuple[Abundance, ...] = ()
 
     def patterns(self, mag: Float[Array, "*n band"]) -> Float[Array, "*n pattern"] | None:
         """Probability of each pattern of measured bands; None where all galaxies have all bands."""
         return None if self.detection is None else self.detection(mag)
+
+    def effective_counts(self) -> list[EffectiveCounts]:
+        """The abundances in the form of counts."""
+        kernels = self.kernels
+        overcounting = []
+        for used, observed, cov in zip(kernels.mask, kernels.observed, kernels.data_cov, strict=True):
+            own = np.flatnonzero(np.asarray(used) > 0)
+            overcounting.append(overcounting_of(np.asarray(observed)[own], np.asarray(cov)[np.ix_(own, own)]))
+        return [EffectiveCounts.of(one, np.array(overcounting)) for one in self.abundances]
+
+    def density(
+        self, mag: Float[Array, "slice point band"], weight: Float[Array, "slice point"]
+    ) -> Float[Array, "slice"]:
+        """Mean number of galaxies per volume that the catalog lists [1/Mpc^3]."""
+        if self.detection is None:
+            return jnp.sum(weight, axis=1)
+        listed = jnp.sum(self.detection(mag) * jnp.asarray(self.kernels.counted)[:, None, :], axis=-1)
+        return jnp.sum(weight * listed.astype(weight.dtype), axis=1)
 
     def listed(
         self,
@@ -193,13 +214,15 @@ def build_survey(config: RunConfig, catalog: Catalog) -> Survey:
     patterns = None if detection is None else [_pattern_of(mag, detection) for mag in mags]
     kernels = config.kernels
     spec = KernelSpec(kernels.n_centers, kernels.bandwidth, kernels.floor_mag, kernels.min_count)
+    photoz = build_photoz(config)
     return Survey(
         features,
         KernelCounts.build(features, spec, config.seed, patterns),
         NoiseModel.fit(catalog, config.catalog.correlation_matrix()),
         build_selection(config),
         detection,
-        build_photoz(config),
+        photoz,
+        build_abundances(config, tuple(len(x) for x in features), photoz),
     )
 
 

@@ -54,6 +54,9 @@ class Run:
         for cut in self.config.catalog.cuts:
             if isinstance(cut, CompletenessConfig):
                 files[f"completeness {cut.path}"] = sha256_of(Path(cut.path))
+        for table in self.config.joint:
+            for path in filter(None, (table.path, table.covariance)):
+                files[f"{table.kind} {path}"] = sha256_of(Path(path))
         filters = self.setup.filters
         for name, *curve in zip(filters.names, filters.wave, filters.trans, strict=True):
             content = b"".join(np.ascontiguousarray(x, np.float64).tobytes() for x in curve)
@@ -136,8 +139,9 @@ def load_population(run: Run) -> Population:
 
 
 def into_slices(run: Run, values: np.ndarray, empty: float = np.nan) -> np.ndarray:
-    """Spread values of the kernels in use [..., stat] over [..., slice, kernel]."""
+    """Spread values of the kernels in use, which come first in [..., stat], over [..., slice, kernel]."""
     mask = np.asarray(run.survey.kernels.mask)
+    used = np.flatnonzero(mask.ravel() > 0)
     spread = np.full((*values.shape[:-1], mask.size), empty)
-    spread[..., np.flatnonzero(mask.ravel() > 0)] = values
+    spread[..., used] = values[..., : len(used)]
     return spread.reshape(*values.shape[:-1], *mask.shape)

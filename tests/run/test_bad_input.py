@@ -174,3 +174,32 @@ def test_photometric_redshifts(refused, catalog, photoz, says):
 def test_photoz_parameter_without_its_section(refused):
     prior = {"prior": "lognormal", "loc": 0.02, "scale": 0.2}
     assert "'photoz.scatter' needs" in refused(free={"photoz.scatter": prior})
+
+
+@pytest.mark.parametrize(
+    ("section", "says"),
+    [
+        ({"area_deg2": 0}, "greater than 0"),
+        ({"area_deg2": 1e6}, "41253"),
+        ({"area_deg2": 100, "sampling": 90}, "sampling"),
+        ({"area_deg2": 100, "biass": 1}, "did you mean 'bias'"),
+        ({"area": 100}, "area_deg2"),
+    ],
+)
+def test_number_density(refused, catalog, section, says):
+    assert says in refused(catalog=catalog(number_density=section))
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"redshift": 0.5}, "joint.0: redshift 0.5 is in none of the slices"),
+        ({"path": "/nowhere/smf.csv"}, "/nowhere/smf.csv"),
+        ({"covarianc": "c.txt"}, "did you mean 'covariance'"),
+        ({"kind": "luminosity"}, "mass_function"),
+    ],
+)
+def test_joint_tables(refused, tmp_path, changed, says):
+    (tmp_path / "smf.csv").write_text("lg_mstar_low,lg_mstar_high,phi,phi_err\n10,10.5,1e-3,1e-4\n")
+    table = {"kind": "mass_function", "path": str(tmp_path / "smf.csv"), "redshift": 0.07, **changed}
+    assert says in refused(joint=[table])
