@@ -5,6 +5,7 @@ import pytest
 
 from popinfer import cli
 from popinfer.errors import InputError, NotConvergedError
+from popinfer.run import folder
 
 
 @pytest.fixture(autouse=True)
@@ -82,10 +83,10 @@ def test_doctor(capsys):
 
 def test_cache_folder_can_be_chosen(monkeypatch, tmp_path):
     monkeypatch.setenv("POPINFER_CACHE", str(tmp_path))
-    assert cli.cache_folder() == tmp_path
+    assert folder.cache_folder() == tmp_path
     monkeypatch.delenv("POPINFER_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cli.cache_folder() == tmp_path / "popinfer" / "jax"
+    assert folder.cache_folder() == tmp_path / "popinfer" / "jax"
 
 
 def test_public_names_leave_precision_alone():

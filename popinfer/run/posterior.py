@@ -61,12 +61,9 @@ def sample_posterior(run: Run, population: Population, fit: FitResult, say: Repo
     attrs = _attributes(run)
     _test_write(run, attrs)
     start = time.perf_counter()
-    draws = _draw(run, population, fit, say)
-    idata = az.InferenceData(
-        posterior=_named(run, draws.u, attrs),
-        sample_stats=_statistics(draws),
-        prior=_named(run, _prior_draws(run), {}),
-    )
+    draws = draw_posterior(run, population, fit, say)
+    idata = judged(run, draws, attrs)
+    idata.add_groups({"prior": _named(run, _prior_draws(run), {})})
     sampling = time.perf_counter() - start
     chosen = _thin(draws.u, run.config.predictive.n_draws)
     predicted, observed = _predictions(run, population, fit, chosen, say)
@@ -105,7 +102,13 @@ def _test_write(run: Run, attrs: dict[str, Any]) -> None:
     path.unlink()
 
 
-def _draw(run: Run, population: Population, fit: FitResult, say: Reporter) -> Draws:
+def judged(run: Run, draws: Draws, attrs: dict[str, Any]) -> az.InferenceData:
+    """The groups that the convergence gate looks at."""
+    return az.InferenceData(posterior=_named(run, draws.u, attrs), sample_stats=_statistics(draws))
+
+
+def draw_posterior(run: Run, population: Population, fit: FitResult, say: Reporter) -> Draws:
+    """Draw with the run file's sampler."""
     settings = run.config.sample
     problem = with_correction(population.problem, fit)
     density = adjusted_log_density(problem, jax.tree.map(jnp.asarray, fit.adjustment))
@@ -172,16 +175,18 @@ def _predictions(
     correction = with_correction(population.problem, fit).correction
 
     @jax.jit
-    def count(mag: Array, weight: Array) -> tuple[Array, Array]:
+    def count(mag: Array, weight: Array) -> tuple[Array, Array, Array]:
         features = jnp.asarray(run.setup.features(mag))
-        return features, kernels.model_counts(features, weight)
+        soft = kernels.model_counts(features, weight, survey.patterns(mag))
+        return *survey.listed(mag, features, weight), soft
 
     def model(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         galaxies = population.galaxies(jnp.asarray(u))
-        features, soft = count(galaxies.mag, galaxies.weight)
+        features, weight, soft = count(galaxies.mag, galaxies.weight)
         if correction is not None:
-            soft = soft * np.exp(np.asarray(correction(jnp.asarray(u))).reshape(mask.shape))
-        return np.asarray(features), np.asarray(galaxies.weight), np.where(mask, np.asarray(soft), 0.0)
+            log_factor = np.asarray(correction(jnp.asarray(u)))[: mask.size]
+            soft = soft * np.exp(log_factor.reshape(mask.shape))
+        return np.asarray(features), np.asarray(weight), np.where(mask, np.asarray(soft), 0.0)
 
     with say.task("Predictions", len(draws)) as update:
         predicted = predict(draws, model, bins, list(run.n_galaxies), lambda done, _total: update(done, ""))
@@ -190,7 +195,7 @@ def _predictions(
         survey.features,
         np.asarray(config.slices, float),
         np.where(mask, np.asarray(kernels.observed), 0.0),
-        np.where(mask, fit.count_sd.reshape(mask.shape), 0.0),
+        np.where(mask, fit.count_sd[: mask.size].reshape(mask.shape), 0.0),
     )
     return predicted, observed
 
