@@ -37,8 +37,9 @@ from popinfer.sps.dust import DustLaw, KriekConroy13, Salim18
 from popinfer.sps.nebular import add_nebular
 
 DUST_LAWS: dict[str, Callable[[], DustLaw]] = {"kriek_conroy13": KriekConroy13, "salim18": Salim18}
-Z_NODES = 4  # redshifts at which each slice's band table is computed
-PHOTOZ_NODES = (8, 8)  # the same for photometric redshifts: in the core, and for outliers
+Z_NODES = 4  # redshifts at which each slice's band table is computed, at least
+Z_SPACING = 0.035  # between them, at most: magnitudes to 0.01 at z < 1
+OUTLIER_NODES = 8  # further ones for outliers of photometric redshifts
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,14 @@ def build_setup(config: RunConfig) -> Setup:
 
 
 def table_redshifts(config: RunConfig) -> list[Float[np.ndarray, "z"]]:
-    """Redshifts at which each slice's light is tabulated."""
-    photoz = build_photoz(config)
+    """Redshifts at which each slice's light is tabulated: as many in each slice."""
+    photoz, index = build_photoz(config), range(len(config.slices))
+    ranges = config.slices if photoz is None else [photoz.core_range(i) for i in index]
+    widest = max(high - low for low, high in ranges)
+    n = max(Z_NODES, int(np.ceil(widest / Z_SPACING)) + 1)
     if photoz is None:
-        return [np.linspace(*limits, Z_NODES) for limits in config.slices]
-    return [photoz.nodes(index, *PHOTOZ_NODES) for index in range(len(config.slices))]
+        return [np.linspace(*limits, n) for limits in ranges]
+    return [photoz.nodes(i, n, OUTLIER_NODES) for i in index]
 
 
 def build_space(config: RunConfig, names: ParamNames) -> ParamSpace:

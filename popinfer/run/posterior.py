@@ -21,6 +21,7 @@ from popinfer.infer.predictive import Bins, observed_groups, predict
 from popinfer.infer.sample import Draws, NutsSpec, PsisSpec, nuts, psis_laplace
 from popinfer.population.parameters import fiducial_params
 from popinfer.population.relations import GRIDS, Z_DENSITY, Z_RELATIONS, Relations, summarise
+from popinfer.run.build import Predictor
 from popinfer.run.fitting import FitResult, with_correction
 from popinfer.run.folder import atomic
 from popinfer.run.prepare import Population, Run, into_slices
@@ -170,6 +171,7 @@ def _predictions(
     bins = Bins.around(tuple(config.features), survey.features)
     mask = np.asarray(kernels.mask) > 0
     correction = with_correction(population.problem, fit).correction
+    numbers = []
 
     @jax.jit
     def count(mag: Array, weight: Array) -> tuple[Array, Array, Array]:
@@ -180,8 +182,13 @@ def _predictions(
     def model(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         galaxies = population.galaxies(jnp.asarray(u))
         features, weight, soft = count(galaxies.mag, galaxies.weight)
+        abundance = Predictor(run.setup, survey).abundances(galaxies, population.halos)
+        factor = np.ones(len(population.problem.observed))
         if correction is not None:
-            soft = soft * np.exp(into_slices(run, np.asarray(correction(jnp.asarray(u))), 0.0))
+            factor = np.exp(np.asarray(correction(jnp.asarray(u))))
+        soft = soft * into_slices(run, factor, 1.0)
+        abundance = np.concatenate([np.zeros(0), *abundance])
+        numbers.append(abundance * factor[len(factor) - len(abundance) :])
         return np.asarray(features), np.asarray(weight), np.where(mask, np.asarray(soft), 0.0)
 
     with say.task("Predictions", len(draws)) as update:
@@ -193,6 +200,12 @@ def _predictions(
         np.where(mask, np.asarray(kernels.observed), 0.0),
         into_slices(run, fit.count_sd, 0.0),
     )
+    if survey.abundances:
+        predicted["abundance"] = (("chain", "draw", "number"), np.stack(numbers)[None])
+        observed["abundance"] = (("number",), np.concatenate([a.observed for a in survey.abundances]))
+        sd = np.concatenate([np.sqrt(np.diag(a.cov)) for a in survey.abundances])
+        observed["abundance_sd"] = (("number",), sd)
+        observed["abundance_name"] = (("number",), [name for a in survey.abundances for name in a.names])
     return predicted, observed
 
 
