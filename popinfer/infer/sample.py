@@ -12,6 +12,7 @@ from typing import Any
 
 import arviz as az
 import blackjax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -148,7 +149,7 @@ def psis_laplace(
     """
     n_par = len(approx.mean)
     round_key, pick_key = jax.random.split(key)
-    density = jax.jit(log_density)
+    density = eqx.filter_jit(log_density)
     u, log_p = np.empty((0, n_par)), np.empty(0)
     proposals: list[Laplace] = []
     log_weight = smoothed = np.empty(0)

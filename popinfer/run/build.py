@@ -42,7 +42,7 @@ Z_SPACING = 0.035  # between them, at most: magnitudes to 0.01 at z < 1
 OUTLIER_NODES = 8  # further ones for outliers of photometric redshifts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Setup:
     """Everything of a run that doesn't depend on halos or data."""
 
@@ -144,7 +144,7 @@ def detectable(setup: Setup, survey: Survey, specs: list[LightconeSpec], seed: i
     """
     pilot = in_precision(setup.config, draw_slices(specs, seed))
     params = with_values(setup.params, setup.config.halos.pilot, setup.names)
-    galaxies = jax.jit(Predictor(setup, survey).galaxies)(params, pilot)
+    galaxies = predict_galaxies(Predictor(setup, survey), params, pilot)
     seen, all_ = (
         np.asarray(w).reshape(len(specs), 2, -1).sum(axis=1) for w in (galaxies.weight, galaxies.weight_all)
     )
@@ -155,12 +155,21 @@ def detectable(setup: Setup, survey: Survey, specs: list[LightconeSpec], seed: i
     ]
 
 
-@dataclass(frozen=True)
-class Predictor:
-    """Unconstrained vector and halos -> model galaxies of every slice (leading axis)."""
+class Predictor(eqx.Module):
+    """Unconstrained vector and halos -> model galaxies of every slice (leading axis).
 
-    setup: Setup
+    Arrays of the survey are arguments of compiled programs: another catalog needs no other program.
+    """
+
+    setup: Setup = eqx.field(static=True)
     survey: Survey
+    scales: tuple[Float[Array | np.ndarray, "_"], ...]
+
+    def __init__(self, setup: Setup, survey: Survey) -> None:
+        self.setup = setup
+        self.scales = tuple(one.scale for one in survey.effective_counts())
+        # the catalog itself, of varying size, isn't needed any more
+        self.survey = dataclasses.replace(survey, features=[])
 
     def __call__(self, u: Float[Array, "par"], halos: Halos) -> Galaxies:
         """Predict all slices, in the halos' precision."""
@@ -180,10 +189,6 @@ class Predictor:
         inside = self.survey.photoz.membership(params.photoz, jnp.tile(jnp.asarray(halos.z_obs), (1, 2)))
         return eqx.tree_at(lambda g: g.weight, galaxies, galaxies.weight * inside.astype(dtype))
 
-    def log_counts(self, u: Float[Array, "par"], halos: Halos) -> Float[Array, "slice kernel"]:
-        """Logarithm of the model's soft counts."""
-        return self._log_counts(self(u, halos))
-
     def abundances(self, galaxies: Galaxies, halos: Halos) -> list[Float[Array, "_"]]:
         """What the model says of each of the survey's abundances."""
         listed = self.survey.density(galaxies.mag, galaxies.weight)
@@ -192,51 +197,59 @@ class Predictor:
     def log_statistics(self, u: Float[Array, "par"], halos: Halos) -> Float[Array, "stat"]:
         """Logarithm of all counts: soft counts of all kernels, then abundances as effective counts."""
         galaxies = self(u, halos)
-        soft = self._log_counts(galaxies).ravel()
-        numbers = self.abundances(galaxies, halos)
+        soft = self.log_counts(galaxies).ravel()
         effective = [
-            jnp.log(jnp.asarray(counts.scale) * (y + jnp.finfo(y.dtype).tiny))
-            for counts, y in zip(self.survey.effective_counts(), numbers, strict=True)
+            jnp.log(jnp.asarray(scale) * (y + jnp.finfo(y.dtype).tiny))
+            for scale, y in zip(self.scales, self.abundances(galaxies, halos), strict=True)
         ]
         return jnp.concatenate([soft, *effective])
 
-    def _log_counts(self, galaxies: Galaxies) -> Float[Array, "slice kernel"]:
+    def log_counts(self, galaxies: Galaxies) -> Float[Array, "slice kernel"]:
+        """Logarithm of the soft counts of model galaxies; zero for kernels that aren't in use."""
         kernels = self.survey.kernels
         features = jnp.asarray(self.setup.features(galaxies.mag))
         log_shares = kernels.log_shares(features, galaxies.weight, self.survey.patterns(galaxies.mag))
-        return log_shares + jnp.log(jnp.asarray(kernels.n_obs))[:, None]
+        log_m = log_shares + jnp.log(jnp.asarray(kernels.n_obs))[:, None]
+        return jnp.where(jnp.asarray(kernels.mask) > 0, log_m, 0.0)
+
+
+predict_galaxies = eqx.filter_jit(Predictor.galaxies)
+_predict_log_statistics = eqx.filter_jit(Predictor.log_statistics)
+
+
+class SampleCounts(eqx.Module):
+    """Unconstrained vector -> log-counts of one halo sample: all slices and kernels, then abundances."""
+
+    predictor: Predictor
+    halos: Halos
+
+    def __call__(self, u: Float[Array, "par"]) -> Float[Array, "stat"]:
+        """Logarithm of the counts; zero for kernels that aren't in use."""
+        return self.predictor.log_statistics(u, self.halos)
 
 
 def build_problem(setup: Setup, survey: Survey, halos: Halos, replicates: list[Halos]) -> Problem:
     """What inference needs: log-counts, data, covariance, and counts of replicate halo samples."""
-    predictor = Predictor(setup, survey)
-    kernels, effective = survey.kernels, survey.effective_counts()
+    predictor, kernels, effective = Predictor(setup, survey), survey.kernels, survey.effective_counts()
     n_slice, n_kernel = kernels.mask.shape
-    mask = np.concatenate([np.asarray(kernels.mask).ravel(), *(np.ones_like(x.observed) for x in effective)])
-    used = np.flatnonzero(mask > 0)
-    halos = in_precision(setup.config, halos)
-    replicates = [in_precision(setup.config, one) for one in replicates]
-    compiled = jax.jit(predictor.log_statistics)
-
-    def log_counts(u: Array) -> Array:
-        return predictor.log_statistics(u, halos)[used]
+    samples = [in_precision(setup.config, one) for one in replicates]
 
     def replicate_counts(u: Array) -> np.ndarray:
-        return np.stack([np.exp(np.asarray(compiled(u, one))[used]) for one in replicates])
+        return np.exp(np.stack([np.asarray(_predict_log_statistics(predictor, u, x)) for x in samples]))
 
-    observed = np.concatenate([np.asarray(kernels.observed).ravel(), *(x.observed for x in effective)])[used]
-    blocks = block_diag(*np.asarray(kernels.data_cov), *(x.cov for x in effective))
-    data_cov = np.asarray(blocks)[np.ix_(used, used)]
-    slices = np.concatenate([np.repeat(np.arange(n_slice), n_kernel), *(x.slices for x in effective)])
-    soft = used < kernels.mask.size
-    error = model_error_cov(setup.config.kernels.model_error, observed, data_cov)
+    used = np.asarray(kernels.mask).ravel() > 0
+    soft_cov = np.asarray(block_diag(*np.asarray(kernels.data_cov)))
+    soft_cov = np.where(np.outer(used, used), soft_cov, 0.0)
+    soft = np.where(used, np.asarray(kernels.observed).ravel(), 1.0)
+    error = model_error_cov(setup.config.kernels.model_error, soft, soft_cov)
+    others = [one.cov for one in effective]
     return Problem(
         names=setup.space.names,
-        raw_log_counts=log_counts,
-        observed=observed,
-        data_cov=data_cov,
-        model_cov=np.where(np.outer(soft, soft), error, 0.0),
-        slice_of=slices[used].astype(int),
+        raw_log_counts=SampleCounts(predictor, in_precision(setup.config, halos)),
+        observed=np.concatenate([soft, *(one.observed for one in effective)]),
+        data_cov=np.asarray(block_diag(soft_cov, *others)),
+        model_cov=np.asarray(block_diag(error, *(np.zeros_like(one) for one in others))),
+        slice_of=np.concatenate([np.repeat(np.arange(n_slice), n_kernel), *(x.slices for x in effective)]),
         replicates=replicate_counts,
     )
 
@@ -249,7 +262,8 @@ def model_error_cov(
     Errors of two kernels are correlated as their counting noise is: as far as they see the same galaxies.
     """
     sd = np.sqrt(np.diag(data_cov))
-    return fraction**2 * data_cov * np.outer(observed / sd, observed / sd)
+    relative = np.divide(observed, sd, out=np.zeros_like(sd), where=sd > 0)
+    return fraction**2 * data_cov * np.outer(relative, relative)
 
 
 def in_precision(config: RunConfig, halos: Halos) -> Halos:

@@ -12,7 +12,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -24,7 +23,7 @@ from popinfer.data.catalog_io import SUFFIXES
 from popinfer.errors import InputError
 from popinfer.params import ParamSpace
 from popinfer.population.parameters import ModelParams
-from popinfer.run.build import Predictor, detectable, draw_slices, in_precision, lightcones
+from popinfer.run.build import Predictor, detectable, draw_slices, in_precision, lightcones, predict_galaxies
 from popinfer.run.folder import atomic, write_text
 from popinfer.run.prepare import Run, prepare
 from popinfer.run.progress import Reporter, Silent
@@ -119,22 +118,25 @@ def _truth(space: ParamSpace, u: np.ndarray, spec: MockSpec) -> dict[str, float]
 def _draw_galaxies(run: Run, u: np.ndarray, spec: MockSpec, say: Reporter) -> tuple[np.ndarray, np.ndarray]:
     """Redshifts and measured AB magnitudes [galaxy, band], slice by slice."""
     config, rng = run.config, np.random.default_rng(spec.seed + 3)
-    n_halos = max(MIN_HALOS, _HALOS_PER_GALAXY * (spec.n_galaxies or max(run.n_galaxies)))
-    n_chunks = -(-n_halos // config.halos.n_per_slice)
     seed = _SEED + 1009 * spec.seed
     with say.task("Pilot halos: which does the survey see?"):
         specs = detectable(run.setup, run.survey, lightcones(config), seed - 1)
-    predict = jax.jit(Predictor(run.setup, run.survey).galaxies)
+    predictor = Predictor(run.setup, run.survey)
     params = run.setup.model_params(jnp.asarray(u))
-    parts = []
+
+    def draw(chunk: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        halos = in_precision(config, draw_slices(specs, seed + chunk * 104_729))
+        galaxies = predict_galaxies(predictor, params, halos)
+        mag, weight = np.asarray(galaxies.mag, float), np.asarray(galaxies.weight_all, float)
+        z = np.tile(np.asarray(halos.z_obs, float), (1, 2))
+        return z, mag, weight * run.survey.selection.sharp(mag) * _membership(run, params, z)
+
+    parts = [draw(0)]
+    roughly = max(_numbers(run, spec, parts[0][2].sum(axis=1), rng))
+    n_chunks = -(-max(MIN_HALOS, _HALOS_PER_GALAXY * roughly) // config.halos.n_per_slice)
     with say.task("Mock galaxies", n_chunks) as update:
-        for chunk in range(n_chunks):
-            halos = in_precision(config, draw_slices(specs, seed + chunk * 104_729))
-            galaxies = predict(params, halos)
-            mag, weight = np.asarray(galaxies.mag, float), np.asarray(galaxies.weight_all, float)
-            z = np.tile(np.asarray(halos.z_obs, float), (1, 2))
-            weight = weight * run.survey.selection.sharp(mag) * _membership(run, params, z)
-            parts.append((z, mag, weight))
+        for chunk in range(1, n_chunks):
+            parts.append(draw(chunk))
             update(chunk + 1, "")
     z, mag, weight = (np.concatenate(column, axis=1) for column in zip(*parts, strict=True))
     wanted = _numbers(run, spec, weight.sum(axis=1) / n_chunks, rng)

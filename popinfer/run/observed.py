@@ -2,9 +2,9 @@
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -150,8 +150,7 @@ def slice_members(config: RunConfig, z: np.ndarray) -> list[np.ndarray]:
     return [(z >= low) & (z < high) for low, high in config.slices]
 
 
-@dataclass(frozen=True)
-class Survey:
+class Survey(eqx.Module):
     """The observed side: features per slice (NaN where missing), kernels, noise, selection, abundances.
 
     ``detection`` is None where no galaxy lacks a band, ``photoz`` where redshifts are spectroscopic.
@@ -162,7 +161,7 @@ class Survey:
     noise: NoiseModel
     selection: Selection
     detection: Detection | None = None
-    photoz: Photoz | None = None
+    photoz: Photoz | None = eqx.field(static=True, default=None)
     abundances: tuple[Abundance, ...] = ()
 
     def patterns(self, mag: Float[Array, "*n band"]) -> Float[Array, "*n pattern"] | None:

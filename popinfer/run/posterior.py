@@ -24,7 +24,7 @@ from popinfer.population.relations import GRIDS, Z_DENSITY, Z_RELATIONS, Relatio
 from popinfer.run.build import Predictor
 from popinfer.run.fitting import FitResult, with_correction
 from popinfer.run.folder import atomic
-from popinfer.run.prepare import Population, Run, into_slices
+from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
 
 N_PRIOR = 2000
@@ -186,9 +186,8 @@ def _predictions(
         factor = np.ones(len(population.problem.observed))
         if correction is not None:
             factor = np.exp(np.asarray(correction(jnp.asarray(u))))
-        soft = soft * into_slices(run, factor, 1.0)
-        abundance = np.concatenate([np.zeros(0), *abundance])
-        numbers.append(abundance * factor[len(factor) - len(abundance) :])
+        soft = soft * factor[: mask.size].reshape(mask.shape)
+        numbers.append(np.concatenate([np.zeros(0), *abundance]) * factor[mask.size :])
         return np.asarray(features), np.asarray(weight), np.where(mask, np.asarray(soft), 0.0)
 
     with say.task("Predictions", len(draws)) as update:
@@ -198,7 +197,7 @@ def _predictions(
         survey.features,
         np.asarray(config.slices, float),
         np.where(mask, np.asarray(kernels.observed), 0.0),
-        into_slices(run, fit.count_sd, 0.0),
+        np.where(mask, fit.count_sd[: mask.size].reshape(mask.shape), 0.0),
     )
     if survey.abundances:
         predicted["abundance"] = (("chain", "draw", "number"), np.stack(numbers)[None])

@@ -11,7 +11,14 @@ from popinfer.config import RunConfig
 from popinfer.cosmology import PLANCK15
 from popinfer.data import load_filters, load_ssp
 from popinfer.population.forward import build_tables
-from popinfer.run.build import Predictor, draw_slices, in_precision, lightcones, table_redshifts
+from popinfer.run.build import (
+    Predictor,
+    draw_slices,
+    in_precision,
+    lightcones,
+    predict_galaxies,
+    table_redshifts,
+)
 from popinfer.run.mock import MockSpec, _detected, _draw_galaxies
 from popinfer.run.prepare import prepare
 from popinfer.run.progress import Silent
@@ -44,12 +51,12 @@ def halos(config):
 @pytest.fixture(scope="module")
 def log_counts(run, halos):
     predictor = Predictor(run.setup, run.survey)
-    return jax.jit(lambda u: predictor.log_counts(u, halos))
+    return jax.jit(lambda u: predictor.log_counts(predictor(u, halos)))
 
 
 @pytest.fixture(scope="module")
 def galaxies(run, halos):
-    return jax.jit(Predictor(run.setup, run.survey).galaxies)(run.setup.model_params(jnp.zeros(2)), halos)
+    return predict_galaxies(Predictor(run.setup, run.survey), run.setup.model_params(jnp.zeros(2)), halos)
 
 
 def test_galaxies_without_a_band_are_kept(run):
@@ -117,7 +124,7 @@ def test_cuts_thin_the_catalog_and_the_model_alike(cut_run):
     assert dict(cut_run.catalog.dropped)["outside catalog.cuts"] > 300
     halos = in_precision(cut_run.config, draw_slices(lightcones(cut_run.config), 5))
     params = cut_run.setup.model_params(jnp.zeros(2))
-    model = jax.jit(Predictor(cut_run.setup, cut_run.survey).galaxies)(params, halos)
+    model = predict_galaxies(Predictor(cut_run.setup, cut_run.survey), params, halos)
     kept = np.asarray(model.weight / model.weight_all)
     g, r = np.moveaxis(np.asarray(model.mag), -1, 0)
     assert np.all(kept[g - r < 0.55] < 1e-3)
@@ -153,7 +160,7 @@ def test_photometric_redshifts_move_galaxies_between_slices(photoz_run):
     assert specs[0].z_max == 0.3
     halos = in_precision(photoz_run.config, draw_slices(specs, 5))
     predictor = Predictor(photoz_run.setup, photoz_run.survey)
-    log_counts = jax.jit(lambda u: predictor.log_counts(u, halos))
+    log_counts = jax.jit(lambda u: predictor.log_counts(predictor(u, halos)))
     slope = np.asarray(jax.jacfwd(log_counts)(jnp.zeros(2)))
     used = np.asarray(photoz_run.survey.kernels.mask) > 0
     for i, dx in enumerate(1e-5 * np.eye(2)):
