@@ -36,7 +36,8 @@ def build_abundances(
     share = section.area_deg2 / FULL_SKY_DEG2 * section.sampling
     volume = np.array([share * comoving_volume(limits) for limits in ranges])
     variance = [slice_variance(section.area_deg2, limits, section.bias) for limits in config.slices]
-    return (NumberCounts.build(np.array(numbers, float), volume, np.array(variance)), *tables)
+    names = tuple(f"galaxies at {low:g} < z < {high:g}" for low, high in config.slices)
+    return (NumberCounts.build(np.array(numbers, float), volume, np.array(variance), names), *tables)
 
 
 def _mass_function(
@@ -50,6 +51,10 @@ def _mass_function(
         table.phi,
         table.cov,
         (index,) * len(table.phi),
+        tuple(
+            f"log M* {a:g} to {b:g} at z = {section.redshift:g} [1/Mpc3/dex]"
+            for a, b in zip(table.low, table.high, strict=True)
+        ),
         table.low,
         table.high,
         section.scatter_dex,

@@ -30,15 +30,16 @@ from popinfer.population.parameters import (
     meaning,
     with_values,
 )
-from popinfer.records import SSP, Arr, Filters, Galaxies, Halos
+from popinfer.records import SSP, Filters, Galaxies, Halos
 from popinfer.run.observed import Survey, build_photoz, feature_matrix
 from popinfer.sps.birth_cloud import behind_birth_clouds
 from popinfer.sps.dust import DustLaw, KriekConroy13, Salim18
 from popinfer.sps.nebular import add_nebular
 
 DUST_LAWS: dict[str, Callable[[], DustLaw]] = {"kriek_conroy13": KriekConroy13, "salim18": Salim18}
-Z_NODES = 4  # redshifts at which each slice's band table is computed
-PHOTOZ_NODES = (8, 8)  # the same for photometric redshifts: in the core, and for outliers
+Z_NODES = 4  # redshifts at which each slice's band table is computed, at least
+Z_SPACING = 0.035  # between them, at most: magnitudes to 0.01 at z < 1
+OUTLIER_NODES = 8  # further ones for outliers of photometric redshifts
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,11 +94,14 @@ def build_setup(config: RunConfig) -> Setup:
 
 
 def table_redshifts(config: RunConfig) -> list[Float[np.ndarray, "z"]]:
-    """Redshifts at which each slice's light is tabulated."""
-    photoz = build_photoz(config)
+    """Redshifts at which each slice's light is tabulated: as many in each slice."""
+    photoz, index = build_photoz(config), range(len(config.slices))
+    ranges = config.slices if photoz is None else [photoz.core_range(i) for i in index]
+    widest = max(high - low for low, high in ranges)
+    n = max(Z_NODES, int(np.ceil(widest / Z_SPACING)) + 1)
     if photoz is None:
-        return [np.linspace(*limits, Z_NODES) for limits in config.slices]
-    return [photoz.nodes(index, *PHOTOZ_NODES) for index in range(len(config.slices))]
+        return [np.linspace(*limits, n) for limits in ranges]
+    return [photoz.nodes(i, n, OUTLIER_NODES) for i in index]
 
 
 def build_space(config: RunConfig, names: ParamNames) -> ParamSpace:
@@ -158,18 +162,17 @@ class Predictor(eqx.Module):
     """Unconstrained vector and halos -> model galaxies of every slice (leading axis).
 
     Arrays of the survey are arguments of compiled programs: another catalog needs no other program.
-    ``scales`` turn abundances into effective counts.
     """
 
     setup: Setup = eqx.field(static=True)
     survey: Survey
-    scales: tuple[Float[Arr, "_"], ...]
+    scales: tuple[Float[Array | np.ndarray, "_"], ...]
 
     def __init__(self, setup: Setup, survey: Survey) -> None:
         self.setup = setup
+        self.scales = tuple(one.scale for one in survey.effective_counts())
         # the catalog itself, of varying size, isn't needed any more
         self.survey = dataclasses.replace(survey, features=[])
-        self.scales = tuple(counts.scale for counts in survey.effective_counts())
 
     def __call__(self, u: Float[Array, "par"], halos: Halos) -> Galaxies:
         """Predict all slices, in the halos' precision."""
@@ -189,30 +192,23 @@ class Predictor(eqx.Module):
         inside = self.survey.photoz.membership(params.photoz, jnp.tile(jnp.asarray(halos.z_obs), (1, 2)))
         return eqx.tree_at(lambda g: g.weight, galaxies, galaxies.weight * inside.astype(dtype))
 
-    def log_counts(self, u: Float[Array, "par"], halos: Halos) -> Float[Array, "slice kernel"]:
-        """Logarithm of the model's soft counts."""
-        return self._log_counts(self(u, halos))
-
     def abundances(self, galaxies: Galaxies, halos: Halos) -> list[Float[Array, "_"]]:
         """What the model says of each of the survey's abundances."""
         listed = self.survey.density(galaxies.mag, galaxies.weight)
         return [one(galaxies, listed, jnp.asarray(halos.z_obs)) for one in self.survey.abundances]
 
     def log_statistics(self, u: Float[Array, "par"], halos: Halos) -> Float[Array, "stat"]:
-        """Logarithm of all counts: soft counts of all kernels, then abundances as effective counts.
-
-        Kernels that aren't in use count one.
-        """
+        """Logarithm of all counts: soft counts of all kernels, then abundances as effective counts."""
         galaxies = self(u, halos)
-        soft = self._log_counts(galaxies).ravel()
-        numbers = self.abundances(galaxies, halos)
+        soft = self.log_counts(galaxies).ravel()
         effective = [
             jnp.log(jnp.asarray(scale) * (y + jnp.finfo(y.dtype).tiny))
-            for scale, y in zip(self.scales, numbers, strict=True)
+            for scale, y in zip(self.scales, self.abundances(galaxies, halos), strict=True)
         ]
         return jnp.concatenate([soft, *effective])
 
-    def _log_counts(self, galaxies: Galaxies) -> Float[Array, "slice kernel"]:
+    def log_counts(self, galaxies: Galaxies) -> Float[Array, "slice kernel"]:
+        """Logarithm of the soft counts of model galaxies; zero for kernels that aren't in use."""
         kernels = self.survey.kernels
         features = jnp.asarray(self.setup.features(galaxies.mag))
         log_shares = kernels.log_shares(features, galaxies.weight, self.survey.patterns(galaxies.mag))
@@ -221,17 +217,17 @@ class Predictor(eqx.Module):
 
 
 predict_galaxies = eqx.filter_jit(Predictor.galaxies)
-_predict_statistics = eqx.filter_jit(Predictor.log_statistics)
+_predict_log_statistics = eqx.filter_jit(Predictor.log_statistics)
 
 
 class SampleCounts(eqx.Module):
-    """Unconstrained vector -> logarithm of all counts of one halo sample."""
+    """Unconstrained vector -> log-counts of one halo sample: all slices and kernels, then abundances."""
 
     predictor: Predictor
     halos: Halos
 
     def __call__(self, u: Float[Array, "par"]) -> Float[Array, "stat"]:
-        """Log-counts at u."""
+        """Logarithm of the counts; zero for kernels that aren't in use."""
         return self.predictor.log_statistics(u, self.halos)
 
 
@@ -242,20 +238,21 @@ def build_problem(setup: Setup, survey: Survey, halos: Halos, replicates: list[H
     samples = [in_precision(setup.config, one) for one in replicates]
 
     def replicate_counts(u: Array) -> np.ndarray:
-        return np.exp(np.stack([np.asarray(_predict_statistics(predictor, u, x)) for x in samples]))
+        return np.exp(np.stack([np.asarray(_predict_log_statistics(predictor, u, x)) for x in samples]))
 
-    soft = np.asarray(kernels.mask).ravel() > 0
-    soft_observed = np.where(soft, np.asarray(kernels.observed).ravel(), 1.0)
-    soft_cov = np.where(np.outer(soft, soft), np.asarray(block_diag(*np.asarray(kernels.data_cov))), 0.0)
-    soft_error = model_error_cov(setup.config.kernels.model_error, soft_observed, soft_cov)
-    slices = np.concatenate([np.repeat(np.arange(n_slice), n_kernel), *(x.slices for x in effective)])
+    used = np.asarray(kernels.mask).ravel() > 0
+    soft_cov = np.asarray(block_diag(*np.asarray(kernels.data_cov)))
+    soft_cov = np.where(np.outer(used, used), soft_cov, 0.0)
+    soft = np.where(used, np.asarray(kernels.observed).ravel(), 1.0)
+    error = model_error_cov(setup.config.kernels.model_error, soft, soft_cov)
+    others = [one.cov for one in effective]
     return Problem(
         names=setup.space.names,
         raw_log_counts=SampleCounts(predictor, in_precision(setup.config, halos)),
-        observed=np.concatenate([soft_observed, *(x.observed for x in effective)]),
-        data_cov=np.asarray(block_diag(soft_cov, *(x.cov for x in effective))),
-        model_cov=np.asarray(block_diag(soft_error, *(np.zeros_like(x.cov) for x in effective))),
-        slice_of=slices.astype(int),
+        observed=np.concatenate([soft, *(one.observed for one in effective)]),
+        data_cov=np.asarray(block_diag(soft_cov, *others)),
+        model_cov=np.asarray(block_diag(error, *(np.zeros_like(one) for one in others))),
+        slice_of=np.concatenate([np.repeat(np.arange(n_slice), n_kernel), *(x.slices for x in effective)]),
         replicates=replicate_counts,
     )
 

@@ -161,7 +161,7 @@ class Survey(eqx.Module):
     noise: NoiseModel
     selection: Selection
     detection: Detection | None = None
-    photoz: Photoz | None = None
+    photoz: Photoz | None = eqx.field(static=True, default=None)
     abundances: tuple[Abundance, ...] = ()
 
     def patterns(self, mag: Float[Array, "*n band"]) -> Float[Array, "*n pattern"] | None:

@@ -21,6 +21,7 @@ from popinfer.infer.predictive import Bins, observed_groups, predict
 from popinfer.infer.sample import Draws, NutsSpec, PsisSpec, nuts, psis_laplace
 from popinfer.population.parameters import fiducial_params
 from popinfer.population.relations import GRIDS, Z_DENSITY, Z_RELATIONS, Relations, summarise
+from popinfer.run.build import Predictor
 from popinfer.run.fitting import FitResult, with_correction
 from popinfer.run.folder import atomic
 from popinfer.run.prepare import Population, Run
@@ -61,9 +62,12 @@ def sample_posterior(run: Run, population: Population, fit: FitResult, say: Repo
     attrs = _attributes(run)
     _test_write(run, attrs)
     start = time.perf_counter()
-    draws = draw_posterior(run, population, fit, say)
-    idata = judged(run, draws, attrs)
-    idata.add_groups({"prior": _named(run, _prior_draws(run), {})})
+    draws = _draw(run, population, fit, say)
+    idata = az.InferenceData(
+        posterior=_named(run, draws.u, attrs),
+        sample_stats=_statistics(draws),
+        prior=_named(run, _prior_draws(run), {}),
+    )
     sampling = time.perf_counter() - start
     chosen = _thin(draws.u, run.config.predictive.n_draws)
     predicted, observed = _predictions(run, population, fit, chosen, say)
@@ -102,13 +106,7 @@ def _test_write(run: Run, attrs: dict[str, Any]) -> None:
     path.unlink()
 
 
-def judged(run: Run, draws: Draws, attrs: dict[str, Any]) -> az.InferenceData:
-    """The groups that the convergence gate looks at."""
-    return az.InferenceData(posterior=_named(run, draws.u, attrs), sample_stats=_statistics(draws))
-
-
-def draw_posterior(run: Run, population: Population, fit: FitResult, say: Reporter) -> Draws:
-    """Draw with the run file's sampler."""
+def _draw(run: Run, population: Population, fit: FitResult, say: Reporter) -> Draws:
     settings = run.config.sample
     problem = with_correction(population.problem, fit)
     density = adjusted_log_density(problem, jax.tree.map(jnp.asarray, fit.adjustment))
@@ -173,6 +171,7 @@ def _predictions(
     bins = Bins.around(tuple(config.features), survey.features)
     mask = np.asarray(kernels.mask) > 0
     correction = with_correction(population.problem, fit).correction
+    numbers = []
 
     @jax.jit
     def count(mag: Array, weight: Array) -> tuple[Array, Array, Array]:
@@ -183,9 +182,12 @@ def _predictions(
     def model(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         galaxies = population.galaxies(jnp.asarray(u))
         features, weight, soft = count(galaxies.mag, galaxies.weight)
+        abundance = Predictor(run.setup, survey).abundances(galaxies, population.halos)
+        factor = np.ones(len(population.problem.observed))
         if correction is not None:
-            log_factor = np.asarray(correction(jnp.asarray(u)))[: mask.size]
-            soft = soft * np.exp(log_factor.reshape(mask.shape))
+            factor = np.exp(np.asarray(correction(jnp.asarray(u))))
+        soft = soft * factor[: mask.size].reshape(mask.shape)
+        numbers.append(np.concatenate([np.zeros(0), *abundance]) * factor[mask.size :])
         return np.asarray(features), np.asarray(weight), np.where(mask, np.asarray(soft), 0.0)
 
     with say.task("Predictions", len(draws)) as update:
@@ -197,6 +199,12 @@ def _predictions(
         np.where(mask, np.asarray(kernels.observed), 0.0),
         np.where(mask, fit.count_sd[: mask.size].reshape(mask.shape), 0.0),
     )
+    if survey.abundances:
+        predicted["abundance"] = (("chain", "draw", "number"), np.stack(numbers)[None])
+        observed["abundance"] = (("number",), np.concatenate([a.observed for a in survey.abundances]))
+        sd = np.concatenate([np.sqrt(np.diag(a.cov)) for a in survey.abundances])
+        observed["abundance_sd"] = (("number",), sd)
+        observed["abundance_name"] = (("number",), [name for a in survey.abundances for name in a.names])
     return predicted, observed
 
 

@@ -37,11 +37,13 @@ class Abundance(eqx.Module):
     ----------
     observed, cov : numbers and their covariance.
     slices : the redshift slice that each is predicted from.
+    names : what a reader calls them.
     """
 
     observed: eqx.AbstractVar[Float[np.ndarray, "stat"]]
     cov: eqx.AbstractVar[Float[np.ndarray, "stat stat"]]
     slices: eqx.AbstractVar[tuple[int, ...]]
+    names: eqx.AbstractVar[tuple[str, ...]]
 
     @abstractmethod
     def __call__(
@@ -67,6 +69,7 @@ class NumberCounts(Abundance):
     observed: Float[np.ndarray, "stat"]
     cov: Float[np.ndarray, "stat stat"]
     slices: tuple[int, ...] = eqx.field(static=True)
+    names: tuple[str, ...] = eqx.field(static=True)
     volume: Float[np.ndarray, "stat"]
 
     @classmethod
@@ -75,10 +78,12 @@ class NumberCounts(Abundance):
         number: Float[np.ndarray, "slice"],
         volume: Float[np.ndarray, "slice"],
         cosmic_variance: Float[np.ndarray, "slice"],
+        names: tuple[str, ...],
     ) -> "NumberCounts":
         """Observed numbers with Poisson noise and relative cosmic variance."""
         cov = np.diag(number + cosmic_variance * number**2)
-        return cls(np.asarray(number, float), cov, tuple(range(len(number))), np.asarray(volume))
+        slices = tuple(range(len(number)))
+        return cls(np.asarray(number, float), cov, slices, names, np.asarray(volume))
 
     @property
     def relative_cosmic_variance(self) -> Float[np.ndarray, "stat"]:
@@ -106,6 +111,7 @@ class MassFunction(Abundance):
     observed: Float[np.ndarray, "stat"]
     cov: Float[np.ndarray, "stat stat"]
     slices: tuple[int, ...] = eqx.field(static=True)
+    names: tuple[str, ...] = eqx.field(static=True)
     low: Float[Arr, "stat"]
     high: Float[Arr, "stat"]
     scatter: float

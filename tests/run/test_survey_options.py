@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from popinfer.config import RunConfig
-from popinfer.run.build import Predictor, draw_slices, in_precision, lightcones, predict_galaxies
+from popinfer.cosmology import PLANCK15
+from popinfer.data import load_filters, load_ssp
+from popinfer.population.forward import build_tables
+from popinfer.run.build import (
+    Predictor,
+    draw_slices,
+    in_precision,
+    lightcones,
+    predict_galaxies,
+    table_redshifts,
+)
 from popinfer.run.prepare import prepare
 from popinfer.run.progress import Silent
 from popinfer.run.simulate import _detected, draw_galaxies
@@ -41,7 +51,7 @@ def halos(config):
 @pytest.fixture(scope="module")
 def log_counts(run, halos):
     predictor = Predictor(run.setup, run.survey)
-    return jax.jit(lambda u: predictor.log_counts(u, halos))
+    return jax.jit(lambda u: predictor.log_counts(predictor(u, halos)))
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +160,7 @@ def test_photometric_redshifts_move_galaxies_between_slices(photoz_run):
     assert specs[0].z_max == 0.3
     halos = in_precision(photoz_run.config, draw_slices(specs, 5))
     predictor = Predictor(photoz_run.setup, photoz_run.survey)
-    log_counts = jax.jit(lambda u: predictor.log_counts(u, halos))
+    log_counts = jax.jit(lambda u: predictor.log_counts(predictor(u, halos)))
     slope = np.asarray(jax.jacfwd(log_counts)(jnp.zeros(2)))
     used = np.asarray(photoz_run.survey.kernels.mask) > 0
     for i, dx in enumerate(1e-5 * np.eye(2)):
@@ -165,3 +175,28 @@ def test_mock_redshifts_are_photometric(photoz_run):
     assert np.all((z[:400] >= 0.06) & (z[:400] < 0.09))
     assert np.all((z[400:] >= 0.09) & (z[400:] < 0.12))
     assert len(np.unique(z)) > 790
+
+
+@pytest.mark.parametrize("photoz", [None, {"scatter": 0.03}])
+def test_light_is_tabulated_finely_enough_in_redshift(tiny_config, photoz):
+    """Linear interpolation is good to 0.01 mag where redshifts are no further than 0.035 apart."""
+    raw = copy.deepcopy(tiny_config) | {"slices": [[0.06, 0.09], [0.4, 0.7]]}
+    raw["catalog"]["photoz"] = photoz
+    config = RunConfig.model_validate(raw)
+    tables, ranges = table_redshifts(config), [(spec.z_min, spec.z_max) for spec in lightcones(config)]
+    assert len({len(z) for z in tables}) == 1
+    for z, limits in zip(tables, ranges, strict=True):
+        np.testing.assert_allclose(z[[0, -1]], limits)
+        assert 0 < np.diff(z).min() <= np.diff(z).max() <= 0.0351
+
+
+def test_interpolated_light_is_good_to_a_hundredth_of_a_magnitude():
+    ssp, filters = load_ssp(None), load_filters([f"sdss_{b}0" for b in "ugriz"])
+    coarse = np.array([0.40, 0.435])
+    tabulated, exact = (
+        np.asarray(build_tables(ssp, filters, z, PLANCK15, (3000.0, 9000.0)).light.flux).sum(axis=1)
+        for z in (coarse, np.array([0.4175]))
+    )
+    difference = 2.5 * np.log10(tabulated.mean(axis=0) / exact[0])
+    assert np.abs(difference).max() < 0.015
+    assert np.median(np.abs(difference)) < 0.005

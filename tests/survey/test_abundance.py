@@ -30,7 +30,9 @@ def galaxies() -> Galaxies:
 def table(scatter, **changed) -> MassFunction:
     phi = np.full(5, 1e-3)
     options = {"z_range": (0.0, 1.0)} | changed
-    return MassFunction(phi, np.diag((0.1 * phi) ** 2), (1,) * 5, EDGES[:-1], EDGES[1:], scatter, **options)
+    return MassFunction(
+        phi, np.diag((0.1 * phi) ** 2), (1,) * 5, ("phi",) * 5, EDGES[:-1], EDGES[1:], scatter, **options
+    )
 
 
 def predict(one, galaxies):
@@ -69,14 +71,16 @@ def test_gradient_matches_finite_differences(galaxies):
 
 
 def test_numbers_have_poisson_noise_and_cosmic_variance(galaxies):
-    counts = NumberCounts.build(np.array([100.0, 400.0]), np.array([1e6, 2e6]), np.array([0.04, 0.01]))
+    counts = NumberCounts.build(
+        np.array([100.0, 400.0]), np.array([1e6, 2e6]), np.array([0.04, 0.01]), ("a", "b")
+    )
     got, _ = predict(counts, galaxies)
     np.testing.assert_allclose(got, np.array([1e6, 2e6]) * np.asarray(galaxies.weight).sum(axis=1))
     np.testing.assert_allclose(counts.cov, np.diag([100 + 400, 400 + 1600]))
 
 
 def test_effective_counts_have_their_counts_times_overcounting_as_variance():
-    counts = NumberCounts.build(np.array([100.0, 400.0]), np.ones(2), np.array([0.04, 0.01]))
+    counts = NumberCounts.build(np.array([100.0, 400.0]), np.ones(2), np.array([0.04, 0.01]), ("a", "b"))
     effective = EffectiveCounts.of(counts, np.array([3.0, 5.0]))
     np.testing.assert_allclose(np.diag(effective.cov), [3, 5] * effective.observed)
     relative = np.sqrt(np.diag(effective.cov)) / effective.observed
@@ -98,7 +102,7 @@ def amplitude_error(problem: Problem) -> float:
 def test_numbers_add_the_information_that_they_have(cosmic_variance):
     """One amplitude seen by soft counts that count galaxies eight times, and by the number of galaxies."""
     soft, copies, number = 250.0, 8, 4000.0
-    counts = NumberCounts.build(np.array([number]), np.ones(1), np.array([cosmic_variance]))
+    counts = NumberCounts.build(np.array([number]), np.ones(1), np.array([cosmic_variance]), ("a",))
     effective = EffectiveCounts.of(counts, np.array([float(copies)]))
     observed = np.concatenate([np.full(copies, soft), effective.observed])
     cov = np.zeros((copies + 1, copies + 1))
