@@ -100,12 +100,13 @@ def band_moments(
 
 
 def lagrange(x: Float[np.ndarray, "x"], nodes: Float[np.ndarray, "node"]) -> Float[np.ndarray, "node x"]:
-    """Lagrange basis polynomials through the nodes."""
-    out = np.ones((nodes.size, x.size))
-    for k, node in enumerate(nodes):
-        for other in np.delete(nodes, k):
-            out[k] *= (x - other) / (node - other)
-    return out
+    """Lagrange basis polynomials through the nodes, in the barycentric form that is stable for many."""
+    apart = (nodes[:, None] - nodes) / np.ptp(nodes) * 4 if nodes.size > 1 else np.ones((1, 1))
+    np.fill_diagonal(apart, 1)
+    away = x - nodes[:, None]
+    hit = away == 0
+    terms = 1 / np.prod(apart, axis=1)[:, None] / np.where(hit, 1, away)
+    return np.where(hit.any(0), hit, terms / terms.sum(0))
 
 
 def check_coverage(wave: Float[Arr, "wave"], filters: Filters, z: float) -> None:
