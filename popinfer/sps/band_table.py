@@ -22,6 +22,7 @@ from popinfer.records import SSP, Filters
 
 from .age_weights import lookback_fractions, lookback_matrix
 from .band_nodes import enough_nodes, gauss_nodes, pivot_wavelength, probe_histories, transmission
+from .concrete import known, require
 from .dust import DustLaw, Salim18
 from .photometry import band_matrix, band_moments, check_coverage, igm_rows
 from .units import Arr, Scalar
@@ -125,7 +126,8 @@ class BandTable(eqx.Module):
         )
 
     def at(self, z: Scalar, dtype: jnp.dtype | None = None) -> Float[Array, "met age sub"]:
-        """SSP fluxes at one redshift, which may be traced."""
+        """SSP fluxes at one redshift, which may be traced; see `check_redshifts`."""
+        check_redshifts(self.z_grid, z)
         flux = jnp.asarray(self.flux, dtype)
         return jnp.tensordot(z_weights(self.z_grid, jnp.asarray(z, flux.dtype)), flux, 1)
 
@@ -243,13 +245,19 @@ def smooth_sfh_fluxes(
     lgmet_shares : Float[Array, "gal met"]
         `lgmet_weights` of each galaxy.
     z : Float[Array, "gal"]
-        Redshift, inside the table's grid (the ends are held); or one for all.
+        Redshift, inside the table's grid (the ends are held where traced); or one for all.
 
     Returns
     -------
     Float[Array, "gal sub"]
         AB maggies at 10 pc; multiply by ``frac_trans`` at wave_obs / (1 + z), then `to_bands`.
+
+    Raises
+    ------
+    InputError
+        A redshift is outside the table.
     """
+    check_redshifts(table.z_grid, z)
     flux = jnp.asarray(table.flux, sfr.dtype)
     n_z, n_node, n_met, n_sub = flux.shape
     by_z = z_weights(table.z_grid, jnp.asarray(z, sfr.dtype))
@@ -259,6 +267,15 @@ def smooth_sfh_fluxes(
     light = sfr @ jnp.moveaxis(flux, 1, 0).reshape(n_node, -1)
     shares = (by_z[:, :, None] * lgmet_shares[:, None, :]).reshape(len(sfr), n_z * n_met)
     return jnp.einsum("gms,gm->gs", light.reshape(-1, n_z * n_met, n_sub), shares)
+
+
+def check_redshifts(z_grid: Float[Arr, "z"], z: Scalar | Float[Arr, "gal"]) -> None:
+    """Raise `InputError` for redshifts outside the grid by more than single precision; traced ones pass."""
+    grid = known(z_grid)
+    if grid is None:
+        return
+    low, high = grid[[0, -1]]
+    require("z", z, low, high, f"the band table covers {low:g} to {high:g}", 1e-6 * (1 + high))
 
 
 def z_weights(z_grid: Float[Arr, "z"], z: Float[Array, "*gal"]) -> Float[Array, "... z"]:

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from popinfer.errors import InputError
 from popinfer.records import Filters
 
+from .concrete import known
 from .igm import igm_transmission
 from .units import AB0, Arr, Scalar
 
@@ -62,7 +63,8 @@ def band_matrix(
 
 def igm_rows(wave: Float[Arr, "wave"], z: float) -> Float[np.ndarray, "wave 1"]:
     """Intergalactic transmission at the SED's wavelengths, to multiply the rows of a band matrix."""
-    return np.asarray(_igm_transmission(np.asarray(wave, np.float64), z), np.float64)[:, None]
+    with jax.ensure_compile_time_eval():  # a constant, also of a function that is being traced
+        return np.asarray(_igm_transmission(np.asarray(wave, np.float64), z), np.float64)[:, None]
 
 
 _igm_transmission = jax.jit(igm_transmission)  # tables ask for hundreds of redshifts
@@ -221,6 +223,7 @@ def to_magnitudes(
     mag = jnp.where(lit, -2.5 * jnp.log10(jnp.where(lit, flux, 1)), jnp.inf)
     if distance_modulus is None:
         return mag
-    if isinstance(distance_modulus, float | np.ndarray) and np.any(np.isneginf(distance_modulus)):
+    values = known(distance_modulus)
+    if values is not None and np.any(np.isneginf(values)):
         raise InputError("apparent magnitudes have no meaning at z = 0; leave out distance_modulus for 10 pc")
     return mag + jnp.asarray(distance_modulus, mag.dtype)
