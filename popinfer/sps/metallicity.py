@@ -107,7 +107,7 @@ def lgmet_from_table(
 
 
 def lgmet_from_slope(
-    lgmet: Scalar, slope: Scalar, ssp_lg_age_gyr: Float[Arr, "age"], pivot_gyr: float = 1.0
+    lgmet: Scalar, slope: Scalar, ssp_lg_age_gyr: Float[Arr, "age"], pivot_gyr: Scalar = 1.0
 ) -> Float[Array, "age"]:
     """Mean log10 Z at each SSP age, smoothly correlated with age.
 
