@@ -74,6 +74,15 @@ def test_ssp_info_and_help(capsys):
     assert "doctor" in capsys.readouterr().out
 
 
+def test_ssp_info_of_a_file(capsys, tmp_path):
+    from popinfer.data import load_ssp, write_ssp
+
+    digest = write_ssp(load_ssp(), tmp_path / "grid.h5")
+    assert cli.main(["ssp", "info", str(tmp_path / "grid.h5")]) == 0
+    out = capsys.readouterr().out
+    assert digest in out and "BC03" in out and "u-g = 1.85  g-r = 0.81" in out
+
+
 def test_doctor(capsys):
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out
