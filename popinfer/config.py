@@ -179,6 +179,7 @@ class SmcConfig(Section):
     ess_fraction: float = Field(default=0.6, ge=0.3, le=0.95)
     n_moves: int = Field(default=3, ge=1)
     max_leapfrog: int = Field(default=8, ge=1)
+    particles: Literal["auto", "sequence", "vmap"] = "auto"
 
 
 SampleConfig = NutsConfig | MclmcConfig | PsisConfig | SmcConfig
