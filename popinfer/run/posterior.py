@@ -81,7 +81,7 @@ def sample_posterior(run: Run, population: Population, fit: FitResult, say: Repo
     draws = _draw(run, population, fit, say)
     idata = az.InferenceData(
         posterior=_named(run, draws.u, attrs),
-        sample_stats=_statistics(draws),
+        sample_stats=sample_statistics(draws),
         prior=_named(run, _prior_draws(run), {}),
     )
     sampling = time.perf_counter() - start
@@ -148,7 +148,7 @@ def _named(run: Run, u: np.ndarray, attrs: dict[str, Any]) -> xr.Dataset:
     )
 
 
-def _statistics(draws: Draws) -> xr.Dataset:
+def sample_statistics(draws: Draws) -> xr.Dataset:
     """Sampler statistics; arrays of all proposals get an axis of their own."""
     variables: dict[str, Any] = {k: (("chain", "draw"), v) for k, v in draws.stats.items()}
     attrs = {}

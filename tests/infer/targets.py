@@ -50,3 +50,8 @@ def nowhere(u):
 def cauchy_like(u):
     """Tails of 1 / u^2 in each of three parameters."""
     return -1.0 * jnp.sum(jnp.log1p((u - MEAN) ** 2 / 0.1))
+
+
+def rugged(u):
+    """A Gaussian under ripples so fine that no step of a gradient's length is accepted."""
+    return -0.5 * jnp.sum((u / 0.2) ** 2) + 30 * jnp.sum(jnp.sin(3e5 * u))

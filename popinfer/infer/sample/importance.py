@@ -48,7 +48,8 @@ def psis_laplace(
     draws, not correctness.
 
     The returned draws are resampled with smoothed weights into four pseudo-chains; ``log_weight`` holds the
-    raw weights of all proposals, ``attrs`` the Pareto k-hat and the effective sample size.
+    raw weights of all proposals, ``attrs`` the Pareto k-hat, the effective sample size and the share of
+    proposals without a density (NaN), which weigh nothing.
     """
     n_par = len(approx.mean)
     round_key, pick_key = jax.random.split(key)
@@ -73,6 +74,7 @@ def psis_laplace(
         "importance_ess": float(1 / np.sum(smoothed**2)),
         "gradient_evaluations": 0,
         "density_evaluations": spec.n_proposals,
+        "undefined_fraction": float(np.isnan(log_p).mean()),
     }
     return Draws(
         u[picked].reshape(4, -1, n_par),

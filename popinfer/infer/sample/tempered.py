@@ -31,7 +31,6 @@ from popinfer.infer.sample.draws import Draws, LogDensity, Progress, systematic_
 
 _TARGET_ACCEPT = 0.8
 _MAX_STAGES = 200
-_MAX_ENERGY_ERROR = 1000.0  # as for Hamiltonian chains: a larger one is a divergence
 _SHRINK = 0.05  # share of the covariance's off-diagonal that is given up: few particles estimate it poorly
 _BATCH = 16  # particles that move side by side: all of them would not fit into a GPU's memory
 
@@ -82,7 +81,7 @@ class Moves(NamedTuple):
 
     acceptance_rate: Array | np.ndarray
     n_accepted: Array | np.ndarray
-    n_diverging: Array | np.ndarray
+    n_undefined: Array | np.ndarray
 
     @classmethod
     def none(cls, n: int) -> "Moves":
@@ -115,8 +114,8 @@ def smc(key: Array, log_density: LogDensity, approx: Laplace, spec: SmcSpec, pro
     -------
     Draws
         Statistics ``ancestor`` (the prior draw that a particle descends from) and, of the moves of the last
-        stage, ``acceptance_rate``, ``n_accepted`` and ``diverging`` (one at least ended where there is no
-        density); attributes ``log_evidence`` (of the likelihood, for a normalised prior) and its Monte Carlo
+        stage, ``acceptance_rate``, ``n_accepted`` and ``undefined`` (one at least ended where the density is
+        NaN); attributes ``log_evidence`` (of the likelihood, for a normalised prior) and its Monte Carlo
         error ``log_evidence_sd``, ``power`` (1 when the posterior was reached), ``mutation_acceptance``.
     """
     n, n_par = 4 * (spec.n_particles // 4), len(approx.mean)
@@ -147,7 +146,9 @@ def _advance(key: Array, stage: Stage, spec: SmcSpec, move: Callable, progress: 
     """Temper, resample and move all particles."""
     resample_key, move_key = jax.random.split(key)
     n = len(stage.ancestor)
-    log_weight, power = _temper(np.asarray(stage.particles.log_likelihood), stage.power, spec.ess_fraction)
+    log_likelihood = np.asarray(stage.particles.log_likelihood)
+    log_likelihood = np.where(np.isnan(log_likelihood), -np.inf, log_likelihood)
+    log_weight, power = _temper(log_likelihood, stage.power, spec.ess_fraction)
     weight = np.exp(log_weight - logsumexp(log_weight))
     picked = systematic_resample(resample_key, weight, n)
     factor = _factors(np.asarray(stage.particles.u), weight)[picked]
@@ -177,7 +178,7 @@ def _dealt(stage: Stage, spec: SmcSpec) -> Draws:
         "ancestor": stage.ancestor,
         "acceptance_rate": stage.moves.acceptance_rate / spec.n_moves,
         "n_accepted": stage.moves.n_accepted,
-        "diverging": stage.moves.n_diverging > 0,
+        "undefined": stage.moves.n_undefined > 0,
     }
     order = np.random.default_rng(0).permutation(n)
     share = np.bincount(stage.ancestor) / n
@@ -196,13 +197,15 @@ def _dealt(stage: Stage, spec: SmcSpec) -> Draws:
 
 
 def _evaluator(log_density: LogDensity) -> Callable[[Array], tuple[Array, Array]]:
-    """Log-likelihood of u and its gradient; -inf and zero where either isn't finite."""
+    """Log-likelihood of u and its gradient; NaN and zero where either isn't defined."""
     both = jax.value_and_grad(lambda u: log_density(u) + 0.5 * jnp.sum(u**2))
 
     def evaluate(u: Array) -> tuple[Array, Array]:
         value, gradient = both(u)
         sound = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient))
-        return jnp.where(sound, value, -jnp.inf), jnp.where(sound, gradient, 0.0)
+        # -inf is a number that a likelihood may have: outside its support
+        value = jnp.where(sound | (value == -jnp.inf), value, jnp.nan)
+        return value, jnp.where(sound, gradient, 0.0)
 
     return evaluate
 
@@ -235,7 +238,7 @@ def _move(
     log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
     rate = jnp.exp(jnp.minimum(log_ratio, 0.0))
     accept = jax.random.uniform(accept_key) < rate
-    moves = Moves(rate, accept.astype(int), (log_ratio < -_MAX_ENERGY_ERROR).astype(int))
+    moves = Moves(rate, accept.astype(int), jnp.isnan(end.log_likelihood).astype(int))
     return jax.tree.map(lambda new, old: jnp.where(accept, new, old), end, start), moves
 
 

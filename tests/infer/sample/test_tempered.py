@@ -43,8 +43,8 @@ def test_mean_covariance_and_evidence_are_recovered(drawn):
 
 
 def test_statistics_are_what_the_gate_needs(drawn):
-    assert {"lp", "ancestor", "acceptance_rate", "n_accepted", "diverging"} == set(drawn.stats)
-    assert not drawn.stats["diverging"].any()
+    assert {"lp", "ancestor", "acceptance_rate", "n_accepted", "undefined"} == set(drawn.stats)
+    assert not drawn.stats["undefined"].any()
     assert all(values.shape == (4, 250) for values in drawn.stats.values())
     lp = np.array([float(gaussian5(jnp.asarray(u))) for u in drawn.u[0, :20]])
     np.testing.assert_allclose(drawn.stats["lp"][0, :20], lp, rtol=1e-6, atol=1e-8)
