@@ -58,10 +58,12 @@ class HalosConfig(Section):
     """Size of the halo sample; ``lgm_min`` [log10 Msun] per slice or one for all.
 
     ``pilot`` holds parameter values near the expected answer: halos are drawn where that model's galaxies
-    enter the sample. It changes the Monte Carlo noise, never the result's expectation.
+    enter the sample. It changes the Monte Carlo noise, never the result's expectation. ``n_replicates`` more
+    samples measure that noise, and the counts follow the mean of all: it falls with their number.
     """
 
     n_per_slice: int = Field(default=2048, ge=16)
+    n_replicates: int = Field(default=48, ge=16)
     lgm_min: float | list[float] = 11.0
     flatten: float = Field(default=1.0, gt=0, le=1)
     pilot: dict[str, float] = {}
@@ -121,12 +123,17 @@ class PriorConfig(Section):
 
 
 class KernelsConfig(Section):
-    """Layout of the kernel soft counts."""
+    """Layout of the kernel soft counts.
+
+    ``model_error`` is the fraction by which the model may be wrong about each count, beyond noise: it widens
+    the posterior where the data are better than the physics.
+    """
 
     n_centers: int = Field(default=150, ge=2)
     bandwidth: float = Field(default=0.6, gt=0)
     floor_mag: float = Field(default=0.03, ge=0)
     min_count: float = Field(default=5.0, gt=0)
+    model_error: float = Field(default=0.0, ge=0, lt=1)
 
 
 class FitConfig(Section):

@@ -6,8 +6,8 @@ the trace in each redshift slice,
 
     chi2 = sum_k (e_k . (d - m) / sd)^2 / (lambda_k + v_k),
 
-where v_k is the variance of the model's Monte Carlo noise along e_k over replicate halo samples. It is
-compared with a chi-square distribution of (number of modes - number of parameters that the data determine)
+where v_k is the variance of the model's Monte Carlo noise along e_k, measured on replicate halo samples. It
+is compared with a chi-square distribution of (number of modes - number of parameters that the data determine)
 degrees of freedom. The fit minimises the composite likelihood, not this chi2, so p-values err low.
 """
 
@@ -72,7 +72,7 @@ def _squared_pulls(
     n_kept = int(np.searchsorted(np.cumsum(values[order]), TRACE_KEPT * values.sum())) + 1
     order = order[:n_kept]
     residual = (problem.observed - counts)[inside] / sd @ modes[:, order]
-    monte_carlo = (replicates[:, inside] / sd @ modes[:, order]).var(axis=0, ddof=1)
+    monte_carlo = (replicates[:, inside] / sd @ modes[:, order]).var(axis=0, ddof=1) / problem.n_averaged
     return residual**2 / (values[order] + monte_carlo)
 
 

@@ -31,6 +31,18 @@ from jaxtyping import Array, Float, Int
 RIDGE = 0.05  # of the prior's unit information; affects only directions known worse than the prior
 
 
+class Correction(eqx.Module):
+    """What is added to log-counts: offset + slope @ (u - center); see `popinfer.infer.monte_carlo`."""
+
+    offset: Float[Array | np.ndarray, "stat"]
+    slope: Float[Array | np.ndarray, "stat par"]
+    center: Float[Array | np.ndarray, "par"]
+
+    def __call__(self, u: Float[Array, "par"]) -> Float[Array, "stat"]:
+        """Correction at u."""
+        return jnp.asarray(self.offset) + jnp.asarray(self.slope) @ (u - jnp.asarray(self.center))
+
+
 @dataclass(frozen=True)
 class Problem:
     """What inference needs to know: functions of the unconstrained vector u.
@@ -38,24 +50,36 @@ class Problem:
     Attributes
     ----------
     names : one a component of u; the prior of u is standard normal.
-    log_counts : u -> log m, the logarithm of the model's soft counts (all slices, kernels in use), float64.
+    raw_log_counts : u -> log m_0, the logarithm of the soft counts of the run's halos (all slices, kernels in
+        use), float64.
     observed : d.
     data_cov : covariance of d.
+    model_cov : covariance of errors of the model itself, allowed for in the width; zero when absent.
     slice_of : redshift slice of each count; counts of different slices are independent.
     replicates : u -> soft counts m of independent halo samples of the same size, [replicate, stat].
+    correction : takes Monte Carlo noise out of the log-counts; none to begin with.
+    n_averaged : halo samples whose mean the corrected counts follow.
     """
 
     names: tuple[str, ...]
-    log_counts: Callable[[Array], Array]
+    raw_log_counts: Callable[[Array], Array]
     observed: Float[np.ndarray, "stat"]
     data_cov: Float[np.ndarray, "stat stat"]
     slice_of: Int[np.ndarray, "stat"]
     replicates: Callable[[Array], np.ndarray]
+    model_cov: Float[np.ndarray, "stat stat"] | float = 0.0
+    correction: Correction | None = None
+    n_averaged: int = 1
 
     @property
     def size(self) -> int:
         """Number of free parameters."""
         return len(self.names)
+
+    def log_counts(self, u: Float[Array, "par"]) -> Float[Array, "stat"]:
+        """Logarithm of the model's counts m, corrected for Monte Carlo noise."""
+        raw = self.raw_log_counts(u)
+        return raw if self.correction is None else raw + self.correction(u)
 
     def composite(self, u: Float[Array, "par"]) -> Float[Array, ""]:
         """Poisson composite log-likelihood, zero where model and observed counts agree."""
@@ -86,6 +110,8 @@ class Adjustment(eqx.Module):
 class Information:
     """Sensitivity and variability of the composite score at one point; see the module's equations.
 
+    V has three parts: data noise, the halo sample's Monte Carlo noise (``variability_model``), and errors of
+    the model that the user allows for (``variability_error``).
     ``sensitivity_observed`` is H with the observed counts in place of the model's; ``freedom`` counts the
     degrees of freedom behind ``variability_model``, which is measured (infinite when it is known).
     """
@@ -95,11 +121,12 @@ class Information:
     sensitivity_observed: np.ndarray
     variability_data: np.ndarray
     variability_model: np.ndarray
+    variability_error: np.ndarray | float = 0.0
     freedom: float = np.inf
 
     @property
     def variability(self) -> np.ndarray:
-        """V, data and model Monte Carlo together, as its inverse needs it.
+        """V, all parts together, as its inverse needs it.
 
         The inverse of a sample covariance of p parameters with nu degrees of freedom is too large by
         nu / (nu - p - 1) on average (Hartlap, Simon & Schneider 2007, A&A 464, 399). The measured part is
@@ -107,7 +134,7 @@ class Information:
         """
         p = len(self.score)
         widen = 1.0 if np.isinf(self.freedom) else self.freedom / max(self.freedom - p - 1, self.freedom / 2)
-        return self.variability_data + widen * self.variability_model
+        return self.variability_data + self.variability_error + widen * self.variability_model
 
     def godambe(self) -> np.ndarray:
         """Godambe (sandwich) information H V^-1 H."""
@@ -126,7 +153,9 @@ class Information:
             return np.zeros(1)
         h_inverse = np.linalg.pinv(self.sensitivity, hermitian=True)
         project = keep.T @ h_inverse
-        total = project @ (self.variability_data + self.variability_model) @ project.T
+        total = (
+            project @ (self.variability_data + self.variability_error + self.variability_model) @ project.T
+        )
         model = project @ self.variability_model @ project.T
         return np.sort(np.real(np.linalg.eigvals(np.linalg.solve(total, model))))[::-1]
 
@@ -137,45 +166,58 @@ def poisson(log_m: Float[Array, "stat"], d: Float[Array | np.ndarray, "stat"]) -
 
 
 def information(
-    problem: Problem, u: Float[Array | np.ndarray, "par"], jacobian: Callable | None = None
+    problem: Problem,
+    u: Float[Array | np.ndarray, "par"],
+    jacobian: Callable | None = None,
+    deviations: Float[np.ndarray, "term replicate stat"] | None = None,
 ) -> Information:
-    """Score, sensitivity and variability at u; pass a compiled Jacobian of log_counts to save time."""
+    """Score, sensitivity and variability at u.
+
+    Parameters
+    ----------
+    problem : with its counts corrected around u, or as they are.
+    u : where.
+    jacobian : compiled Jacobian of log_counts, to save time.
+    deviations : the counts' Monte Carlo noise from `popinfer.infer.monte_carlo`; that at u when absent.
+    """
     jac = jax.jacfwd(problem.log_counts) if jacobian is None else jacobian
     u = jnp.asarray(u)
     j = np.asarray(jac(u))
     m = np.exp(np.asarray(problem.log_counts(u)))
-    variability_model, freedom = _replicate_variability(problem, u, j)
+    if deviations is None:
+        counts = problem.replicates(u)
+        deviations = (counts - counts.mean(axis=0))[None] / np.sqrt(problem.n_averaged)
+    variability_model, freedom = _replicate_variability(np.asarray(deviations), j, problem.slice_of)
     return Information(
         score=j.T @ (problem.observed - m),
         sensitivity=(j * m[:, None]).T @ j,
         sensitivity_observed=(j * problem.observed[:, None]).T @ j,
         variability_data=j.T @ problem.data_cov @ j,
         variability_model=variability_model,
+        variability_error=j.T @ (problem.model_cov + np.zeros_like(problem.data_cov)) @ j,
         freedom=freedom,
     )
 
 
 def _replicate_variability(
-    problem: Problem, u: Float[Array, "par"], j: np.ndarray
+    deviations: Float[np.ndarray, "term replicate stat"], j: np.ndarray, slice_of: np.ndarray
 ) -> tuple[np.ndarray, float]:
     """Covariance of J^T m over independent halo samples: what Sobol sampling really achieves.
 
     Slices are independent, so their sample covariances add. Degrees of freedom of the sum after Satterthwaite
     (1946, Biometrics Bulletin 2, 110), from the traces.
     """
-    counts = problem.replicates(u)
-    parts = []
-    for i in np.unique(problem.slice_of):
-        inside = problem.slice_of == i
-        parts.append(np.atleast_2d(np.cov(counts[:, inside] @ j[inside], rowvar=False)))
+    freedom, parts = deviations.shape[1] - 1, []
+    for i in np.unique(slice_of):
+        scores = deviations[:, :, slice_of == i] @ j[slice_of == i]
+        parts.append(np.einsum("trp,trq->pq", scores, scores) / freedom)
     traces = np.array([np.trace(part) for part in parts])
     share = traces / max(traces.sum(), np.finfo(float).tiny)
-    freedom = (len(counts) - 1) / np.sum(share**2) if traces.sum() > 0 else np.inf
-    return np.sum(parts, axis=0), float(freedom)
+    return np.sum(parts, axis=0), float(freedom / np.sum(share**2) if traces.sum() > 0 else np.inf)
 
 
 def overcounting(info: Information) -> float:
-    """How often the composite likelihood counts each galaxy: the mean of V against H, data noise only.
+    """How often the composite likelihood counts a galaxy: the mean of V against H, without Monte Carlo noise.
 
     H is taken with the observed counts, which V is made of, so that a bad starting model doesn't matter.
 
@@ -183,7 +225,7 @@ def overcounting(info: Information) -> float:
     Statistica Sinica 21, 149), the right weight against the prior while the optimum is sought.
     """
     h = info.sensitivity_observed + RIDGE * np.eye(len(info.score))
-    v = info.variability_data + RIDGE * np.eye(len(info.score))
+    v = info.variability_data + info.variability_error + RIDGE * np.eye(len(info.score))
     return float(np.trace(np.linalg.solve(h, v)) / len(info.score))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from popinfer.infer.likelihood import Problem
+from popinfer.infer.likelihood import Correction, Problem, poisson
 
 Progress = Callable[[int, float], None]
 
@@ -40,31 +40,64 @@ class Compiled:
     """The compiled functions of a problem; compile once, use for every start.
 
     The objective is share x composite log-likelihood + log-prior. ``share``, the inverse of how often the
-    soft counts count a galaxy, gives the prior its due weight.
+    soft counts count a galaxy, gives the prior its due weight. Another share or another correction of the
+    problem's counts needs no new compilation.
     """
 
     problem: Problem
     share: float
-    value: Callable[[Array], Array]
-    value_and_grad: Callable[[Array], tuple[Array, Array]]
-    log_counts: Callable[[Array], Array]
-    jacobian: Callable[[Array], Array]
+    raw_log_counts: Callable[[Array], Array]
+    raw_jacobian: Callable[[Array], Array]
+    raw_composite: Callable[[Array, Correction], Array]
+    raw_composite_and_grad: Callable[[Array, Correction], tuple[Array, Array]]
 
     @classmethod
     def of(cls, problem: Problem, share: float = 1.0) -> "Compiled":
         """Wrap a problem's functions in jit (compilation happens at the first call)."""
 
-        def log_density(u: Array) -> Array:
-            return share * problem.composite(u) - 0.5 * jnp.sum(u**2)
+        def composite(u: Array, correction: Correction) -> Array:
+            return poisson(problem.raw_log_counts(u) + correction(u), problem.observed)
 
         return cls(
             problem,
             share,
-            jax.jit(log_density),
-            jax.jit(jax.value_and_grad(log_density)),
-            jax.jit(problem.log_counts),
-            jax.jit(jax.jacfwd(problem.log_counts)),
+            jax.jit(problem.raw_log_counts),
+            jax.jit(jax.jacfwd(problem.raw_log_counts)),
+            jax.jit(composite),
+            jax.jit(jax.value_and_grad(composite)),
         )
+
+    @property
+    def correction(self) -> Correction:
+        """The problem's correction; zeros where it has none."""
+        n_stat, n_par = len(self.problem.observed), self.problem.size
+        none = Correction(jnp.zeros(n_stat), jnp.zeros((n_stat, n_par)), jnp.zeros(n_par))
+        return jax.tree.map(jnp.asarray, self.problem.correction or none)
+
+    def log_counts(self, u: Array) -> Array:
+        """Logarithm of the model's counts."""
+        return self.raw_log_counts(u) + self.correction(u)
+
+    def jacobian(self, u: Array) -> Array:
+        """Derivative of log_counts, [stat, par]."""
+        return self.raw_jacobian(u) + self.correction.slope
+
+    def composite(self, u: Array) -> Array:
+        """Composite log-likelihood."""
+        return self.raw_composite(u, self.correction)
+
+    def composite_and_grad(self, u: Array) -> tuple[Array, Array]:
+        """Composite log-likelihood and its gradient."""
+        return self.raw_composite_and_grad(u, self.correction)
+
+    def value(self, u: Array) -> Array:
+        """The objective."""
+        return self.share * self.composite(u) - 0.5 * jnp.sum(u**2)
+
+    def value_and_grad(self, u: Array) -> tuple[Array, Array]:
+        """The objective and its gradient."""
+        value, gradient = self.composite_and_grad(u)
+        return self.share * value - 0.5 * jnp.sum(u**2), self.share * gradient - u
 
 
 def gauss_newton(

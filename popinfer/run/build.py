@@ -257,15 +257,28 @@ def build_problem(setup: Setup, survey: Survey, halos: Halos, replicates: list[H
     def replicate_counts(u: Array) -> np.ndarray:
         return np.stack([np.exp(np.asarray(compiled(u, one)).ravel()[used]) for one in replicates])
 
-    data_cov = np.asarray(jax.scipy.linalg.block_diag(*np.asarray(kernels.data_cov)))
+    data_cov = np.asarray(jax.scipy.linalg.block_diag(*np.asarray(kernels.data_cov)))[np.ix_(used, used)]
+    observed = np.asarray(kernels.observed).ravel()[used]
     return Problem(
         names=setup.space.names,
-        log_counts=log_counts,
-        observed=np.asarray(kernels.observed).ravel()[used],
-        data_cov=data_cov[np.ix_(used, used)],
+        raw_log_counts=log_counts,
+        observed=observed,
+        data_cov=data_cov,
+        model_cov=model_error_cov(setup.config.kernels.model_error, observed, data_cov),
         slice_of=np.repeat(np.arange(n_slice), n_kernel)[used],
         replicates=replicate_counts,
     )
+
+
+def model_error_cov(
+    fraction: float, observed: Float[np.ndarray, "stat"], data_cov: Float[np.ndarray, "stat stat"]
+) -> Float[np.ndarray, "stat stat"]:
+    """Covariance of counts that the model gets wrong by a fraction of themselves.
+
+    Errors of two kernels are correlated as their counting noise is: as far as they see the same galaxies.
+    """
+    sd = np.sqrt(np.diag(data_cov))
+    return fraction**2 * data_cov * np.outer(observed / sd, observed / sd)
 
 
 def in_precision(config: RunConfig, halos: Halos) -> Halos:

@@ -1,8 +1,9 @@
 """The fit stage: best fit, other optima, width of the posterior, and what the fit can't tell.
 
 1. Gauss-Newton on share x composite likelihood + prior from the prior's centre and from draws of the prior,
-   with share = 1 / overcounting at the centre; the best end is refined with the share found there.
-2. Godambe information there, the curvature adjustment, the Laplace approximation moved to the mode.
+   with share = 1 / overcounting at the centre.
+2. From the best end to the mode of the adjusted posterior, the counts corrected for Monte Carlo noise there
+   (`infer.settle`, `infer.monte_carlo`).
 3. Flat directions, the Monte Carlo share of the variance, goodness of fit.
 """
 
@@ -14,22 +15,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from popinfer.infer.goodness import Goodness, determined_parameters, goodness_of_fit
-from popinfer.infer.laplace import Laplace, flat_directions, laplace, polish
+from popinfer.infer.laplace import Laplace, flat_directions
 from popinfer.infer.likelihood import (
     Adjustment,
-    Information,
+    Correction,
     Problem,
-    curvature_adjustment,
     information,
     overcounting,
 )
 from popinfer.infer.optimise import Compiled, Fit, adam, gauss_newton, lbfgs
+from popinfer.infer.settle import MAX_STEPS, Settled, adjusted, settle
 from popinfer.run.folder import RunFolder, atomic, check_fingerprint, need, write_text
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
@@ -37,6 +36,7 @@ from popinfer.run.progress import Reporter
 EDGE_WIDTH = 0.1  # dex above halos.lgm_min
 MAX_EDGE_SHARE = 0.01  # of a slice's predicted galaxies
 
+_CURVATURE_SEED = 43
 OPTIMISERS: dict[str, Callable[..., Fit]] = {"gauss_newton": gauss_newton, "adam": adam, "lbfgs": lbfgs}
 
 
@@ -46,7 +46,8 @@ class FitResult:
 
     Attributes
     ----------
-    u : optimum of share x composite likelihood + prior; log_density : its value.
+    u : optimum of share x composite likelihood + prior, without Monte Carlo corrections; log_density : its
+        value.
     adjustment : curvature adjustment of the likelihood.
     approx : Laplace approximation of the adjusted posterior at its mode.
     share : weight of the composite likelihood while optimising.
@@ -55,6 +56,7 @@ class FitResult:
     goodness, per_slice : goodness of fit at the mode.
     modes : where the other starts ended. flat : names of parameters with flat profiles.
     cautions : sentences for the reader on the optimiser and the halo sample.
+    correction, n_averaged : of the problem's counts for Monte Carlo noise, see `Problem`.
     """
 
     u: np.ndarray
@@ -70,73 +72,52 @@ class FitResult:
     modes: list[dict[str, Any]] = field(default_factory=list)
     flat: list[str] = field(default_factory=list)
     cautions: list[str] = field(default_factory=list)
+    correction: Correction | None = None
+    n_averaged: int = 1
     wall_time_s: float = math.nan
-
-
-def with_share(base: Compiled, share: float) -> Compiled:
-    """The same compiled functions with another weight of the likelihood; `base` has weight one."""
-
-    def value(u: Array) -> Array:
-        return share * base.value(u) - 0.5 * (1 - share) * jnp.sum(u**2)
-
-    def value_and_grad(u: Array) -> tuple[Array, Array]:
-        v, g = base.value_and_grad(u)
-        return share * v - 0.5 * (1 - share) * jnp.sum(u**2), share * g - (1 - share) * u
-
-    return dataclasses.replace(base, share=share, value=value, value_and_grad=value_and_grad)
-
-
-def adjusted(base: Compiled, adjustment: Adjustment) -> Callable[[Array], tuple[Array, Array]]:
-    """Value and gradient of the adjusted log-density without compiling the model again."""
-
-    @jax.custom_vjp
-    def composite(u: Array) -> Array:
-        return base.value(u) + 0.5 * jnp.sum(u**2)
-
-    def forward(u: Array) -> tuple[Array, Array]:
-        value, gradient = base.value_and_grad(u)
-        return value + 0.5 * jnp.sum(u**2), gradient + u
-
-    composite.defvjp(forward, lambda gradient, cotangent: (cotangent * gradient,))
-    return jax.value_and_grad(lambda u: adjustment(composite, u) - 0.5 * jnp.sum(u**2))
 
 
 def fit_population(run: Run, population: Population, say: Reporter) -> FitResult:
     """Fit the population model; see the module's text for the steps."""
     start = time.perf_counter()
-    problem = population.problem
-    base = Compiled.of(problem, 1.0)
+    compiled = Compiled.of(population.problem)
+    size = population.problem.size
     with say.task("Compiling the model"):
-        compiled = _with_due_share(base, np.zeros(problem.size))
+        compiled = _with_due_share(compiled, np.zeros(size))
     ends = _optimise_all(run, compiled, say)
+    compiled = _with_due_share(compiled, max(ends, key=lambda end: end.log_density).u)
+    ends = [_revalued(compiled, end) for end in ends]
     best = max(ends, key=lambda end: end.log_density)
-    compiled = _with_due_share(base, best.u)
-    best = _optimise(run, compiled, best.u, say, "Fit, likelihood weighted where it ended")
-    with say.task("Width of the posterior"):
-        info = information(problem, best.u, base.jacobian)
-        adjustment = curvature_adjustment(info, best.u)
-        density = adjusted(base, adjustment)
-        approx = polish(density, laplace(adjustment, info))
-        flat = flat_directions(lambda u: density(u)[0], problem.names, approx)
-    values = [_revalued(compiled, end) for end in ends]
+    with say.task("Mode and width of the posterior", MAX_STEPS) as update:
+        found = settle(
+            compiled,
+            best.u,
+            run.config.seed + _CURVATURE_SEED,
+            lambda step, length: update(step, f"step of {length:.1f} sd"),
+        )
+        density = adjusted(found.compiled, found.adjustment)
+        flat = flat_directions(lambda u: density(u)[0], found.compiled.problem.names, found.approx)
+    problem = found.compiled.problem
     result = FitResult(
         best.u,
         best.log_density,
-        adjustment,
-        approx,
+        found.adjustment,
+        found.approx,
         compiled.share,
-        modes=_modes(values, best, approx),
+        modes=_modes(ends, best, found.approx),
         flat=sorted({one.name for one in flat}),
-        cautions=_cautions(run, population, best, approx),
-        **_quality(problem, base, info, approx),
+        cautions=_cautions(run, population, best, found),
+        correction=problem.correction,
+        n_averaged=problem.n_averaged,
+        **_quality(found),
     )
     return dataclasses.replace(result, wall_time_s=time.perf_counter() - start)
 
 
-def _with_due_share(base: Compiled, u: np.ndarray) -> Compiled:
+def _with_due_share(compiled: Compiled, u: np.ndarray) -> Compiled:
     """Give the composite likelihood the weight that its information at u asks for."""
-    share = 1 / overcounting(information(base.problem, u, base.jacobian))
-    return with_share(base, share)
+    share = 1 / overcounting(information(compiled.problem, u, compiled.jacobian))
+    return dataclasses.replace(compiled, share=share)
 
 
 def _optimise_all(run: Run, compiled: Compiled, say: Reporter) -> list[Fit]:
@@ -179,14 +160,15 @@ def _modes(ends: list[Fit], best: Fit, approx: Laplace) -> list[dict[str, Any]]:
     ]
 
 
-def _quality(problem: Problem, base: Compiled, info: Information, approx: Laplace) -> dict[str, Any]:
+def _quality(found: Settled) -> dict[str, Any]:
     """Monte Carlo shares and goodness of fit at the posterior's mode."""
-    counts = np.exp(np.asarray(base.log_counts(jnp.asarray(approx.mean))))
+    compiled, approx, problem = found.compiled, found.approx, found.compiled.problem
+    counts = np.exp(np.asarray(compiled.log_counts(jnp.asarray(approx.mean))))
     replicates = problem.replicates(jnp.asarray(approx.mean))
-    data, model = np.diag(problem.data_cov), replicates.var(axis=0, ddof=1)
+    data, model = np.diag(problem.data_cov), replicates.var(axis=0, ddof=1) / problem.n_averaged
     together, per_slice = goodness_of_fit(problem, counts, replicates, determined_parameters(approx.cov))
     return {
-        "mc_direction": info.monte_carlo_share(),
+        "mc_direction": found.info.monte_carlo_share(),
         "mc_counts": model / (data + model),
         "count_sd": np.sqrt(data + model),
         "goodness": together,
@@ -194,14 +176,16 @@ def _quality(problem: Problem, base: Compiled, info: Information, approx: Laplac
     }
 
 
-def _cautions(run: Run, population: Population, best: Fit, approx: Laplace) -> list[str]:
+def _cautions(run: Run, population: Population, best: Fit, found: Settled) -> list[str]:
     """Whether the optimiser finished, and whether the lowest halos still matter to the sample."""
     cautions = []
     if not best.converged:
         cautions.append(
             "The optimiser stopped before it converged: raise fit.max_steps or look at the modes."
         )
-    galaxies = population.galaxies(jnp.asarray(approx.mean))
+    if not found.converged:
+        cautions.append("The search for the posterior's mode didn't settle; its width may be wrong.")
+    galaxies = population.galaxies(jnp.asarray(found.approx.mean))
     lgm = np.asarray(population.halos.logmp0)
     weight = np.asarray(galaxies.weight, dtype=float).reshape(len(lgm), 2, -1).sum(axis=1)
     for i, (low, high) in enumerate(run.config.slices):
@@ -215,6 +199,11 @@ def _cautions(run: Run, population: Population, best: Fit, approx: Laplace) -> l
     return cautions
 
 
+def with_correction(problem: Problem, fit: FitResult) -> Problem:
+    """The problem with its counts corrected as in the fit."""
+    return dataclasses.replace(problem, correction=fit.correction, n_averaged=fit.n_averaged)
+
+
 def write_fit(run: Run, result: FitResult) -> None:
     """Store the fit twice: JSON for people, arrays for the next stage."""
     folder, approx = run.folder, result.approx
@@ -226,6 +215,7 @@ def write_fit(run: Run, result: FitResult) -> None:
         "mc_direction": result.mc_direction,
         "mc_counts": result.mc_counts,
         "count_sd": result.count_sd,
+        **{f"correction_{k}": np.asarray(v) for k, v in vars(result.correction).items()},
     }
     content = {
         "fingerprint": run.fingerprint("fit"),
@@ -238,6 +228,7 @@ def write_fit(run: Run, result: FitResult) -> None:
         "modes": result.modes,
         "flat": result.flat,
         "cautions": result.cautions,
+        "n_averaged": result.n_averaged,
         "monte_carlo_share": [float(x) for x in result.mc_direction],
         "wall_time_s": result.wall_time_s,
     }
@@ -256,7 +247,7 @@ def read_fit(run: Run) -> FitResult:
     return FitResult(
         arrays["u"],
         content["log_density"],
-        Adjustment(**{f.name: arrays[f"adjustment_{f.name}"] for f in dataclasses.fields(Adjustment)}),
+        _stored(Adjustment, arrays),
         Laplace(arrays["mean"], arrays["cov"]),
         content["share"],
         arrays["mc_direction"],
@@ -267,5 +258,12 @@ def read_fit(run: Run) -> FitResult:
         content["modes"],
         content["flat"],
         content["cautions"],
+        _stored(Correction, arrays),
+        content["n_averaged"],
         content["wall_time_s"],
     )
+
+
+def _stored(kind: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """A record of arrays as `write_fit` stored it."""
+    return kind(**{f.name: arrays[f"{kind.__name__.lower()}_{f.name}"] for f in dataclasses.fields(kind)})

@@ -31,7 +31,7 @@ from popinfer.infer.sample import (
 )
 from popinfer.population.parameters import fiducial_params
 from popinfer.population.relations import GRIDS, Z_DENSITY, Z_RELATIONS, Relations, summarise
-from popinfer.run.fitting import FitResult
+from popinfer.run.fitting import FitResult, with_correction
 from popinfer.run.folder import atomic
 from popinfer.run.prepare import Population, Run, into_slices
 from popinfer.run.progress import Reporter
@@ -124,7 +124,8 @@ def _test_write(run: Run, attrs: dict[str, Any]) -> None:
 
 def _draw(run: Run, population: Population, fit: FitResult, say: Reporter) -> Draws:
     settings = run.config.sample
-    density = adjusted_log_density(population.problem, jax.tree.map(jnp.asarray, fit.adjustment))
+    problem = with_correction(population.problem, fit)
+    density = adjusted_log_density(problem, jax.tree.map(jnp.asarray, fit.adjustment))
     key = jax.random.key(run.config.seed)
     build, sampler, title = SAMPLERS[settings.kind]
     spec = build(**settings.model_dump(exclude={"kind"}))
@@ -178,6 +179,7 @@ def _predictions(
     config, survey, kernels = run.config, run.survey, run.survey.kernels
     bins = Bins.around(tuple(config.features), survey.features)
     mask = np.asarray(kernels.mask) > 0
+    correction = with_correction(population.problem, fit).correction
 
     @jax.jit
     def count(mag: Array, weight: Array) -> tuple[Array, Array]:
@@ -187,6 +189,8 @@ def _predictions(
     def model(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         galaxies = population.galaxies(jnp.asarray(u))
         features, soft = count(galaxies.mag, galaxies.weight)
+        if correction is not None:
+            soft = soft * np.exp(into_slices(run, np.asarray(correction(jnp.asarray(u))), 0.0))
         return np.asarray(features), np.asarray(galaxies.weight), np.where(mask, np.asarray(soft), 0.0)
 
     with say.task("Predictions", len(draws)) as update:

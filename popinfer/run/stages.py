@@ -17,6 +17,7 @@ import numpy as np
 from popinfer.errors import InputError, NotConvergedError
 from popinfer.infer.fisher import Identifiability, identifiability
 from popinfer.infer.likelihood import information
+from popinfer.infer.monte_carlo import centered
 from popinfer.report import RunSummary, Verdict, judge, write_report
 from popinfer.run.build import detectable, draw_slices, lightcones
 from popinfer.run.fitting import FitResult, fit_population, read_fit, write_fit
@@ -26,7 +27,6 @@ from popinfer.run.prepare import Population, Run, load_population
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.summarise import summarise
 
-N_REPLICATES = 32  # halo samples behind the Monte Carlo covariance: several times the free parameters
 _PILOT_SEED, _REPLICATE_SEED, _SEED_STEP = 100, 1000, 17
 
 
@@ -35,7 +35,8 @@ def halos(run: Run, say: Reporter | None = None) -> Population:
     say, start, config = say or Silent(), time.perf_counter(), run.config
     with say.task("Pilot halos: which does the survey see?"):
         specs = detectable(run.setup, run.survey, lightcones(config), config.seed + _PILOT_SEED)
-    seeds = [config.seed, *(config.seed + _REPLICATE_SEED + _SEED_STEP * i for i in range(N_REPLICATES))]
+    others = range(config.halos.n_replicates)
+    seeds = [config.seed, *(config.seed + _REPLICATE_SEED + _SEED_STEP * i for i in others)]
     samples = []
     with say.task("Halos and their replicates", len(seeds)) as update:
         for i, seed in enumerate(seeds):
@@ -65,8 +66,8 @@ def fisher(run: Run, say: Reporter | None = None) -> tuple[Identifiability, str]
     fitted = run.folder.fit.is_file()
     u = read_fit(run).approx.mean if fitted else np.zeros(population.problem.size)
     with say.task("Information"):
-        jacobian = jax.jit(jax.jacfwd(population.problem.log_counts))
-        info = information(population.problem, u, jacobian)
+        problem = centered(population.problem, u)
+        info = information(problem, u, jax.jit(jax.jacfwd(problem.log_counts)))
     found = identifiability(population.problem.names, info.godambe())
     where = "best fit" if fitted else "prior's centre"
     content = {"fingerprint": run.fingerprint("fit"), "evaluated_at": where, **found.to_dict()}

@@ -23,7 +23,7 @@ def central_differences(f, u):
 
 @pytest.mark.slow
 def test_gradient_of_the_adjusted_posterior_matches_finite_differences(small_problem):
-    problem = dataclasses.replace(small_problem, log_counts=jax.jit(small_problem.log_counts))
+    problem = dataclasses.replace(small_problem, raw_log_counts=jax.jit(small_problem.raw_log_counts))
     centre = np.zeros(problem.size)
     info = information(problem, centre, jax.jit(jax.jacfwd(problem.log_counts)))
     adjustment = curvature_adjustment(info, centre)

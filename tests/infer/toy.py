@@ -43,7 +43,7 @@ class Toy:
         """The inference problem for observed soft counts."""
         return Problem(
             names=("amplitude", "tilt", "curve"),
-            log_counts=self.log_counts,
+            raw_log_counts=self.log_counts,
             observed=np.asarray(observed, float),
             data_cov=self.kernels @ np.diag(self.bins(TRUTH)) @ self.kernels.T,
             slice_of=np.zeros(len(observed), int),

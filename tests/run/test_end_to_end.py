@@ -12,7 +12,6 @@ from popinfer.errors import InputError
 from popinfer.report import RunSummary, judge
 from popinfer.run.fitting import read_fit
 from popinfer.run.prepare import load_population, prepare
-from popinfer.run.stages import N_REPLICATES
 
 GROUPS = {"posterior", "prior", "sample_stats", "posterior_predictive", "observed_data", "derived"}
 
@@ -93,7 +92,7 @@ def test_summary_has_goodness_and_provenance(tiny_run):
 
 def test_halos_file_has_replicates(tiny_run):
     with h5py.File(tiny_run[1] / "halos.h5") as store:
-        assert len(store) == 1 + N_REPLICATES
+        assert len(store) == 1 + 16
         assert store["main/weight"].shape == (1, 256)
         assert not np.array_equal(store["main/logmp0"][:], store["replicate_01/logmp0"][:])
 

@@ -1,0 +1,140 @@
+"""Monte Carlo noise: what the corrections take out, what they say is left, and posteriors in spite of it."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from popinfer.infer.monte_carlo import centered, corrected
+from popinfer.infer.optimise import Compiled, gauss_newton
+from popinfer.infer.settle import settle
+
+from .toy import N_BIN, N_PAR, TRUTH, toy
+
+N_REPLICATES = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class NoisySample:
+    """Log-counts of one halo sample: off by constant + slope @ u + curvature |u - TRUTH|^2 in every bin."""
+
+    constant: np.ndarray
+    slope: np.ndarray
+    curvature: np.ndarray
+
+    @classmethod
+    def draw(cls, rng, size, curvature=0.0):
+        """Noise of a given standard deviation; its curvature is a fraction of it."""
+        return cls(
+            size * rng.standard_normal(N_BIN),
+            size * rng.standard_normal((N_BIN, N_PAR)),
+            curvature * size * rng.standard_normal(N_BIN),
+        )
+
+    def log_counts(self, model, u):
+        """Logarithm of the soft counts that this sample predicts."""
+        noise = self.constant + self.slope @ u + self.curvature * jnp.sum((u - TRUTH) ** 2)
+        return jnp.log(model.kernels @ jnp.exp(model.level + model.design @ u + noise))
+
+
+def noisy_problem(model, observed, rng, size, curvature=0.0):
+    """The toy's problem as one halo sample and its replicates see it."""
+    own, *others = [NoisySample.draw(rng, size, curvature) for _ in range(N_REPLICATES + 1)]
+    return dataclasses.replace(
+        model.problem(observed),
+        raw_log_counts=lambda u: own.log_counts(model, u),
+        replicates=lambda u: np.exp(np.stack([np.asarray(one.log_counts(model, u)) for one in others])),
+    )
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Sixteen overlapping kernels."""
+    return toy()
+
+
+def test_centered_counts_are_the_mean_of_all_samples(model):
+    problem = noisy_problem(model, model.kernels @ model.bins(TRUTH), np.random.default_rng(1), 0.1)
+    u = jnp.asarray(TRUTH)
+    moved = centered(problem, u)
+    own = np.exp(np.asarray(problem.raw_log_counts(u)))
+    everyone = np.concatenate([own[None], problem.replicates(u)])
+    np.testing.assert_allclose(np.exp(moved.log_counts(u)), everyone.mean(axis=0), rtol=1e-12)
+    assert moved.n_averaged == N_REPLICATES + 1
+    assert np.abs(own / everyone.mean(axis=0) - 1).max() > 0.01
+
+
+def test_corrected_counts_follow_the_mean_of_all_samples(model):
+    problem = noisy_problem(model, model.kernels @ model.bins(TRUTH), np.random.default_rng(2), 0.01)
+    factor = np.diag([0.1, 0.2, 0.1])
+    whole = corrected(problem, TRUTH, factor, 0).problem
+    before, after = [], []
+    for z in np.random.default_rng(3).standard_normal((10, N_PAR)):
+        u = jnp.asarray(TRUTH + factor @ z)
+        own = np.exp(np.asarray(problem.raw_log_counts(u)))
+        mean = np.concatenate([own[None], problem.replicates(u)]).mean(axis=0)
+        before.append(own / mean - 1)
+        after.append(np.exp(whole.log_counts(u)) / mean - 1)
+    assert np.std(after) < 0.02 * np.std(before)
+
+
+@pytest.mark.parametrize("curvature", [0.0, 3.0])
+def test_noise_that_is_left_is_as_large_as_stated(model, curvature):
+    factor, size = np.diag([0.3, 0.3, 0.2]), 0.02
+    observed = model.kernels @ model.bins(TRUTH)
+    noise, stated = [], []
+    for seed in range(400):
+        rng = np.random.default_rng(100 + seed)
+        found = corrected(noisy_problem(model, observed, rng, size, curvature), TRUTH, factor, seed)
+        at_center = np.exp(np.asarray(found.problem.log_counts(jnp.asarray(TRUTH))))
+        stated.append(np.sum((found.deviations / at_center) ** 2, axis=(0, 1)) / (N_REPLICATES - 1))
+        for z in rng.standard_normal((4, N_PAR)):
+            u = TRUTH + factor @ z
+            noise.append(found.problem.log_counts(jnp.asarray(u)) - model.log_counts(u))
+    ratio = np.mean(np.square(noise)) / np.mean(stated)
+    assert 0.85 < ratio < 1.18
+
+
+def test_posterior_covers_the_truth_in_spite_of_noisy_samples(model):
+    squared_pulls = []
+    for seed in range(40):
+        rng = np.random.default_rng(1000 + seed)
+        truth = rng.standard_normal(N_PAR)
+        problem = noisy_problem(model, model.draw(rng, truth), rng, 0.05)
+        compiled = Compiled.of(problem, share=0.2)
+        found = settle(compiled, gauss_newton(compiled, np.zeros(N_PAR)).u, seed)
+        assert found.converged
+        away = found.approx.mean - truth
+        squared_pulls.append(away @ np.linalg.solve(found.approx.cov, away))
+    # chi-square with 3 degrees of freedom: mean 3, its standard error sqrt(6 / 40)
+    assert np.mean(squared_pulls) == pytest.approx(3.0, abs=3 * np.sqrt(6 / 40))
+
+
+def test_dropping_the_noise_from_the_width_is_caught_by_the_same_check(model):
+    squared_pulls = []
+    for seed in range(15):
+        rng = np.random.default_rng(2000 + seed)
+        truth = rng.standard_normal(N_PAR)
+        problem = noisy_problem(model, model.draw(rng, truth), rng, 0.05)
+        silent = dataclasses.replace(
+            problem,
+            replicates=lambda u, p=problem: np.exp(np.asarray(p.raw_log_counts(u)))[None].repeat(3, 0),
+        )
+        compiled = Compiled.of(silent, share=0.2)
+        found = settle(compiled, gauss_newton(compiled, np.zeros(N_PAR)).u, seed)
+        away = found.approx.mean - truth
+        squared_pulls.append(away @ np.linalg.solve(found.approx.cov, away))
+    assert np.mean(squared_pulls) > 3.0 + 3 * np.sqrt(6 / 15)
+
+
+def test_the_mode_balances_score_and_prior(model):
+    rng = np.random.default_rng(5)
+    compiled = Compiled.of(noisy_problem(model, model.draw(rng), rng, 0.03), share=0.2)
+    found = settle(compiled, np.zeros(N_PAR), 0)
+    u = found.approx.mean
+    gradient = np.asarray(found.compiled.composite_and_grad(jnp.asarray(u))[1])
+    pull = found.info.sensitivity @ np.linalg.solve(found.info.variability, gradient)
+    sd = np.sqrt(np.diag(found.approx.cov))
+    # the sandwich is linearised within 0.4 posterior standard deviations of the mode
+    assert np.abs(found.approx.cov @ (pull - u) / sd).max() < 0.1
