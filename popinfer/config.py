@@ -145,8 +145,12 @@ class FitConfig(Section):
 
 
 class ChainsConfig(Section):
-    """Markov chains: how many, how long; ``auto`` runs them in sequence on a CPU, batched on a GPU."""
+    """Markov chains: how many, how long; ``auto`` runs them in sequence on a CPU, batched on a GPU.
 
+    ``start`` is the Gaussian that whitens and that chains start around.
+    """
+
+    start: Literal["laplace", "pathfinder"] = "laplace"
     n_chains: int = Field(default=4, ge=2)
     n_warmup: int = Field(default=150, ge=10)
     n_draws: int = Field(default=400, ge=10)
@@ -171,9 +175,10 @@ class MclmcConfig(ChainsConfig):
 
 
 class PsisConfig(Section):
-    """PSIS-corrected Laplace approximation."""
+    """Importance-weighted Gaussian; ``start`` is where it comes from."""
 
     kind: Literal["psis_laplace"]
+    start: Literal["laplace", "pathfinder"] = "laplace"
     n_proposals: int = Field(default=2000, ge=100)
     n_draws: int = Field(default=1000, ge=40)
 

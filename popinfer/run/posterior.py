@@ -17,6 +17,7 @@ import xarray as xr
 from jaxtyping import Array
 
 from popinfer.infer.likelihood import adjusted_log_density
+from popinfer.infer.pathfinder import pathfinder
 from popinfer.infer.predictive import Bins, observed_groups, predict
 from popinfer.infer.sample import (
     Draws,
@@ -128,13 +129,17 @@ def _draw(run: Run, population: Population, fit: FitResult, say: Reporter) -> Dr
     density = adjusted_log_density(problem, jax.tree.map(jnp.asarray, fit.adjustment))
     key = jax.random.key(run.config.seed)
     build, sampler, title = SAMPLERS[settings.kind]
-    spec = build(**settings.model_dump(exclude={"kind"}))
+    spec = build(**settings.model_dump(exclude={"kind", "start"}))
+    approx = fit.approx
+    if getattr(settings, "start", None) == "pathfinder":  # particles start from the prior
+        with say.task("Pathfinder"):
+            approx = pathfinder(jax.random.key(run.config.seed + 91), density, approx)
     with say.task(title, spec.n_steps) as update:
 
         def progress(done: int, _total: int, text: str) -> None:
             update(done, text)
 
-        return sampler(key, density, fit.approx, spec, progress)
+        return sampler(key, density, approx, spec, progress)
 
 
 def _named(run: Run, u: np.ndarray, attrs: dict[str, Any]) -> xr.Dataset:
