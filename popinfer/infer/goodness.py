@@ -53,7 +53,7 @@ def goodness_of_fit(
         its share.
     """
     pulls = [
-        _squared_pulls(problem, counts, replicates, problem.slice_of == index)
+        _squared_pulls(problem, counts, replicates, problem.used & (problem.slice_of == index))
         for index in np.unique(problem.slice_of)
     ]
     charge = n_determined / sum(len(one) for one in pulls)

@@ -26,7 +26,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 RIDGE = 0.05  # of the prior's unit information; affects only directions known worse than the prior
 
@@ -50,9 +50,9 @@ class Problem:
     Attributes
     ----------
     names : one a component of u; the prior of u is standard normal.
-    raw_log_counts : u -> log m_0, the logarithm of the soft counts of the run's halos (all slices, kernels in
-        use), float64.
-    observed : d.
+    raw_log_counts : u -> log m_0, the logarithm of the soft counts of the run's halos (all slices), float64.
+        Its arrays are arguments of compiled programs when it is an equinox Module.
+    observed : d. A count that isn't used is one in model and data, without variance.
     data_cov : covariance of d.
     model_cov : covariance of errors of the model itself, allowed for in the width; zero when absent.
     slice_of : redshift slice of each count; counts of different slices are independent.
@@ -75,6 +75,11 @@ class Problem:
     def size(self) -> int:
         """Number of free parameters."""
         return len(self.names)
+
+    @property
+    def used(self) -> Bool[np.ndarray, "stat"]:
+        """Counts that say something."""
+        return np.diag(self.data_cov) > 0
 
     def log_counts(self, u: Float[Array, "par"]) -> Float[Array, "stat"]:
         """Logarithm of the model's counts m, corrected for Monte Carlo noise."""
@@ -252,10 +257,23 @@ def _power(symmetric: np.ndarray, power: float) -> np.ndarray:
     return (vectors * np.maximum(values, 1e-300) ** power) @ vectors.T
 
 
-def adjusted_log_density(problem: Problem, adjustment: Adjustment) -> Callable[[Array], Array]:
+class AdjustedLogDensity(eqx.Module):
     """Log posterior density of u: adjusted composite log-likelihood plus standard normal log-prior."""
 
-    def log_density(u: Float[Array, "par"]) -> Float[Array, ""]:
-        return adjustment(problem.composite, u) - 0.5 * jnp.sum(u**2)
+    raw_log_counts: Callable[[Array], Array]
+    correction: Correction | None
+    observed: Float[Array | np.ndarray, "stat"]
+    adjustment: Adjustment
 
-    return log_density
+    def __call__(self, u: Float[Array, "par"]) -> Float[Array, ""]:
+        """Log density at u, up to a constant."""
+        return self.adjustment(self._composite, u) - 0.5 * jnp.sum(u**2)
+
+    def _composite(self, u: Float[Array, "par"]) -> Float[Array, ""]:
+        raw = self.raw_log_counts(u)
+        return poisson(raw if self.correction is None else raw + self.correction(u), self.observed)
+
+
+def adjusted_log_density(problem: Problem, adjustment: Adjustment) -> AdjustedLogDensity:
+    """Log posterior density of a problem; its arrays are arguments of `equinox.filter_jit` programs."""
+    return AdjustedLogDensity(problem.raw_log_counts, problem.correction, problem.observed, adjustment)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,37 +36,42 @@ class Fit:
     converged: bool
 
 
+LogCounts = Callable[[Array], Array]
+
+
+@eqx.filter_jit
+def _log_counts(counts: LogCounts, u: Array) -> Array:
+    return counts(u)
+
+
+@eqx.filter_jit
+def _jacobian(counts: LogCounts, u: Array) -> Array:
+    return jax.jacfwd(counts)(u)
+
+
+@eqx.filter_jit
+def _composite(u: Array, counts: LogCounts, correction: Correction, observed: Array | np.ndarray) -> Array:
+    return poisson(counts(u) + correction(u), observed)
+
+
+@eqx.filter_jit
+def _composite_and_grad(
+    u: Array, counts: LogCounts, correction: Correction, observed: Array | np.ndarray
+) -> tuple[Array, Array]:
+    return jax.value_and_grad(_composite)(u, counts, correction, observed)
+
+
 @dataclass(frozen=True)
 class Compiled:
-    """The compiled functions of a problem; compile once, use for every start.
+    """A problem's functions as compiled programs, made at their first call and shared by all problems that
+    differ in arrays only.
 
     The objective is share x composite log-likelihood + log-prior. ``share``, the inverse of how often the
-    soft counts count a galaxy, gives the prior its due weight. Another share or another correction of the
-    problem's counts needs no new compilation.
+    soft counts count a galaxy, gives the prior its due weight.
     """
 
     problem: Problem
-    share: float
-    raw_log_counts: Callable[[Array], Array]
-    raw_jacobian: Callable[[Array], Array]
-    raw_composite: Callable[[Array, Correction], Array]
-    raw_composite_and_grad: Callable[[Array, Correction], tuple[Array, Array]]
-
-    @classmethod
-    def of(cls, problem: Problem, share: float = 1.0) -> "Compiled":
-        """Wrap a problem's functions in jit (compilation happens at the first call)."""
-
-        def composite(u: Array, correction: Correction) -> Array:
-            return poisson(problem.raw_log_counts(u) + correction(u), problem.observed)
-
-        return cls(
-            problem,
-            share,
-            jax.jit(problem.raw_log_counts),
-            jax.jit(jax.jacfwd(problem.raw_log_counts)),
-            jax.jit(composite),
-            jax.jit(jax.value_and_grad(composite)),
-        )
+    share: float = 1.0
 
     @property
     def correction(self) -> Correction:
@@ -76,19 +82,19 @@ class Compiled:
 
     def log_counts(self, u: Array) -> Array:
         """Logarithm of the model's counts."""
-        return self.raw_log_counts(u) + self.correction(u)
+        return _log_counts(self.problem.raw_log_counts, u) + self.correction(u)
 
     def jacobian(self, u: Array) -> Array:
         """Derivative of log_counts, [stat, par]."""
-        return self.raw_jacobian(u) + self.correction.slope
+        return _jacobian(self.problem.raw_log_counts, u) + self.correction.slope
 
     def composite(self, u: Array) -> Array:
         """Composite log-likelihood."""
-        return self.raw_composite(u, self.correction)
+        return _composite(u, self.problem.raw_log_counts, self.correction, self.problem.observed)
 
     def composite_and_grad(self, u: Array) -> tuple[Array, Array]:
         """Composite log-likelihood and its gradient."""
-        return self.raw_composite_and_grad(u, self.correction)
+        return _composite_and_grad(u, self.problem.raw_log_counts, self.correction, self.problem.observed)
 
     def value(self, u: Array) -> Array:
         """The objective."""

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,7 +41,7 @@ DUST_LAWS: dict[str, Callable[[], DustLaw]] = {"kriek_conroy13": KriekConroy13, 
 Z_NODES = 4  # redshifts at which each slice's band table is computed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Setup:
     """Everything of a run that doesn't depend on halos or data."""
 
@@ -147,8 +148,7 @@ def slice_members(config: RunConfig, z: np.ndarray) -> list[np.ndarray]:
     return [(z >= low) & (z < high) for low, high in config.slices]
 
 
-@dataclass(frozen=True)
-class Survey:
+class Survey(eqx.Module):
     """The observed side: features per slice, kernels, noise and selection."""
 
     features: list[np.ndarray]
@@ -202,7 +202,7 @@ def detectable(setup: Setup, survey: Survey, specs: list[LightconeSpec], seed: i
     """
     pilot = in_precision(setup.config, draw_slices(specs, seed))
     params = with_values(setup.params, setup.config.halos.pilot, setup.names)
-    galaxies = jax.jit(Predictor(setup, survey).galaxies)(params, pilot)
+    galaxies = predict_galaxies(Predictor(setup, survey), params, pilot)
     seen, all_ = (
         np.asarray(w).reshape(len(specs), 2, -1).sum(axis=1) for w in (galaxies.weight, galaxies.weight_all)
     )
@@ -213,12 +213,19 @@ def detectable(setup: Setup, survey: Survey, specs: list[LightconeSpec], seed: i
     ]
 
 
-@dataclass(frozen=True)
-class Predictor:
-    """Unconstrained vector and halos -> model galaxies of every slice (leading axis)."""
+class Predictor(eqx.Module):
+    """Unconstrained vector and halos -> model galaxies of every slice (leading axis).
 
-    setup: Setup
+    Arrays of the survey are arguments of compiled programs: another catalog needs no other program.
+    """
+
+    setup: Setup = eqx.field(static=True)
     survey: Survey
+
+    def __init__(self, setup: Setup, survey: Survey) -> None:
+        self.setup = setup
+        # the catalog itself, of varying size, isn't needed any more
+        self.survey = dataclasses.replace(survey, features=[])
 
     def __call__(self, u: Float[Array, "par"], halos: Halos) -> Galaxies:
         """Predict all slices, in the halos' precision."""
@@ -238,34 +245,45 @@ class Predictor:
         """Logarithm of the model's soft counts."""
         galaxies, kernels = self(u, halos), self.survey.kernels
         log_shares = kernels.log_shares(jnp.asarray(self.setup.features(galaxies.mag)), galaxies.weight)
-        return log_shares + jnp.log(jnp.asarray(kernels.n_obs))[:, None]
+        log_m = log_shares + jnp.log(jnp.asarray(kernels.n_obs))[:, None]
+        return jnp.where(jnp.asarray(kernels.mask) > 0, log_m, 0.0)
+
+
+predict_galaxies = eqx.filter_jit(Predictor.galaxies)
+_predict_log_counts = eqx.filter_jit(Predictor.log_counts)
+
+
+class SampleCounts(eqx.Module):
+    """Unconstrained vector -> log-counts of one halo sample, all slices and kernels in one array."""
+
+    predictor: Predictor
+    halos: Halos
+
+    def __call__(self, u: Float[Array, "par"]) -> Float[Array, "stat"]:
+        """Logarithm of the soft counts; zero for kernels that aren't in use."""
+        return self.predictor.log_counts(u, self.halos).ravel()
 
 
 def build_problem(setup: Setup, survey: Survey, halos: Halos, replicates: list[Halos]) -> Problem:
     """What inference needs: log-counts, data, covariance, and counts of replicate halo samples."""
-    predictor = Predictor(setup, survey)
-    kernels = survey.kernels
-    used = np.flatnonzero(np.asarray(kernels.mask).ravel() > 0)
+    predictor, kernels = Predictor(setup, survey), survey.kernels
+    used = np.asarray(kernels.mask).ravel() > 0
     n_slice, n_kernel = kernels.mask.shape
-    halos = in_precision(setup.config, halos)
-    replicates = [in_precision(setup.config, one) for one in replicates]
-    compiled = jax.jit(predictor.log_counts)
-
-    def log_counts(u: Array) -> Array:
-        return predictor.log_counts(u, halos).ravel()[used]
+    samples = [in_precision(setup.config, one) for one in replicates]
 
     def replicate_counts(u: Array) -> np.ndarray:
-        return np.stack([np.exp(np.asarray(compiled(u, one)).ravel()[used]) for one in replicates])
+        return np.exp(np.stack([np.asarray(_predict_log_counts(predictor, u, x)).ravel() for x in samples]))
 
-    data_cov = np.asarray(jax.scipy.linalg.block_diag(*np.asarray(kernels.data_cov)))[np.ix_(used, used)]
-    observed = np.asarray(kernels.observed).ravel()[used]
+    data_cov = np.asarray(jax.scipy.linalg.block_diag(*np.asarray(kernels.data_cov)))
+    data_cov = np.where(np.outer(used, used), data_cov, 0.0)
+    observed = np.where(used, np.asarray(kernels.observed).ravel(), 1.0)
     return Problem(
         names=setup.space.names,
-        raw_log_counts=log_counts,
+        raw_log_counts=SampleCounts(predictor, in_precision(setup.config, halos)),
         observed=observed,
         data_cov=data_cov,
         model_cov=model_error_cov(setup.config.kernels.model_error, observed, data_cov),
-        slice_of=np.repeat(np.arange(n_slice), n_kernel)[used],
+        slice_of=np.repeat(np.arange(n_slice), n_kernel),
         replicates=replicate_counts,
     )
 
@@ -278,7 +296,8 @@ def model_error_cov(
     Errors of two kernels are correlated as their counting noise is: as far as they see the same galaxies.
     """
     sd = np.sqrt(np.diag(data_cov))
-    return fraction**2 * data_cov * np.outer(observed / sd, observed / sd)
+    relative = np.divide(observed, sd, out=np.zeros_like(sd), where=sd > 0)
+    return fraction**2 * data_cov * np.outer(relative, relative)
 
 
 def in_precision(config: RunConfig, halos: Halos) -> Halos:

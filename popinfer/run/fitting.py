@@ -80,7 +80,7 @@ class FitResult:
 def fit_population(run: Run, population: Population, say: Reporter) -> FitResult:
     """Fit the population model; see the module's text for the steps."""
     start = time.perf_counter()
-    compiled = Compiled.of(population.problem)
+    compiled = Compiled(population.problem)
     size = population.problem.size
     with say.task("Compiling the model"):
         compiled = _with_due_share(compiled, np.zeros(size))
@@ -166,10 +166,11 @@ def _quality(found: Settled) -> dict[str, Any]:
     counts = np.exp(np.asarray(compiled.log_counts(jnp.asarray(approx.mean))))
     replicates = problem.replicates(jnp.asarray(approx.mean))
     data, model = np.diag(problem.data_cov), replicates.var(axis=0, ddof=1) / problem.n_averaged
+    total = np.where(problem.used, data + model, 1.0)
     together, per_slice = goodness_of_fit(problem, counts, replicates, determined_parameters(approx.cov))
     return {
         "mc_direction": found.info.monte_carlo_share(),
-        "mc_counts": model / (data + model),
+        "mc_counts": np.where(problem.used, model / total, np.nan),
         "count_sd": np.sqrt(data + model),
         "goodness": together,
         "per_slice": per_slice,

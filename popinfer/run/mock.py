@@ -10,7 +10,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -21,7 +20,7 @@ from popinfer.config import BandConfig, RunConfig, load_config
 from popinfer.data.catalog_io import SUFFIXES
 from popinfer.errors import InputError
 from popinfer.params import ParamSpace
-from popinfer.run.build import Predictor, detectable, draw_slices, in_precision, lightcones
+from popinfer.run.build import Predictor, detectable, draw_slices, in_precision, lightcones, predict_galaxies
 from popinfer.run.folder import atomic, write_text
 from popinfer.run.prepare import Run, prepare
 from popinfer.run.progress import Reporter, Silent
@@ -118,14 +117,14 @@ def _draw_galaxies(run: Run, u: np.ndarray, spec: MockSpec, say: Reporter) -> tu
     seed = _SEED + 1009 * spec.seed
     with say.task("Pilot halos: which does the survey see?"):
         specs = detectable(run.setup, run.survey, lightcones(config), seed - 1)
-    predict = jax.jit(Predictor(run.setup, run.survey).galaxies)
+    predictor = Predictor(run.setup, run.survey)
     params = run.setup.model_params(jnp.asarray(u))
     limits = config.catalog.selection
     parts = []
     with say.task("Mock galaxies", n_chunks) as update:
         for chunk in range(n_chunks):
             halos = in_precision(config, draw_slices(specs, seed + chunk * 104_729))
-            galaxies = predict(params, halos)
+            galaxies = predict_galaxies(predictor, params, halos)
             mag, weight = np.asarray(galaxies.mag, float), np.asarray(galaxies.weight_all, float)
             band = mag[..., run.setup.bands.index(limits.band)]
             weight = np.where((band >= limits.bright_mag) & (band <= limits.faint_mag), weight, 0.0)

@@ -34,7 +34,7 @@ from popinfer.population.parameters import fiducial_params
 from popinfer.population.relations import GRIDS, Z_DENSITY, Z_RELATIONS, Relations, summarise
 from popinfer.run.fitting import FitResult, with_correction
 from popinfer.run.folder import atomic
-from popinfer.run.prepare import Population, Run, into_slices
+from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
 
 N_PRIOR = 2000
@@ -195,7 +195,7 @@ def _predictions(
         galaxies = population.galaxies(jnp.asarray(u))
         features, soft = count(galaxies.mag, galaxies.weight)
         if correction is not None:
-            soft = soft * np.exp(into_slices(run, np.asarray(correction(jnp.asarray(u))), 0.0))
+            soft = soft * np.exp(np.asarray(correction(jnp.asarray(u))).reshape(mask.shape))
         return np.asarray(features), np.asarray(galaxies.weight), np.where(mask, np.asarray(soft), 0.0)
 
     with say.task("Predictions", len(draws)) as update:
@@ -205,7 +205,7 @@ def _predictions(
         survey.features,
         np.asarray(config.slices, float),
         np.where(mask, np.asarray(kernels.observed), 0.0),
-        into_slices(run, fit.count_sd, 0.0),
+        np.where(mask, fit.count_sd.reshape(mask.shape), 0.0),
     )
     return predicted, observed
 

@@ -4,7 +4,6 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -24,6 +23,7 @@ from popinfer.run.build import (
     build_survey,
     in_precision,
     lightcones,
+    predict_galaxies,
     slice_members,
 )
 from popinfer.run.folder import RunFolder, fingerprint, read_halos
@@ -85,16 +85,15 @@ class Population:
 
 
 class GalaxiesOf:
-    """Vector -> model galaxies of every slice, compiled once."""
+    """Vector -> model galaxies of every slice."""
 
     def __init__(self, run: Run, halos: Halos) -> None:
-        self._setup, self._halos = run.setup, in_precision(run.config, halos)
-        # parameters and halos as arguments: the pilot's program, found in the compilation cache
-        self._compiled = jax.jit(Predictor(run.setup, run.survey).galaxies)
+        self._predictor, self._halos = Predictor(run.setup, run.survey), in_precision(run.config, halos)
 
     def __call__(self, u: Array) -> Galaxies:
         """Galaxies at u."""
-        return self._compiled(self._setup.model_params(u), self._halos)
+        params = self._predictor.setup.model_params(u)
+        return predict_galaxies(self._predictor, params, self._halos)
 
 
 def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Reporter | None = None) -> Run:
@@ -132,11 +131,3 @@ def load_population(run: Run) -> Population:
     halos, *replicates = samples
     problem = build_problem(run.setup, run.survey, halos, replicates)
     return Population(halos, problem, GalaxiesOf(run, halos), wall_time_s)
-
-
-def into_slices(run: Run, values: np.ndarray, empty: float = np.nan) -> np.ndarray:
-    """Spread values of the kernels in use [..., stat] over [..., slice, kernel]."""
-    mask = np.asarray(run.survey.kernels.mask)
-    spread = np.full((*values.shape[:-1], mask.size), empty)
-    spread[..., np.flatnonzero(mask.ravel() > 0)] = values
-    return spread.reshape(*values.shape[:-1], *mask.shape)

@@ -19,7 +19,7 @@ def problem():
 
 @pytest.fixture(scope="module")
 def compiled(problem):
-    return Compiled.of(problem)
+    return Compiled(problem)
 
 
 def optimum_of(compiled):
@@ -35,7 +35,7 @@ def optimum_of(compiled):
     ("share", "start"), [(1.0, np.zeros(N_PAR)), (0.3, np.array([1.5, -1.5, 1.0]))], ids=["full", "tempered"]
 )
 def test_reaches_the_optimum(method, share, start, problem):
-    compiled = Compiled.of(problem, share)
+    compiled = Compiled(problem, share)
     fit = method(compiled, start)
     best = float(compiled.value(jnp.asarray(optimum_of(compiled))))
     assert best - fit.log_density < 0.06
@@ -69,5 +69,5 @@ def test_progress_reports_every_step_and_never_gets_worse(method, compiled):
 
 def test_truth_is_recovered_from_many_counts():
     model = toy(level=14.0)
-    fit = gauss_newton(Compiled.of(model.problem(model.draw(np.random.default_rng(2)))), np.zeros(N_PAR))
+    fit = gauss_newton(Compiled(model.problem(model.draw(np.random.default_rng(2)))), np.zeros(N_PAR))
     np.testing.assert_allclose(fit.u, TRUTH, atol=0.02)

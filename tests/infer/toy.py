@@ -11,7 +11,7 @@ N_BIN, N_STAT, N_PAR = 24, 16, 3
 TRUTH = np.array([0.4, -0.3, 0.2])
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Toy:
     """log n_b = level + (design @ u)_b; soft counts d = kernels @ Poisson(n)."""
 

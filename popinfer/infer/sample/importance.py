@@ -7,6 +7,7 @@ Pareto-smoothed; a shape k-hat above 0.7 says that they can't be trusted (Vehtar
 from dataclasses import dataclass
 
 import arviz as az
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,7 +54,7 @@ def psis_laplace(
     """
     n_par = len(approx.mean)
     round_key, pick_key = jax.random.split(key)
-    density = jax.jit(log_density)
+    density = eqx.filter_jit(log_density)
     u, log_p = np.empty((0, n_par)), np.empty(0)
     proposals: list[Laplace] = []
     log_weight = smoothed = np.empty(0)
