@@ -4,25 +4,18 @@ Physical values carry their unit in the key (``faint_mag``, ``lgm_min`` is log10
 doesn't exist is refused with the line's full name and the nearest right one.
 """
 
-import difflib
 import itertools
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from popinfer.config_errors import one_line
 from popinfer.config_survey import (
-    BandConfig,
     CatalogConfig,
-    CompletenessConfig,
-    LinearCutConfig,
-    MagnitudeCutConfig,
     MassFunctionConfig,
-    NumberDensityConfig,
-    PhotozConfig,
     Section,
-    SelectionConfig,
 )
 from popinfer.errors import InputError
 
@@ -118,23 +111,57 @@ class FitConfig(Section):
     n_prior_starts: int = Field(default=4, ge=0)
 
 
-class NutsConfig(Section):
-    """blackjax NUTS."""
+class ChainsConfig(Section):
+    """Markov chains: how many, how long; ``auto`` runs them in sequence on a CPU, batched on a GPU.
 
-    kind: Literal["nuts"]
+    ``start`` is the Gaussian that whitens and that chains start around.
+    """
+
+    start: Literal["laplace", "pathfinder"] = "laplace"
     n_chains: int = Field(default=4, ge=2)
     n_warmup: int = Field(default=150, ge=10)
     n_draws: int = Field(default=400, ge=10)
+    chains: Literal["auto", "sequence", "vmap"] = "auto"
+
+
+class NutsConfig(ChainsConfig):
+    """The no-U-turn sampler, the reference."""
+
+    kind: Literal["nuts"]
     target_accept: float = Field(default=0.8, gt=0.5, lt=1)
     max_tree_depth: int = Field(default=8, ge=2, le=12)
 
 
+class MclmcConfig(ChainsConfig):
+    """Adjusted microcanonical sampler; ``length`` of a trajectory in units of sqrt(number of parameters)."""
+
+    kind: Literal["mclmc"]
+    target_accept: float = Field(default=0.9, gt=0.5, lt=1)
+    length: float = Field(default=1.0, gt=0)
+    max_steps: int = Field(default=64, ge=1)
+
+
 class PsisConfig(Section):
-    """PSIS-corrected Laplace approximation."""
+    """Importance-weighted Gaussian; ``start`` is where it comes from."""
 
     kind: Literal["psis_laplace"]
+    start: Literal["laplace", "pathfinder"] = "laplace"
     n_proposals: int = Field(default=2000, ge=100)
     n_draws: int = Field(default=1000, ge=40)
+
+
+class SmcConfig(Section):
+    """Tempered sequential Monte Carlo from the prior; ``ess_fraction`` sets how small its steps are."""
+
+    kind: Literal["smc"]
+    n_particles: int = Field(default=1000, ge=40)
+    ess_fraction: float = Field(default=0.6, ge=0.3, le=0.95)
+    n_moves: int = Field(default=3, ge=1)
+    max_leapfrog: int = Field(default=8, ge=1)
+    particles: Literal["auto", "sequence", "vmap"] = "auto"
+
+
+SampleConfig = NutsConfig | MclmcConfig | PsisConfig | SmcConfig
 
 
 class PredictiveConfig(Section):
@@ -158,7 +185,7 @@ class RunConfig(Section):
     free: dict[str, PriorConfig] = Field(min_length=1)
     kernels: KernelsConfig = KernelsConfig()
     fit: FitConfig = FitConfig()
-    sample: Annotated[NutsConfig | PsisConfig, Field(discriminator="kind")]
+    sample: Annotated[SampleConfig, Field(discriminator="kind")]
     predictive: PredictiveConfig = PredictiveConfig()
 
     @model_validator(mode="after")
@@ -230,55 +257,4 @@ def load_config(path: str | Path) -> RunConfig:
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as error:
-        raise InputError(f"{path}: {_one_line(error)}") from None
-
-
-def _one_line(error: ValidationError) -> str:
-    """Say the first problem, by its dotted key; for an unknown key, name the nearest right one."""
-    first = error.errors()[0]
-    where = [str(x) for x in first["loc"] if x not in _KINDS]
-    key = ".".join(where)
-    if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(where[-1], _known_keys(first["loc"]), n=1, cutoff=0.5)
-        hint = f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(_known_keys(first['loc']))}"
-        return f"unknown key '{key}'{hint}"
-    if first["type"] == "missing":
-        return f"key '{key}' is missing"
-    message = first["msg"].removeprefix("Value error, ")
-    given = (
-        "" if isinstance(first.get("input"), dict | list) or not key else f" (given: {first.get('input')!r})"
-    )
-    return f"{key + ': ' if key else ''}{message}{given}"
-
-
-_KINDS = ("nuts", "psis_laplace", "magnitude", "linear", "completeness")  # of sections, no keys themselves
-_SECTIONS: dict[str, type[Section]] = {
-    "catalog": CatalogConfig,
-    "selection": SelectionConfig,
-    "magnitude": MagnitudeCutConfig,
-    "linear": LinearCutConfig,
-    "completeness": CompletenessConfig,
-    "photoz": PhotozConfig,
-    "number_density": NumberDensityConfig,
-    "joint": MassFunctionConfig,
-    "halos": HalosConfig,
-    "model": ModelConfig,
-    "nebular": NebularConfig,
-    "kernels": KernelsConfig,
-    "fit": FitConfig,
-    "nuts": NutsConfig,
-    "psis_laplace": PsisConfig,
-    "predictive": PredictiveConfig,
-}
-
-
-def _known_keys(loc: tuple[Any, ...]) -> list[str]:
-    """Fields of the section that a location points into."""
-    parents = [x for x in loc[:-1] if isinstance(x, str)]
-    if not parents:
-        return list(RunConfig.model_fields)
-    if "bands" in parents:
-        return list(BandConfig.model_fields)
-    if parents[0] == "free":
-        return list(PriorConfig.model_fields)
-    return list(_SECTIONS[parents[-1]].model_fields) if parents[-1] in _SECTIONS else []
+        raise InputError(f"{path}: {one_line(error, RunConfig)}") from None

@@ -1,11 +1,13 @@
 import copy
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
-from popinfer.config import NutsConfig, PsisConfig, RunConfig, load_config
+from popinfer.config import NutsConfig, RunConfig, SampleConfig, load_config
 from popinfer.errors import InputError
+from popinfer.run.posterior import SAMPLERS
 
 BASE = {
     "name": "test",
@@ -58,8 +60,22 @@ def test_defaults_and_round_trip(load, tmp_path):
     assert load_config(again) == config
 
 
-def test_sampler_is_chosen_by_kind(load):
-    assert isinstance(load(put("sample", {"kind": "psis_laplace"})).sample, PsisConfig)
+KINDS = {get_args(section.model_fields["kind"].annotation)[0]: section for section in get_args(SampleConfig)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sampler_is_chosen_by_kind_and_built_from_its_section(load, kind):
+    section = load(put("sample", {"kind": kind})).sample
+    assert isinstance(section, KINDS[kind])
+    build, sampler, _title = SAMPLERS[kind]
+    spec = build(**section.model_dump(exclude={"kind", "start"}))
+    defaults = build()
+    assert spec == defaults and spec.n_steps > 0  # one default, wherever the sampler is called from
+    assert sampler.__name__ == kind
+
+
+def test_every_sampler_has_a_section():
+    assert set(KINDS) == set(SAMPLERS)
 
 
 def test_frozen(load):
@@ -75,7 +91,11 @@ def test_frozen(load):
         ("catalog/bands/g/filtre", "x", "unknown key 'catalog.bands.g.filtre'; did you mean 'filter'"),
         ("catalog/selection/faint", 17, "did you mean 'faint_mag'"),
         ("free/dust.lg_av/locc", 1, "did you mean 'loc'"),
-        ("sample/n_chain", 4, "did you mean 'n_chains'"),
+        ("sample/n_chain", 4, "unknown key 'sample.n_chain'; did you mean 'n_chains'"),
+        ("sample", {"kind": "smc", "n_draws": 4}, "unknown key 'sample.n_draws'; known: kind, n_particles"),
+        ("sample", {"kind": "mclmc", "length": 0}, "sample.length: "),
+        ("sample/chains", "parallel", "sample.chains: "),
+        ("model/nebular/logU", 1, "unknown key 'model.nebular.logU'; did you mean 'logu'"),
         ("slices", None, "key 'slices' is missing"),
         ("catalog/bands/g/value", None, "key 'catalog.bands.g.value' is missing"),
         ("features", ["g-x"], "needs band 'x'"),

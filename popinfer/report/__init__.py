@@ -11,9 +11,11 @@ the report then leaves out what it can't show and says so.
     The same variables, (chain=1, draw=2000).
 ``sample_stats``
     NUTS, (chain, draw): ``diverging``, ``energy``, ``tree_depth``, ``lp``, ``acceptance_rate``, ``n_steps``.
+    MCLMC: ``diverging``, ``lp``, ``acceptance_rate``, ``n_steps``.
     PSIS-corrected Laplace: ``log_weight``, the raw log importance weights of all proposals, in any shape.
-    Attributes: ``sampler`` ("nuts" when absent; "psis_laplace"), ``max_tree_depth`` (10 when absent),
-    ``pareto_k``, ``importance_ess``.
+    Tempered particles: ``ancestor`` (number of the prior draw that a particle descends from), ``n_accepted``,
+    ``undefined``, ``lp``. Attributes: ``sampler`` ("nuts" when absent; "mclmc", "psis_laplace", "smc"),
+    ``max_tree_depth`` (10 when absent), ``pareto_k``, ``importance_ess``, ``undefined_fraction``, ``power``.
 ``posterior_predictive``
     (chain, draw, ...), usually about 100 thinned draws in one chain: ``hist`` (slice, feature, bin) expected
     counts in histograms of each color and the magnitude; ``pair`` (slice, pair, x, y) expected counts on
@@ -30,8 +32,9 @@ the report then leaves out what it can't show and says so.
     Msun/yr/Mpc^3. The attribute ``z`` is the redshift at which a relation was evaluated. ``<name>_fiducial``
     is the same without draws.
 
-A NUTS posterior holds its chains; the PSIS route holds resampled draws dealt into four pseudo-chains, for
-which R-hat means nothing and the gate looks at the importance weights (`popinfer.report.diagnostics`).
+Markov chains are stored as they are. The PSIS route holds resampled draws, the tempered one its particles,
+both dealt into four pseudo-chains, for which R-hat means nothing: the gate looks at the importance weights
+and the lineages instead (`popinfer.report.diagnostics`).
 """
 
 from popinfer.report.diagnostics import Verdict, judge

@@ -6,7 +6,7 @@ from pathlib import Path
 import arviz as az
 
 from popinfer.report import figures_chains, figures_data, figures_derived, figures_fit, figures_posterior
-from popinfer.report.diagnostics import IMPORTANCE_SAMPLERS, Verdict
+from popinfer.report.diagnostics import IMPORTANCE_SAMPLERS, PARTICLE_SAMPLERS, Verdict
 from popinfer.report.parameters import ParameterRow
 from popinfer.report.predictive import read_histograms, read_pairs, read_soft_counts
 from popinfer.report.style import DPI, Plot, styled
@@ -33,6 +33,8 @@ def draw_figures(
         plots.append(figures_posterior.shrinkage_plot(rows, idata))
         if verdict.sampler in IMPORTANCE_SAMPLERS:
             plots.append(figures_chains.weight_plot(idata))
+        elif verdict.sampler in PARTICLE_SAMPLERS:
+            plots.append(figures_chains.lineage_plot(idata))
         else:
             plots.append(figures_chains.trace_plot(idata, summary))
             plots.append(figures_chains.energy_plot(idata, verdict))

@@ -1,4 +1,4 @@
-"""Figures that show whether the sampler worked: traces and ranks, energies, importance weights."""
+"""Figures that show whether the sampler worked: traces and ranks, energies, weights, lineages."""
 
 import arviz as az
 import numpy as np
@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import norm, rankdata
 
-from popinfer.report.diagnostics import MIN_BFMI, Verdict
+from popinfer.report.chain_checks import MIN_BFMI
+from popinfer.report.diagnostics import Verdict
 from popinfer.report.style import CHAIN_COLORS, DATA, MODEL, PAGE_WIDTH, Plot, wrapped
 from popinfer.report.summary import RunSummary
 
@@ -107,3 +108,21 @@ def weight_plot(idata: az.InferenceData) -> Plot | None:
         "the largest weights."
     )
     return Plot("importance_weights", "Importance weights", caption, figure)
+
+
+def lineage_plot(idata: az.InferenceData) -> Plot | None:
+    """Show how evenly the lineages of tempered particles share the posterior; None without ancestors."""
+    if "sample_stats" not in idata.groups() or "ancestor" not in idata.sample_stats:
+        return None
+    _, size = np.unique(np.asarray(idata.sample_stats["ancestor"].values), return_counts=True)
+    share = np.sort(size)[::-1] / size.sum()
+    figure = Figure(figsize=(PAGE_WIDTH * 0.6, 2.4), layout="constrained")
+    ax = figure.subplots()
+    ax.stairs(100 * share, np.arange(share.size + 1), fill=True, color=MODEL)
+    ax.set(xlabel="lineage, the largest first", ylabel="particles [%]", xlim=(0, share.size))
+    ax.text(0.97, 0.95, f"worth {1 / np.sum(share**2):.0f}", transform=ax.transAxes, ha="right", va="top")
+    caption = (
+        "Share of the particles that descend from each of the prior draws with descendants. A few large "
+        "lineages mean that few prior draws decided how much of the posterior each mode got."
+    )
+    return Plot("lineages", "Lineages", caption, figure)

@@ -13,7 +13,7 @@ import arviz as az
 import jinja2
 
 from popinfer.report.caveats import MAX_MC_SHARE, caveats, goodness, misfits
-from popinfer.report.diagnostics import IMPORTANCE_SAMPLERS, Verdict, judge
+from popinfer.report.diagnostics import IMPORTANCE_SAMPLERS, PARTICLE_SAMPLERS, Verdict, judge
 from popinfer.report.figures import draw_figures, save_figures
 from popinfer.report.parameters import ParameterRow, tabulate
 from popinfer.report.predictive import read_abundances, read_histograms
@@ -22,7 +22,9 @@ from popinfer.report.summary import RunSummary
 
 _SAMPLER_NAMES = {
     "nuts": "Hamiltonian Monte Carlo (NUTS)",
+    "mclmc": "Microcanonical Monte Carlo (adjusted MCLMC)",
     "psis_laplace": "Laplace approximation, importance-weighted (PSIS)",
+    "smc": "Tempered particles (sequential Monte Carlo)",
 }
 # which part of the report a figure belongs to, by the start of its name
 _PLACES = {
@@ -30,7 +32,7 @@ _PLACES = {
     "parameters": ("shrinkage", "corner"),
     "data": ("color_histograms", "color_color", "magnitude_counts"),
     "derived": ("derived",),
-    "chains": ("trace_rank", "energy", "importance_weights"),
+    "chains": ("trace_rank", "energy", "importance_weights", "lineages"),
 }
 
 
@@ -105,12 +107,20 @@ def render_page(
         figures={place: figures.placed(place) for place in _PLACES},
         sampler=_SAMPLER_NAMES.get(verdict.sampler, verdict.sampler),
         weighted=verdict.sampler in IMPORTANCE_SAMPLERS,
-        n_chain=posterior.sizes["chain"],
-        n_draw=posterior.sizes["draw"],
+        amount=_amount(verdict.sampler, posterior.sizes["chain"], posterior.sizes["draw"]),
         has_truth=any(math.isfinite(row.truth) for row in rows),
         max_mc_share=MAX_MC_SHARE,
         css=(resources.files("popinfer.report") / "report.css").read_text(),
     )
+
+
+def _amount(sampler: str, n_chain: int, n_draw: int) -> str:
+    """How much was drawn; chains that were dealt from a pool of draws aren't called chains."""
+    if sampler in IMPORTANCE_SAMPLERS:
+        return f"{n_chain * n_draw:,} draws resampled by weight"
+    if sampler in PARTICLE_SAMPLERS:
+        return f"{n_chain * n_draw:,} particles"
+    return f"{n_chain} chains of {n_draw:,} draws"
 
 
 def _template() -> jinja2.Template:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from platform import python_version
@@ -15,10 +16,20 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
-from popinfer.config import NutsConfig
 from popinfer.infer.likelihood import adjusted_log_density
+from popinfer.infer.pathfinder import pathfinder
 from popinfer.infer.predictive import Bins, observed_groups, predict
-from popinfer.infer.sample import Draws, NutsSpec, PsisSpec, nuts, psis_laplace
+from popinfer.infer.sample import (
+    Draws,
+    MclmcSpec,
+    NutsSpec,
+    PsisSpec,
+    SmcSpec,
+    mclmc,
+    nuts,
+    psis_laplace,
+    smc,
+)
 from popinfer.population.parameters import fiducial_params
 from popinfer.population.relations import GRIDS, Z_DENSITY, Z_RELATIONS, Relations, summarise
 from popinfer.run.build import Predictor
@@ -28,6 +39,13 @@ from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
 
 N_PRIOR = 2000
+# sample.kind: sizes and tuning, the sampler, what it is called while it runs
+SAMPLERS: dict[str, tuple[Callable[..., Any], Callable[..., Draws], str]] = {
+    "nuts": (NutsSpec, nuts, "NUTS"),
+    "mclmc": (MclmcSpec, mclmc, "Microcanonical chains"),
+    "psis_laplace": (PsisSpec, psis_laplace, "Laplace, importance-weighted"),
+    "smc": (SmcSpec, smc, "Tempered particles"),
+}
 PACKAGES = (
     "popinfer",
     "jax",
@@ -65,7 +83,7 @@ def sample_posterior(run: Run, population: Population, fit: FitResult, say: Repo
     draws = _draw(run, population, fit, say)
     idata = az.InferenceData(
         posterior=_named(run, draws.u, attrs),
-        sample_stats=_statistics(draws),
+        sample_stats=sample_statistics(draws),
         prior=_named(run, _prior_draws(run), {}),
     )
     sampling = time.perf_counter() - start
@@ -111,21 +129,18 @@ def _draw(run: Run, population: Population, fit: FitResult, say: Reporter) -> Dr
     problem = with_correction(population.problem, fit)
     density = adjusted_log_density(problem, jax.tree.map(jnp.asarray, fit.adjustment))
     key = jax.random.key(run.config.seed)
-    if isinstance(settings, NutsConfig):
-        spec = NutsSpec(**{k: v for k, v in settings.model_dump().items() if k != "kind"})
-        total = spec.n_chains * (spec.n_warmup + spec.n_draws)
-        title = f"NUTS, {spec.n_chains} chains"
-    else:
-        spec = PsisSpec(n_proposals=settings.n_proposals, n_draws=settings.n_draws)
-        total, title = spec.n_proposals, "Laplace, importance-weighted"
-    with say.task(title, total) as update:
+    build, sampler, title = SAMPLERS[settings.kind]
+    spec = build(**settings.model_dump(exclude={"kind", "start"}))
+    approx = fit.approx
+    if getattr(settings, "start", None) == "pathfinder":  # particles start from the prior
+        with say.task("Pathfinder"):
+            approx = pathfinder(jax.random.key(run.config.seed + 91), density, approx)
+    with say.task(title, spec.n_steps) as update:
 
         def progress(done: int, _total: int, text: str) -> None:
             update(done, text)
 
-        if isinstance(spec, NutsSpec):
-            return nuts(key, density, fit.approx, spec, progress)
-        return psis_laplace(key, density, fit.approx, spec, progress)
+        return sampler(key, density, approx, spec, progress)
 
 
 def _named(run: Run, u: np.ndarray, attrs: dict[str, Any]) -> xr.Dataset:
@@ -140,7 +155,7 @@ def _named(run: Run, u: np.ndarray, attrs: dict[str, Any]) -> xr.Dataset:
     )
 
 
-def _statistics(draws: Draws) -> xr.Dataset:
+def sample_statistics(draws: Draws) -> xr.Dataset:
     """Sampler statistics; arrays of all proposals get an axis of their own."""
     variables: dict[str, Any] = {k: (("chain", "draw"), v) for k, v in draws.stats.items()}
     attrs = {}

@@ -4,9 +4,11 @@ import arviz as az
 import numpy as np
 import pytest
 import synthetic
+import xarray as xr
 
 from popinfer.errors import InputError
-from popinfer.report import diagnostics, judge
+from popinfer.report import judge
+from popinfer.report.importance_checks import importance_quality
 
 
 def _psis(log_weight: np.ndarray | None, **attrs: float) -> az.InferenceData:
@@ -138,6 +140,84 @@ def test_other_chain_samplers_are_judged_by_what_they_store():
     assert judge(idata).converged
 
 
+def test_mclmc_without_its_divergences_is_not_trusted():
+    idata = synthetic.chains(energy=None, tree_depth=None, diverging=None)
+    idata.sample_stats.attrs["sampler"] = "mclmc"
+    assert "'diverging' was not stored" in _only_failure(idata)
+
+
+def _particles(ancestor: np.ndarray | None = None, **changed: object) -> az.InferenceData:
+    """Tempered particles, independent and each with an ancestor of its own unless told otherwise."""
+    idata = az.from_dict(posterior=synthetic.draws())
+    stats = {
+        "ancestor": np.arange(2000).reshape(4, 500) if ancestor is None else ancestor,
+        "n_accepted": np.full((4, 500), 2),
+        "undefined": np.zeros((4, 500), bool),
+    } | {name: value for name, value in changed.items() if name != "power"}
+    stats = {name: (("chain", "draw"), value) for name, value in stats.items() if value is not None}
+    attrs = {"sampler": "smc", "power": changed.get("power", 1.0)}
+    idata.add_groups(sample_stats=xr.Dataset(stats, attrs=attrs))
+    return idata
+
+
+def test_good_particles_converge_without_r_hat():
+    verdict = judge(_particles())
+    assert verdict.converged and verdict.sampler == "smc"
+    for row in verdict.table:
+        assert np.isnan(row.rhat)
+        assert row.ess_bulk == pytest.approx(2000) and row.ess_tail == pytest.approx(2000)
+
+
+def test_independent_particles_are_worth_their_number_whatever_their_lineages():
+    # siblings that forgot each other: the lineage variance estimates the same, with the noise of 200 groups
+    verdict = judge(_particles(np.random.default_rng(0).integers(200, size=(4, 500))))
+    assert verdict.converged
+    assert all(1400 < row.ess_bulk < 2800 for row in verdict.table)
+
+
+def test_particles_that_repeat_their_ancestor_are_worth_their_lineages():
+    idata = _particles(np.tile(np.arange(500) // 2, (4, 1)))
+    for values in idata.posterior.data_vars.values():
+        values[:] = np.repeat(values.values[0, ::2], 2)
+    verdict = judge(idata)
+    assert all(row.ess_bulk == pytest.approx(250) for row in verdict.table)
+    assert any("Bulk ESS is 250" in sentence for sentence in verdict.failures)
+
+
+def test_few_lineages_fail_even_when_their_particles_look_independent():
+    verdict = judge(_particles(np.random.default_rng(0).integers(20, size=(4, 500))))
+    assert any("descend from 20 prior draws" in sentence for sentence in verdict.failures)
+    assert not judge(_particles(np.zeros((4, 500), int))).converged
+
+
+@pytest.mark.parametrize("power", [0.4, np.nan])
+def test_unfinished_tempering_fails(power: float):
+    assert "posterior was not reached" in _only_failure(_particles(power=power))
+
+
+def test_particles_that_stood_still_or_met_no_density_fail():
+    still, undefined = np.full((4, 500), 1), np.zeros((4, 500), bool)
+    still[:3] = 0
+    assert "Only 25 % of the particles moved" in _only_failure(_particles(n_accepted=still))
+    undefined[0, :20] = True
+    assert judge(_particles(undefined=undefined)).converged
+    undefined[0, 20] = True
+    assert "no number" in _only_failure(_particles(undefined=undefined))
+
+
+@pytest.mark.parametrize("missing", ["ancestor", "n_accepted", "undefined"])
+def test_particles_without_their_statistics_are_not_trusted(missing: str):
+    idata = _particles()
+    idata.sample_stats = idata.sample_stats.drop_vars(missing)
+    assert f"'{missing}' was not stored" in str(judge(idata))
+
+
+def test_undefined_proposals_fail():
+    log_weight = 0.1 * np.random.default_rng(3).normal(size=3000)
+    assert judge(_psis(log_weight, undefined_fraction=0.01)).converged
+    assert "no number for 1.1 %" in _only_failure(_psis(log_weight, undefined_fraction=0.011))
+
+
 def test_good_importance_weights_converge_without_r_hat():
     rng = np.random.default_rng(3)
     verdict = judge(_psis(0.3 * rng.normal(size=3000)))
@@ -174,7 +254,7 @@ def test_kish_size_of_known_weights():
     # half of the draws carry no weight at all
     log_weight = np.zeros(2000)
     log_weight[::2] = -np.inf
-    assert diagnostics.importance_quality(log_weight)[1] == pytest.approx(1000, rel=0.01)
+    assert importance_quality(log_weight)[1] == pytest.approx(1000, rel=0.01)
 
 
 def test_no_posterior_is_one_clear_line():

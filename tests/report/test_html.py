@@ -96,6 +96,17 @@ def test_failed_run_says_so_first_with_reasons():
     assert "Goodness of fit was not computed" in text
 
 
+def test_report_of_particles_shows_lineages_in_place_of_traces(tmp_path):
+    idata = _small()
+    idata.sample_stats = xr.Dataset(
+        {"ancestor": (("chain", "draw"), np.arange(2000).reshape(4, 500) // 3)}, attrs={"sampler": "smc"}
+    )
+    page = _text(write_report(idata, RunSummary(name="quick"), tmp_path))
+    assert "Tempered particles" in page and "2,000 particles" in page
+    assert (tmp_path / "figures" / "lineages.png").exists()
+    assert not (tmp_path / "figures" / "trace_rank.png").exists()
+
+
 def test_importance_weighted_report_has_no_r_hat_column(tmp_path):
     idata = az.from_dict(posterior={"dust.av": synthetic.draws()["dust.av"]})
     log_weight = 0.2 * np.random.default_rng(0).normal(size=(1, 3000))

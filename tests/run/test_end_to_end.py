@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import arviz as az
 import h5py
@@ -128,6 +129,32 @@ def test_sample_again_and_report_from_stored_files(tiny_run, idata):
     (out / "report.html").unlink()
     assert main(["report", str(out), "--quiet", "--allow-unconverged"]) == 0
     assert "tiny" in (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kind": "mclmc", "start": "pathfinder", "n_chains": 2, "n_warmup": 10, "n_draws": 10},
+        {"kind": "smc", "n_particles": 40, "n_moves": 1, "max_leapfrog": 1},
+    ],
+    ids=lambda settings: settings["kind"],
+)
+def test_other_samplers_start_from_the_same_fit_and_are_too_short_here(
+    tiny_run, write_config, tmp_path, settings, capsys
+):
+    out = tmp_path / "again"
+    shutil.copytree(tiny_run[1], out)
+    assert main(["sample", str(write_config(sample=settings)), "--out", str(out), "--quiet"]) == 3
+    assert "NOT CONVERGED" in capsys.readouterr().err
+    again = az.from_netcdf(str(out / "posterior.nc"), engine="h5netcdf").load()
+    verdict = judge(again)
+    assert verdict.sampler == settings["kind"] and "Bulk ESS" in str(verdict)
+    # the lengths are far from enough for more than this
+    approx = read_fit(prepare(tiny_run[0], tiny_run[1])).approx
+    assert again.sample_stats["lp"].shape == ((2, 10) if settings["kind"] == "mclmc" else (4, 10))
+    assert np.isfinite(again.sample_stats["lp"]).all()
+    lg_av = again.posterior["dust.lg_av"].values
+    assert abs(lg_av.mean() - (-0.4 + 0.2 * approx.mean[0])) < 0.2 * 3 * np.sqrt(approx.cov[0, 0])
 
 
 def test_fisher_ranks_the_free_parameters_at_the_fit(tiny_run, capsys):

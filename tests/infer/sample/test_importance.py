@@ -1,64 +1,20 @@
-"""Samplers recover known distributions, and importance sampling knows when it fails."""
+"""Importance sampling recovers known distributions and knows when it fails."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from targets import COV, MEAN, cauchy_like, funnel, gaussian, nowhere
 from toy import silent
 
 from popinfer.infer.laplace import Laplace
-from popinfer.infer.sample import NutsSpec, PsisSpec, _moments, _round_sizes, nuts, psis_laplace
-
-COV = np.array([[1.0, 0.6, 0.0], [0.6, 0.8, -0.2], [0.0, -0.2, 0.5]])
-MEAN = np.array([0.3, -1.0, 2.0])
-
-
-def gaussian(u):
-    return -0.5 * (u - MEAN) @ jnp.linalg.solve(jnp.asarray(COV), u - MEAN)
+from popinfer.infer.sample import PsisSpec, psis_laplace
+from popinfer.infer.sample.importance import _moments, _round_sizes
 
 
 def effective_error(u):
     """Standard error of the mean if every draw were worth a third of an independent one."""
     return np.sqrt(3 * np.diag(COV) / u.shape[0])
-
-
-@pytest.fixture(scope="module")
-def nuts_draws():
-    wrong = Laplace(MEAN + 0.2, 1.5 * COV)  # whitening need not be perfect
-    return nuts(jax.random.key(0), gaussian, wrong, NutsSpec(2, 150, 500), silent)
-
-
-def test_nuts_recovers_mean_and_covariance(nuts_draws):
-    assert nuts_draws.u.shape == (2, 500, 3)
-    u = nuts_draws.u.reshape(-1, 3)
-    assert np.all(np.abs(u.mean(axis=0) - MEAN) < 4 * effective_error(u))
-    np.testing.assert_allclose(np.cov(u.T), COV, atol=0.2)
-
-
-def test_nuts_reports_what_the_gate_needs(nuts_draws):
-    stats = nuts_draws.stats
-    assert {"lp", "energy", "diverging", "tree_depth", "n_steps", "acceptance_rate"} <= set(stats)
-    assert all(values.shape == (2, 500) for values in stats.values())
-    assert stats["diverging"].sum() == 0
-    assert 0.65 < stats["acceptance_rate"].mean() < 0.95
-    lp = np.array([float(gaussian(jnp.asarray(u))) for u in nuts_draws.u[0, :20]])
-    np.testing.assert_allclose(stats["lp"][0, :20], lp, rtol=1e-6, atol=1e-8)
-    assert nuts_draws.attrs["gradient_evaluations"] >= stats["n_steps"].sum()
-
-
-def test_nuts_chains_differ_and_repeat_with_their_key():
-    approx, spec = Laplace(MEAN, COV), NutsSpec(2, 20, 10)
-    first, again, other = (nuts(jax.random.key(k), gaussian, approx, spec, silent).u for k in (1, 1, 2))
-    np.testing.assert_array_equal(first, again)
-    assert not np.array_equal(first, other)
-    assert not np.array_equal(first[0], first[1])
-
-
-def test_nuts_says_how_far_it_is():
-    seen = []
-    nuts(jax.random.key(3), gaussian, Laplace(MEAN, COV), NutsSpec(2, 10, 5), lambda *a: seen.append(a[:2]))
-    assert seen[-1] == (30, 30)
-    assert [s for s, _ in seen] == list(range(1, 31))
 
 
 def test_psis_recovers_mean_and_covariance():
@@ -77,10 +33,6 @@ def test_psis_keeps_the_weights_of_all_proposals():
     assert draws.attrs["log_weight"].shape == (200,)
     lp = [float(gaussian(jnp.asarray(u))) for u in draws.u[0]]
     np.testing.assert_allclose(draws.stats["lp"][0], lp, rtol=1e-6, atol=1e-8)
-
-
-def cauchy_like(u):
-    return -1.0 * jnp.sum(jnp.log1p((u - MEAN) ** 2 / 0.1))
 
 
 def shifted_and_wide(u):
@@ -105,18 +57,12 @@ def test_psis_adapts_to_a_target_that_its_first_proposal_misses():
 
 
 def test_psis_adaptation_does_not_hide_a_funnel():
-    def funnel(u):
-        return -0.5 * (u[0] / 3) ** 2 - 0.5 * jnp.sum(u[1:] ** 2) * jnp.exp(-u[0]) - u[0]
-
     start = Laplace(np.zeros(3), np.diag([9.0, 1.0, 1.0]))
     draws = psis_laplace(jax.random.key(1), funnel, start, PsisSpec(2000), silent)
     assert draws.attrs["pareto_k"] > 0.7
 
 
 def test_psis_that_finds_no_density_anywhere_says_so():
-    def nowhere(u):
-        return jnp.nan * u[0]
-
     draws = psis_laplace(jax.random.key(2), nowhere, Laplace(MEAN, COV), PsisSpec(100, n_draws=40), silent)
     assert draws.attrs["pareto_k"] == np.inf
 

@@ -1,61 +1,25 @@
-"""Samplers of a log-density of one vector, in Laplace-whitened coordinates z: u = mean + factor @ z.
+"""PSIS-corrected Laplace approximation: draws of Student-t distributions, weighted by the exact density.
 
-`nuts` is the reference: blackjax NUTS, one compiled step called in a loop, four chains from overdispersed
-starts, step size by dual averaging. `psis_laplace` is the fast route: draws from Student-t distributions that
-start at the Laplace approximation and adapt, weighted by the exact density, refused above Pareto k-hat 0.7
-(Vehtari et al. 2024, JMLR 25, 72).
+With proposals q_r of n_r draws each, the weight of a draw is w = p(u) / sum_r (n_r / n) q_r(u). Weights are
+Pareto-smoothed; a shape k-hat above 0.7 says that they can't be trusted (Vehtari et al. 2024, JMLR 25, 72).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import arviz as az
-import blackjax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from blackjax.adaptation.step_size import dual_averaging_adaptation
 from jaxtyping import Array
 from scipy.linalg import solve_triangular
 from scipy.special import gammaln, logsumexp
 
 from popinfer.infer.laplace import Laplace
-
-LogDensity = Callable[[Array], Array]
-Progress = Callable[[int, int, str], None]
+from popinfer.infer.sample.draws import Draws, LogDensity, Progress, systematic_resample
 
 _DRAWS_PER_PARAMETER = 10
 _MIN_ROUND = 20
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Posterior draws of the unconstrained vector.
-
-    Attributes
-    ----------
-    u : [chain, draw, par].
-    stats : sample statistics by ArviZ's names, each [chain, draw].
-    attrs : what the sampler says of the whole run (strings and numbers only).
-    """
-
-    u: np.ndarray
-    stats: dict[str, np.ndarray]
-    attrs: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class NutsSpec:
-    """Length and tuning of a NUTS run."""
-
-    n_chains: int = 4
-    n_warmup: int = 150
-    n_draws: int = 400
-    target_accept: float = 0.8
-    max_tree_depth: int = 8
-    start_scale: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -68,70 +32,10 @@ class PsisSpec:
     scale: float = 1.1
     n_draws: int = 1000
 
-
-def nuts(key: Array, log_density: LogDensity, approx: Laplace, spec: NutsSpec, progress: Progress) -> Draws:
-    """Sample with blackjax NUTS.
-
-    Parameters
-    ----------
-    key : random key. log_density : of u. approx : whitening and centre of the starts.
-    spec : lengths. progress : called with (step, total, text) after every step.
-    """
-    factor, mean = jnp.asarray(approx.factor), jnp.asarray(approx.mean)
-    metric = jnp.ones(len(approx.mean))
-    kernel = blackjax.nuts.build_kernel()
-
-    def density(z: Array) -> Array:
-        return log_density(mean + factor @ z)
-
-    @jax.jit
-    def step(key: Array, state: Any, step_size: Array) -> tuple[Any, Any]:
-        return kernel(key, state, density, step_size, metric, max_num_doublings=spec.max_tree_depth)
-
-    first = jax.jit(lambda z: blackjax.nuts.init(z, density))
-    chains, infos, gradients, sizes = [], [], 0, []
-    total = spec.n_chains * (spec.n_warmup + spec.n_draws)
-    for chain in range(spec.n_chains):
-        start_key, run_key = jax.random.split(jax.random.fold_in(key, chain))
-        state = first(spec.start_scale * jax.random.normal(start_key, mean.shape))
-        adapt_init, adapt_update, adapt_final = dual_averaging_adaptation(spec.target_accept)
-        adaptation, draws, kept = adapt_init(0.5), [], []
-        size = jnp.asarray(0.5)
-        for i in range(spec.n_warmup + spec.n_draws):
-            state, info = step(jax.random.fold_in(run_key, i), state, size)
-            gradients += int(info.num_integration_steps)
-            if i < spec.n_warmup:
-                adaptation = adapt_update(adaptation, info.acceptance_rate)
-                size = jnp.exp(adaptation.log_step_size)
-                if i == spec.n_warmup - 1:
-                    size = jnp.asarray(adapt_final(adaptation))
-            else:
-                draws.append(np.asarray(mean + factor @ state.position))
-                kept.append(_nuts_stats(state, info))
-            done = chain * (spec.n_warmup + spec.n_draws) + i + 1
-            progress(done, total, f"chain {chain + 1}, step size {float(size):.2f}")
-        chains.append(np.stack(draws))
-        infos.append({k: np.array([s[k] for s in kept]) for k in kept[0]})
-        sizes.append(float(size))
-    stats = {k: np.stack([info[k] for info in infos]) for k in infos[0]}
-    attrs = {
-        "sampler": "nuts",
-        "gradient_evaluations": gradients,
-        "step_size": float(np.mean(sizes)),
-        "max_tree_depth": spec.max_tree_depth,
-    }
-    return Draws(np.stack(chains), stats, attrs)
-
-
-def _nuts_stats(state: Any, info: Any) -> dict[str, float]:
-    return {
-        "lp": float(state.logdensity),
-        "energy": float(info.energy),
-        "diverging": bool(info.is_divergent),
-        "tree_depth": int(info.num_trajectory_expansions),
-        "n_steps": int(info.num_integration_steps),
-        "acceptance_rate": float(info.acceptance_rate),
-    }
+    @property
+    def n_steps(self) -> int:
+        """Progress calls: one a proposal."""
+        return self.n_proposals
 
 
 def psis_laplace(
@@ -145,7 +49,8 @@ def psis_laplace(
     draws, not correctness.
 
     The returned draws are resampled with smoothed weights into four pseudo-chains; ``log_weight`` holds the
-    raw weights of all proposals, ``attrs`` the Pareto k-hat and the effective sample size.
+    raw weights of all proposals, ``attrs`` the Pareto k-hat, the effective sample size and the share of
+    proposals without a density (NaN), which weigh nothing.
     """
     n_par = len(approx.mean)
     round_key, pick_key = jax.random.split(key)
@@ -163,15 +68,15 @@ def psis_laplace(
         log_weight = log_p - _log_mixture(u, proposals, _round_sizes(spec)[: index + 1], spec)
         log_weight = np.where(np.isfinite(log_weight), log_weight, -np.inf)
         smoothed, pareto_k = _smoothed(log_weight)
-    picked = _systematic_resample(pick_key, smoothed, 4 * (spec.n_draws // 4))
+    picked = systematic_resample(pick_key, smoothed, 4 * (spec.n_draws // 4))
     attrs = {
         "sampler": "psis_laplace",
         "pareto_k": pareto_k,
         "importance_ess": float(1 / np.sum(smoothed**2)),
         "gradient_evaluations": 0,
         "density_evaluations": spec.n_proposals,
+        "undefined_fraction": float(np.isnan(log_p).mean()),
     }
-    # shuffled, so that pseudo-chains are exchangeable
     return Draws(
         u[picked].reshape(4, -1, n_par),
         {"lp": log_p[picked].reshape(4, -1)},
@@ -237,10 +142,3 @@ def _log_student_t(z: np.ndarray, dof: float) -> np.ndarray:
     n = z.shape[1]
     constant = gammaln(0.5 * (dof + n)) - gammaln(0.5 * dof) - 0.5 * n * np.log(dof * np.pi)
     return constant - 0.5 * (dof + n) * np.log1p(np.sum(z**2, axis=1) / dof)
-
-
-def _systematic_resample(key: Array, weights: np.ndarray, n: int) -> np.ndarray:
-    offset_key, shuffle_key = jax.random.split(key)
-    points = (np.arange(n) + float(jax.random.uniform(offset_key))) / n
-    picked = np.searchsorted(np.cumsum(weights), points).clip(0, len(weights) - 1)
-    return np.asarray(jax.random.permutation(shuffle_key, picked))

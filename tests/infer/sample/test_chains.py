@@ -1,0 +1,92 @@
+"""Markov chains recover known distributions, repeat with their key, and say what the gate needs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from targets import COV, COV5, MEAN, MEAN5, cliff, gaussian, gaussian5, nowhere
+from toy import silent
+
+from popinfer.errors import InputError
+from popinfer.infer.laplace import Laplace
+from popinfer.infer.sample import MclmcSpec, NutsSpec, mclmc, nuts
+
+SAMPLERS = {"nuts": (nuts, NutsSpec), "mclmc": (mclmc, MclmcSpec)}
+WANTED = {
+    "nuts": {"lp", "energy", "diverging", "tree_depth", "n_steps", "acceptance_rate"},
+    "mclmc": {"lp", "diverging", "n_steps", "acceptance_rate"},
+}
+
+
+@pytest.fixture(scope="module", params=SAMPLERS)
+def sampler(request):
+    return request.param, *SAMPLERS[request.param]
+
+
+@pytest.fixture(scope="module")
+def drawn(sampler):
+    name, sample, spec = sampler
+    wrong = Laplace(MEAN5 + 0.1, 1.5 * COV5)  # whitening need not be perfect
+    return name, sample(jax.random.key(0), gaussian5, wrong, spec(2, 150, 600), silent)
+
+
+def test_mean_and_covariance_are_recovered(drawn):
+    _, draws = drawn
+    assert draws.u.shape == (2, 600, 5)
+    u, sd = draws.u.reshape(-1, 5), np.sqrt(np.diag(COV5))
+    effective = u.shape[0] / 3
+    assert np.all(np.abs(u.mean(axis=0) - MEAN5) < 4 * sd / np.sqrt(effective))
+    assert np.all(np.abs(u.std(axis=0) / sd - 1) < 4 / np.sqrt(2 * effective))
+    np.testing.assert_allclose(np.cov(u.T) / np.outer(sd, sd), COV5 / np.outer(sd, sd), atol=0.2)
+
+
+def test_statistics_are_what_the_gate_needs(drawn):
+    name, draws = drawn
+    assert WANTED[name] == set(draws.stats)
+    assert all(values.shape == (2, 600) for values in draws.stats.values())
+    assert draws.stats["diverging"].sum() == 0
+    assert 0.65 < draws.stats["acceptance_rate"].mean() < 0.98
+    lp = np.array([float(gaussian5(jnp.asarray(u))) for u in draws.u[0, :20]])
+    np.testing.assert_allclose(draws.stats["lp"][0, :20], lp, rtol=1e-6, atol=1e-8)
+    assert draws.attrs["gradient_evaluations"] >= draws.stats["n_steps"].sum()
+    assert draws.attrs["sampler"] == name
+
+
+def test_batched_chains_give_the_draws_of_chains_in_sequence(sampler):
+    _, sample, spec = sampler
+    approx, seen, draws = Laplace(MEAN, COV), {}, {}
+    for mode in ("sequence", "vmap"):
+        lengths, calls = spec(3, 30, 20, chains=mode), seen.setdefault(mode, [])
+        draws[mode] = sample(
+            jax.random.key(5), gaussian, approx, lengths, lambda *a, c=calls: c.append(a[:2])
+        )
+    one, other = draws["sequence"], draws["vmap"]
+    np.testing.assert_allclose(one.u, other.u, rtol=1e-6, atol=1e-8)
+    assert not np.array_equal(one.u[0], one.u[1])
+    assert set(one.stats) == set(other.stats)
+    np.testing.assert_array_equal(one.stats["n_steps"], other.stats["n_steps"])
+    assert one.attrs["gradient_evaluations"] == other.attrs["gradient_evaluations"]
+    # progress counts the steps of all chains either way
+    assert seen["sequence"] == [(i, 150) for i in range(1, 151)]
+    assert seen["vmap"] == [(i, 150) for i in range(3, 151, 3)]
+    assert spec(3, 30, 20).n_steps == 150
+
+
+def test_region_without_density_is_never_entered_and_counts_as_divergence(sampler):
+    _, sample, spec = sampler
+    start = Laplace(np.array([-2.0, 0.0, 0.0]), 0.2 * np.eye(3))
+    draws = sample(jax.random.key(4), cliff, start, spec(2, 50, 150), silent)
+    assert np.all(np.isfinite(draws.u)) and np.all(draws.u[..., 0] < 0.3)
+    assert draws.stats["diverging"].any()
+
+
+def test_start_without_density_stays_there_and_says_so(sampler):
+    _, sample, spec = sampler
+    draws = sample(jax.random.key(4), nowhere, Laplace(MEAN, COV), spec(2, 10, 10), silent)
+    assert draws.stats["diverging"].all()
+    assert np.ptp(draws.u, axis=1).max() == 0
+
+
+def test_microcanonical_dynamics_need_two_parameters():
+    with pytest.raises(InputError, match="two free parameters"):
+        mclmc(jax.random.key(0), lambda u: -(u[0] ** 2), Laplace(np.zeros(1), np.eye(1)), MclmcSpec(), silent)
