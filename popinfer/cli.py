@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 a bug, 2 something in the input or the options can't be us
 posterior is not converged, 130 interrupted.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -146,6 +147,32 @@ def mock(
     made = make_mock(file, out, MockSpec(parse_values(values or []), n_galaxies, seed), say)
     if not quiet:
         typer.echo("\n".join(str(path) for path in made))
+
+
+@app.command()
+def calibrate(
+    file: File,
+    n: Annotated[int, typer.Option("--n", help="Simulated surveys.")] = 200,
+    processes: Annotated[int, typer.Option(help="Processes that share the work.")] = os.cpu_count() or 1,
+    sabotage: Annotated[
+        str,
+        typer.Option(help="Make an error that has to be found: half_covariance, no_monte_carlo."),
+    ] = "none",
+    out: Out = None,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate surveys from the prior, analyze each, and test whether the posteriors cover the truth."""
+    say = _start(quiet)
+    from popinfer.report import write_calibration
+    from popinfer.run.calibrate import CalibrateSpec
+    from popinfer.run.calibrate import calibrate as run_trials
+
+    found, folder = run_trials(file, CalibrateSpec(n, processes, sabotage), out, say)
+    page = write_calibration(found, folder.path)
+    if not quiet:
+        typer.echo(f"{'CALIBRATED' if found.passed else 'NOT CALIBRATED'}\n{page}")
+    if not found.passed:
+        raise NotConvergedError(found.failure)
 
 
 @app.command()

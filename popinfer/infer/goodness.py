@@ -65,7 +65,7 @@ def _squared_pulls(
     problem: Problem, counts: np.ndarray, replicates: np.ndarray, inside: np.ndarray
 ) -> np.ndarray:
     """Squared residual over its variance, one number a mode of a slice's counts."""
-    cov = problem.data_cov[np.ix_(inside, inside)]
+    cov = (problem.data_cov + problem.model_cov)[np.ix_(inside, inside)]
     sd = np.sqrt(np.diag(cov))
     values, modes = np.linalg.eigh(cov / np.outer(sd, sd))
     order = np.argsort(values)[::-1]

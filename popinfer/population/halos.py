@@ -167,7 +167,7 @@ def _draw_central_mass(
 def detection_curve(
     lgm: np.ndarray, seen: np.ndarray, total: np.ndarray
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Smoothed share of the weight that the survey sees, against halo mass; never below 0.002.
+    """Smoothed share of the weight that the survey sees, against halo mass; never below 1e-4.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def detection_curve(
     grid = np.linspace(lgm.min(), lgm.max(), 60)
     kernel = np.exp(-0.5 * ((grid[:, None] - lgm) / 0.1) ** 2)
     share = (kernel @ seen) / np.maximum(kernel @ total, 1e-300)
-    return tuple(grid.tolist()), tuple(np.clip(share, 0.002, 1.0).tolist())
+    return tuple(grid.tolist()), tuple(np.clip(share, 1e-4, 1.0).tolist())
 
 
 def _visibility(spec: LightconeSpec, lgm: np.ndarray) -> np.ndarray:

@@ -37,8 +37,9 @@ both dealt into four pseudo-chains, for which R-hat means nothing: the gate look
 and the lineages instead (`popinfer.report.diagnostics`).
 """
 
+from popinfer.report.calibration import write_calibration
 from popinfer.report.diagnostics import Verdict, judge
 from popinfer.report.html import write_report
 from popinfer.report.summary import RunSummary
 
-__all__ = ["RunSummary", "Verdict", "judge", "write_report"]
+__all__ = ["RunSummary", "Verdict", "judge", "write_calibration", "write_report"]

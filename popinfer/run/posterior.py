@@ -80,12 +80,9 @@ def sample_posterior(run: Run, population: Population, fit: FitResult, say: Repo
     attrs = _attributes(run)
     _test_write(run, attrs)
     start = time.perf_counter()
-    draws = _draw(run, population, fit, say)
-    idata = az.InferenceData(
-        posterior=_named(run, draws.u, attrs),
-        sample_stats=sample_statistics(draws),
-        prior=_named(run, _prior_draws(run), {}),
-    )
+    draws = draw_posterior(run, population, fit, say)
+    idata = judged_groups(run, draws, attrs)
+    idata.add_groups({"prior": _named(run, _prior_draws(run), {})})
     sampling = time.perf_counter() - start
     chosen = _thin(draws.u, run.config.predictive.n_draws)
     predicted, observed = _predictions(run, population, fit, chosen, say)
@@ -124,7 +121,13 @@ def _test_write(run: Run, attrs: dict[str, Any]) -> None:
     path.unlink()
 
 
-def _draw(run: Run, population: Population, fit: FitResult, say: Reporter) -> Draws:
+def judged_groups(run: Run, draws: Draws, attrs: dict[str, Any]) -> az.InferenceData:
+    """The groups that the convergence gate looks at."""
+    return az.InferenceData(posterior=_named(run, draws.u, attrs), sample_stats=sample_statistics(draws))
+
+
+def draw_posterior(run: Run, population: Population, fit: FitResult, say: Reporter) -> Draws:
+    """Draw with the run file's sampler."""
     settings = run.config.sample
     problem = with_correction(population.problem, fit)
     density = adjusted_log_density(problem, jax.tree.map(jnp.asarray, fit.adjustment))

@@ -19,9 +19,10 @@ from popinfer.infer.fisher import Identifiability, identifiability
 from popinfer.infer.likelihood import information
 from popinfer.infer.monte_carlo import centered
 from popinfer.report import RunSummary, Verdict, judge, write_report
-from popinfer.run.build import detectable, draw_slices, lightcones
+from popinfer.run.build import draw_slices
 from popinfer.run.fitting import FitResult, fit_population, read_fit, write_fit
 from popinfer.run.folder import RunFolder, need, write_halos, write_text
+from popinfer.run.pilot import tuned_lightcones
 from popinfer.run.posterior import sample_posterior, write_posterior
 from popinfer.run.prepare import Population, Run, load_population
 from popinfer.run.progress import Reporter, Silent
@@ -34,7 +35,7 @@ def halos(run: Run, say: Reporter | None = None) -> Population:
     """Draw the run's halos and the replicates that tell how much Monte Carlo noise they bring."""
     say, start, config = say or Silent(), time.perf_counter(), run.config
     with say.task("Pilot halos: which does the survey see?"):
-        specs = detectable(run.setup, run.survey, lightcones(config), config.seed + _PILOT_SEED)
+        specs = tuned_lightcones(config, run.setup, run.survey, config.seed + _PILOT_SEED)
     others = range(config.halos.n_replicates)
     seeds = [config.seed, *(config.seed + _REPLICATE_SEED + _SEED_STEP * i for i in others)]
     samples = []

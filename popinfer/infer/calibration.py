@@ -1,0 +1,218 @@
+"""Does the posterior mean what it says? Simulation-based calibration of an inference as a whole.
+
+Parameters drawn from the prior make simulated surveys; each is analysed as a real one would be. If posteriors
+are right, then over many surveys
+
+- the share of posterior draws below a parameter's true value is uniform (simulation-based calibration, SBC:
+  Talts et al. 2018, arXiv:1804.06788), tested by a chi-square of its histogram;
+- so is the share of draws closer to a reference point than the truth is, in all dimensions together (TARP:
+  Lemos et al. 2023, arXiv:2302.03026), tested by the largest excursion of expected coverage from credibility;
+- (mean - truth) / sd has mean zero and standard deviation one.
+
+Reference points are draws of a Gaussian of the posterior's mean and twice its standard deviation: they know
+the data but not the truth, which is all that TARP asks for, and lie where wrong widths show.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import chi2, norm
+
+MIN_PER_BIN, MAX_BINS = 10, 10
+SIGNIFICANCE = 0.05  # of all parameters together
+TARP_SIGMA = 3.0
+_REFERENCE_WIDTH = 2.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One simulated survey's truth against its posterior, in the unconstrained vector.
+
+    Attributes
+    ----------
+    truth, mean, sd : per parameter.
+    rank : share of draws below the truth, ties broken at random.
+    tarp : share of draws closer to the reference point than the truth.
+    distance2 : (mean - truth) cov^-1 (mean - truth).
+    converged : the convergence gate's verdict.
+    """
+
+    truth: Float[np.ndarray, "par"]
+    mean: Float[np.ndarray, "par"]
+    sd: Float[np.ndarray, "par"]
+    rank: Float[np.ndarray, "par"]
+    tarp: float
+    distance2: float
+    converged: bool
+
+    @classmethod
+    def of(
+        cls, truth: Float[np.ndarray, "par"], draws: Float[np.ndarray, "draw par"], converged: bool, seed: int
+    ) -> "Trial":
+        """Compare posterior draws with the truth; the seed breaks ties and chooses the reference point."""
+        rng = np.random.default_rng(seed)
+        mean, cov = draws.mean(axis=0), np.atleast_2d(np.cov(draws, rowvar=False))
+        below, equal = (draws < truth).sum(axis=0), (draws == truth).sum(axis=0)
+        rank = (below + rng.random(len(truth)) * (equal + 1)) / (len(draws) + 1)
+        factor = np.linalg.cholesky(cov)
+        reference = mean + _REFERENCE_WIDTH * factor @ rng.standard_normal(len(truth))
+        whiten = np.linalg.inv(factor)
+        distance = np.linalg.norm((draws - reference) @ whiten.T, axis=1)
+        closer = np.sum(distance < np.linalg.norm(whiten @ (truth - reference)))
+        tarp = (closer + rng.random()) / (len(draws) + 1)
+        away = whiten @ (mean - truth)
+        return cls(truth, mean, draws.std(axis=0), rank, float(tarp), float(away @ away), converged)
+
+
+@dataclass(frozen=True)
+class ParameterCalibration:
+    """One parameter over all trials.
+
+    Attributes
+    ----------
+    p_value : that its ranks are uniform.
+    bias, bias_error : mean of (mean - truth) / sd and its standard error.
+    spread : standard deviation of the same; one when widths are right.
+    cover68, cover95 : share of trials whose central 68 and 95 % intervals hold the truth.
+    shrinkage : 1 - (median posterior sd) / (prior sd).
+    """
+
+    name: str
+    p_value: float
+    bias: float
+    bias_error: float
+    spread: float
+    cover68: float
+    cover95: float
+    shrinkage: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The verdict over all trials.
+
+    Attributes
+    ----------
+    names : parameters. ranks : [trial, par]. tarp : [trial].
+    parameters : one record a parameter.
+    p_threshold : smallest p-value allowed, Bonferroni over parameters.
+    tarp_excursion : largest distance of expected coverage from credibility in standard deviations.
+    distance2_per_parameter : mean squared distance of truth from mean over the number of parameters.
+    n_unconverged : trials that the convergence gate refused; they count like all others.
+    """
+
+    names: tuple[str, ...]
+    ranks: Float[np.ndarray, "trial par"]
+    tarp: Float[np.ndarray, "trial"]
+    parameters: tuple[ParameterCalibration, ...]
+    p_threshold: float
+    tarp_excursion: float
+    distance2_per_parameter: float
+    n_unconverged: int
+
+    @property
+    def n_trials(self) -> int:
+        """Number of simulated surveys."""
+        return len(self.tarp)
+
+    @property
+    def ranks_pass(self) -> bool:
+        """Whether every parameter's ranks may be uniform."""
+        return all(one.p_value > self.p_threshold for one in self.parameters)
+
+    @property
+    def tarp_passes(self) -> bool:
+        """Whether expected coverage stays inside its band."""
+        return self.tarp_excursion < TARP_SIGMA
+
+    @property
+    def passed(self) -> bool:
+        """Both."""
+        return self.ranks_pass and self.tarp_passes
+
+    @property
+    def failure(self) -> str:
+        """What was found wrong, in one sentence; empty when nothing was."""
+        worst = min(self.parameters, key=lambda one: one.p_value)
+        found = []
+        if not self.ranks_pass:
+            p_values = f"p = {worst.p_value:.2g}, smallest allowed {self.p_threshold:.2g}"
+            found.append(f"ranks of {worst.name} aren't uniform ({p_values})")
+        if not self.tarp_passes:
+            excursion = f"{self.tarp_excursion:.1f} sigma, {TARP_SIGMA:g} allowed"
+            found.append(f"expected coverage is off ({excursion})")
+        return "; ".join(found)
+
+
+def assess(names: tuple[str, ...], trials: list[Trial]) -> Calibration:
+    """Collect trials into a verdict; at least 20 are needed for ranks to be tested in two bins."""
+    ranks = np.stack([one.rank for one in trials])
+    z = np.stack([(one.mean - one.truth) / one.sd for one in trials])
+    sd = np.stack([one.sd for one in trials])
+    tarp = np.array([one.tarp for one in trials])
+    n = len(trials)
+    rows = tuple(
+        ParameterCalibration(
+            name,
+            uniformity(ranks[:, i]),
+            float(z[:, i].mean()),
+            float(z[:, i].std(ddof=1) / np.sqrt(n)),
+            float(z[:, i].std(ddof=1)),
+            _inside(ranks[:, i], 0.68),
+            _inside(ranks[:, i], 0.95),
+            float(1 - np.median(sd[:, i])),
+        )
+        for i, name in enumerate(names)
+    )
+    return Calibration(
+        names,
+        ranks,
+        tarp,
+        rows,
+        SIGNIFICANCE / len(names),
+        tarp_excursion(tarp),
+        float(np.mean([one.distance2 for one in trials]) / len(names)),
+        sum(not one.converged for one in trials),
+    )
+
+
+def n_bins(n_trials: int) -> int:
+    """Bins of a rank histogram: at least ten trials expected in each, at most ten bins."""
+    return int(np.clip(n_trials // MIN_PER_BIN, 2, MAX_BINS))
+
+
+def uniformity(ranks: Float[np.ndarray, "trial"]) -> float:
+    """p-value of a chi-square test that shares between zero and one are uniform."""
+    bins = n_bins(len(ranks))
+    counts = np.histogram(ranks, np.linspace(0, 1, bins + 1))[0]
+    expected = len(ranks) / bins
+    return float(chi2.sf(np.sum((counts - expected) ** 2) / expected, bins - 1))
+
+
+def expected_coverage(
+    tarp: Float[np.ndarray, "trial"], credibility: Float[np.ndarray, "level"]
+) -> Float[np.ndarray, "level"]:
+    """Share of trials whose truth lies within the region of each credibility around the reference."""
+    return np.searchsorted(np.sort(tarp), credibility, side="right") / len(tarp)
+
+
+def tarp_band(credibility: Float[np.ndarray, "level"], n_trials: int) -> Float[np.ndarray, "level"]:
+    """Binomial standard deviation of expected coverage."""
+    return np.sqrt(credibility * (1 - credibility) / n_trials)
+
+
+def tarp_excursion(tarp: Float[np.ndarray, "trial"]) -> float:
+    """Largest |expected coverage - credibility| over its standard deviation, at credibilities 5 to 95 %."""
+    level = np.linspace(0.05, 0.95, 19)
+    return float(np.max(np.abs(expected_coverage(tarp, level) - level) / tarp_band(level, len(tarp))))
+
+
+def rank_band(n_trials: int, confidence: float = 0.99) -> tuple[float, float]:
+    """Range of a uniform rank histogram's bins over their expectation (normal approximation)."""
+    half = float(norm.ppf(0.5 + confidence / 2)) * np.sqrt((n_bins(n_trials) - 1) / n_trials)
+    return 1 - half, 1 + half
+
+
+def _inside(ranks: np.ndarray, level: float) -> float:
+    return float(np.mean(np.abs(ranks - 0.5) < level / 2))

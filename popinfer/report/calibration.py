@@ -1,0 +1,96 @@
+"""A calibration's page and figures: rank histograms, expected coverage, bias and width of every parameter."""
+
+import base64
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from matplotlib.figure import Figure
+
+from popinfer.infer.calibration import (
+    TARP_SIGMA,
+    Calibration,
+    expected_coverage,
+    n_bins,
+    rank_band,
+    tarp_band,
+)
+from popinfer.report.figures import save_figures
+from popinfer.report.style import MODEL, PAGE_WIDTH, Plot, styled, wrapped
+
+_COLUMNS = 4
+
+
+def write_calibration(found: Calibration, out_dir: Path | str) -> Path:
+    """Write ``calibration.html`` and its figures.
+
+    Parameters
+    ----------
+    found : verdict over all simulated surveys.
+    out_dir : folder; made when absent.
+
+    Returns
+    -------
+    Path
+        The HTML file.
+    """
+    out_dir = Path(out_dir)
+    with styled():
+        plots = [rank_plot(found), coverage_plot(found)]
+    images = save_figures(plots, out_dir / "figures")
+    encoded = [(plot, base64.b64encode(images[plot.name]).decode()) for plot in plots]
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    files = resources.files("popinfer.report")
+    page = environment.from_string((files / "calibration.html").read_text()).render(
+        found=found, figures=encoded, css=(files / "report.css").read_text(), tarp_sigma=TARP_SIGMA
+    )
+    path = out_dir / "calibration.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def rank_plot(found: Calibration) -> Plot:
+    """Rank histograms of all parameters."""
+    n_rows = -(-len(found.names) // _COLUMNS)
+    figure = Figure(figsize=(PAGE_WIDTH, 0.4 + 1.35 * n_rows), layout="constrained")
+    axes = figure.subplots(n_rows, _COLUMNS, squeeze=False, sharex=True, sharey=True)
+    edges = np.linspace(0, 1, n_bins(found.n_trials) + 1)
+    low, high = rank_band(found.n_trials)
+    for ax, one, ranks in zip(axes.ravel(), found.parameters, found.ranks.T, strict=False):
+        counts = np.histogram(ranks, edges)[0] * (len(edges) - 1) / found.n_trials
+        ax.axhspan(low, high, color="0.9", lw=0)
+        ax.stairs(counts, edges, color=MODEL, lw=1.2)
+        ax.text(0.5, 0.93, f"p = {one.p_value:.2g}", transform=ax.transAxes, ha="center", va="top")
+        ax.set_title(wrapped(one.name, width=26))
+        ax.set(xlim=(0, 1), ylim=(0, max(2.2, 1.1 * ax.get_ylim()[1])))
+    for ax in axes.ravel()[len(found.names) :]:
+        ax.set_visible(False)
+    figure.supxlabel("share of posterior draws below the truth", fontsize=8)
+    figure.supylabel("surveys, relative to uniform", fontsize=8)
+    caption = (
+        "Blue: how often the true value sits at each place of its posterior, over simulated surveys; grey: "
+        "where 99 % of the bins of a right posterior lie. High ends say that posteriors are too narrow, a "
+        "high middle that they are too wide, a slope that they are biased. p: that the ranks are uniform."
+    )
+    return Plot("calibration_ranks", "Ranks of the truth among posterior draws", caption, figure)
+
+
+def coverage_plot(found: Calibration) -> Plot:
+    """Expected coverage against credibility, all parameters together."""
+    figure = Figure(figsize=(0.48 * PAGE_WIDTH, 0.45 * PAGE_WIDTH), layout="constrained")
+    ax = figure.subplots()
+    level = np.linspace(0, 1, 201)
+    half = TARP_SIGMA * tarp_band(level, found.n_trials)
+    ax.fill_between(level, level - half, level + half, color="0.9", lw=0, label=f"{TARP_SIGMA:g} σ band")
+    ax.plot(level, level, color="0.5", lw=0.8, ls="--", label="right posteriors")
+    ax.plot(level, expected_coverage(found.tarp, level), color=MODEL, label="simulated surveys")
+    ax.set(xlabel="credibility", ylabel="expected coverage", xlim=(0, 1), ylim=(0, 1))
+    ax.legend(loc="upper left")
+    caption = (
+        "Share of simulated surveys whose truth lies in the region of a given credibility around a random "
+        "reference point, all parameters together (TARP)."
+    )
+    return Plot("calibration_coverage", "Expected coverage", caption, figure)

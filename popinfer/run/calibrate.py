@@ -1,0 +1,262 @@
+"""Calibration of a run file's inference: surveys simulated from its prior, each analysed like the real one.
+
+The real catalog lends the number of galaxies, the noise and the selection. Where the run file allows for
+errors of the model, each simulated survey has a draw of them in its soft counts. Trials are files of their
+own: an interrupted calibration goes on where it was, a longer one keeps the trials of a shorter one, and
+processes share the work.
+"""
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from popinfer.config import RunConfig, load_config
+from popinfer.errors import InputError
+from popinfer.infer.calibration import Calibration, Trial, assess
+from popinfer.infer.likelihood import Problem
+from popinfer.records import Catalog
+from popinfer.report import judge
+from popinfer.run.build import build_problem, draw_slices, model_error_cov
+from popinfer.run.fitting import fit_population
+from popinfer.run.folder import RunFolder, cache_folder, check_fingerprint, write_text
+from popinfer.run.observed import Survey, build_survey
+from popinfer.run.pilot import tuned_lightcones
+from popinfer.run.posterior import draw_posterior, judged_groups
+from popinfer.run.prepare import GalaxiesOf, Population, Run, prepare
+from popinfer.run.progress import Reporter, Silent
+from popinfer.run.simulate import draw_galaxies
+
+_TRUTH_SEED, _TRIAL_SEED, _REPLICATE_STEP = 77_003, 1_000_003, 17
+MIN_TRIALS = 20
+
+
+def _half_covariance(problem: Problem) -> Problem:
+    return dataclasses.replace(problem, data_cov=0.5 * problem.data_cov)
+
+
+def _no_monte_carlo(problem: Problem) -> Problem:
+    def same(u: Array) -> np.ndarray:
+        return np.exp(np.asarray(problem.raw_log_counts(u)))[None].repeat(8, axis=0)
+
+    return dataclasses.replace(problem, replicates=same)
+
+
+# errors that a calibration must find, to show that it would
+SABOTAGES: dict[str, Callable[[Problem], Problem]] = {
+    "none": lambda problem: problem,
+    "half_covariance": _half_covariance,
+    "no_monte_carlo": _no_monte_carlo,
+}
+
+
+@dataclass(frozen=True)
+class CalibrateSpec:
+    """Number of trials and of processes; a deliberate error, by its name in `SABOTAGES`."""
+
+    n_trials: int = 200
+    n_processes: int = 1
+    sabotage: str = "none"
+
+
+def calibrate(
+    file: str | Path | RunConfig,
+    spec: CalibrateSpec,
+    out: str | Path | None = None,
+    say: Reporter | None = None,
+) -> tuple[Calibration, RunFolder]:
+    """Run the trials that are missing and assess all of them.
+
+    Parameters
+    ----------
+    file : run file, or configuration.
+    spec : size.
+    out : folder of results; ``results/<name>-calibration`` when absent.
+    say : hears about progress.
+
+    Raises
+    ------
+    InputError
+        When the run file can't be used, or the folder holds trials of another one.
+    """
+    say = Silent() if say is None else say
+    _check(spec)
+    config = file if isinstance(file, RunConfig) else load_config(file)
+    suffix = "" if spec.sabotage == "none" else f"-{spec.sabotage}"
+    run = prepare(config, out or Path("results") / f"{config.name}-calibration{suffix}", say)
+    trials, identity = run.folder.path / "trials", f"{run.fingerprint('sample')} {spec.sabotage}"
+    run.folder.create()
+    trials.mkdir(exist_ok=True)
+    missing = [i for i in range(spec.n_trials) if _read(trials, i, identity) is None]
+    with say.task("Simulated surveys", spec.n_trials) as update:
+        done = spec.n_trials - len(missing)
+        for index, content in _results(run, missing, spec):
+            write_text(_path(trials, index), json.dumps({"fingerprint": identity, **content}) + "\n")
+            done += 1
+            update(done, f"{content['wall_time_s']:.0f} s for the last")
+    stored = [_read(trials, i, identity) for i in range(spec.n_trials)]
+    found = assess(run.setup.space.names, [_trial(one) for one in stored if one is not None])
+    write_text(
+        run.folder.path / "calibration.json", json.dumps(summary(config, spec, found), indent=2) + "\n"
+    )
+    return found, run.folder
+
+
+def _check(spec: CalibrateSpec) -> None:
+    if spec.n_trials < MIN_TRIALS:
+        raise InputError(f"--n {spec.n_trials}: at least {MIN_TRIALS} simulated surveys are needed")
+    if spec.n_processes < 1:
+        raise InputError(f"--processes {spec.n_processes}: has to be 1 or more")
+    if spec.sabotage not in SABOTAGES:
+        raise InputError(f"--sabotage {spec.sabotage}: has to be one of {', '.join(SABOTAGES)}")
+
+
+def _path(trials: Path, index: int) -> Path:
+    return trials / f"{index:04d}.json"
+
+
+def _read(trials: Path, index: int, identity: str) -> dict[str, Any] | None:
+    path = _path(trials, index)
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text())
+    except ValueError:
+        raise InputError(f"{path}: can't be read; remove it") from None
+    check_fingerprint(path, content.get("fingerprint"), identity, "calibrate --out OTHER_FOLDER")
+    return content
+
+
+def _trial(content: dict[str, Any]) -> Trial:
+    arrays = {name: np.array(content[name]) for name in ("truth", "mean", "sd", "rank")}
+    return Trial(**arrays, **{name: content[name] for name in ("tarp", "distance2", "converged")})
+
+
+def _results(run: Run, missing: list[int], spec: CalibrateSpec) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Trials as they are finished."""
+    if spec.n_processes == 1 or len(missing) < 2:
+        yield from ((index, run_trial(run, index, spec.sabotage)) for index in missing)
+        return
+    pool = ProcessPoolExecutor(
+        spec.n_processes,
+        mp_context=get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(run.config, str(run.folder.path)),
+    )
+    with _quiet_exit(pool):
+        futures = {pool.submit(_worker_trial, index, spec.sabotage): index for index in missing}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+@contextmanager
+def _quiet_exit(pool: ProcessPoolExecutor) -> Iterator[None]:
+    """Let trials that haven't begun go when something stops the others."""
+    try:
+        yield
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_WORKER: dict[str, Run] = {}
+
+
+def _start_worker(config: RunConfig, folder: str) -> None:
+    """Prepare the run once a process; one core for each, so that they don't wait for each other."""
+    from popinfer import precision
+
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
+    precision.start(cache_dir=str(cache_folder()))
+    _WORKER["run"] = prepare(config, folder)
+
+
+def _worker_trial(index: int, sabotage: str) -> dict[str, Any]:
+    return run_trial(_WORKER["run"], index, sabotage)
+
+
+def run_trial(run: Run, index: int, sabotage: str = "none") -> dict[str, Any]:
+    """Simulate and analyse one survey; its truth, a draw of the prior, depends on seed and index only."""
+    start, seed = time.perf_counter(), run.config.seed + _TRIAL_SEED * (index + 1)
+    rng = np.random.default_rng([run.config.seed, _TRUTH_SEED, index])
+    truth = rng.standard_normal(run.setup.space.size)
+    trial = _observing(run, truth, seed, rng)
+    population = _population(trial, SABOTAGES[sabotage], seed)
+    fit = fit_population(trial, population, Silent())
+    draws = draw_posterior(trial, population, fit, Silent())
+    verdict = judge(judged_groups(trial, draws, {}))
+    result = Trial.of(truth, draws.u.reshape(-1, len(truth)), verdict.converged, seed)
+    return {
+        **{name: _plain(value) for name, value in vars(result).items()},
+        "failures": list(verdict.failures),
+        "cautions": fit.cautions,
+        "monte_carlo_share": [float(x) for x in fit.mc_direction],
+        "seed": seed,
+        "wall_time_s": time.perf_counter() - start,
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _observing(run: Run, truth: np.ndarray, seed: int, rng: np.random.Generator) -> Run:
+    """The run with a simulated catalog in place of the real one."""
+    z, mag = draw_galaxies(run, truth, None, seed, Silent())
+    sigma = np.asarray(run.survey.noise.sigma(jnp.nan_to_num(jnp.asarray(mag))))
+    sigma = np.where(np.isnan(mag), np.nan, sigma)
+    catalog: Catalog = dataclasses.replace(run.catalog, z=z, mag=mag, mag_err=sigma, dropped=())
+    config = run.config.model_copy(update={"seed": seed})
+    survey = _with_model_error(build_survey(config, catalog), config.kernels.model_error, rng)
+    return dataclasses.replace(run, config=config, catalog=catalog, survey=survey)
+
+
+def _with_model_error(survey: Survey, fraction: float, rng: np.random.Generator) -> Survey:
+    """Soft counts that differ from the galaxies' own as the run file says that the model may be wrong."""
+    observed = np.array(survey.kernels.observed)
+    for i, cov in enumerate(np.asarray(survey.kernels.data_cov)):
+        used = np.flatnonzero(np.asarray(survey.kernels.mask)[i] > 0)
+        error_cov = model_error_cov(fraction, observed[i, used], cov[np.ix_(used, used)])
+        values, vectors = np.linalg.eigh(error_cov)
+        observed[i, used] += vectors @ (np.sqrt(np.maximum(values, 0)) * rng.standard_normal(len(used)))
+    kernels = dataclasses.replace(survey.kernels, observed=np.maximum(observed, 0))
+    return dataclasses.replace(survey, kernels=kernels)
+
+
+def _population(run: Run, problem_of: Callable[[Problem], Problem], seed: int) -> Population:
+    specs = tuned_lightcones(run.config, run.setup, run.survey, seed + 1)
+    seeds = [seed + 3 + _REPLICATE_STEP * i for i in range(run.config.halos.n_replicates + 1)]
+    halos, *replicates = [draw_slices(specs, one) for one in seeds]
+    problem = problem_of(build_problem(run.setup, run.survey, halos, replicates))
+    return Population(halos, problem, GalaxiesOf(run, halos), 0.0)
+
+
+def summary(config: RunConfig, spec: CalibrateSpec, found: Calibration) -> dict[str, Any]:
+    """The verdict as plain numbers."""
+    return {
+        "run": config.name,
+        "seed": config.seed,
+        "sampler": config.sample.kind,
+        "sabotage": spec.sabotage,
+        "n_trials": found.n_trials,
+        "n_unconverged": found.n_unconverged,
+        "passed": found.passed,
+        "p_threshold": found.p_threshold,
+        "tarp_excursion_sigma": found.tarp_excursion,
+        "distance2_per_parameter": found.distance2_per_parameter,
+        "parameters": [vars(one) for one in found.parameters],
+        "ranks": found.ranks.tolist(),
+        "tarp": found.tarp.tolist(),
+    }

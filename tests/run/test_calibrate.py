@@ -1,0 +1,127 @@
+"""``popinfer calibrate``: simulated surveys, restarts, refusals and the page."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from popinfer import cli
+from popinfer.run import calibrate as module
+from popinfer.run.calibrate import SABOTAGES, CalibrateSpec, calibrate, run_trial
+from popinfer.run.prepare import prepare
+
+
+@pytest.fixture(scope="module")
+def trial_run(tiny_config, tmp_path_factory):
+    from popinfer.config import RunConfig
+
+    raw = {**tiny_config, "kernels": {**tiny_config["kernels"], "model_error": 0.05}}
+    return prepare(RunConfig.model_validate(raw), tmp_path_factory.mktemp("calibrate"))
+
+
+@pytest.fixture(scope="module")
+def trial(trial_run):
+    return run_trial(trial_run, 0)
+
+
+def fake_trial(run, index, sabotage):
+    """A right posterior of known width, without a survey."""
+    rng = np.random.default_rng(index)
+    size = run.setup.space.size
+    truth = rng.standard_normal(size)
+    mean = truth / 2 + rng.standard_normal(size) / 2
+    draws = mean + rng.standard_normal((400, size)) / np.sqrt(2)
+    if sabotage == "half_covariance":
+        draws = mean + (draws - mean) / 3
+    made = module.Trial.of(truth, draws, True, index)
+    return {**{k: module._plain(v) for k, v in vars(made).items()}, "wall_time_s": 0.0}
+
+
+def test_a_trial_recovers_its_truth(trial):
+    away = (np.array(trial["mean"]) - trial["truth"]) / trial["sd"]
+    assert np.all(np.abs(away) < 4)
+    assert trial["distance2"] < 20
+    assert np.all((np.array(trial["rank"]) > 0) & (np.array(trial["rank"]) < 1))
+    assert np.all(np.array(trial["sd"]) < 1)
+    assert trial["converged"], trial["failures"]
+
+
+def test_a_trial_repeats(trial_run, trial):
+    again = run_trial(trial_run, 0)
+    assert again["truth"] == trial["truth"]
+    np.testing.assert_allclose(again["mean"], trial["mean"], atol=1e-3)
+
+
+def test_a_simulated_survey_follows_its_truth(trial_run):
+    rng = np.random.default_rng(1)
+    red, blue = (
+        module._observing(trial_run, np.array(u), 5, rng).survey.features[0][:, 0].mean()
+        for u in ([2.0, 0.0], [-2.0, 0.0])
+    )
+    assert red > blue + 0.02  # more dust
+
+
+def test_sabotages_change_the_problem(trial_run):
+    problem = module._population(trial_run, SABOTAGES["none"], 3).problem
+    half = SABOTAGES["half_covariance"](problem)
+    np.testing.assert_allclose(half.data_cov, 0.5 * problem.data_cov)
+    zero = jnp.zeros(2)
+    silent = SABOTAGES["no_monte_carlo"](problem).replicates(zero)
+    assert np.ptp(silent, axis=0).max() == 0
+    assert np.ptp(problem.replicates(zero), axis=0).max() > 0
+
+
+def test_restart_keeps_trials_and_refuses_others(tiny_config, tmp_path, monkeypatch):
+    from popinfer.config import RunConfig
+    from popinfer.errors import InputError
+
+    made = []
+    monkeypatch.setattr(module, "run_trial", lambda *a: made.append(a[1]) or fake_trial(*a))
+    config = RunConfig.model_validate(tiny_config)
+    calibrate(config, CalibrateSpec(20), tmp_path)
+    (tmp_path / "trials" / "0007.json").unlink()
+    found, _ = calibrate(config, CalibrateSpec(25), tmp_path)
+    assert made == [*range(20), 7, *range(20, 25)]
+    assert found.n_trials == 25
+    stored = json.loads((tmp_path / "calibration.json").read_text())
+    assert stored["n_trials"] == 25
+    assert len(stored["ranks"]) == 25
+    other = RunConfig.model_validate({**tiny_config, "seed": 99})
+    with pytest.raises(InputError, match="another configuration"):
+        calibrate(other, CalibrateSpec(25), tmp_path)
+
+
+@pytest.mark.parametrize(("sabotage", "code"), [("none", 0), ("half_covariance", 3)])
+def test_exit_code_and_page(write_config, tmp_path, monkeypatch, capsys, sabotage, code):
+    monkeypatch.setattr(module, "run_trial", fake_trial)
+    arguments = ["calibrate", str(write_config()), "--n", "60", "--processes", "1"]
+    assert cli.main([*arguments, "--sabotage", sabotage, "--out", str(tmp_path / "out")]) == code
+    page = (tmp_path / "out" / "calibration.html").read_text()
+    assert ("NOT CALIBRATED" in page) == (code == 3)
+    assert "dust.lg_av" in page
+    assert (tmp_path / "out" / "figures" / "calibration_ranks.png").is_file()
+    assert "CALIBRATED" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (("--n", "5"), "at least 20"),
+        (("--processes", "0"), "has to be 1 or more"),
+        (("--sabotage", "wrong"), "has to be one of none, half_covariance, no_monte_carlo"),
+    ],
+)
+def test_refusals(write_config, tmp_path, capsys, option, words):
+    out = tmp_path / "out"
+    assert cli.main(["calibrate", str(write_config()), *option, "--out", str(out)]) == 2
+    assert words in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_broken_trial_file_is_named(write_config, tmp_path, capsys):
+    out = tmp_path / "out"
+    (out / "trials").mkdir(parents=True)
+    (out / "trials" / "0003.json").write_text("{")
+    assert cli.main(["calibrate", str(write_config()), "--n", "20", "--out", str(out)]) == 2
+    assert "0003.json: can't be read" in capsys.readouterr().err
