@@ -4,7 +4,6 @@ Exit codes: 0 done, 1 a bug, 2 something in the input or the options can't be us
 posterior is not converged, 130 interrupted.
 """
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,16 +31,10 @@ Unconverged = Annotated[
 ]
 
 
-def cache_folder() -> Path:
-    """Folder for compiled programs: POPINFER_CACHE, or the user's cache folder."""
-    chosen = os.environ.get("POPINFER_CACHE")
-    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return Path(chosen) if chosen else base / "popinfer" / "jax"
-
-
 def _start(quiet: bool) -> Any:
     """Precision and compilation cache, once a process; the reporter that stages talk to."""
     from popinfer import precision
+    from popinfer.run.folder import cache_folder
     from popinfer.run.progress import Silent, Terminal
 
     precision.start(cache_dir=str(cache_folder()))

@@ -9,49 +9,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from popinfer.config_errors import one_line
+from popinfer.config_survey import (
+    CatalogConfig,
+    MassFunctionConfig,
+    Section,
+)
 from popinfer.errors import InputError
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class BandConfig(Section):
-    """One band of the catalog: which filter, which columns, in which unit."""
-
-    filter: str
-    value: str
-    error: str
-    unit: Literal["mag", "nmgy", "Jy", "uJy", "nJy", "cgs"] = "mag"
-    error_kind: Literal["sigma", "ivar"] = "sigma"
-    extinction: str | None = None
-    zero_point_mag: float = 0.0
-    error_floor_mag: float = Field(default=0.0, ge=0)
-
-
-class SelectionConfig(Section):
-    """Magnitude limits that define the sample, in AB magnitudes of one band."""
-
-    band: str
-    bright_mag: float
-    faint_mag: float
-    width_mag: float = Field(default=0.02, gt=0)
-
-
-class CatalogConfig(Section):
-    """The observed catalog: a file, or ``sdss_mgs`` for the embedded SDSS main sample."""
-
-    path: str
-    redshift: str
-    bands: dict[str, BandConfig]
-    selection: SelectionConfig
-    format: Literal["auto", "parquet", "fits", "hdf5", "csv", "ecsv"] = "auto"
-    missing: list[float] = [-9999.0, -999.0, -99.0, 99.0, 999.0]  # values that stand for "not measured"
 
 
 class HalosConfig(Section):
@@ -66,7 +32,7 @@ class HalosConfig(Section):
     n_replicates: int = Field(default=48, ge=16)
     lgm_min: float | list[float] = 11.0
     flatten: float = Field(default=1.0, gt=0, le=1)
-    pilot: dict[str, float] = {}
+    pilot: dict[str, float] = Field(default={})
 
 
 class NebularConfig(Section):
@@ -83,8 +49,8 @@ class ModelConfig(Section):
     nebular: NebularConfig | None = NebularConfig()
     birth_cloud_av_mag: float = Field(default=0.76, ge=0)
     ssp: str | None = None
-    template_knots_angstrom: list[float] = [3200.0, 4300.0, 5700.0, 6900.0, 8300.0]
-    fixed: dict[str, float] = {}
+    template_knots_angstrom: list[float] = Field(default=[3200.0, 4300.0, 5700.0, 6900.0, 8300.0])
+    fixed: dict[str, float] = Field(default={})
 
     @model_validator(mode="after")
     def _increasing(self) -> "ModelConfig":
@@ -133,6 +99,7 @@ class KernelsConfig(Section):
     bandwidth: float = Field(default=0.6, gt=0)
     floor_mag: float = Field(default=0.03, ge=0)
     min_count: float = Field(default=5.0, gt=0)
+    min_pattern: int = Field(default=50, ge=20)  # galaxies of a slice that lack the same bands, else left out
     model_error: float = Field(default=0.0, ge=0, lt=1)
 
 
@@ -212,6 +179,7 @@ class RunConfig(Section):
     catalog: CatalogConfig
     slices: list[tuple[float, float]] = Field(min_length=1)
     features: list[str] = Field(min_length=1)
+    joint: list[MassFunctionConfig] = Field(default=[])
     halos: HalosConfig = HalosConfig()
     model: ModelConfig = ModelConfig()
     free: dict[str, PriorConfig] = Field(min_length=1)
@@ -229,16 +197,31 @@ class RunConfig(Section):
                 raise ValueError(
                     f"features: '{feature}' needs band '{unknown[0]}'; bands are {sorted(bands)}"
                 )
-        if self.catalog.selection.band not in bands:
-            raise ValueError(
-                f"catalog.selection.band: '{self.catalog.selection.band}' is not one of {sorted(bands)}"
-            )
         for low, high in self.slices:
             if not 0 < low < high:
                 raise ValueError(f"slices: [{low}, {high}] must satisfy 0 < low < high")
+        self._check_photoz()
+        for i, table in enumerate(self.joint):
+            if not any(low <= table.redshift < high for low, high in self.slices):
+                raise ValueError(f"joint.{i}: redshift {table.redshift:g} is in none of the slices")
         if isinstance(self.halos.lgm_min, list) and len(self.halos.lgm_min) != len(self.slices):
             raise ValueError("halos.lgm_min: one number, or as many as slices")
         return self
+
+    def _check_photoz(self) -> None:
+        photoz = self.catalog.photoz
+        free = {name for name in (*self.free, *self.model.fixed) if name.startswith("photoz.")}
+        if photoz is None:
+            if free:
+                raise ValueError(f"'{min(free)}' needs the section catalog.photoz")
+            return
+        if photoz.outlier_range is None:
+            if "photoz.outlier_fraction" in free:
+                raise ValueError("'photoz.outlier_fraction' needs catalog.photoz.outlier_range")
+            return
+        low, high = photoz.outlier_range
+        if any(a < low or b > high for a, b in self.slices):
+            raise ValueError("catalog.photoz.outlier_range has to contain all slices")
 
     def lgm_min_of(self, index: int) -> float:
         """Lowest halo mass of a slice [log10 Msun]."""

@@ -45,6 +45,9 @@ class SSP(eqx.Module):
     ssp_wave : rest-frame wavelength [Angstrom].
     ssp_flux : luminosity per unit frequency [Lsun/Hz per Msun formed].
     ssp_surviving_mstar_frac : surviving stellar mass per Msun formed, or None.
+    ssp_emline_wave, ssp_emline_luminosity, ssp_emline_name : wavelengths [Angstrom], luminosities [Lsun per
+        Msun formed] and names of nebular lines, or None.
+    emission_in_flux : whether ``ssp_flux`` already holds nebular emission.
     source, sha256 : provenance.
     """
 
@@ -56,6 +59,7 @@ class SSP(eqx.Module):
     ssp_emline_wave: Float[Arr, "line"] | None = None
     ssp_emline_luminosity: Float[Arr, "met age line"] | None = None
     ssp_emline_name: tuple[str, ...] = eqx.field(static=True, default=())
+    emission_in_flux: bool = eqx.field(static=True, default=False)
     source: str = eqx.field(static=True, default="")
     sha256: str = eqx.field(static=True, default="")
 

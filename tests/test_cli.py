@@ -5,6 +5,7 @@ import pytest
 
 from popinfer import cli
 from popinfer.errors import InputError, NotConvergedError
+from popinfer.run import folder
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +74,15 @@ def test_ssp_info_and_help(capsys):
     assert "doctor" in capsys.readouterr().out
 
 
+def test_ssp_info_of_a_file(capsys, tmp_path):
+    from popinfer.data import load_ssp, write_ssp
+
+    digest = write_ssp(load_ssp(), tmp_path / "grid.h5")
+    assert cli.main(["ssp", "info", str(tmp_path / "grid.h5")]) == 0
+    out = capsys.readouterr().out
+    assert digest in out and "BC03" in out and "u-g = 1.85  g-r = 0.81" in out
+
+
 def test_doctor(capsys):
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out
@@ -82,10 +92,10 @@ def test_doctor(capsys):
 
 def test_cache_folder_can_be_chosen(monkeypatch, tmp_path):
     monkeypatch.setenv("POPINFER_CACHE", str(tmp_path))
-    assert cli.cache_folder() == tmp_path
+    assert folder.cache_folder() == tmp_path
     monkeypatch.delenv("POPINFER_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cli.cache_folder() == tmp_path / "popinfer" / "jax"
+    assert folder.cache_folder() == tmp_path / "popinfer" / "jax"
 
 
 def test_public_names_leave_precision_alone():

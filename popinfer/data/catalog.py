@@ -39,8 +39,9 @@ class CatalogSpec:
     selection_band : band that the two limits apply to.
     mag_bright, mag_faint : magnitudes to keep in that band, both included, after zero point and extinction.
     missing : values that stand for "not measured" in any column.
-    keep_missing : keep rows that lack some bands (NaN there), as long as the selection band and one more band
-        are there; otherwise such rows are dropped.
+    keep_missing : keep rows that lack some bands (NaN there), as long as the selection band, the required
+        bands and one more band are there; otherwise such rows are dropped.
+    required : further bands that every row needs when rows that lack bands are kept.
     """
 
     path: str | Path
@@ -54,6 +55,7 @@ class CatalogSpec:
     mag_faint: float | None = None
     missing: tuple[float, ...] = (-9999.0, -999.0, -99.0, 99.0, 999.0)
     keep_missing: bool = False
+    required: tuple[str, ...] = ()
 
 
 class _Sieve:
@@ -181,7 +183,8 @@ def _sift_redshift(path: Path, z: FloatArray, spec: CatalogSpec, sieve: _Sieve) 
 
 def _sift_bands(bands: Mapping[str, BandPhotometry], spec: CatalogSpec, sieve: _Sieve) -> None:
     """Drop rows without the photometry that is needed, then those beyond the magnitude limits."""
-    needed = [name for name in bands if not spec.keep_missing or name == spec.selection_band]
+    always = (spec.selection_band, *spec.required)
+    needed = [name for name in bands if not spec.keep_missing or name in always]
     for name in needed:
         for reason, bad in bands[name].unusable.items():
             sieve.drop(bad, reason)

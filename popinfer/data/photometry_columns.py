@@ -44,6 +44,7 @@ class BandColumns:
     unit : "mag" (AB), "nmgy" (nanomaggies), "Jy", "uJy", "nJy" or "cgs" (erg/s/cm2/Hz).
     error_kind : "sigma", or "ivar" for an inverse variance in units of value^-2.
     error_floor : added to the error in quadrature [mag].
+    detection : AB magnitude, zero point and extinction applied; fainter values are not detections.
     """
 
     filter: str
@@ -54,6 +55,7 @@ class BandColumns:
     unit: Unit = "mag"
     error_kind: ErrorKind = "sigma"
     error_floor: float = 0.0
+    detection: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def convert(path: Path, name: str, band: BandColumns, columns: Mapping[str, Floa
     if band.extinction:
         shift = shift - columns[band.extinction]
     is_mag = band.unit == "mag"
-    unusable = {
+    unusable: dict[str, BoolArray] = {
         f"infinite value in {name}": np.isinf(value) | np.isinf(error) | np.isinf(shift),
         f"no {'magnitude' if is_mag else 'flux'} in {name}": np.isnan(value),
         f"flux of {name} not positive": (not is_mag) & (value <= 0),
@@ -110,6 +112,10 @@ def convert(path: Path, name: str, band: BandColumns, columns: Mapping[str, Floa
     if not is_mag:
         sigma[good] *= _MAG_PER_LN / value[good]
     _check_range(path, name, band, mag)
+    if band.detection is not None:
+        faint = mag > band.detection
+        unusable[f"{name} fainter than its detection limit"] = faint
+        mag[faint] = sigma[faint] = np.nan
     return BandPhotometry(mag, np.hypot(sigma, band.error_floor), unusable)
 
 

@@ -2,7 +2,9 @@
 
 SSP files use the DSPS dataset names: ``ssp_lgmet [met]`` (log10 Z), ``ssp_lg_age_gyr [age]``,
 ``ssp_wave [wave]`` (Angstrom), ``ssp_flux [met age wave]`` (Lsun/Hz per Msun formed); optional
-``ssp_surviving_mstar_frac [met age]`` and ``ssp_emline_name/_wave/_luminosity`` (Lsun per Msun formed).
+``ssp_surviving_mstar_frac [met age]`` and ``ssp_emline_name/_wave/_luminosity`` (Lsun per Msun formed). The
+file attribute ``emission_in_flux`` tells whether the spectra hold the nebular emission already; without it
+the brightest line is looked for in them.
 Nebular files hold ``neb_lgmet``, ``neb_logU``, ``neb_age_yr``, ``line_name``, ``line_wave``,
 ``line_lum [met logU age line]``, ``cont_wave`` and ``cont_flux [met logU age wave]``.
 
@@ -36,6 +38,8 @@ _NEB_NEEDED = (
 )
 _LYMAN_LIMIT = 911.75
 _HALPHA = 6562.8
+_LIGHT = 2.99792458e18  # Angstrom / s
+_LINE_WINDOW, _FEWEST_NODES = 0.02, 4  # ln(wavelength)
 
 
 def load_ssp(path: str | Path | None = None) -> SSP:
@@ -74,6 +78,7 @@ def load_ssp(path: str | Path | None = None) -> SSP:
         ssp_emline_wave=None if lines is None else lines[1],
         ssp_emline_luminosity=None if lines is None else lines[2],
         ssp_emline_name=() if lines is None else lines[0],
+        emission_in_flux=_emission_in_flux(data, attrs, lines),
         source=attrs.get("source", "") or str(file),
         sha256=sha256_of(file),
     )
@@ -175,6 +180,32 @@ def _emission_lines(
     if luminosity.shape != (*data["ssp_flux"].shape[:2], len(names)) or wave.shape != (len(names),):
         _refuse(file, f"ssp_emline_luminosity has shape {luminosity.shape}, not [met age line]")
     return names, wave, luminosity
+
+
+def _emission_in_flux(
+    data: dict[str, NDArray],
+    attrs: dict[str, str],
+    lines: tuple[tuple[str, ...], FloatArray, FloatArray] | None,
+) -> bool:
+    """The file's own word, or whether the brightest optical line rises above its surroundings by half of its
+    luminosity.
+    """
+    if "emission_in_flux" in attrs:
+        return attrs["emission_in_flux"] == "True"
+    wave = data["ssp_wave"]
+    if lines is None:
+        return False
+    optical = (lines[1] > max(3000.0, wave[0] * 1.03)) & (lines[1] < min(1e4, wave[-1] / 1.03))
+    luminosity = lines[2] * optical
+    if not luminosity.any():
+        return False
+    met, age, line = np.unravel_index(np.argmax(luminosity), luminosity.shape)
+    near = np.abs(np.log(wave / lines[1][line])) < _LINE_WINDOW
+    if near.sum() < _FEWEST_NODES:
+        return False
+    x, level = wave[near], data["ssp_flux"][met, age, near] * _LIGHT / wave[near] ** 2
+    excess = np.trapezoid(level - np.interp(x, x[[0, -1]], level[[0, -1]]), x)
+    return bool(excess > 0.5 * luminosity[met, age, line])
 
 
 def _read(file: Path, needed: tuple[str, ...]) -> tuple[dict[str, NDArray], dict[str, str]]:

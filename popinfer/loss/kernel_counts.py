@@ -9,6 +9,16 @@ Both sides see the same smoothing, so the bandwidth costs information but makes 
 galaxies taken out of the counts: a galaxy never counts itself. The survey area is unknown, so the model is
 scaled to the observed number (shape only).
 
+Galaxies that lack bands are counted by kernels of their own, one set a pattern of measured bands, in the
+features that the pattern has. A model galaxy enters pattern p with weight w_j P_p(y_j), P_p the probability
+that the survey measures just these bands, and the total runs over all patterns:
+
+    m_k = N_obs sum_j w_j P_p(k)(y_j) phi_k(y_j) / sum_j w_j sum_p P_p(y_j).
+
+How many galaxies lack a band is then part of the data. Were centers a fixed share f of each pattern, the
+counted galaxies would keep the patterns' proportions; a rare pattern gives up more of its N_p galaxies, n_p,
+so that it has kernels at all, and its counted ones weigh v_p = (1 - f) N_p / (N_p - n_p) to make up for it.
+
 The Poisson log-likelihood of the soft counts is a composite likelihood, because overlapping kernels count the
 same galaxy many times. It has one well and its optimum is consistent, but its width must be corrected with
 the covariance of the counts (`CountCovariance`), as `popinfer.infer.likelihood` does.
@@ -16,6 +26,7 @@ the covariance of the counts (`CountCovariance`), as `popinfer.infer.likelihood`
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -27,6 +38,7 @@ from popinfer.errors import InputError
 from popinfer.records import Arr
 
 TILE_SIZE = 2**23  # kernel values held at once (32 MB in single precision)
+MIN_CENTERS = 10  # of a pattern of measured bands, if that takes no more than a quarter of its galaxies
 
 
 @dataclass(frozen=True)
@@ -61,33 +73,42 @@ class KernelCounts(eqx.Module):
 
     Attributes
     ----------
-    mean, whiten : x_white = (x - mean) @ whiten.
+    mean, whiten : x_white = (x - mean) @ whiten; whiten is zero for features that a pattern lacks.
     centers : whitened kernel centers; kernels that were dropped keep a place with mask 0.
     mask : 1 for a kernel in use.
+    counted : 1 for a pattern that the slice has galaxies of; others don't enter the model's total.
     observed : observed soft counts d_k.
     n_obs : observed galaxies that were counted (centers left out).
-    data_cov : covariance of d_k at fixed total number, sum_i (phi_k - d_k/N)(phi_l - d_l/N).
+    data_cov : covariance of d_k at fixed total number; sum_i (phi_k - d_k/N)(phi_l - d_l/N) if all galaxies
+        have all bands.
     bandwidth : h.
+    sizes : kernels of each pattern, in order along the kernel axis.
     """
 
-    mean: Float[Arr, "slice feature"]
-    whiten: Float[Arr, "slice feature feature"]
+    mean: Float[Arr, "slice pattern feature"]
+    whiten: Float[Arr, "slice pattern feature feature"]
+    counted: Float[Arr, "slice pattern"]
     centers: Float[Arr, "slice kernel feature"]
     mask: Float[Arr, "slice kernel"]
     observed: Float[Arr, "slice kernel"]
     n_obs: Float[Arr, "slice"]
     data_cov: Float[Arr, "slice kernel kernel"]
     bandwidth: float
+    sizes: tuple[int, ...] = eqx.field(static=True)
 
     @classmethod
-    def build(cls, features: list[np.ndarray], spec: KernelSpec, seed: int) -> "KernelCounts":
+    def build(
+        cls, features: list[np.ndarray], spec: KernelSpec, seed: int, patterns: list[np.ndarray] | None = None
+    ) -> "KernelCounts":
         """Choose centers among the observed galaxies and count the others.
 
         Parameters
         ----------
-        features : one array [galaxy, feature] a slice.
+        features : one array [galaxy, feature] a slice, NaN where missing.
         spec : kernel layout.
         seed : of the random choice of centers.
+        patterns : each galaxy's pattern of measured bands, 0 to (number of patterns - 1), one array a slice;
+            galaxies of a pattern have the same features. All have all features when absent.
 
         Raises
         ------
@@ -95,49 +116,92 @@ class KernelCounts(eqx.Module):
             When a slice has fewer galaxies than twice the number of centers.
         """
         rng = np.random.default_rng(seed)
-        slices = [_slice_kernels(x, spec, rng, i) for i, x in enumerate(features)]
-        return cls(*(np.stack(column) for column in zip(*slices, strict=True)), bandwidth=spec.bandwidth)
+        labels = [np.zeros(len(x), int) for x in features] if patterns is None else patterns
+        n_pattern = 1 + max(int(label.max(initial=0)) for label in labels)
+        for index, x in enumerate(features):
+            if len(x) < 2 * spec.n_centers:
+                raise InputError(
+                    f"redshift slice {index} has {len(x)} galaxies: at least {2 * spec.n_centers} are needed "
+                    f"for n_centers = {spec.n_centers}"
+                )
+        groups = [
+            [_group_kernels(x[label == p], len(x), spec, rng) for p in range(n_pattern)]
+            for x, label in zip(features, labels, strict=True)
+        ]
+        sizes = tuple(max(len(groups[i][p].centers) for i in range(len(features))) for p in range(n_pattern))
+        slices = [_join(one, len(x), sizes, spec) for one, x in zip(groups, features, strict=True)]
+        columns = (np.stack(column) for column in zip(*slices, strict=True))
+        return cls(*columns, bandwidth=spec.bandwidth, sizes=sizes)
 
     def log_kernels(
-        self, i: int | Array, x: Float[Array, "point feature"], centers: Float[Array, "kernel feature"]
-    ) -> Float[Array, "point kernel"]:
-        """Logarithm of phi_k(x_j) in slice i, by one matmul."""
-        white = (x - jnp.asarray(self.mean, x.dtype)[i]) @ jnp.asarray(self.whiten, x.dtype)[i]
-        return log_kernel_matrix(white, centers.astype(x.dtype), self.bandwidth)
+        self,
+        i: int | Array,
+        pattern: int,
+        x: Float[Array, "point feature"],
+        centers: Float[Array, "_ feature"],
+    ) -> Float[Array, "point _"]:
+        """Logarithm of phi_k(x_j) in slice i for kernels of one pattern, by one matmul."""
+        mean, whiten = (jnp.asarray(a, x.dtype)[i, pattern] for a in (self.mean, self.whiten))
+        return log_kernel_matrix((x - mean) @ whiten, centers.astype(x.dtype), self.bandwidth)
 
     def log_shares(
-        self, x: Float[Array, "slice point feature"], weight: Float[Array, "slice point"]
+        self,
+        x: Float[Array, "slice point feature"],
+        weight: Float[Array, "slice point"],
+        probability: Float[Array, "slice point pattern"] | None = None,
     ) -> Float[Array, "slice kernel"]:
-        """Logarithm of sum_j w_j phi_k(y_j) / sum_j w_j: finite however far a center is.
+        """Logarithm of sum_j w_j P_j phi_k(y_j) / sum_j w_j P_j: finite however far a center is.
 
         Large samples are tiled over centers, so that point x kernel is never stored, also by the gradient.
+
+        Parameters
+        ----------
+        x : features of the model galaxies. weight : their weights.
+        probability : of each pattern of measured bands; one when absent.
         """
+        if probability is None:
+            probability = jnp.ones((*weight.shape, 1), weight.dtype)
 
         def one(i: Array, xs: Array, ws: Array, centers: Array) -> Array:
-            log_w = jnp.log(ws + jnp.finfo(ws.dtype).tiny) - jnp.log(jnp.sum(ws))
+            log_total = jnp.log(jnp.sum(ws))
+            starts = np.cumsum((0, *self.sizes))
 
-            def tile(some: Array) -> Array:
-                return jax.nn.logsumexp(self.log_kernels(i, xs, some) + log_w[:, None], axis=0)
+            def of_pattern(p: int) -> Array:
+                log_w = jnp.log(ws[:, p] + jnp.finfo(ws.dtype).tiny) - log_total
 
-            return _in_tiles(tile, centers, max(1, TILE_SIZE // len(xs))).astype(jnp.result_type(float))
+                def tile(some: Array) -> Array:
+                    return jax.nn.logsumexp(self.log_kernels(i, p, xs, some) + log_w[:, None], axis=0)
+
+                own = centers[starts[p] : starts[p + 1]]
+                return _in_tiles(tile, own, max(1, TILE_SIZE // len(xs))).astype(jnp.result_type(float))
+
+            return jnp.concatenate([of_pattern(p) for p in range(len(self.sizes))])
 
         index = jnp.arange(self.centers.shape[0])
-        return jax.vmap(one)(index, x, weight, jnp.asarray(self.centers))
+        each = weight[..., None] * probability * jnp.asarray(self.counted, weight.dtype)[:, None, :]
+        return jax.vmap(one)(index, x, each, jnp.asarray(self.centers))
 
     def model_counts(
-        self, x: Float[Array, "slice point feature"], weight: Float[Array, "slice point"]
+        self,
+        x: Float[Array, "slice point feature"],
+        weight: Float[Array, "slice point"],
+        probability: Float[Array, "slice point pattern"] | None = None,
     ) -> Float[Array, "slice kernel"]:
         """Soft counts m_k of weighted model galaxies, scaled to the observed number."""
-        return jnp.asarray(self.n_obs)[:, None] * jnp.exp(self.log_shares(x, weight))
+        return jnp.asarray(self.n_obs)[:, None] * jnp.exp(self.log_shares(x, weight, probability))
 
     def log_likelihood(
-        self, x: Float[Array, "slice point feature"], weight: Float[Array, "slice point"]
+        self,
+        x: Float[Array, "slice point feature"],
+        weight: Float[Array, "slice point"],
+        probability: Float[Array, "slice point pattern"] | None = None,
     ) -> Float[Array, ""]:
         """Poisson composite log-likelihood, zero where model and data counts are equal."""
-        log_m = self.log_shares(x, weight) + jnp.log(jnp.asarray(self.n_obs))[:, None]
-        d = jnp.asarray(self.observed)
+        log_m = self.log_shares(x, weight, probability) + jnp.log(jnp.asarray(self.n_obs))[:, None]
+        used = jnp.asarray(self.mask) > 0
+        d = jnp.where(used, jnp.asarray(self.observed), 1.0)
         terms = d * (log_m - jnp.log(d)) - (jnp.exp(log_m) - d)
-        return jnp.sum(jnp.where(jnp.asarray(self.mask) > 0, terms, 0.0))
+        return jnp.sum(jnp.where(used, terms, 0.0))
 
 
 def _in_tiles(function: Callable[[Array], Array], centers: Array, size: int) -> Array:
@@ -159,24 +223,71 @@ def log_kernel_matrix(
     return -distance2 / (2 * bandwidth**2)
 
 
-def _slice_kernels(
-    x: np.ndarray, spec: KernelSpec, rng: np.random.Generator, index: int
-) -> tuple[np.ndarray, ...]:
+class _Group(NamedTuple):
+    """Galaxies of one slice and pattern: layout of their kernels, and what these count.
+
+    ``mean_phi`` is each kernel's mean over the counted galaxies, ``scatter`` the sum over them of the squared
+    deviations from it, ``n_counted`` their number, ``n`` that of all.
+    """
+
+    mean: np.ndarray
+    whiten: np.ndarray
+    centers: np.ndarray
+    mean_phi: np.ndarray
+    scatter: np.ndarray
+    n_counted: int
+    n: int
+
+
+def _group_kernels(x: np.ndarray, n_slice: int, spec: KernelSpec, rng: np.random.Generator) -> _Group:
+    """Kernels of the galaxies [galaxy, feature] of one pattern, in a slice of n_slice galaxies."""
     n, n_feature = x.shape
-    if n < 2 * spec.n_centers:
-        raise InputError(
-            f"redshift slice {index} has {n} galaxies: at least {2 * spec.n_centers} are needed "
-            f"for n_centers = {spec.n_centers}"
-        )
-    mean = x.mean(axis=0)
-    cov = np.cov(x.T) + spec.floor**2 * np.eye(n_feature)
+    has = np.isfinite(x).all(axis=0)
+    mean, whiten = np.zeros(n_feature), np.zeros((n_feature, n_feature))
+    if n == 0:
+        none = np.zeros(0)
+        return _Group(mean, whiten, np.zeros((0, n_feature)), none, np.zeros((0, 0)), 0, 0)
+    n_centers = max(round(spec.n_centers * n / n_slice), min(MIN_CENTERS, n // 4))
+    own = x[:, has]
+    mean[has] = own.mean(axis=0)
+    cov = np.cov(own.T).reshape(own.shape[1], -1) + spec.floor**2 * np.eye(own.shape[1])
     values, vectors = np.linalg.eigh(cov)
-    whiten = vectors / np.sqrt(values)
-    white = (x - mean) @ whiten
+    whiten[np.ix_(has, has)] = vectors / np.sqrt(values)
+    white = np.where(has, x - mean, 0.0) @ whiten
     order = rng.permutation(n)
-    centers, counted = white[order[: spec.n_centers]], white[order[spec.n_centers :]]
+    centers, counted = white[order[:n_centers]], white[order[n_centers:]]
     phi = np.exp(np.asarray(log_kernel_matrix(counted, centers, spec.bandwidth)))
-    observed = phi.sum(axis=0)
-    deviation = phi - observed / len(counted)
-    mask = (observed >= spec.min_count).astype(float)
-    return mean, whiten, centers, mask, observed, np.array(float(len(counted))), deviation.T @ deviation
+    mean_phi = phi.sum(axis=0) / len(counted)
+    deviation = phi - mean_phi
+    return _Group(mean, whiten, centers, mean_phi, deviation.T @ deviation, len(counted), n)
+
+
+def _join(groups: list[_Group], n: int, sizes: tuple[int, ...], spec: KernelSpec) -> tuple[np.ndarray, ...]:
+    """A slice's arrays in the order of the fields of `KernelCounts`, kernels padded to `sizes`.
+
+    Soft counts are v_p sum_i phi_k. Their covariance has the scatter of phi within each pattern, and that of
+    the patterns' numbers, multinomial at fixed total, of which the counted galaxies are a share 1 - f.
+    """
+    starts, total = np.cumsum((0, *sizes)), sum(sizes)
+    centers, observed = np.zeros((total, len(groups[0].mean))), np.zeros(total)
+    share, scatter = np.zeros((total, len(groups))), np.zeros((total, total))
+    n_obs = n - spec.n_centers
+    for p, (start, group) in enumerate(zip(starts, groups, strict=False)):
+        if group.n == 0:
+            continue
+        own = slice(start, start + len(group.centers))
+        v = n_obs * group.n / (n * group.n_counted)
+        centers[own], observed[own] = group.centers, v * group.n_counted * group.mean_phi
+        share[own, p], scatter[own, own] = group.mean_phi, v**2 * group.scatter
+    numbers = np.array([group.n for group in groups], float)
+    between = (n_obs / n) ** 2 * (np.diag(numbers) - np.outer(numbers, numbers) / n)
+    return (
+        np.stack([group.mean for group in groups]),
+        np.stack([group.whiten for group in groups]),
+        (numbers > 0).astype(float),
+        centers,
+        (observed >= spec.min_count).astype(float),
+        observed,
+        np.array(float(n_obs)),
+        scatter + share @ between @ share.T,
+    )

@@ -38,7 +38,7 @@ from popinfer.sps.metallicity import lgmet_weights
 _T_MIN = 1e-3  # Gyr; diffmah's gradient is NaN at t = 0
 _SOLAR_LGMET = -1.69897
 
-Noise = Callable[[Array], Array]
+Noise = Callable[[Array, Array], Array]
 
 
 def n_normals(n_band: int) -> int:
@@ -76,7 +76,7 @@ class ForwardModel(eqx.Module):
         params: ModelParams,
         halos: Halos,
         tables: SliceTables,
-        noise: Callable[[Array], Array],
+        noise: Noise,
         selection: Callable[[Array], Array],
     ) -> Galaxies:
         """Predict one slice.
@@ -86,7 +86,7 @@ class ForwardModel(eqx.Module):
         params : model parameters.
         halos : the slice's halos; their dtype is the precision of the computation.
         tables : the slice's tables.
-        noise : magnitudes [point band] -> 1-sigma errors.
+        noise : true magnitudes and standard normals [point band] -> measured magnitudes.
         selection : measured magnitudes [point band] -> probability to be in the sample.
 
         Returns
@@ -123,7 +123,7 @@ class ForwardModel(eqx.Module):
             + params.zero_point
             + jnp.einsum("pz,zbk,k->pb", by_z, jnp.asarray(tables.template_basis, dtype), params.template)
         )
-        mag = mag + noise(mag) * normals[:, N_SFH + 3 :]
+        mag = noise(mag, normals[:, N_SFH + 3 :])
         occupied = jnp.where(jnp.asarray(halos.is_central) > 0.5, 1.0, params.halos.satellite_survival)
         weight_halo = jnp.asarray(halos.weight) * occupied.astype(dtype)
         weight_all = jnp.concatenate([weight_halo * (1 - frac_q), weight_halo * frac_q])

@@ -8,8 +8,8 @@ standard normals. A halo drawn from proposal density q carries the importance we
     w = dn/dlgM (lgM, z) dV/dz / q(lgM, z)      (centrals),
     w = dn/dlgM_host dN/dlgmu dV/dz / q         (satellites),
 
-so sums over halos estimate integrals over the lightcone whatever q is; q only sets the variance. Halos are
-generated once and never differentiated.
+divided by the volume V of the slice, so sums over halos estimate means over the lightcone whatever q is; q
+only sets the variance. Halos are generated once and never differentiated.
 """
 
 import functools
@@ -50,6 +50,7 @@ class LightconeSpec:
         values put more halos at the rare massive end.
     detection : (log10 masses, probabilities) that a galaxy in such a halo is in the sample; halos are drawn
         in proportion to its square root too. None draws without regard to detection.
+    redshifts : (redshifts, density) to draw halos at, from z_min to z_max; the comoving volume when None.
     """
 
     z_min: float
@@ -59,6 +60,7 @@ class LightconeSpec:
     n_normal: int = 20
     flatten: float = 1.0
     detection: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    redshifts: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def __post_init__(self) -> None:
         """Refuse slices without volume or halos."""
@@ -94,7 +96,7 @@ def draw_halos(seed: int, spec: LightconeSpec, cosmology: Cosmology = PLANCK15) 
 
 def _draw_kind(kind: str, seed: int, spec: LightconeSpec, n: int, cosmology: Cosmology) -> Halos:
     uniforms = _sobol(seed, n, N_SPACE + N_MAH + spec.n_normal)
-    z = _draw_redshift(uniforms[:, 1], spec, cosmology)
+    z, thinned = _draw_redshift(uniforms[:, 1], spec, cosmology)
     if kind == "central":
         lgm, weight = _draw_central_mass(uniforms[:, 0], z, spec)
         lgmhost = lgm
@@ -115,7 +117,7 @@ def _draw_kind(kind: str, seed: int, spec: LightconeSpec, n: int, cosmology: Cos
         logmhost_infall=zeros if central else lgmhost,
         # a satellite stops growing when it falls in; diffstarpop marks centrals with -100 Gyr
         gyr_since_infall=zeros - 100.0 if central else t_obs - mah.t_peak,
-        weight=weight / n,
+        weight=weight * thinned / n,
         normals=ndtri(uniforms[:, N_SPACE + N_MAH :]),
     )
 
@@ -127,11 +129,22 @@ def _sobol(seed: int, n: int, dim: int) -> np.ndarray:
     return np.clip(points, 1e-9, 1 - 1e-9)
 
 
-def _draw_redshift(uniform: np.ndarray, spec: LightconeSpec, cosmology: Cosmology) -> np.ndarray:
-    """Inverse transform of the comoving volume between z_min and z_max."""
+def _draw_redshift(
+    uniform: np.ndarray, spec: LightconeSpec, cosmology: Cosmology
+) -> tuple[np.ndarray, np.ndarray]:
+    """Redshifts by inverse transform, and the density of comoving volume over that of the draws."""
     grid = np.linspace(spec.z_min, spec.z_max, 400)
-    density = np.asarray(comoving_volume_per_z(cosmology, grid))
-    return np.interp(uniform, _cdf(grid, density), grid)
+    if spec.redshifts is None:
+        volume = np.asarray(comoving_volume_per_z(cosmology, grid))
+        return np.interp(uniform, _cdf(grid, volume), grid), np.ones_like(uniform)
+    z, density = (np.asarray(x) for x in spec.redshifts)
+    grid = np.union1d(grid, z[(z > spec.z_min) & (z < spec.z_max)])
+    volume = np.asarray(comoving_volume_per_z(cosmology, grid))
+    volume = volume / np.trapezoid(volume, grid)
+    cdf = _cdf(grid, np.interp(grid, z, density))
+    drawn = np.interp(uniform, cdf, grid)
+    step = np.clip(np.searchsorted(grid, drawn, side="right") - 1, 0, len(grid) - 2)
+    return drawn, np.interp(drawn, grid, volume) / (np.diff(cdf) / np.diff(grid))[step]
 
 
 def _cdf(grid: np.ndarray, density: np.ndarray) -> np.ndarray:

@@ -34,6 +34,20 @@ class HaloParams(NamedTuple):
     satellite_survival: float | Array = 0.4
 
 
+class PhotozParams(NamedTuple):
+    """Errors of photometric redshifts; see `popinfer.survey.redshift`.
+
+    Attributes
+    ----------
+    scatter, bias : of the core in z_p - z, in units of (1 + z).
+    outlier_fraction : share of galaxies with a redshift from anywhere.
+    """
+
+    scatter: float | Array = 0.03
+    bias: float | Array = 0.0
+    outlier_fraction: float | Array = 0.0
+
+
 class ModelParams(NamedTuple):
     """All parameters of the forward model."""
 
@@ -43,6 +57,7 @@ class ModelParams(NamedTuple):
     dust: DustPopulationParams
     burstiness: BurstinessParams
     halos: HaloParams
+    photoz: PhotozParams
     zero_point: Float[Array | np.ndarray, "band"]
     template: Float[Array | np.ndarray, "knot"]
 
@@ -79,6 +94,9 @@ MEANINGS = {
     "burstiness.scatter": ("dex", "scatter of recent star formation about the smooth history"),
     "burstiness.lg_timescale_gyr": ("dex", "log10 of how long such fluctuations last [Gyr]"),
     "halos.satellite_survival": ("", "share of accreted subhalos that still host a galaxy"),
+    "photoz.scatter": ("", "scatter of photometric redshifts, in units of 1 + z"),
+    "photoz.bias": ("", "bias of photometric redshifts, in units of 1 + z"),
+    "photoz.outlier_fraction": ("", "share of galaxies with a catastrophically wrong redshift"),
 }
 
 
@@ -101,6 +119,7 @@ def fiducial_params(calibration_name: str, names: ParamNames) -> ModelParams:
         DustPopulation.fiducial,
         Burstiness.fiducial,
         HaloParams(),
+        PhotozParams(),
         np.zeros(len(names.bands)),
         np.zeros(len(names.knots)),
     )
@@ -114,6 +133,7 @@ def all_names(names: ParamNames) -> tuple[str, ...]:
         "dust": DustPopulationParams._fields,
         "burstiness": BurstinessParams._fields,
         "halos": HaloParams._fields,
+        "photoz": PhotozParams._fields,
         "zero_point": names.bands,
         "template": tuple(f"{k:g}" for k in names.knots),
     }

@@ -16,7 +16,7 @@ from popinfer.report.caveats import MAX_MC_SHARE, caveats, goodness, misfits
 from popinfer.report.diagnostics import IMPORTANCE_SAMPLERS, PARTICLE_SAMPLERS, Verdict, judge
 from popinfer.report.figures import draw_figures, save_figures
 from popinfer.report.parameters import ParameterRow, tabulate
-from popinfer.report.predictive import read_histograms
+from popinfer.report.predictive import read_abundances, read_histograms
 from popinfer.report.style import Plot, slice_label
 from popinfer.report.summary import RunSummary
 
@@ -103,6 +103,7 @@ def render_page(
         misfits=misfits(histograms),
         caveats=caveats(summary, rows, histograms),
         slices=_slices(summary, idata),
+        abundances=read_abundances(idata),
         figures={place: figures.placed(place) for place in _PLACES},
         sampler=_SAMPLER_NAMES.get(verdict.sampler, verdict.sampler),
         weighted=verdict.sampler in IMPORTANCE_SAMPLERS,
@@ -128,7 +129,12 @@ def _template() -> jinja2.Template:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        number=_number, rounded=_rounded, seconds=_seconds, interval=_interval, probability=_probability
+        number=_number,
+        rounded=_rounded,
+        significant=_significant,
+        seconds=_seconds,
+        interval=_interval,
+        probability=_probability,
     )
     return environment.from_string((resources.files("popinfer.report") / "report.html").read_text())
 
@@ -167,6 +173,11 @@ def _rounded(value: float, decimals: int = 2) -> str:
 def _probability(p: float) -> str:
     """Write a p-value to two significant figures, with a floor."""
     return "–" if not math.isfinite(p) else f"{p:.2g}" if p >= 1e-4 else "< 0.0001"
+
+
+def _significant(value: float) -> str:
+    """Write a number of any size to three figures."""
+    return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def _number(value: float, row: ParameterRow) -> str:

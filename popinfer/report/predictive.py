@@ -139,6 +139,39 @@ def read_soft_counts(idata: az.InferenceData) -> SoftCounts | None:
         return SoftCounts(_slice_z(observed), np.where(sd > 0, (data - model) / sd, np.nan))
 
 
+@dataclass(frozen=True)
+class AbundanceRow:
+    """A number or density: observed with its error (cosmic variance included), and as predicted."""
+
+    name: str
+    observed: float
+    sd: float
+    median: float
+    low: float
+    high: float
+
+    @property
+    def pull(self) -> float:
+        """Observed minus predicted, in units of both errors together."""
+        return (self.observed - self.median) / np.hypot(self.sd, 0.5 * (self.high - self.low))
+
+
+def read_abundances(idata: az.InferenceData) -> list[AbundanceRow]:
+    """Absolute abundances that took part in the fit; empty when only shapes did."""
+    groups = _both(idata, "abundance")
+    if groups is None:
+        return []
+    observed, predicted = groups
+    draws = predicted["abundance"].values.reshape(-1, observed.sizes["number"])
+    low, median, high = np.percentile(draws, [16, 50, 84], axis=0)
+    names = [str(one) for one in observed["abundance_name"].values]
+    columns = (observed["abundance"].values, observed["abundance_sd"].values, median, low, high)
+    return [
+        AbundanceRow(name, *(float(x) for x in numbers))
+        for name, *numbers in zip(names, *columns, strict=True)
+    ]
+
+
 def _both(idata: az.InferenceData, variable: str) -> tuple[xr.Dataset, xr.Dataset] | None:
     """Observed and predicted groups when both hold the variable."""
     groups = idata.groups()

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.linalg import block_diag
 
 from popinfer.config import RunConfig
 from popinfer.cosmology import PLANCK15, Cosmology
-from popinfer.data import BandColumns, CatalogSpec, load_catalog, load_filters, load_nebular, load_ssp
+from popinfer.data import load_filters, load_nebular, load_ssp
 from popinfer.errors import InputError
 from popinfer.infer.likelihood import Problem
-from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
 from popinfer.params import FreeParam, ParamSpace, Prior
 from popinfer.population.burstiness import Burstiness
 from popinfer.population.dust import DustPopulation
@@ -30,15 +30,16 @@ from popinfer.population.parameters import (
     meaning,
     with_values,
 )
-from popinfer.records import SSP, Catalog, Filters, Galaxies, Halos
+from popinfer.records import SSP, Filters, Galaxies, Halos
+from popinfer.run.observed import Survey, build_photoz, feature_matrix
 from popinfer.sps.birth_cloud import behind_birth_clouds
 from popinfer.sps.dust import DustLaw, KriekConroy13, Salim18
 from popinfer.sps.nebular import add_nebular
-from popinfer.survey.noise import NoiseModel
-from popinfer.survey.selection import MagnitudeLimit
 
 DUST_LAWS: dict[str, Callable[[], DustLaw]] = {"kriek_conroy13": KriekConroy13, "salim18": Salim18}
-Z_NODES = 4  # redshifts at which each slice's band table is computed
+Z_NODES = 4  # redshifts at which each slice's band table is computed, at least
+Z_SPACING = 0.035  # between them, at most: magnitudes to 0.01 at z < 1
+OUTLIER_NODES = 8  # further ones for outliers of photometric redshifts
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,24 +67,17 @@ class Setup:
 
     def features(self, mag: Array | np.ndarray) -> Array | np.ndarray:
         """Colors and magnitudes [..., feature] from magnitudes [..., band]."""
-        return mag @ self.feature_matrix().astype(mag.dtype)
-
-    def feature_matrix(self) -> Float[np.ndarray, "band feature"]:
-        """Features are linear in magnitudes: columns are differences of bands, or single bands."""
-        matrix = np.zeros((len(self.bands), len(self.config.features)))
-        for column, feature in enumerate(self.config.features):
-            first, _, second = feature.partition("-")
-            matrix[self.bands.index(first), column] += 1
-            if second:
-                matrix[self.bands.index(second), column] -= 1
-        return matrix
+        return mag @ feature_matrix(self.config).astype(mag.dtype)
 
 
 def build_setup(config: RunConfig) -> Setup:
     """Parameters, SSP tables and the forward model of a run."""
     names = ParamNames(tuple(config.catalog.bands), tuple(config.model.template_knots_angstrom))
     space = build_space(config, names)
-    params = with_values(fiducial_params(config.model.sfh_calibration, names), config.model.fixed, names)
+    params = fiducial_params(config.model.sfh_calibration, names)
+    photoz = build_photoz(config)
+    params = params if photoz is None else params._replace(photoz=photoz.expected)
+    params = with_values(params, config.model.fixed, names)
     both = set(config.model.fixed) & set(space.names)
     if both:
         raise InputError(f"parameter '{min(both)}' is both free and fixed: keep one")
@@ -92,13 +86,22 @@ def build_setup(config: RunConfig) -> Setup:
     if config.model.nebular is not None:
         ssp = add_nebular(ssp, load_nebular(), config.model.nebular.logu)
     ssp = behind_birth_clouds(ssp, config.model.birth_cloud_av_mag)
-    tables = [
-        build_tables(ssp, filters, np.linspace(*z, Z_NODES), PLANCK15, names.knots) for z in config.slices
-    ]
+    tables = [build_tables(ssp, filters, z, PLANCK15, names.knots) for z in table_redshifts(config)]
     stacked = jax.tree.map(lambda *x: np.stack(x), *tables)
     law = DUST_LAWS[config.model.dust_law]()
     forward = ForwardModel(PLANCK15, law, MassMetallicity(), DustPopulation(), Burstiness())
     return Setup(config, space, names, params, forward, filters, ssp, stacked, PLANCK15)
+
+
+def table_redshifts(config: RunConfig) -> list[Float[np.ndarray, "z"]]:
+    """Redshifts at which each slice's light is tabulated: as many in each slice."""
+    photoz, index = build_photoz(config), range(len(config.slices))
+    ranges = config.slices if photoz is None else [photoz.core_range(i) for i in index]
+    widest = max(high - low for low, high in ranges)
+    n = max(Z_NODES, int(np.ceil(widest / Z_SPACING)) + 1)
+    if photoz is None:
+        return [np.linspace(*limits, n) for limits in ranges]
+    return [photoz.nodes(i, n, OUTLIER_NODES) for i in index]
 
 
 def build_space(config: RunConfig, names: ParamNames) -> ParamSpace:
@@ -111,80 +114,19 @@ def build_space(config: RunConfig, names: ParamNames) -> ParamSpace:
     return ParamSpace(tuple(free))
 
 
-def build_catalog(config: RunConfig) -> Catalog:
-    """Read the catalog with the run file's cuts, from the lowest slice to the highest."""
-    section = config.catalog
-    bands = {
-        name: BandColumns(
-            filter=b.filter,
-            value=b.value,
-            error=b.error,
-            extinction=b.extinction,
-            zero_point=b.zero_point_mag,
-            unit=b.unit,
-            error_kind=b.error_kind,
-            error_floor=b.error_floor_mag,
-        )
-        for name, b in section.bands.items()
-    }
-    spec = CatalogSpec(
-        path=section.path,
-        bands=bands,
-        redshift=section.redshift,
-        format=section.format,
-        missing=tuple(section.missing),
-        z_min=min(low for low, _ in config.slices),
-        z_max=max(high for _, high in config.slices),
-        selection_band=section.selection.band,
-        mag_bright=section.selection.bright_mag,
-        mag_faint=section.selection.faint_mag,
-    )
-    return load_catalog(spec)
-
-
-def slice_members(config: RunConfig, z: np.ndarray) -> list[np.ndarray]:
-    """Boolean membership of each slice."""
-    z = np.asarray(z)
-    return [(z >= low) & (z < high) for low, high in config.slices]
-
-
-class Survey(eqx.Module):
-    """The observed side: features per slice, kernels, noise and selection."""
-
-    features: list[np.ndarray]
-    kernels: KernelCounts
-    noise: NoiseModel
-    selection: MagnitudeLimit
-
-
-def build_survey(setup: Setup, catalog: Catalog) -> Survey:
-    """Kernels, noise model and selection from the catalog."""
-    config = setup.config
-    members = slice_members(config, np.asarray(catalog.z))
-    features = [np.asarray(setup.features(np.asarray(catalog.mag)[m])) for m in members]
-    kernels = config.kernels
-    spec = KernelSpec(kernels.n_centers, kernels.bandwidth, kernels.floor_mag, kernels.min_count)
-    limit = config.catalog.selection
-    selection = MagnitudeLimit(
-        setup.bands.index(limit.band), limit.bright_mag, limit.faint_mag, limit.width_mag
-    )
-    return Survey(
-        features, KernelCounts.build(features, spec, config.seed), NoiseModel.fit(catalog), selection
-    )
-
-
 def lightcones(config: RunConfig) -> list[LightconeSpec]:
     """The slices' lightcones before anything is known of what the survey sees."""
+    photoz = build_photoz(config)
     return [
         LightconeSpec(
-            low,
-            high,
+            *(limits if photoz is None else photoz.true_range(index)),
             n_halo=config.halos.n_per_slice,
             lgm_min=config.lgm_min_of(index),
             n_normal=n_normals(len(config.catalog.bands)),
             flatten=config.halos.flatten,
+            redshifts=None if photoz is None else photoz.proposal(index),
         )
-        for index, (low, high) in enumerate(config.slices)
+        for index, limits in enumerate(config.slices)
     ]
 
 
@@ -194,14 +136,17 @@ def draw_slices(specs: list[LightconeSpec], seed: int) -> Halos:
     return jax.tree.map(lambda *x: np.stack(x), *drawn)
 
 
-def detectable(setup: Setup, survey: Survey, specs: list[LightconeSpec], seed: int) -> list[LightconeSpec]:
+def detectable(
+    setup: Setup, survey: Survey, specs: list[LightconeSpec], seed: int, params: ModelParams | None = None
+) -> list[LightconeSpec]:
     """Lightcones that draw halos where the survey sees galaxies, learned from a pilot sample.
 
     The pilot's selection probability against halo mass, kept above a floor, shapes the proposal. A wrong
-    pilot costs variance, never bias: weights are exact.
+    pilot costs variance, never bias: weights are exact. ``params`` are the run file's pilot when absent.
     """
     pilot = in_precision(setup.config, draw_slices(specs, seed))
-    params = with_values(setup.params, setup.config.halos.pilot, setup.names)
+    if params is None:
+        params = with_values(setup.params, setup.config.halos.pilot, setup.names)
     galaxies = predict_galaxies(Predictor(setup, survey), params, pilot)
     seen, all_ = (
         np.asarray(w).reshape(len(specs), 2, -1).sum(axis=1) for w in (galaxies.weight, galaxies.weight_all)
@@ -221,9 +166,11 @@ class Predictor(eqx.Module):
 
     setup: Setup = eqx.field(static=True)
     survey: Survey
+    scales: tuple[Float[Array | np.ndarray, "_"], ...]
 
     def __init__(self, setup: Setup, survey: Survey) -> None:
         self.setup = setup
+        self.scales = tuple(one.scale for one in survey.effective_counts())
         # the catalog itself, of varying size, isn't needed any more
         self.survey = dataclasses.replace(survey, features=[])
 
@@ -237,53 +184,75 @@ class Predictor(eqx.Module):
         noise = jax.tree.map(lambda x: jnp.asarray(x, dtype), self.survey.noise)
 
         def one(halos: Halos, tables: SliceTables) -> Galaxies:
-            return setup.forward(params, halos, tables, noise.sigma, self.survey.selection)
+            return setup.forward(params, halos, tables, noise, self.survey.selection)
 
-        return jax.vmap(one)(halos, setup.tables)
+        galaxies = jax.vmap(one)(halos, setup.tables)
+        if self.survey.photoz is None:
+            return galaxies
+        inside = self.survey.photoz.membership(params.photoz, jnp.tile(jnp.asarray(halos.z_obs), (1, 2)))
+        return eqx.tree_at(lambda g: g.weight, galaxies, galaxies.weight * inside.astype(dtype))
 
-    def log_counts(self, u: Float[Array, "par"], halos: Halos) -> Float[Array, "slice kernel"]:
-        """Logarithm of the model's soft counts."""
-        galaxies, kernels = self(u, halos), self.survey.kernels
-        log_shares = kernels.log_shares(jnp.asarray(self.setup.features(galaxies.mag)), galaxies.weight)
+    def abundances(self, galaxies: Galaxies, halos: Halos) -> list[Float[Array, "_"]]:
+        """What the model says of each of the survey's abundances."""
+        listed = self.survey.density(galaxies.mag, galaxies.weight)
+        return [one(galaxies, listed, jnp.asarray(halos.z_obs)) for one in self.survey.abundances]
+
+    def log_statistics(self, u: Float[Array, "par"], halos: Halos) -> Float[Array, "stat"]:
+        """Logarithm of all counts: soft counts of all kernels, then abundances as effective counts."""
+        galaxies = self(u, halos)
+        soft = self.log_counts(galaxies).ravel()
+        effective = [
+            jnp.log(jnp.asarray(scale) * (y + jnp.finfo(y.dtype).tiny))
+            for scale, y in zip(self.scales, self.abundances(galaxies, halos), strict=True)
+        ]
+        return jnp.concatenate([soft, *effective])
+
+    def log_counts(self, galaxies: Galaxies) -> Float[Array, "slice kernel"]:
+        """Logarithm of the soft counts of model galaxies; zero for kernels that aren't in use."""
+        kernels = self.survey.kernels
+        features = jnp.asarray(self.setup.features(galaxies.mag))
+        log_shares = kernels.log_shares(features, galaxies.weight, self.survey.patterns(galaxies.mag))
         log_m = log_shares + jnp.log(jnp.asarray(kernels.n_obs))[:, None]
         return jnp.where(jnp.asarray(kernels.mask) > 0, log_m, 0.0)
 
 
 predict_galaxies = eqx.filter_jit(Predictor.galaxies)
-_predict_log_counts = eqx.filter_jit(Predictor.log_counts)
+_predict_log_statistics = eqx.filter_jit(Predictor.log_statistics)
 
 
 class SampleCounts(eqx.Module):
-    """Unconstrained vector -> log-counts of one halo sample, all slices and kernels in one array."""
+    """Unconstrained vector -> log-counts of one halo sample: all slices and kernels, then abundances."""
 
     predictor: Predictor
     halos: Halos
 
     def __call__(self, u: Float[Array, "par"]) -> Float[Array, "stat"]:
-        """Logarithm of the soft counts; zero for kernels that aren't in use."""
-        return self.predictor.log_counts(u, self.halos).ravel()
+        """Logarithm of the counts; zero for kernels that aren't in use."""
+        return self.predictor.log_statistics(u, self.halos)
 
 
 def build_problem(setup: Setup, survey: Survey, halos: Halos, replicates: list[Halos]) -> Problem:
     """What inference needs: log-counts, data, covariance, and counts of replicate halo samples."""
-    predictor, kernels = Predictor(setup, survey), survey.kernels
-    used = np.asarray(kernels.mask).ravel() > 0
+    predictor, kernels, effective = Predictor(setup, survey), survey.kernels, survey.effective_counts()
     n_slice, n_kernel = kernels.mask.shape
     samples = [in_precision(setup.config, one) for one in replicates]
 
     def replicate_counts(u: Array) -> np.ndarray:
-        return np.exp(np.stack([np.asarray(_predict_log_counts(predictor, u, x)).ravel() for x in samples]))
+        return np.exp(np.stack([np.asarray(_predict_log_statistics(predictor, u, x)) for x in samples]))
 
-    data_cov = np.asarray(jax.scipy.linalg.block_diag(*np.asarray(kernels.data_cov)))
-    data_cov = np.where(np.outer(used, used), data_cov, 0.0)
-    observed = np.where(used, np.asarray(kernels.observed).ravel(), 1.0)
+    used = np.asarray(kernels.mask).ravel() > 0
+    soft_cov = np.asarray(block_diag(*np.asarray(kernels.data_cov)))
+    soft_cov = np.where(np.outer(used, used), soft_cov, 0.0)
+    soft = np.where(used, np.asarray(kernels.observed).ravel(), 1.0)
+    error = model_error_cov(setup.config.kernels.model_error, soft, soft_cov)
+    others = [one.cov for one in effective]
     return Problem(
         names=setup.space.names,
         raw_log_counts=SampleCounts(predictor, in_precision(setup.config, halos)),
-        observed=observed,
-        data_cov=data_cov,
-        model_cov=model_error_cov(setup.config.kernels.model_error, observed, data_cov),
-        slice_of=np.repeat(np.arange(n_slice), n_kernel),
+        observed=np.concatenate([soft, *(one.observed for one in effective)]),
+        data_cov=np.asarray(block_diag(soft_cov, *others)),
+        model_cov=np.asarray(block_diag(error, *(np.zeros_like(one) for one in others))),
+        slice_of=np.concatenate([np.repeat(np.arange(n_slice), n_kernel), *(x.slices for x in effective)]),
         replicates=replicate_counts,
     )
 

@@ -86,6 +86,13 @@ class RunFolder:
             raise InputError(f"{self.path}: can't make the folder ({error.strerror})") from None
 
 
+def cache_folder() -> Path:
+    """Folder for compiled programs: POPINFER_CACHE, or the user's cache folder."""
+    chosen = os.environ.get("POPINFER_CACHE")
+    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return Path(chosen) if chosen else base / "popinfer" / "jax"
+
+
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; rename it when the block ends without an error."""

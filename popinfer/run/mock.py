@@ -1,9 +1,8 @@
-"""Mock catalogs: what the survey would list if the model were true.
+"""Mock catalogs: what the survey would list if the model were true, as files that read like the real ones.
 
-Halos and noise are independent of those of any run (other Sobol seeds). Galaxies are drawn independently, in
-proportion to their weight, from many more model galaxies inside the survey's hard limits than are listed, so
-the mock has the counting noise of a real catalog. Errors follow the survey's own; zero points and units are
-undone, so the file reads like the real one.
+Errors follow the survey's own; zero points and units are undone. With the survey's solid angle, the number of
+galaxies follows from the model too, unless it is asked for. Published tables are left out of the mock's run
+file.
 """
 
 import json
@@ -20,15 +19,12 @@ from popinfer.config import BandConfig, RunConfig, load_config
 from popinfer.data.catalog_io import SUFFIXES
 from popinfer.errors import InputError
 from popinfer.params import ParamSpace
-from popinfer.run.build import Predictor, detectable, draw_slices, in_precision, lightcones, predict_galaxies
 from popinfer.run.folder import atomic, write_text
 from popinfer.run.prepare import Run, prepare
 from popinfer.run.progress import Reporter, Silent
+from popinfer.run.simulate import draw_galaxies
 from popinfer.run.summarise import truth_path
 
-MIN_HALOS = 20_000  # a slice
-_HALOS_PER_GALAXY = 8
-_SEED = 500_009  # far from the seeds of runs
 _AB_OF_UNIT = {"nmgy": 22.5, "Jy": 8.9, "uJy": 23.9, "nJy": 31.4, "cgs": -48.6}
 
 
@@ -83,8 +79,11 @@ def make_mock(
     run = prepare(config, None, say)
     space = run.setup.space
     u = space.to_unconstrained({k: v for k, v in spec.values.items() if k in space.names})
-    z, mag = _draw_galaxies(run, u, spec, say)
+    z, mag = draw_galaxies(run, u, spec.n_galaxies, spec.seed, say)
     columns, config = _columns(run, config, z, mag, np.random.default_rng(spec.seed))
+    if spec.n_galaxies is not None:  # numbers that were asked for say nothing of the density
+        shape_only = config.catalog.model_copy(update={"number_density": None})
+        config = config.model_copy(update={"catalog": shape_only})
     truth_file, run_file = truth_path(out), out.with_suffix(".yaml")
     if not isinstance(file, RunConfig) and run_file.resolve() == Path(file).resolve():
         raise InputError(f"--out {out}: its run file would overwrite {file}; choose another name")
@@ -108,40 +107,6 @@ def _truth(space: ParamSpace, u: np.ndarray, spec: MockSpec) -> dict[str, float]
     return {**spec.values, **physical}
 
 
-def _draw_galaxies(run: Run, u: np.ndarray, spec: MockSpec, say: Reporter) -> tuple[np.ndarray, np.ndarray]:
-    """Redshifts and measured AB magnitudes [galaxy, band], slice by slice."""
-    config, rng = run.config, np.random.default_rng(spec.seed + 3)
-    wanted = [n if spec.n_galaxies is None else spec.n_galaxies for n in run.n_galaxies]
-    n_halos = max(MIN_HALOS, _HALOS_PER_GALAXY * max(wanted))
-    n_chunks = -(-n_halos // config.halos.n_per_slice)
-    seed = _SEED + 1009 * spec.seed
-    with say.task("Pilot halos: which does the survey see?"):
-        specs = detectable(run.setup, run.survey, lightcones(config), seed - 1)
-    predictor = Predictor(run.setup, run.survey)
-    params = run.setup.model_params(jnp.asarray(u))
-    limits = config.catalog.selection
-    parts = []
-    with say.task("Mock galaxies", n_chunks) as update:
-        for chunk in range(n_chunks):
-            halos = in_precision(config, draw_slices(specs, seed + chunk * 104_729))
-            galaxies = predict_galaxies(predictor, params, halos)
-            mag, weight = np.asarray(galaxies.mag, float), np.asarray(galaxies.weight_all, float)
-            band = mag[..., run.setup.bands.index(limits.band)]
-            weight = np.where((band >= limits.bright_mag) & (band <= limits.faint_mag), weight, 0.0)
-            parts.append((np.tile(np.asarray(halos.z_obs, float), (1, 2)), mag, weight))
-            update(chunk + 1, "")
-    z, mag, weight = (np.concatenate(column, axis=1) for column in zip(*parts, strict=True))
-    picked = [(s, _pick(weight[s], n, rng)) for s, n in enumerate(wanted)]
-    return np.concatenate([z[s, i] for s, i in picked]), np.concatenate([mag[s, i] for s, i in picked])
-
-
-def _pick(weight: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw n points independently in proportion to weight: the counting noise of a real survey."""
-    if not weight.sum() > 0:
-        raise InputError("at these parameters the survey would see no galaxy in a slice")
-    return rng.choice(len(weight), n, p=weight / weight.sum())
-
-
 def _columns(
     run: Run, config: RunConfig, z: np.ndarray, mag: np.ndarray, rng: np.random.Generator
 ) -> tuple[dict[str, np.ndarray], RunConfig]:
@@ -157,7 +122,8 @@ def _columns(
         bands[name] = band.model_copy(update=renamed)
         columns |= {renamed["value"]: value, renamed["error"]: error}
     changed = {"bands": bands, "redshift": _plain(config.catalog.redshift)}
-    return columns, config.model_copy(update={"catalog": config.catalog.model_copy(update=changed)})
+    catalog = config.catalog.model_copy(update=changed)
+    return columns, config.model_copy(update={"catalog": catalog, "joint": []})
 
 
 def _plain(column: str) -> str:

@@ -32,6 +32,7 @@ from popinfer.infer.sample import (
 )
 from popinfer.population.parameters import fiducial_params
 from popinfer.population.relations import GRIDS, Z_DENSITY, Z_RELATIONS, Relations, summarise
+from popinfer.run.build import Predictor
 from popinfer.run.fitting import FitResult, with_correction
 from popinfer.run.folder import atomic
 from popinfer.run.prepare import Population, Run
@@ -185,18 +186,24 @@ def _predictions(
     bins = Bins.around(tuple(config.features), survey.features)
     mask = np.asarray(kernels.mask) > 0
     correction = with_correction(population.problem, fit).correction
+    numbers = []
 
     @jax.jit
-    def count(mag: Array, weight: Array) -> tuple[Array, Array]:
+    def count(mag: Array, weight: Array) -> tuple[Array, Array, Array]:
         features = jnp.asarray(run.setup.features(mag))
-        return features, kernels.model_counts(features, weight)
+        soft = kernels.model_counts(features, weight, survey.patterns(mag))
+        return *survey.listed(mag, features, weight), soft
 
     def model(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         galaxies = population.galaxies(jnp.asarray(u))
-        features, soft = count(galaxies.mag, galaxies.weight)
+        features, weight, soft = count(galaxies.mag, galaxies.weight)
+        abundance = Predictor(run.setup, survey).abundances(galaxies, population.halos)
+        factor = np.ones(len(population.problem.observed))
         if correction is not None:
-            soft = soft * np.exp(np.asarray(correction(jnp.asarray(u))).reshape(mask.shape))
-        return np.asarray(features), np.asarray(galaxies.weight), np.where(mask, np.asarray(soft), 0.0)
+            factor = np.exp(np.asarray(correction(jnp.asarray(u))))
+        soft = soft * factor[: mask.size].reshape(mask.shape)
+        numbers.append(np.concatenate([np.zeros(0), *abundance]) * factor[mask.size :])
+        return np.asarray(features), np.asarray(weight), np.where(mask, np.asarray(soft), 0.0)
 
     with say.task("Predictions", len(draws)) as update:
         predicted = predict(draws, model, bins, list(run.n_galaxies), lambda done, _total: update(done, ""))
@@ -205,8 +212,14 @@ def _predictions(
         survey.features,
         np.asarray(config.slices, float),
         np.where(mask, np.asarray(kernels.observed), 0.0),
-        np.where(mask, fit.count_sd.reshape(mask.shape), 0.0),
+        np.where(mask, fit.count_sd[: mask.size].reshape(mask.shape), 0.0),
     )
+    if survey.abundances:
+        predicted["abundance"] = (("chain", "draw", "number"), np.stack(numbers)[None])
+        observed["abundance"] = (("number",), np.concatenate([a.observed for a in survey.abundances]))
+        sd = np.concatenate([np.sqrt(np.diag(a.cov)) for a in survey.abundances])
+        observed["abundance_sd"] = (("number",), sd)
+        observed["abundance_name"] = (("number",), [name for a in survey.abundances for name in a.names])
     return predicted, observed
 
 

@@ -9,24 +9,22 @@ import numpy as np
 from jaxtyping import Array
 
 from popinfer.config import RunConfig, load_config
-from popinfer.data.embedded import asset_hashes
+from popinfer.config_survey import CompletenessConfig
+from popinfer.data.embedded import asset_hashes, sha256_of
 from popinfer.errors import InputError
 from popinfer.infer.likelihood import Problem
 from popinfer.records import Catalog, Galaxies, Halos
 from popinfer.run.build import (
     Predictor,
     Setup,
-    Survey,
-    build_catalog,
     build_problem,
     build_setup,
-    build_survey,
     in_precision,
     lightcones,
     predict_galaxies,
-    slice_members,
 )
 from popinfer.run.folder import RunFolder, fingerprint, read_halos
+from popinfer.run.observed import Survey, build_catalog, build_survey
 from popinfer.run.progress import Reporter, Silent
 
 
@@ -43,7 +41,7 @@ class Run:
     @property
     def n_galaxies(self) -> tuple[int, ...]:
         """Galaxies used in each slice."""
-        return tuple(int(m.sum()) for m in slice_members(self.config, np.asarray(self.catalog.z)))
+        return tuple(len(features) for features in self.survey.features)
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of every data file that went in, and of the filter curves as used."""
@@ -53,6 +51,12 @@ class Run:
         }
         if self.config.model.nebular is not None:
             files["nebular"] = asset_hashes()["nebular"].actual
+        for cut in self.config.catalog.cuts:
+            if isinstance(cut, CompletenessConfig):
+                files[f"completeness {cut.path}"] = sha256_of(Path(cut.path))
+        for table in self.config.joint:
+            for path in filter(None, (table.path, table.covariance)):
+                files[f"{table.kind} {path}"] = sha256_of(Path(path))
         filters = self.setup.filters
         for name, *curve in zip(filters.names, filters.wave, filters.trans, strict=True):
             content = b"".join(np.ascontiguousarray(x, np.float64).tobytes() for x in curve)
@@ -121,7 +125,7 @@ def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Re
         update(1, f"{catalog.z.size} galaxies")
     with say.task("Stellar populations in the survey's bands"):
         setup = build_setup(config)
-        survey = build_survey(setup, catalog)
+        survey = build_survey(config, catalog)
     return Run(config, setup, catalog, survey, folder)
 
 

@@ -2,13 +2,14 @@
 
 from .age_weights import age_weights, lookback_fractions, lookback_matrix
 from .band_nodes import redshift_grid
+from .band_refinement import refined_table
 from .band_table import BandTable, SmoothSfhTable, smooth_sfh_fluxes
 from .burst import BurstParams, add_burst
 from .dust import Calzetti00, Cardelli89, CharlotFall00, DustLaw, KriekConroy13, Noll09, Salim18, frac_trans
 from .equivalent_width import equivalent_widths
 from .galaxies import population_magnitudes, population_seds, sampling_error
 from .igm import igm_transmission
-from .metallicity import lgmet_weights, lgmet_weights_by_age
+from .metallicity import lgmet_from_slope, lgmet_from_table, lgmet_weights, lgmet_weights_by_age
 from .nebular import add_nebular, line_luminosities
 from .photometry import band_fluxes, band_matrix, magnitudes
 from .sed import attenuated_sed, rest_sed, rest_sed_from_weights
@@ -37,6 +38,8 @@ __all__ = [
     "equivalent_widths",
     "frac_trans",
     "igm_transmission",
+    "lgmet_from_slope",
+    "lgmet_from_table",
     "lgmet_weights",
     "lgmet_weights_by_age",
     "line_luminosities",
@@ -46,6 +49,7 @@ __all__ = [
     "population_magnitudes",
     "population_seds",
     "redshift_grid",
+    "refined_table",
     "remnant_mass",
     "rest_sed",
     "rest_sed_from_weights",

@@ -21,8 +21,9 @@ from popinfer.cosmology import Cosmology, age
 from popinfer.records import SSP, Filters
 
 from .age_weights import lookback_fractions, lookback_matrix
-from .band_nodes import enough_nodes, gauss_nodes, pivot_wavelength, probe_histories
-from .dust import DustLaw, Salim18, frac_trans
+from .band_nodes import enough_nodes, gauss_nodes, pivot_wavelength, probe_histories, transmission
+from .concrete import known, require
+from .dust import DustLaw, Salim18
 from .photometry import band_matrix, band_moments, check_coverage, igm_rows
 from .units import Arr, Scalar
 
@@ -59,11 +60,15 @@ class BandTable(eqx.Module):
         ssp: SSP,
         filters: Filters,
         z_grid: Float[Arr, "z"],
-        n_sub: int | None = None,
+        n_sub: int | tuple[int, ...] | None = None,
         tol: float = 0.003,
         igm: bool = True,
     ) -> "BandTable":
         """Tabulate an SSP grid through filters.
+
+        The table is made once, in NumPy and float64, and is constant to JAX: gradients with respect to what
+        went into the SSPs (logU, f_esc, the depth of birth clouds) take the SED route. `refined_table` picks
+        redshifts and parts that meet a tolerance.
 
         Parameters
         ----------
@@ -73,12 +78,12 @@ class BandTable(eqx.Module):
             The bands.
         z_grid : Float[Array, "z"]
             Redshifts >= 0, increasing; one or more.
-        n_sub : int, optional
-            Parts per band. By default each band gets as few as keep the error of attenuation by A_V = 2
-            (Calzetti and Salim laws) below ``tol``: two for SDSS bands at low redshift, more in the
-            ultraviolet.
+        n_sub : int or tuple of int, optional
+            Parts per band, or of each band. By default each gets as few as keep the error of attenuation by
+            A_V = 2 (Calzetti and Salim laws) within ``tol`` (see `enough_nodes`): two for SDSS bands at low
+            redshift, more in the ultraviolet.
         tol : float
-            [mag]; see ``n_sub``.
+            [mag]; see ``n_sub``. The spacing of ``z_grid`` has its own error.
         igm : bool
             Absorb by the intergalactic medium.
 
@@ -90,13 +95,17 @@ class BandTable(eqx.Module):
         Raises
         ------
         InputError
-            A filter reaches beyond the redshifted SED.
+            A filter reaches beyond the redshifted SED, or no number of parts tried meets ``tol``.
         """
         z_grid = np.atleast_1d(np.asarray(z_grid, np.float64))
         for z in z_grid:
             check_coverage(ssp.ssp_wave, filters, float(z))
         curves = [(np.asarray(w), np.asarray(t)) for w, t in zip(filters.wave, filters.trans, strict=True)]
-        nodes = [gauss_nodes(*c, n_sub) if n_sub else enough_nodes(ssp, c, z_grid, tol) for c in curves]
+        n_parts = n_sub if isinstance(n_sub, tuple) else (n_sub,) * len(curves)
+        nodes = [
+            gauss_nodes(*c, n) if n else enough_nodes(ssp, c, z_grid, tol)
+            for c, n in zip(curves, n_parts, strict=True)
+        ]
         sed = np.asarray(ssp.ssp_flux, np.float64).reshape(-1, len(ssp.ssp_wave))
         flux = []
         for z in z_grid:
@@ -117,7 +126,8 @@ class BandTable(eqx.Module):
         )
 
     def at(self, z: Scalar, dtype: jnp.dtype | None = None) -> Float[Array, "met age sub"]:
-        """SSP fluxes at one redshift, which may be traced."""
+        """SSP fluxes at one redshift, which may be traced; see `check_redshifts`."""
+        check_redshifts(self.z_grid, z)
         flux = jnp.asarray(self.flux, dtype)
         return jnp.tensordot(z_weights(self.z_grid, jnp.asarray(z, flux.dtype)), flux, 1)
 
@@ -144,9 +154,14 @@ class BandTable(eqx.Module):
         )
 
     def check(
-        self, ssp: SSP, filters: Filters, av: float = 2.0, law: DustLaw | None = None
-    ) -> Float[np.ndarray, "z pop band"]:
-        """Error of this table against the full SED [mag], midway between its redshifts, where it is largest.
+        self,
+        ssp: SSP,
+        filters: Filters,
+        av: float = 2.0,
+        law: DustLaw | None = None,
+        z: Float[np.ndarray, "check"] | None = None,
+    ) -> Float[np.ndarray, "check pop band"]:
+        """Error of this table against the full SED [mag].
 
         Parameters
         ----------
@@ -156,27 +171,30 @@ class BandTable(eqx.Module):
             V-band attenuation [mag].
         law : DustLaw
             Attenuation law at its fiducial parameters; `Salim18` by default, whose bump is demanding.
+        z : Float[ndarray, "check"], optional
+            Where to compare; by default midway between the table's redshifts, where the error is largest.
 
         Returns
         -------
-        Float[ndarray, "z pop band"]
+        Float[ndarray, "check pop band"]
             Magnitude differences for populations of every metallicity and constant, 5, 1 and 0.2 Gyr
             histories.
         """
         law = Salim18() if law is None else law
+        middle = 0.5 * (self.z_grid[1:] + self.z_grid[:-1]) if self.z_grid.size > 1 else self.z_grid
+        at = np.asarray(middle if z is None else z)
         weights = probe_histories(self.ssp_lg_age_gyr)
-        z_check = 0.5 * (self.z_grid[1:] + self.z_grid[:-1]) if self.z_grid.size > 1 else self.z_grid
-        trans = np.asarray(frac_trans(law(ssp.ssp_wave, law.fiducial), av))
-        sed = np.einsum("pa,maw->mpw", weights, np.asarray(ssp.ssp_flux)) * trans
+        sed = np.einsum("pa,maw->mpw", weights, np.asarray(ssp.ssp_flux), optimize=True)
+        sed = sed * transmission(law, ssp.ssp_wave, av)
+        parts = np.einsum("pa,zmas->zmps", weights, np.asarray(self.flux), optimize=True)
+        shares = np.stack([np.interp(at, self.z_grid, row) for row in np.eye(self.z_grid.size)], axis=1)
+        dust = transmission(law, self.wave_obs / (1 + at[:, None]), av)
         errors = []
-        for z in z_check:
-            dust = np.asarray(frac_trans(law(self.wave_obs / (1 + z), law.fiducial), av))
-            table = np.einsum("pa,mas->mps", weights, np.asarray(self.at(z)) * dust)
-            table = table @ _membership(self.band_index)
-            errors.append(
-                -2.5 * np.log10(table / (sed @ band_matrix(ssp.ssp_wave, filters, float(z), igm=self.igm)))
-            )
-        return np.stack(errors).reshape(len(z_check), -1, len(self.names))
+        for i, z_i in enumerate(at):
+            table = np.tensordot(shares[i], parts, 1) * dust[i] @ _membership(self.band_index)
+            exact = sed @ band_matrix(ssp.ssp_wave, filters, float(z_i), igm=self.igm)
+            errors.append(-2.5 * np.log10(table / exact))
+        return np.stack(errors).reshape(at.size, -1, len(self.names))
 
 
 class SmoothSfhTable(eqx.Module):
@@ -227,13 +245,19 @@ def smooth_sfh_fluxes(
     lgmet_shares : Float[Array, "gal met"]
         `lgmet_weights` of each galaxy.
     z : Float[Array, "gal"]
-        Redshift, inside the table's grid (the ends are held); or one for all.
+        Redshift, inside the table's grid (the ends are held where traced); or one for all.
 
     Returns
     -------
     Float[Array, "gal sub"]
         AB maggies at 10 pc; multiply by ``frac_trans`` at wave_obs / (1 + z), then `to_bands`.
+
+    Raises
+    ------
+    InputError
+        A redshift is outside the table.
     """
+    check_redshifts(table.z_grid, z)
     flux = jnp.asarray(table.flux, sfr.dtype)
     n_z, n_node, n_met, n_sub = flux.shape
     by_z = z_weights(table.z_grid, jnp.asarray(z, sfr.dtype))
@@ -243,6 +267,15 @@ def smooth_sfh_fluxes(
     light = sfr @ jnp.moveaxis(flux, 1, 0).reshape(n_node, -1)
     shares = (by_z[:, :, None] * lgmet_shares[:, None, :]).reshape(len(sfr), n_z * n_met)
     return jnp.einsum("gms,gm->gs", light.reshape(-1, n_z * n_met, n_sub), shares)
+
+
+def check_redshifts(z_grid: Float[Arr, "z"], z: Scalar | Float[Arr, "gal"]) -> None:
+    """Raise `InputError` for redshifts outside the grid by more than single precision; traced ones pass."""
+    grid = known(z_grid)
+    if grid is None:
+        return
+    low, high = grid[[0, -1]]
+    require("z", z, low, high, f"the band table covers {low:g} to {high:g}", 1e-6 * (1 + high))
 
 
 def z_weights(z_grid: Float[Arr, "z"], z: Float[Array, "*gal"]) -> Float[Array, "... z"]:

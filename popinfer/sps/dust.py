@@ -195,7 +195,7 @@ class CharlotFall00(DustLaw):
 
     def young(self, lg_age_gyr: Float[Arr, "age"], params: BirthCloudParams) -> Float[Array, "age"]:
         """Share of the stars of each age still in their clouds: a step 0.05 dex wide, to have a gradient."""
-        return sigmoid(jnp.asarray(params.lg_age_birth - _follow(lg_age_gyr, *params)) / 0.0125)
+        return sigmoid(jnp.asarray(params.lg_age_birth - _follow(lg_age_gyr, params.lg_age_birth)) / 0.0125)
 
 
 def frac_trans_by_age(

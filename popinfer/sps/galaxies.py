@@ -18,8 +18,8 @@ from popinfer.errors import InputError
 from popinfer.records import SSP
 
 from .age_weights import age_weights
-from .band_table import BandTable
-from .burst import BurstParams, add_burst, burst_shape
+from .band_table import BandTable, check_redshifts
+from .burst import BurstParams, add_burst, burst_shape, check_burst
 from .dust import CharlotFall00, frac_trans
 from .metallicity import lgmet_weights, lgmet_weights_by_age
 from .photometry import to_magnitudes
@@ -43,7 +43,7 @@ def population_magnitudes(
     Parameters
     ----------
     table : BandTable
-        Bands and SSPs; its redshifts must enclose those of the galaxies (the ends are held).
+        Bands and SSPs; its redshifts must enclose those of the galaxies (the ends are held where traced).
     stars : Stars
         Histories and metallicities.
     attenuation : Attenuation or None
@@ -59,7 +59,16 @@ def population_magnitudes(
     -------
     Float[Array, "gal band"]
         In the dtype of ``stars.sfr_table``.
+
+    Raises
+    ------
+    InputError
+        A redshift is outside the table, or zero with a distance modulus; a burst is degenerate (see
+        `check_burst`); ``lg_age_birth`` isn't the same for all.
     """
+    check_redshifts(table.z_grid, z)
+    if stars.burst is not None:
+        check_burst(stars.burst, table.ssp_lg_age_gyr)
     sfr = jnp.asarray(stars.sfr_table)
     stars, attenuation = _as_arrays((stars, attenuation), sfr.dtype)
     route = _own_redshifts if jnp.ndim(z) else _one_redshift
@@ -89,7 +98,14 @@ def population_seds(
     -------
     Float[Array, "gal wave"]
         In the dtype of ``stars.sfr_table``: float32 takes half the time of float64.
+
+    Raises
+    ------
+    InputError
+        A burst is degenerate (see `check_burst`).
     """
+    if stars.burst is not None:
+        check_burst(stars.burst, ssp.ssp_lg_age_gyr)
     sfr = jnp.asarray(stars.sfr_table)
     stars, attenuation = _as_arrays((stars, attenuation), sfr.dtype)
     t_obs = jnp.asarray(t_obs, sfr.dtype)

@@ -17,7 +17,9 @@ Outside the grid, where the shares no longer change and every gradient would sil
 extrapolated: with d = distance of lgmet beyond the end node, a fraction e = 0.1 d^2 / (h + d)^2 (h the last
 interval) is moved from the last-but-one node to the end node, so that it holds 1 + e. The extrapolation
 starts smoothly at d = 0, never exceeds a tenth of an interval, and its gradient decays as 1/d^3 without
-reaching zero, always pointing back to the grid.
+reaching zero, always pointing back to the grid. A weight of -e on the last-but-one node turns wavelengths
+negative where it is more than (1 + e) / e >= 11 times brighter than the end node: on the embedded grid the
+ultraviolet below 3000 Angstrom of stars of one old age. Bands of populations with a history stay positive.
 """
 
 import jax.numpy as jnp
@@ -105,7 +107,7 @@ def lgmet_from_table(
 
 
 def lgmet_from_slope(
-    lgmet: Scalar, slope: Scalar, ssp_lg_age_gyr: Float[Arr, "age"], pivot_gyr: float = 1.0
+    lgmet: Scalar, slope: Scalar, ssp_lg_age_gyr: Float[Arr, "age"], pivot_gyr: Scalar = 1.0
 ) -> Float[Array, "age"]:
     """Mean log10 Z at each SSP age, smoothly correlated with age.
 

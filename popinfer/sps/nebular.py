@@ -9,6 +9,10 @@ older than its last (25 Myr) emit nothing. With an escape fraction f_esc,
 
 because ionising photons that do not escape are those that power the gas.
 
+Outside the grid, where only traced values of logU and gas metallicity can come, the luminosities go on from
+the last two nodes v0, v1 with spacing h as v1 exp[e (v1 - v0) / v1], e = (d/h) / (1 + 10 d/h), at distance d:
+smooth at the edge, positive, never beyond a tenth of an interval, with a gradient that decays as 1/d^2.
+
 A line of luminosity L between the nodes i and i+1 of the SED is shared by the two in proportion to its
 nearness, as L lambda_i^2 / (c w_i) with w_i the half-width of node i: its profile is one or two grid steps
 wide (10 A at 4000, 28 A at 7000 on the embedded grid), its luminosity and mean wavelength are kept.
@@ -23,13 +27,22 @@ from jaxtyping import Array, Float
 from popinfer.errors import InputError
 from popinfer.records import SSP, NebularGrid
 
+from .concrete import known, require
 from .units import LIGHT, Arr, Scalar
 
+LOGU_FIDUCIAL = -3.0
 _LYMAN_LIMIT = 911.75
+_FARTHEST = 0.1
 
 
 def add_nebular(
-    ssp: SSP, grid: NebularGrid, logu: Scalar = -3.0, gas_lgmet: Scalar | None = None, f_esc: Scalar = 0.0
+    ssp: SSP,
+    grid: NebularGrid | None,
+    logu: Scalar | None = None,
+    gas_lgmet: Scalar | None = None,
+    f_esc: Scalar = 0.0,
+    *,
+    with_lines: bool = True,
 ) -> SSP:
     """SSPs with nebular continuum and lines, and without the ionising light that powers them.
 
@@ -37,54 +50,72 @@ def add_nebular(
     ----------
     ssp : SSP
         Stars only.
-    grid : NebularGrid
-        Nebular emission.
-    logu : float
-        log10 of the ionisation parameter, inside the grid.
+    grid : NebularGrid or None
+        Nebular emission. With None the lines that the SSPs' own file lists are added to the spectra, scaled
+        by 1 - ``f_esc``; the rest of the spectra is left as it is, ionising light included.
+    logu : float, optional
+        log10 of the ionisation parameter, inside the grid; -3 when absent.
     gas_lgmet : float, optional
         log10 Z of the gas, the same for all SSPs; that of the stars when absent.
     f_esc : float
-        Escape fraction of ionising photons.
+        Escape fraction of ionising photons, from 0 to 1.
+    with_lines : bool
+        Lines in the spectra. Without them the SEDs are the continuum that `equivalent_widths` needs.
 
     Returns
     -------
     SSP
-        With ``ssp_emline_wave``, ``_luminosity`` and ``_name`` filled in.
+        With ``ssp_emline_wave``, ``_luminosity`` and ``_name`` filled in and ``emission_in_flux`` set.
 
     Raises
     ------
     InputError
-        ``logu`` or ``gas_lgmet`` is outside the grid.
+        ``logu`` or ``gas_lgmet`` is outside the grid or given without one, ``f_esc`` isn't a fraction, there
+        are no lines, the spectra already hold nebular emission, or a grid would add to that of the file.
     """
-    lines = line_grid(ssp, grid, logu, gas_lgmet) * (1 - f_esc)
-    continuum = _on_ssp(ssp, grid, grid.cont_flux, logu, gas_lgmet) * (1 - f_esc)
-    continuum = continuum @ _resampling(np.asarray(grid.cont_wave), np.asarray(ssp.ssp_wave))
-    ionising = np.asarray(ssp.ssp_wave) < _LYMAN_LIMIT
-    young = np.asarray(ssp.ssp_lg_age_gyr) <= float(grid.neb_lg_age_gyr[-1]) + 1e-4
-    kept = jnp.where(young[:, None] & ionising, f_esc, 1.0)
+    _check_not_twice(ssp, grid)
+    lines = line_grid(ssp, grid, logu, gas_lgmet) * (1 - _fraction(f_esc))
+    flux = jnp.asarray(ssp.ssp_flux)
+    wave = np.asarray(ssp.ssp_emline_wave if grid is None else grid.line_wave)
+    if grid is not None:
+        continuum = _on_ssp(ssp, grid, grid.cont_flux, logu, gas_lgmet) * (1 - f_esc)
+        continuum = continuum @ _resampling(np.asarray(grid.cont_wave), np.asarray(ssp.ssp_wave))
+        ionising = np.asarray(ssp.ssp_wave) < _LYMAN_LIMIT
+        young = np.asarray(ssp.ssp_lg_age_gyr) <= float(grid.neb_lg_age_gyr[-1]) + 1e-4
+        flux = flux * jnp.where(young[:, None] & ionising, f_esc, 1.0) + continuum
+    if with_lines:
+        flux = flux + lines @ line_profiles(ssp.ssp_wave, wave)
     return dataclasses.replace(
         ssp,
-        ssp_flux=jnp.asarray(ssp.ssp_flux) * kept
-        + continuum
-        + lines @ line_profiles(ssp.ssp_wave, grid.line_wave),
-        ssp_emline_wave=np.asarray(grid.line_wave),
+        ssp_flux=flux,
+        ssp_emline_wave=wave,
         ssp_emline_luminosity=lines,
-        ssp_emline_name=grid.line_name,
+        ssp_emline_name=ssp.ssp_emline_name if grid is None else grid.line_name,
+        emission_in_flux=True,
     )
 
 
 def line_grid(
-    ssp: SSP, grid: NebularGrid, logu: Scalar, gas_lgmet: Scalar | None = None
+    ssp: SSP, grid: NebularGrid | None, logu: Scalar | None = None, gas_lgmet: Scalar | None = None
 ) -> Float[Array, "met age line"]:
-    """Line luminosities [Lsun per Msun formed] at the metallicities and ages of the SSPs, for f_esc = 0."""
-    return _on_ssp(ssp, grid, grid.line_lum, logu, gas_lgmet)
+    """Line luminosities [Lsun per Msun formed] at the metallicities and ages of the SSPs, for f_esc = 0.
+
+    Those that the SSPs carry themselves where ``grid`` is None.
+    """
+    if grid is not None:
+        return _on_ssp(ssp, grid, grid.line_lum, logu, gas_lgmet)
+    if ssp.ssp_emline_luminosity is None:
+        raise InputError("this SSP grid lists no emission lines: give a nebular grid")
+    if logu is not None or gas_lgmet is not None:
+        raise InputError("logu and gas_lgmet need a nebular grid: the lines of an SSP file have their own")
+    return jnp.asarray(ssp.ssp_emline_luminosity)
 
 
 def line_luminosities(
     ssp: SSP,
-    grid: NebularGrid,
+    grid: NebularGrid | None,
     weights: Float[Array, "... met age"],
-    logu: Scalar = -3.0,
+    logu: Scalar | None = None,
     gas_lgmet: Scalar | None = None,
     f_esc: Scalar = 0.0,
 ) -> Float[Array, "... line"]:
@@ -92,56 +123,86 @@ def line_luminosities(
 
     Parameters
     ----------
-    ssp, grid, logu, gas_lgmet, f_esc
+    ssp, logu, gas_lgmet
         As in `add_nebular`.
+    grid : NebularGrid or None
+        None takes the lines that the SSPs carry: from their file, or from `add_nebular`.
     weights : Float[Array, "... met age"]
         Msun formed in each SSP.
+    f_esc : float
+        Escape fraction of ionising photons, from 0 to 1; on top of what the lines of ``ssp`` may hold.
 
     Returns
     -------
     Float[Array, "... line"]
-        Lsun, in the order of ``grid.line_name``; multiply by ``frac_trans`` at ``grid.line_wave`` for dust.
+        Lsun, in the order of ``grid.line_name`` or ``ssp.ssp_emline_name``; multiply by ``frac_trans`` at
+        the lines' wavelengths for dust.
 
     Raises
     ------
     InputError
-        ``logu`` or ``gas_lgmet`` is outside the grid.
+        ``logu`` or ``gas_lgmet`` is outside the grid or given without one, ``f_esc`` isn't a fraction, or
+        there are no lines.
     """
     lum = line_grid(ssp, grid, logu, gas_lgmet).astype(weights.dtype)
-    return jnp.asarray(1 - f_esc, lum.dtype) * jnp.einsum("...ma,mal->...l", weights, lum)
+    return jnp.asarray(1 - _fraction(f_esc), lum.dtype) * jnp.einsum("...ma,mal->...l", weights, lum)
+
+
+def _check_not_twice(ssp: SSP, grid: NebularGrid | None) -> None:
+    if ssp.emission_in_flux:
+        raise InputError("the spectra of this SSP grid already hold nebular emission: leave add_nebular out")
+    lines = None if ssp.ssp_emline_luminosity is None else known(ssp.ssp_emline_luminosity)
+    if grid is not None and lines is not None and np.any(lines):
+        raise InputError("this SSP grid has emission lines of its own: take them by grid=None, or drop them")
+
+
+def _fraction(f_esc: Scalar) -> Scalar:
+    require("f_esc", f_esc, 0, 1, "a fraction, from 0 to 1")
+    return f_esc
 
 
 def _on_ssp(
     ssp: SSP,
     grid: NebularGrid,
     values: Float[Arr, "met logu nebage x"],
-    logu: Scalar,
+    logu: Scalar | None,
     gas_lgmet: Scalar | None,
 ) -> Float[Array, "sspmet sspage x"]:
     """A quantity of the nebular grid at the metallicities and ages of the SSPs."""
-    at_logu = jnp.einsum("mlax,l->max", jnp.asarray(values), _weights(grid.neb_logu, logu, "logu"))
+    logu = LOGU_FIDUCIAL if logu is None else logu
+    at_logu = _at(jnp.moveaxis(jnp.asarray(values), 1, 0), grid.neb_logu, logu, "logu")
+    n_met, mets = len(ssp.ssp_lgmet), np.asarray(grid.neb_lgmet)
     if gas_lgmet is None:
-        low, high = float(grid.neb_lgmet[0]), float(grid.neb_lgmet[-1])
-        lgmets = np.clip(np.asarray(ssp.ssp_lgmet), low, high)
-        by_met = jnp.stack([_weights(grid.neb_lgmet, float(x), "gas_lgmet") for x in lgmets])
+        by_met = np.stack([np.interp(np.asarray(ssp.ssp_lgmet), mets, row) for row in np.eye(mets.size)], 1)
+        at_met = jnp.einsum("sm,max->sax", by_met, at_logu)
     else:
-        one = _weights(grid.neb_lgmet, gas_lgmet, "gas_lgmet")
-        by_met = jnp.broadcast_to(one, (len(ssp.ssp_lgmet), one.size))
+        one = _at(at_logu, mets, gas_lgmet, "gas_lgmet")
+        at_met = jnp.broadcast_to(one, (n_met, *one.shape))
     ages, nodes = np.asarray(ssp.ssp_lg_age_gyr), np.asarray(grid.neb_lg_age_gyr)
     alive = ages <= nodes[-1] + 1e-4  # single-precision age axes
     by_age = alive[:, None] * np.stack([np.interp(ages, nodes, row) for row in np.eye(nodes.size)], axis=1)
-    return jnp.einsum("sm,ta,max->stx", by_met, by_age, at_logu)
+    return jnp.einsum("ta,sax->stx", by_age, at_met)
 
 
-def _weights(nodes: Float[Arr, "node"], x: Scalar, name: str) -> Float[Array, "node"]:
-    """Linear-interpolation weights; a concrete value outside the nodes is refused, a traced one held."""
+def _at(
+    values: Float[Array, "node *rest"], nodes: Float[Arr, "node"], x: Scalar, name: str
+) -> Float[Array, "*rest"]:
+    """Linear interpolation along the first axis; outside, known values are refused, traced ones go on."""
     low, high = float(nodes[0]), float(nodes[-1])
-    if isinstance(x, float | int) and not low - 1e-4 <= x <= high + 1e-4:
-        raise InputError(f"{name} = {x:g}: the nebular grid covers {low:g} to {high:g}")
-    eye = jnp.eye(len(nodes))
-    return jnp.stack(
-        [jnp.interp(jnp.asarray(x, eye.dtype), jnp.asarray(nodes, eye.dtype), row) for row in eye]
-    )
+    require(name, x, low, high, f"the nebular grid covers {low:g} to {high:g}", 1e-4)
+    axis = jnp.asarray(nodes, values.dtype)
+    x = jnp.asarray(x, values.dtype)
+    inside = jnp.stack([jnp.interp(x, axis, row) for row in jnp.eye(axis.size, dtype=values.dtype)])
+    held = jnp.tensordot(inside, values, 1)
+    below, above = _excess(axis[0] - x, axis[1] - axis[0]), _excess(x - axis[-1], axis[-1] - axis[-2])
+    change = below * (values[0] - values[1]) + above * (values[-1] - values[-2])
+    return held * jnp.exp(change / jnp.where(held > 0, held, 1))
+
+
+def _excess(distance: Float[Array, ""], interval: Float[Array, ""]) -> Float[Array, ""]:
+    """How far to go on beyond the grid, in intervals: at first the distance itself, at last a tenth."""
+    steps = jnp.maximum(distance, 0) / interval
+    return steps / (1 + steps / _FARTHEST)
 
 
 def _resampling(old: Float[np.ndarray, "old"], new: Float[np.ndarray, "new"]) -> Float[np.ndarray, "old new"]:

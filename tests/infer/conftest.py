@@ -8,13 +8,12 @@ import pytest
 
 from popinfer.config import load_config
 from popinfer.run.build import (
-    build_catalog,
     build_problem,
     build_setup,
-    build_survey,
     draw_slices,
     lightcones,
 )
+from popinfer.run.observed import build_catalog, build_survey
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "sdss.yaml"
 
@@ -36,7 +35,7 @@ def small_config():
 def small_problem(small_config):
     """The inference problem of `small_config`, with four replicate halo samples."""
     setup = build_setup(small_config)
-    survey = build_survey(setup, build_catalog(small_config))
+    survey = build_survey(small_config, build_catalog(small_config))
     specs = lightcones(small_config)
     halos = [draw_slices(specs, seed) for seed in range(100, 600, 100)]
     return build_problem(setup, survey, jax.tree.map(np.asarray, halos[0]), halos[1:])

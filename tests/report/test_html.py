@@ -15,6 +15,7 @@ from popinfer.report import RunSummary, html, judge, write_report
 from popinfer.report.figures import draw_figures
 from popinfer.report.html import _decimals, _probability, _seconds
 from popinfer.report.parameters import tabulate
+from popinfer.report.predictive import read_abundances
 
 
 def _small(posterior: dict[str, np.ndarray] | None = None) -> az.InferenceData:
@@ -160,3 +161,29 @@ def test_two_figures_of_the_uncertainty(sd: float, decimals: int):
 
 def test_probabilities():
     assert [_probability(p) for p in (0.5, 0.0123, 1e-9, float("nan"))] == ["0.5", "0.012", "< 0.0001", "–"]
+
+
+def test_abundances_stand_beside_their_predictions():
+    idata = _small()
+    numbers = np.array([1000.0, 2.0e-3]) * (1 + 0.1 * np.random.default_rng(3).standard_normal((1, 500, 2)))
+    idata.add_groups(
+        {
+            "posterior_predictive": xr.Dataset({"abundance": (("chain", "draw", "number"), numbers)}),
+            "observed_data": xr.Dataset(
+                {
+                    "abundance": (("number",), [1300.0, 2.0e-3]),
+                    "abundance_sd": (("number",), [100.0, 2e-4]),
+                    "abundance_name": (("number",), ["galaxies at 0.06 < z < 0.09", "log M* 10 to 10.5"]),
+                }
+            ),
+        }
+    )
+    rows = read_abundances(idata)
+    assert rows[0].median == pytest.approx(1000, rel=0.02)
+    assert rows[0].high - rows[0].low == pytest.approx(200, rel=0.15)
+    assert rows[0].pull == pytest.approx(300 / np.hypot(100, 100), rel=0.15)
+    page = _page(idata, synthetic.summary())
+    assert "galaxies at 0.06 &lt; z &lt; 0.09" in page
+    assert "1,300" in page
+    assert "0.002" in page
+    assert "cosmic variance" not in _page(_small(), synthetic.summary())

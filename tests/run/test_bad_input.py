@@ -118,3 +118,88 @@ def test_results_where_a_file_is(write_config, tmp_path, capsys):
     (tmp_path / "taken").write_text("")
     assert main(["run", str(write_config()), "--out", str(tmp_path / "taken")]) == 2
     assert "is a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("cut", "says"),
+    [
+        ({"kind": "magnitude", "band": "q", "faint_mag": 19}, "'q' is not one of"),
+        ({"kind": "magnitude", "band": "g"}, "bright_mag, faint_mag or both"),
+        ({"kind": "magnitude", "band": "g", "faint_mag": float("nan")}, "finite"),
+        ({"kind": "magnitude", "band": "g", "faint_magn": 19}, "did you mean 'faint_mag'"),
+        ({"kind": "linear", "coefficients": {"g": 1, "x": -1}, "threshold_mag": 0.5}, "'x' is not one of"),
+        ({"kind": "completeness", "band": "r", "path": "/nowhere/r.txt"}, "/nowhere/r.txt"),
+        ({"kind": "surface"}, "'magnitude', 'linear', 'completeness'"),
+    ],
+)
+def test_cuts(refused, catalog, cut, says):
+    assert says in refused(catalog=catalog(cuts=[cut]))
+
+
+def test_completeness_table_with_percentages(refused, catalog, tmp_path):
+    (tmp_path / "r.txt").write_text("16 99\n17 90\n")
+    message = refused(
+        catalog=catalog(cuts=[{"kind": "completeness", "band": "r", "path": str(tmp_path / "r.txt")}])
+    )
+    assert "r.txt: probabilities have to lie within 0..1" in message
+
+
+@pytest.mark.parametrize(
+    ("pairs", "says"),
+    [
+        ({"g-q": 0.1}, "'g-q' has to be two of"),
+        ({"g-r": 1.2}, "positive definite"),
+        ({"g": 0.1}, "like 'g-r'"),
+    ],
+)
+def test_noise_correlation(refused, catalog, pairs, says):
+    assert says in refused(catalog=catalog(noise_correlation=pairs))
+
+
+@pytest.mark.parametrize(
+    ("photoz", "says"),
+    [
+        ({"scatter": -0.01}, "greater than 0"),
+        ({"scatter": float("nan")}, "photoz.scatter"),
+        ({"scatter": 0.02, "outlier_fraction": 0.1}, "needs an outlier_range"),
+        ({"scatter": 0.02, "outlier_range": [0.5, 0.2]}, "low < high"),
+        ({"scatter": 0.02, "outlier_range": [0.2, 0.5]}, "has to contain all slices"),
+        ({"scatter": 0.02, "outliers": 0.1}, "did you mean 'outlier_"),
+    ],
+)
+def test_photometric_redshifts(refused, catalog, photoz, says):
+    assert says in refused(catalog=catalog(photoz=photoz))
+
+
+def test_photoz_parameter_without_its_section(refused):
+    prior = {"prior": "lognormal", "loc": 0.02, "scale": 0.2}
+    assert "'photoz.scatter' needs" in refused(free={"photoz.scatter": prior})
+
+
+@pytest.mark.parametrize(
+    ("section", "says"),
+    [
+        ({"area_deg2": 0}, "greater than 0"),
+        ({"area_deg2": 1e6}, "41253"),
+        ({"area_deg2": 100, "sampling": 90}, "sampling"),
+        ({"area_deg2": 100, "biass": 1}, "did you mean 'bias'"),
+        ({"area": 100}, "area_deg2"),
+    ],
+)
+def test_number_density(refused, catalog, section, says):
+    assert says in refused(catalog=catalog(number_density=section))
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"redshift": 0.5}, "joint.0: redshift 0.5 is in none of the slices"),
+        ({"path": "/nowhere/smf.csv"}, "/nowhere/smf.csv"),
+        ({"covarianc": "c.txt"}, "did you mean 'covariance'"),
+        ({"kind": "luminosity"}, "mass_function"),
+    ],
+)
+def test_joint_tables(refused, tmp_path, changed, says):
+    (tmp_path / "smf.csv").write_text("lg_mstar_low,lg_mstar_high,phi,phi_err\n10,10.5,1e-3,1e-4\n")
+    table = {"kind": "mass_function", "path": str(tmp_path / "smf.csv"), "redshift": 0.07, **changed}
+    assert says in refused(joint=[table])

@@ -5,11 +5,16 @@ import pytest
 
 from popinfer.cosmology import PLANCK15, age
 from popinfer.data.filters import load_filters
+from popinfer.data.ssp import load_nebular
+from popinfer.errors import InputError
+from popinfer.records import Filters
 from popinfer.sps.age_weights import age_weights
 from popinfer.sps.band_nodes import gauss_nodes, redshift_grid
+from popinfer.sps.band_refinement import refined_table
 from popinfer.sps.band_table import BandTable, smooth_sfh_fluxes, z_weights
 from popinfer.sps.dust import Calzetti00, Salim18, frac_trans
 from popinfer.sps.metallicity import lgmet_weights
+from popinfer.sps.nebular import add_nebular
 from popinfer.sps.photometry import band_fluxes, magnitudes
 from popinfer.sps.sed import rest_sed
 
@@ -120,6 +125,44 @@ def test_redshift_grid_is_as_fine_as_asked(ssp, sdss):
     assert fine.size > coarse.size and fine[0] == 0.05 and fine[-1] == 0.12
     error = np.abs(BandTable.build(ssp, sdss, fine, n_sub=1).check(ssp, sdss, 0.0))
     assert np.percentile(error, 99) < 0.002
+
+
+def some_bands(filters, *which):
+    return Filters(*(tuple(getattr(filters, name)[b] for b in which) for name in ("wave", "trans", "names")))
+
+
+def test_a_tolerance_asked_for_is_met(ssp, sdss):
+    """At redshifts that the refinement never looked at, with both laws; r is where Calzetti's law jumps."""
+    bands = some_bands(sdss, 0, 2)
+    table = refined_table(ssp, bands, 0.0, 0.1, 1e-3)
+    z = np.random.default_rng(0).uniform(0.0, 0.1, 40)
+    assert max(np.abs(table.check(ssp, bands, 2.0, law, z)).max() for law in (Salim18(), Calzetti00())) < 1e-3
+    assert table.z_grid[0] == 0 and table.z_grid[-1] == 0.1
+    plain = BandTable.build(ssp, bands, redshift_grid(ssp, bands, 0.0, 0.1, 1e-3))
+    assert np.abs(plain.check(ssp, bands, 2.0, Calzetti00())).max() > 1e-3  # what refinement is for
+
+
+def test_a_tolerance_out_of_reach_is_refused(ssp, sdss):
+    with pytest.raises(InputError, match="64 parts of sdss_u0"):
+        refined_table(ssp, some_bands(sdss, 0), 0.1, 0.1, 1e-5)
+    with pytest.raises(InputError, match="14 dust wavelengths"):
+        BandTable.build(ssp, some_bands(sdss, 0), np.array([0.1]), tol=1e-5)
+    with pytest.raises(InputError, match=r"redshifts 0\.0001 apart"):
+        redshift_grid(ssp, some_bands(sdss, 0), 0.1, 0.1001, 1e-12)
+
+
+def test_redshifts_are_split_where_they_are_too_far_apart(ssp, sdss):
+    """Dust and nebular lines ask for one redshift more than `redshift_grid` gives."""
+    gas, g = add_nebular(ssp, load_nebular()), some_bands(sdss, 1)
+    table = refined_table(gas, g, 0.1, 0.12, 1e-3, 1.0)
+    assert table.z_grid.size > redshift_grid(gas, g, 0.1, 0.12, 1e-3).size
+    assert np.abs(table.check(gas, g, 1.0)).max() < 1e-3
+
+
+def test_the_intergalactic_medium_can_be_left_out_of_the_redshift_grid(ssp, sdss):
+    u = some_bands(sdss, 0)
+    grids = [redshift_grid(ssp, u, 3.0, 3.2, 2e-3, igm) for igm in (True, False)]
+    assert grids[0].size > grids[1].size
 
 
 def test_the_intergalactic_medium_absorbs_in_both_routes(ssp, sdss):

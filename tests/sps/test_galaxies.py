@@ -96,24 +96,26 @@ def test_chunks_and_distance(table, inputs):
     np.testing.assert_allclose(many, one + 38.0, rtol=1e-12)
 
 
-def test_float32_agrees_with_float64(table, inputs):
-    x = inputs
-    high = population_magnitudes(
-        table,
-        Stars(T, x["sfr"], x["lgmet"], 0.15),
-        Attenuation(Calzetti00(), Calzetti00.fiducial, x["av"]),
-        Z,
-        T_OBS,
-    )
-    low = population_magnitudes(
-        table,
-        Stars(T, jnp.asarray(x["sfr"], jnp.float32), x["lgmet"], 0.15),
-        Attenuation(Calzetti00(), Calzetti00.fiducial, x["av"]),
-        Z,
-        T_OBS,
-    )
-    assert low.dtype == jnp.float32
-    np.testing.assert_allclose(low, high, atol=2e-4)
+@pytest.mark.parametrize("own", [False, True], ids=["one", "own"])
+@pytest.mark.parametrize("law", [Calzetti00(), Salim18(), CharlotFall00()], ids=lambda x: type(x).__name__)
+@pytest.mark.parametrize("with_burst", [False, True], ids=["smooth", "burst"])
+@pytest.mark.parametrize("by_age", [False, True], ids=["lgmet", "by_age"])
+def test_float32_agrees_with_float64(table, inputs, own, law, with_burst, by_age):
+    """Everything in single precision, redshifts and times included."""
+    x, burst = inputs, None
+    if with_burst:
+        burst = BurstParams(x["lgfburst"], np.full(N, 6.5), np.full(N, 7.5))
+    params = Salim18.Params(x["delta"]) if isinstance(law, Salim18) else law.fiducial
+    z = np.linspace(0.1152, 0.1249, N) if own else np.asarray(Z)
+
+    def mag(dtype):
+        stars = Stars(T, x["sfr"], x["lgmet_by_age"] if by_age else x["lgmet"], 0.15, burst)
+        everything = (stars, Attenuation(law, params, x["av"], x["f"]), z, np.asarray(age(PLANCK15, z)))
+        return population_magnitudes(table, *jax.tree.map(lambda v: jnp.asarray(v, dtype), everything))
+
+    low, high = mag(jnp.float32), mag(jnp.float64)
+    assert low.dtype == jnp.float32 and high.dtype == jnp.float64
+    np.testing.assert_allclose(low, high, atol=0.002)
 
 
 @pytest.mark.parametrize("name", ["sfr", "lgmet", "scatter", "av", "delta", "f", "lgfburst", "z", "t_obs"])

@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from popinfer.data.filters import load_filters
+from popinfer.sps.band_nodes import probe_histories
 from popinfer.sps.metallicity import (
     lgmet_from_slope,
     lgmet_from_table,
     lgmet_weights,
     lgmet_weights_by_age,
 )
+from popinfer.sps.photometry import band_matrix
 
 
 @pytest.mark.parametrize("lgmet", [-3.7, -2.2, -1.8, -1.35])
@@ -68,3 +71,16 @@ def test_histories_of_enrichment(ssp):
     t = np.linspace(0.1, 13.8, 50)
     table = np.asarray(lgmet_from_table(t, -3 + 0.1 * t, 13.0, ages))
     np.testing.assert_allclose(table, -3 + 0.1 * np.clip(13.0 - 10**ages, 0.1, 13.8), rtol=1e-12)
+
+
+@pytest.mark.parametrize("lgmet", [-12.0, -1.0, -0.5, 5.0])
+def test_bands_stay_positive_far_beyond_the_grid(ssp, lgmet):
+    """Extrapolation can turn spectra of one old age negative below 3000 A; no population with a history."""
+    names = [f"lsst_baseline_{b}" for b in "ugrizy"] + ["galex_FUV", "galex_NUV", "vista_vircam_Ks"]
+    bands = load_filters(names)
+    shares = np.asarray(lgmet_weights(lgmet, 0.1, ssp.ssp_lgmet))
+    seds = np.einsum("m,maw->aw", shares, ssp.ssp_flux)
+    assert seds[:, ssp.ssp_wave > 3000].min() > 0
+    for z in (0.0, 0.5, 1.0, 2.0):
+        flux = probe_histories(ssp.ssp_lg_age_gyr) @ seds @ band_matrix(ssp.ssp_wave, bands, z)
+        assert flux.min() > 0

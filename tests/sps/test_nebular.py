@@ -78,8 +78,56 @@ def test_gradients(ssp, nebular, which):
     assert got == pytest.approx(float(want), rel=1e-6) and abs(got) > 1e-3
 
 
-def test_outside_the_grid_is_refused(ssp, nebular):
-    with pytest.raises(InputError, match="logu = 1"):
-        add_nebular(ssp, nebular, 1.0)
-    with pytest.raises(InputError, match="gas_lgmet = 0"):
-        add_nebular(ssp, nebular, -3.0, 0)
+def with_own_lines(ssp, nebular):
+    """Stars whose file lists lines that the spectra don't hold."""
+    return dataclasses.replace(
+        ssp,
+        ssp_emline_wave=nebular.line_wave,
+        ssp_emline_luminosity=np.asarray(line_grid(ssp, nebular, -3.0)),
+        ssp_emline_name=nebular.line_name,
+    )
+
+
+def test_lines_of_the_ssp_file_are_usable(ssp, nebular):
+    own, weights = with_own_lines(ssp, nebular), jnp.asarray(WEIGHTS)
+    lines = line_luminosities(own, None, weights)
+    np.testing.assert_allclose(lines, line_luminosities(ssp, nebular, weights), rtol=1e-12)
+    half = line_luminosities(own, None, weights, f_esc=0.5)
+    np.testing.assert_allclose(half, 0.5 * lines, rtol=1e-12)
+    gas = add_nebular(own, None)
+    np.testing.assert_array_equal(line_luminosities(gas, None, weights), lines)
+    excess = np.einsum("ma,maw->w", WEIGHTS, np.asarray(gas.ssp_flux) - ssp.ssp_flux)
+    total = np.trapezoid(excess * LIGHT / ssp.ssp_wave**2, ssp.ssp_wave)
+    assert total == pytest.approx(float(lines[nebular.line_wave < ssp.ssp_wave[-1]].sum()), rel=1e-8)
+
+
+def test_emission_is_not_added_twice(ssp, nebular):
+    own = with_own_lines(ssp, nebular)
+    for done in (
+        add_nebular(ssp, nebular),
+        add_nebular(own, None),
+        add_nebular(ssp, nebular, with_lines=False),
+    ):
+        for grid in (nebular, None):
+            with pytest.raises(InputError, match="already hold nebular emission"):
+                add_nebular(done, grid)
+    with pytest.raises(InputError, match="lines of its own"):
+        add_nebular(own, nebular)
+    dark = dataclasses.replace(own, ssp_emline_luminosity=0 * own.ssp_emline_luminosity)
+    add_nebular(dark, nebular)  # as FSPS lists them when it adds no emission
+
+
+def test_lines_that_are_not_there_are_refused(ssp, nebular):
+    with pytest.raises(InputError, match="lists no emission lines"):
+        add_nebular(ssp, None)
+    with pytest.raises(InputError, match="lists no emission lines"):
+        line_luminosities(ssp, None, jnp.asarray(WEIGHTS))
+    with pytest.raises(InputError, match="need a nebular grid"):
+        line_luminosities(with_own_lines(ssp, nebular), None, jnp.asarray(WEIGHTS), logu=-2.0)
+
+
+def test_continuum_without_lines(ssp, nebular):
+    dry = add_nebular(ssp, nebular, -3.0, with_lines=False)
+    no_lines = dataclasses.replace(nebular, line_lum=nebular.line_lum * 0)
+    np.testing.assert_allclose(dry.ssp_flux, add_nebular(ssp, no_lines, -3.0).ssp_flux, rtol=1e-12)
+    assert np.asarray(dry.ssp_emline_luminosity).any()

@@ -53,8 +53,15 @@ def test_what_cannot_be_observed_is_refused(ssp, sdss):
     with pytest.raises(InputError, match="L at z = 0"):
         band_matrix(ssp.ssp_wave, far_red)
     band_matrix(ssp.ssp_wave, far_red, 3.0)
+
+
+@pytest.mark.parametrize("form", [float, np.asarray, jnp.asarray])
+def test_apparent_magnitudes_at_redshift_zero_are_refused(ssp, sdss, form):
+    """Whatever holds the distance modulus; one that is traced can't be looked at."""
+    sed, modulus = jnp.ones(ssp.ssp_wave.size), distance_modulus(PLANCK15, jnp.zeros(()))
     with pytest.raises(InputError, match="z = 0"):
-        magnitudes(ssp.ssp_wave, sed, sdss, 0.0, float(distance_modulus(PLANCK15, jnp.zeros(()))))
+        magnitudes(ssp.ssp_wave, sed, sdss, 0.0, form(modulus))
+    assert np.isneginf(jax.jit(lambda mu: magnitudes(ssp.ssp_wave, sed, sdss, 0.0, mu))(modulus)).all()
 
 
 def test_float32(ssp, sdss):

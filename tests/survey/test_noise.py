@@ -72,3 +72,15 @@ def test_too_few_errors_are_refused_by_band_name(spoil):
     spoiled = Catalog(full.z, full.mag, err, full.bands, full.filter_names)
     with pytest.raises(InputError, match=r"band r: .* at least 30"):
         NoiseModel.fit(spoiled)
+
+
+def test_drawn_noise_has_the_correlation_and_the_errors():
+    rho = np.array([[1.0, 0.6], [0.6, 1.0]])
+    model = NoiseModel.fit(catalog(), rho)
+    mag = jnp.asarray(np.tile(PIVOT, (40_000, 1)))
+    normals = jnp.asarray(np.random.default_rng(4).standard_normal((40_000, 2)))
+    shift = np.asarray(model(mag, normals) - mag)
+    np.testing.assert_allclose(shift.std(axis=0), model.sigma(mag)[0], rtol=0.02)
+    np.testing.assert_allclose(np.corrcoef(shift.T), rho, atol=0.015)
+    independent = NoiseModel.fit(catalog())
+    np.testing.assert_allclose(independent(mag, normals), mag + independent.sigma(mag) * normals, rtol=1e-12)

@@ -1,0 +1,202 @@
+"""The run file's sections on the survey: catalog, bands, selection. See `popinfer.config`."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BandConfig(Section):
+    """One band of the catalog: which filter, which columns, in which unit.
+
+    With ``missing_bands: keep``, values fainter than ``detection_mag`` [AB] count as not detected;
+    ``observed_fraction`` is the share of galaxies that the band was observed for at all. Without
+    ``detection_mag`` both are fitted to the catalog's own missing values.
+    """
+
+    filter: str
+    value: str
+    error: str
+    unit: Literal["mag", "nmgy", "Jy", "uJy", "nJy", "cgs"] = "mag"
+    error_kind: Literal["sigma", "ivar"] = "sigma"
+    extinction: str | None = None
+    zero_point_mag: float = 0.0
+    error_floor_mag: float = Field(default=0.0, ge=0)
+    detection_mag: float | None = None
+    detection_width_mag: float = Field(default=0.05, gt=0)
+    observed_fraction: float = Field(default=1.0, gt=0, le=1)
+
+
+class SelectionConfig(Section):
+    """Magnitude limits that define the sample, in AB magnitudes of one band."""
+
+    band: str
+    bright_mag: float
+    faint_mag: float
+    width_mag: float = Field(default=0.02, gt=0)
+
+
+class MagnitudeCutConfig(Section):
+    """Further magnitude limits, in another band."""
+
+    kind: Literal["magnitude"]
+    band: str
+    bright_mag: FiniteFloat | None = None
+    faint_mag: FiniteFloat | None = None
+    width_mag: float = Field(default=0.02, gt=0)
+
+    @property
+    def uses(self) -> set[str]:
+        """Bands that every galaxy needs for this cut."""
+        return {self.band}
+
+    @model_validator(mode="after")
+    def _limits(self) -> "MagnitudeCutConfig":
+        given = [x for x in (self.bright_mag, self.faint_mag) if x is not None]
+        if not given or given != sorted(given):
+            raise ValueError("a magnitude cut needs bright_mag, faint_mag or both, the bright one smaller")
+        return self
+
+
+class LinearCutConfig(Section):
+    """Galaxies with sum over bands of coefficient x magnitude at least ``threshold_mag``."""
+
+    kind: Literal["linear"]
+    coefficients: dict[str, FiniteFloat] = Field(min_length=1)
+    threshold_mag: FiniteFloat
+    width_mag: float = Field(default=0.02, gt=0)
+
+    @property
+    def uses(self) -> set[str]:
+        """Bands that every galaxy needs for this cut."""
+        return set(self.coefficients)
+
+
+class CompletenessConfig(Section):
+    """Share of galaxies in the sample against the magnitude in one band: a file of two columns."""
+
+    kind: Literal["completeness"]
+    band: str
+    path: str
+
+    @property
+    def uses(self) -> set[str]:
+        """Bands that every galaxy needs for this cut."""
+        return {self.band}
+
+
+CutConfig = Annotated[MagnitudeCutConfig | LinearCutConfig | CompletenessConfig, Field(discriminator="kind")]
+
+
+class PhotozConfig(Section):
+    """The redshift column is photometric: scatter and bias of (z_p - z) / (1 + z), and outliers.
+
+    Halos are drawn for these values; ``photoz.scatter``, ``photoz.bias`` and ``photoz.outlier_fraction`` may
+    be freed around them. Outliers' redshifts lie anywhere in ``outlier_range``.
+    """
+
+    scatter: float = Field(gt=0, lt=0.3)
+    bias: float = Field(default=0.0, gt=-0.3, lt=0.3)
+    outlier_fraction: float = Field(default=0.0, ge=0, lt=1)
+    outlier_range: tuple[FiniteFloat, FiniteFloat] | None = None
+
+    @model_validator(mode="after")
+    def _range(self) -> "PhotozConfig":
+        if self.outlier_range is None:
+            if self.outlier_fraction > 0:
+                raise ValueError("outlier_fraction needs an outlier_range")
+        elif not 0 <= self.outlier_range[0] < self.outlier_range[1]:
+            raise ValueError("outlier_range: [low, high] must satisfy 0 <= low < high")
+        return self
+
+
+class NumberDensityConfig(Section):
+    """The survey's solid angle is known: the number of galaxies in each slice is compared too.
+
+    ``sampling`` is the share of the galaxies inside the cuts that the catalog lists. The scatter of numbers
+    with the field (cosmic variance) follows from the matter power spectrum and the galaxies' ``bias``.
+    """
+
+    area_deg2: float = Field(gt=0, le=41253)
+    sampling: float = Field(default=1.0, gt=0, le=1)
+    bias: float = Field(default=1.2, gt=0)  # L* galaxies, Zehavi et al. 2011 (ApJ 736, 59)
+
+
+class MassFunctionConfig(Section):
+    """A published stellar mass function, compared with the slice that contains its redshift.
+
+    ``scatter_dex`` is the error of the published masses, for a Kroupa IMF and the stars alive.
+    """
+
+    kind: Literal["mass_function"]
+    path: str
+    redshift: FiniteFloat
+    covariance: str | None = None
+    scatter_dex: float = Field(default=0.1, ge=0.01)
+
+
+class CatalogConfig(Section):
+    """The observed catalog: a file, or ``sdss_mgs`` for the embedded SDSS main sample.
+
+    ``missing_bands`` says what becomes of galaxies that lack some bands: ``drop`` leaves them out, which is
+    unbiased if they are a random share; ``keep`` counts them in the features that they have. ``cuts`` are
+    selections besides the main magnitude limit; probabilities multiply. ``noise_correlation`` holds the
+    correlation coefficients of pairs of bands' errors, ``g-r: 0.3``; others are independent.
+    """
+
+    path: str
+    redshift: str
+    bands: dict[str, BandConfig]
+    selection: SelectionConfig
+    cuts: list[CutConfig] = Field(default=[])
+    format: Literal["auto", "parquet", "fits", "hdf5", "csv", "ecsv"] = "auto"
+    missing: list[float] = [-9999.0, -999.0, -99.0, 99.0, 999.0]  # values that stand for "not measured"
+    missing_bands: Literal["drop", "keep"] = "drop"
+    noise_correlation: dict[str, FiniteFloat] = Field(default={})
+    photoz: PhotozConfig | None = None
+    number_density: NumberDensityConfig | None = None
+
+    def correlation_matrix(self) -> np.ndarray:
+        """Correlation of the bands' errors, [band, band]."""
+        bands = list(self.bands)
+        matrix = np.eye(len(bands))
+        for pair, value in self.noise_correlation.items():
+            i, j = (bands.index(name) for name in pair.split("-"))
+            matrix[i, j] = matrix[j, i] = value
+        return matrix
+
+    @model_validator(mode="after")
+    def _correlation(self) -> "CatalogConfig":
+        for pair in self.noise_correlation:
+            names = pair.split("-")
+            if len(names) != 2 or len(set(names)) != 2 or not set(names) <= set(self.bands):
+                raise ValueError(
+                    f"noise_correlation: '{pair}' has to be two of {sorted(self.bands)}, like 'g-r'"
+                )
+        if np.linalg.eigvalsh(self.correlation_matrix()).min() <= 1e-6:
+            raise ValueError(
+                "noise_correlation: no errors can be correlated like this (not positive definite)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "CatalogConfig":
+        bands = sorted(self.bands)
+        if self.selection.band not in self.bands:
+            raise ValueError(f"selection.band: '{self.selection.band}' is not one of {bands}")
+        for i, cut in enumerate(self.cuts):
+            unknown = cut.uses - set(self.bands)
+            if unknown:
+                raise ValueError(f"cuts.{i}: '{min(unknown)}' is not one of {bands}")
+        for name, band in self.bands.items():
+            if self.missing_bands == "drop" and (band.detection_mag, band.observed_fraction) != (None, 1):
+                raise ValueError(f"bands.{name}: detection limits need 'missing_bands: keep'")
+            if band.detection_mag is None and band.observed_fraction != 1:
+                raise ValueError(f"bands.{name}.observed_fraction needs a detection_mag")
+        return self

@@ -1,0 +1,264 @@
+"""The observed side of a run: the catalog with the run file's cuts, and what the survey does to galaxies."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from popinfer.config import RunConfig
+from popinfer.config_survey import BandConfig, CompletenessConfig, LinearCutConfig, MagnitudeCutConfig
+from popinfer.data import BandColumns, CatalogSpec, load_catalog, read_completeness
+from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
+from popinfer.population.parameters import PhotozParams
+from popinfer.records import Catalog
+from popinfer.run.abundance import build_abundances
+from popinfer.survey.abundance import Abundance, EffectiveCounts, overcounting_of
+from popinfer.survey.detection import Detection, fit_limit
+from popinfer.survey.noise import NoiseModel
+from popinfer.survey.redshift import Photoz
+from popinfer.survey.selection import Completeness, Cut, LinearCut, MagnitudeLimit, Selection
+
+
+def _magnitude(cut: MagnitudeCutConfig, bands: tuple[str, ...]) -> MagnitudeLimit:
+    bright, faint = cut.bright_mag, cut.faint_mag
+    return MagnitudeLimit(
+        bands.index(cut.band),
+        -np.inf if bright is None else bright,
+        np.inf if faint is None else faint,
+        cut.width_mag,
+    )
+
+
+def _linear(cut: LinearCutConfig, bands: tuple[str, ...]) -> LinearCut:
+    coefficients = tuple(cut.coefficients.get(band, 0.0) for band in bands)
+    return LinearCut(coefficients, cut.threshold_mag, cut.width_mag)
+
+
+def _completeness(cut: CompletenessConfig, bands: tuple[str, ...]) -> Completeness:
+    return Completeness.interpolate(bands.index(cut.band), *read_completeness(cut.path))
+
+
+CUTS: dict[str, Callable[[Any, tuple[str, ...]], Cut]] = {
+    "magnitude": _magnitude,
+    "linear": _linear,
+    "completeness": _completeness,
+}
+
+
+def build_selection(config: RunConfig) -> Selection:
+    """The main magnitude limit and all further cuts."""
+    bands, main = tuple(config.catalog.bands), config.catalog.selection
+    limit = MagnitudeLimit(bands.index(main.band), main.bright_mag, main.faint_mag, main.width_mag)
+    return Selection((limit, *(CUTS[cut.kind](cut, bands) for cut in config.catalog.cuts)))
+
+
+def build_photoz(config: RunConfig) -> Photoz | None:
+    """Errors of photometric redshifts; None where redshifts are spectroscopic."""
+    section = config.catalog.photoz
+    if section is None:
+        return None
+    expected = PhotozParams(section.scatter, section.bias, section.outlier_fraction)
+    return Photoz(tuple(config.slices), expected, section.outlier_range)
+
+
+def feature_matrix(config: RunConfig) -> Float[np.ndarray, "band feature"]:
+    """Features are linear in magnitudes: columns are differences of bands, or single bands."""
+    bands = list(config.catalog.bands)
+    matrix = np.zeros((len(bands), len(config.features)))
+    for column, feature in enumerate(config.features):
+        first, _, second = feature.partition("-")
+        matrix[bands.index(first), column] += 1
+        if second:
+            matrix[bands.index(second), column] -= 1
+    return matrix
+
+
+def build_catalog(config: RunConfig) -> Catalog:
+    """Read the catalog with the run file's cuts, from the lowest slice to the highest.
+
+    Galaxies that lack bands which too few others lack in the same slice are left out.
+    """
+    section, selection = config.catalog, build_selection(config)
+    spec = CatalogSpec(
+        path=section.path,
+        bands={name: _columns(band) for name, band in section.bands.items()},
+        redshift=section.redshift,
+        format=section.format,
+        missing=tuple(section.missing),
+        z_min=min(low for low, _ in config.slices),
+        z_max=max(high for _, high in config.slices),
+        selection_band=section.selection.band,
+        mag_bright=section.selection.bright_mag,
+        mag_faint=section.selection.faint_mag,
+        keep_missing=section.missing_bands == "keep",
+        required=tuple(set().union(*(cut.uses for cut in section.cuts))),
+    )
+    catalog = load_catalog(spec)
+    catalog = without(catalog, selection.sharp(np.asarray(catalog.mag)) == 0, "outside catalog.cuts")
+    rare = np.zeros(catalog.z.shape, bool)
+    for inside in slice_members(config, np.asarray(catalog.z)):
+        rare |= inside & _rare(config, np.where(inside[:, None], catalog.mag, np.nan))
+    return without(catalog, rare, "few galaxies lack the same bands")
+
+
+def _columns(band: BandConfig) -> BandColumns:
+    return BandColumns(
+        filter=band.filter,
+        value=band.value,
+        error=band.error,
+        extinction=band.extinction,
+        zero_point=band.zero_point_mag,
+        unit=band.unit,
+        error_kind=band.error_kind,
+        error_floor=band.error_floor_mag,
+        detection=band.detection_mag,
+    )
+
+
+def without(catalog: Catalog, bad: Bool[np.ndarray, "gal"], reason: str) -> Catalog:
+    """The catalog without some galaxies, counted under a reason."""
+    if not bad.any():
+        return catalog
+    return dataclasses.replace(
+        catalog,
+        z=np.asarray(catalog.z)[~bad],
+        mag=np.asarray(catalog.mag)[~bad],
+        mag_err=np.asarray(catalog.mag_err)[~bad],
+        dropped=(*catalog.dropped, (reason, int(bad.sum()))),
+    )
+
+
+def _rare(config: RunConfig, mag: Float[np.ndarray, "gal band"]) -> Bool[np.ndarray, "gal"]:
+    """Galaxies without any feature, or that lack bands like fewer than `min_pattern` others."""
+    measured = np.isfinite(mag)
+    if measured.all():
+        return np.zeros(len(mag), bool)
+    _, which, number = np.unique(measured, axis=0, return_inverse=True, return_counts=True)
+    needs = feature_matrix(config) != 0
+    n_features = np.sum(~np.any(needs & ~measured[:, :, None], axis=1), axis=1)
+    few = (number[which.ravel()] < config.kernels.min_pattern) & ~measured.all(axis=1)
+    return few | (n_features == 0)
+
+
+def slice_members(config: RunConfig, z: np.ndarray) -> list[np.ndarray]:
+    """Boolean membership of each slice."""
+    z = np.asarray(z)
+    return [(z >= low) & (z < high) for low, high in config.slices]
+
+
+class Survey(eqx.Module):
+    """The observed side: features per slice (NaN where missing), kernels, noise, selection, abundances.
+
+    ``detection`` is None where no galaxy lacks a band, ``photoz`` where redshifts are spectroscopic.
+    """
+
+    features: list[np.ndarray]
+    kernels: KernelCounts
+    noise: NoiseModel
+    selection: Selection
+    detection: Detection | None = None
+    photoz: Photoz | None = eqx.field(static=True, default=None)
+    abundances: tuple[Abundance, ...] = ()
+
+    def patterns(self, mag: Float[Array, "*n band"]) -> Float[Array, "*n pattern"] | None:
+        """Probability of each pattern of measured bands; None where all galaxies have all bands."""
+        return None if self.detection is None else self.detection(mag)
+
+    def effective_counts(self) -> list[EffectiveCounts]:
+        """The abundances in the form of counts."""
+        if not self.abundances:
+            return []
+        kernels = self.kernels
+        overcounting = []
+        for used, observed, cov in zip(kernels.mask, kernels.observed, kernels.data_cov, strict=True):
+            own = np.flatnonzero(np.asarray(used) > 0)
+            overcounting.append(overcounting_of(np.asarray(observed)[own], np.asarray(cov)[np.ix_(own, own)]))
+        return [EffectiveCounts.of(one, np.array(overcounting)) for one in self.abundances]
+
+    def density(
+        self, mag: Float[Array, "slice point band"], weight: Float[Array, "slice point"]
+    ) -> Float[Array, "slice"]:
+        """Mean number of galaxies per volume that the catalog lists [1/Mpc^3]."""
+        if self.detection is None:
+            return jnp.sum(weight, axis=1)
+        listed = jnp.sum(self.detection(mag) * jnp.asarray(self.kernels.counted)[:, None, :], axis=-1)
+        return jnp.sum(weight * listed.astype(weight.dtype), axis=1)
+
+    def listed(
+        self,
+        mag: Float[Array, "slice point band"],
+        features: Float[Array, "slice point feature"],
+        weight: Float[Array, "slice point"],
+    ) -> tuple[Float[Array, "slice row feature"], Float[Array, "slice row"]]:
+        """Model galaxies as the catalog lists them: a row a galaxy and pattern, NaN where missing."""
+        if self.detection is None:
+            return features, weight
+        lacking = jnp.asarray(np.asarray(self.kernels.whiten).any(axis=-1) == 0)
+        counted = jnp.asarray(self.kernels.counted, weight.dtype)
+        each = weight[..., None] * self.detection(mag) * counted[:, None, :]
+        rows = jnp.where(lacking[:, None], jnp.nan, features[:, :, None, :])
+        n_slice, n_feature = len(features), features.shape[-1]
+        return rows.reshape(n_slice, -1, n_feature), each.reshape(n_slice, -1)
+
+
+def build_survey(config: RunConfig, catalog: Catalog) -> Survey:
+    """Kernels, noise model, selection and detection from the catalog."""
+    members = slice_members(config, np.asarray(catalog.z))
+    matrix = feature_matrix(config)
+    mags = [np.asarray(catalog.mag)[inside] for inside in members]
+    features = [_features(mag, matrix) for mag in mags]
+    detection = build_detection(config, catalog)
+    patterns = None if detection is None else [_pattern_of(mag, detection) for mag in mags]
+    kernels = config.kernels
+    spec = KernelSpec(kernels.n_centers, kernels.bandwidth, kernels.floor_mag, kernels.min_count)
+    photoz = build_photoz(config)
+    return Survey(
+        features,
+        KernelCounts.build(features, spec, config.seed, patterns),
+        NoiseModel.fit(catalog, config.catalog.correlation_matrix()),
+        build_selection(config),
+        detection,
+        photoz,
+        build_abundances(config, tuple(len(x) for x in features), photoz),
+    )
+
+
+def _features(
+    mag: Float[np.ndarray, "gal band"], matrix: Float[np.ndarray, "band feature"]
+) -> Float[np.ndarray, "gal feature"]:
+    """Features of observed galaxies, NaN where a band that they need is missing."""
+    missing = np.isnan(mag)
+    features = np.where(missing, 0.0, mag) @ matrix
+    return np.where(missing @ (matrix != 0), np.nan, features)
+
+
+def build_detection(config: RunConfig, catalog: Catalog) -> Detection | None:
+    """Limits of the bands that some galaxies lack, given or fitted; None where none lacks any."""
+    mag = np.asarray(catalog.mag)
+    inside = np.any(slice_members(config, np.asarray(catalog.z)), axis=0)
+    missing = np.isnan(mag[inside])
+    optional = tuple(int(b) for b in np.flatnonzero(missing.any(axis=0)))
+    if not optional:
+        return None
+    complete = tuple(b for b in range(mag.shape[1]) if b not in optional)
+    limits = []
+    for b in optional:
+        band = config.catalog.bands[catalog.bands[b]]
+        if band.detection_mag is None:
+            limits.append(fit_limit(catalog, b, complete))
+        else:
+            limits.append((band.detection_mag, band.detection_width_mag, band.observed_fraction))
+    found, number = np.unique(~missing[:, optional], axis=0, return_counts=True)
+    patterns = tuple(tuple(bool(x) for x in found[i]) for i in np.argsort(-number, kind="stable"))
+    limit, width, ceiling = (np.array(column) for column in zip(*limits, strict=True))
+    return Detection(limit, width, ceiling, optional, patterns)
+
+
+def _pattern_of(mag: np.ndarray, detection: Detection) -> np.ndarray:
+    """Index of each galaxy's pattern of measured bands."""
+    seen = np.isfinite(mag[:, detection.bands])
+    return np.argmax((seen[:, None, :] == np.array(detection.patterns)).all(axis=-1), axis=1)

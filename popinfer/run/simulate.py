@@ -1,0 +1,137 @@
+"""Galaxies that the survey would list if the model were true.
+
+Halos and noise are independent of those of any run (other Sobol seeds). Galaxies are drawn independently, in
+proportion to their weight, from many more model galaxies inside the survey's hard limits than are listed: N
+draws from weights whose effective number is n have a variance 1 + N / n times that of N independent galaxies.
+With the survey's solid angle, their number follows from the model too, cosmic variance included.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+
+from popinfer.errors import InputError
+from popinfer.population.parameters import ModelParams
+from popinfer.run.build import Predictor, detectable, draw_slices, in_precision, lightcones, predict_galaxies
+from popinfer.run.prepare import Run
+from popinfer.run.progress import Reporter
+from popinfer.survey.abundance import NumberCounts
+
+EFFECTIVE_PER_GALAXY = 20  # model galaxies of equal weight for every listed one
+_CHUNK, _MAX_CHUNKS = 8192, 200  # halos a slice at once; how often at most
+_SEED = 500_009  # far from the seeds of runs
+
+# of one slice: redshifts [point], magnitudes [point, band], weights [point]
+Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def draw_galaxies(
+    run: Run, u: np.ndarray, n_galaxies: int | None, seed: int, say: Reporter
+) -> tuple[np.ndarray, np.ndarray]:
+    """Redshifts [galaxy] and measured AB magnitudes [galaxy, band], slice by slice.
+
+    Parameters
+    ----------
+    run : the survey and the model.
+    u : true parameters, unconstrained.
+    n_galaxies : of every slice; as the survey's solid angle says, or as observed, when None.
+    seed : of halos, noise and the choice of galaxies.
+    say : hears about progress.
+
+    Raises
+    ------
+    InputError
+        A slice would hold no galaxies.
+    """
+    rng = np.random.default_rng(seed + 3)
+    params = run.setup.model_params(jnp.asarray(u))
+    enough = EFFECTIVE_PER_GALAXY * (max(run.n_galaxies) if n_galaxies is None else n_galaxies)
+    slices, n_chunks = _model_galaxies(run, params, enough, _SEED + 1009 * seed, say)
+    density = np.array([weight.sum() for *_, weight in slices]) / n_chunks
+    z_listed, mag_listed = [], []
+    for index, n in enumerate(_numbers(run, n_galaxies, density, rng)):
+        z, mag, weight = slices[index]
+        picked = _pick(weight, n, rng)
+        z_listed.append(_redshifts(run, params, z[picked], index, rng))
+        mag_listed.append(mag[picked])
+    return np.concatenate(z_listed), _detected(run, np.concatenate(mag_listed), rng)
+
+
+def _model_galaxies(
+    run: Run, params: ModelParams, enough: int, seed: int, say: Reporter
+) -> tuple[list[Columns], int]:
+    """Model galaxies inside the survey's hard limits, slice by slice, and in how many chunks they came.
+
+    Halos are drawn where galaxies of these parameters enter the survey, until their effective number
+    suffices.
+    """
+    sparse = [dataclasses.replace(one, n_halo=_CHUNK) for one in lightcones(run.config)]
+    with say.task("Pilot halos: which does the survey see?"):
+        specs = detectable(run.setup, run.survey, sparse, seed - 1, params)
+    predictor = Predictor(run.setup, run.survey)
+    parts: list[list[Columns]] = []
+    total = squares = np.zeros(len(specs))
+    with say.task("Mock galaxies", enough) as update:
+        while len(parts) < _MAX_CHUNKS:
+            halos = in_precision(run.config, draw_slices(specs, seed + len(parts) * 104_729))
+            galaxies = predict_galaxies(predictor, params, halos)
+            mag, weight = np.asarray(galaxies.mag, float), np.asarray(galaxies.weight_all, float)
+            z = np.tile(np.asarray(halos.z_obs, float), (1, 2))
+            weight = weight * run.survey.selection.sharp(mag) * _membership(run, params, z)
+            seen = [np.flatnonzero(row) for row in weight]
+            parts.append([(z[s, i], mag[s, i], weight[s, i]) for s, i in enumerate(seen)])
+            total, squares = total + weight.sum(axis=1), squares + (weight**2).sum(axis=1)
+            effective = float(np.min(total**2 / np.maximum(squares, np.finfo(float).tiny)))
+            update(int(min(effective, enough)), "")
+            if effective >= enough:
+                break
+    return [_together([part[s] for part in parts]) for s in range(len(specs))], len(parts)
+
+
+def _together(parts: list[Columns]) -> Columns:
+    z, mag, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return z, mag, weight
+
+
+def _numbers(run: Run, n_galaxies: int | None, density: np.ndarray, rng: np.random.Generator) -> list[int]:
+    """Galaxies of each slice: as asked for, else as the survey's solid angle says, else as observed."""
+    counts = [one for one in run.survey.abundances if isinstance(one, NumberCounts)]
+    if n_galaxies is not None:
+        return [n_galaxies] * len(run.n_galaxies)
+    if not counts:
+        return list(run.n_galaxies)
+    field = 1 + np.sqrt(counts[0].relative_cosmic_variance) * rng.standard_normal(len(density))
+    return [int(n) for n in rng.poisson(np.maximum(np.asarray(counts[0].volume) * density * field, 0))]
+
+
+def _membership(run: Run, params: ModelParams, z: np.ndarray) -> np.ndarray | float:
+    """Probability of each slice's galaxies to be put there."""
+    photoz = run.survey.photoz
+    return 1.0 if photoz is None else np.asarray(photoz.membership(params.photoz, jnp.asarray(z)))
+
+
+def _redshifts(
+    run: Run, params: ModelParams, z: np.ndarray, index: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Redshifts of a slice's galaxies as the catalog lists them."""
+    photoz = run.survey.photoz
+    return z if photoz is None else photoz.draw(rng, params.photoz, z, index)
+
+
+def _detected(run: Run, mag: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Magnitudes with NaN in bands that the survey doesn't detect."""
+    detection = run.survey.detection
+    if detection is None:
+        return mag
+    seen = rng.random((len(mag), len(detection.bands))) < np.asarray(detection.band_probability(mag))
+    mag = mag.copy()
+    mag[:, detection.bands] = np.where(seen, mag[:, detection.bands], np.nan)
+    return mag
+
+
+def _pick(weight: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw n points independently in proportion to weight: the counting noise of a real survey."""
+    if not weight.sum() > 0:
+        raise InputError("at these parameters the survey would see no galaxy in a slice")
+    return rng.choice(len(weight), n, p=weight / weight.sum())

@@ -1,0 +1,170 @@
+"""Statistics of absolute abundance beside the soft counts: galaxies in each slice, stellar mass functions.
+
+Soft counts compare shapes. With the survey's solid angle the number of galaxies of a slice is a datum too,
+
+    N = f_sky c V sum_j w_j,     Var N = N + sigma_cv^2 N^2,
+
+with w_j the weights of the galaxies that the survey lists (mean number per volume), V the slice's volume over
+the full sky and c the share of such galaxies that the catalog holds; given their number, the galaxies' soft
+counts are independent of it. A table of the stellar mass function is compared with
+
+    phi_i = sum_j w_j [Phi((M_i+1 - M_j) / s) - Phi((M_i - M_j) / s)] / (M_i+1 - M_i),
+
+all galaxies of the slice at the table's redshift, whether the survey lists them or not, their log10 masses
+smeared by the errors s of the published masses (Eddington bias).
+
+Inference takes numbers y with covariance C as effective counts d = s y, s_i = o y_i / C_ii: the variance of
+d_i is then o times d_i, as for soft counts that count each galaxy o times, and both have their due say in the
+composite likelihood (`popinfer.infer.likelihood`).
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.stats import norm
+from jaxtyping import Array, Float
+
+from popinfer.records import Arr, Galaxies
+
+
+class Abundance(eqx.Module):
+    """Numbers that a model must reproduce in absolute terms.
+
+    Attributes
+    ----------
+    observed, cov : numbers and their covariance.
+    slices : the redshift slice that each is predicted from.
+    names : what a reader calls them.
+    """
+
+    observed: eqx.AbstractVar[Float[np.ndarray, "stat"]]
+    cov: eqx.AbstractVar[Float[np.ndarray, "stat stat"]]
+    slices: eqx.AbstractVar[tuple[int, ...]]
+    names: eqx.AbstractVar[tuple[str, ...]]
+
+    @abstractmethod
+    def __call__(
+        self, galaxies: Galaxies, listed: Float[Array, "slice"], z: Float[Array, "slice halo"]
+    ) -> Float[Array, "stat"]:
+        """Predicted numbers.
+
+        Parameters
+        ----------
+        galaxies : of every slice. listed : sum of the weights that the survey lists, per slice [1/Mpc^3].
+        z : their halos' redshifts.
+        """
+
+
+class NumberCounts(Abundance):
+    """Galaxies of each slice that the survey lists.
+
+    Attributes
+    ----------
+    volume : of the slices' lightcones inside the survey, times the share of galaxies in the catalog [Mpc^3].
+    """
+
+    observed: Float[np.ndarray, "stat"]
+    cov: Float[np.ndarray, "stat stat"]
+    slices: tuple[int, ...] = eqx.field(static=True)
+    names: tuple[str, ...] = eqx.field(static=True)
+    volume: Float[np.ndarray, "stat"]
+
+    @classmethod
+    def build(
+        cls,
+        number: Float[np.ndarray, "slice"],
+        volume: Float[np.ndarray, "slice"],
+        cosmic_variance: Float[np.ndarray, "slice"],
+        names: tuple[str, ...],
+    ) -> "NumberCounts":
+        """Observed numbers with Poisson noise and relative cosmic variance."""
+        cov = np.diag(number + cosmic_variance * number**2)
+        slices = tuple(range(len(number)))
+        return cls(np.asarray(number, float), cov, slices, names, np.asarray(volume))
+
+    @property
+    def relative_cosmic_variance(self) -> Float[np.ndarray, "stat"]:
+        """Variance of the numbers' field-to-field scatter over their squares."""
+        return (np.diag(self.cov) - self.observed) / self.observed**2
+
+    def __call__(
+        self, galaxies: Galaxies, listed: Float[Array, "slice"], z: Float[Array, "slice halo"]
+    ) -> Float[Array, "stat"]:
+        """Expected number of each slice."""
+        return jnp.asarray(self.volume) * listed
+
+
+class MassFunction(Abundance):
+    """Number density of galaxies per dex of stellar mass in one slice [1/Mpc^3/dex].
+
+    Attributes
+    ----------
+    low, high : limits of the bins [log10 Msun].
+    scatter : error of the published masses [dex]; positive.
+    z_range : galaxies between these redshifts count.
+    rescale : the lightcone's volume over the volume between these redshifts.
+    """
+
+    observed: Float[np.ndarray, "stat"]
+    cov: Float[np.ndarray, "stat stat"]
+    slices: tuple[int, ...] = eqx.field(static=True)
+    names: tuple[str, ...] = eqx.field(static=True)
+    low: Float[Arr, "stat"]
+    high: Float[Arr, "stat"]
+    scatter: float
+    z_range: tuple[float, float]
+    rescale: float = 1.0
+
+    def __call__(
+        self, galaxies: Galaxies, listed: Float[Array, "slice"], z: Float[Array, "slice halo"]
+    ) -> Float[Array, "stat"]:
+        """Density in every bin."""
+        index = self.slices[0]
+        inside = (z[index] >= self.z_range[0]) & (z[index] <= self.z_range[1])
+        weight = galaxies.weight_all[index].reshape(2, -1) * inside * self.rescale
+        lgm = galaxies.lg_mstar[index][:, None]
+        edges = [jnp.asarray(x, lgm.dtype) for x in (self.low, self.high)]
+        below, above = (norm.cdf((edge - lgm) / self.scatter) for edge in edges)
+        return weight.ravel() @ (above - below) / (edges[1] - edges[0])
+
+
+@dataclass(frozen=True)
+class EffectiveCounts:
+    """Abundances in the form of counts; see the module's equations.
+
+    Attributes
+    ----------
+    scale : counts per unit of the numbers. observed, cov : of the counts. slices : of each.
+    """
+
+    scale: Float[np.ndarray, "stat"]
+    observed: Float[np.ndarray, "stat"]
+    cov: Float[np.ndarray, "stat stat"]
+    slices: tuple[int, ...]
+
+    @classmethod
+    def of(cls, abundance: Abundance, overcounting: Float[np.ndarray, "slice"]) -> "EffectiveCounts":
+        """Scale numbers to counts.
+
+        Parameters
+        ----------
+        abundance : positive numbers with their covariance.
+        overcounting : how often the soft counts of each slice count a galaxy, `overcounting_of`.
+        """
+        share = overcounting[list(abundance.slices)]
+        scale = share * abundance.observed / np.diag(abundance.cov)
+        cov = np.outer(scale, scale) * abundance.cov
+        return cls(scale, scale * abundance.observed, cov, abundance.slices)
+
+
+def overcounting_of(observed: Float[np.ndarray, "stat"], cov: Float[np.ndarray, "stat stat"]) -> float:
+    """How often overlapping soft counts count a galaxy.
+
+    With l the eigenvalues of D^-1/2 Cov D^-1/2, D = diag(counts), all one if the counts were independent:
+    sum l^2 / sum l, the mean over the modes in which the counts vary.
+    """
+    values = np.linalg.eigvalsh(cov / np.sqrt(np.outer(observed, observed)))
+    return float(np.sum(values**2) / np.sum(values))

@@ -1,0 +1,49 @@
+"""Completeness tables: read as written, refused in one line otherwise."""
+
+import numpy as np
+import pytest
+
+from popinfer.data import read_completeness
+from popinfer.errors import InputError
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text: str):
+        path = tmp_path / "table.txt"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_blanks_commas_and_comments(written):
+    mag, probability = read_completeness(written("# r  share\n16 1\n17.0, 0.9  # fainter\n\n18\t0.2\n"))
+    np.testing.assert_array_equal(mag, [16, 17, 18])
+    np.testing.assert_array_equal(probability, [1, 0.9, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "two columns"),
+        ("16 1\n", "two or more rows"),
+        ("16 1 3\n17 1 2\n", "two columns"),
+        ("mag share\n16 1\n", "two columns of numbers"),
+        ("16 1\n17\n", "two columns of numbers"),
+        ("17 1\n16 1\n", "17 is followed by 16"),
+        ("16 1\n17 nan\n", "row 2"),
+        ("16 100\n17 90\n", "within 0..1"),
+        ("16 0\n17 0\n", "zero everywhere"),
+    ],
+)
+def test_refusals_name_the_file(written, text, says):
+    path = written(text)
+    with pytest.raises(InputError, match=says) as refusal:
+        read_completeness(path)
+    assert str(path) in str(refusal.value)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(InputError, match="no such completeness table"):
+        read_completeness(tmp_path / "none.txt")

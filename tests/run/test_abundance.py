@@ -1,0 +1,116 @@
+"""The survey's solid angle and published mass functions reach the likelihood and add what they know."""
+
+import copy
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import yaml
+
+from popinfer.config import RunConfig, load_config
+from popinfer.infer.laplace import laplace
+from popinfer.infer.likelihood import curvature_adjustment, information
+from popinfer.run.build import (
+    Predictor,
+    build_problem,
+    detectable,
+    draw_slices,
+    in_precision,
+    lightcones,
+    predict_galaxies,
+)
+from popinfer.run.mock import MockSpec, make_mock
+from popinfer.run.prepare import prepare
+from popinfer.survey.cosmic_variance import FULL_SKY_DEG2, comoving_volume
+
+TRUE_SURVIVAL = 0.7
+TABLE = "lg_mstar_low,lg_mstar_high,phi,phi_err\n10.5,10.8,4e-3,2e-4\n10.8,11.1,2e-3,1e-4\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("abundance")
+
+
+@pytest.fixture(scope="module")
+def mock_file(tiny_config, folder):
+    """A mock survey of 3000 square degrees in which satellites survive more often than expected."""
+    raw = copy.deepcopy(tiny_config)
+    raw["catalog"]["number_density"] = {"area_deg2": 3000.0, "sampling": 0.5, "bias": 1e-3}
+    raw |= {"precision": "double", "free": {"halos.satellite_survival": {"loc": 0.5, "scale": 0.2}}}
+    raw["halos"] = {"n_per_slice": 2048, "lgm_min": 11.2}
+    spec = MockSpec({"halos.satellite_survival": TRUE_SURVIVAL}, None, 5)
+    return make_mock(RunConfig.model_validate(raw), folder / "mock.parquet", spec)[2]
+
+
+@pytest.fixture(scope="module")
+def run(mock_file, folder):
+    raw = yaml.safe_load(mock_file.read_text())
+    (folder / "smf.csv").write_text(TABLE)
+    raw["joint"] = [{"kind": "mass_function", "path": str(folder / "smf.csv"), "redshift": 0.07}]
+    raw["kernels"]["model_error"] = 0.03
+    return prepare(RunConfig.model_validate(raw))
+
+
+@pytest.fixture(scope="module")
+def samples(run):
+    specs = detectable(run.setup, run.survey, lightcones(run.config), 77)
+    return [draw_slices(specs, seed) for seed in (1, 1000, 1001, 1002, 1003)]
+
+
+def test_mock_run_file_keeps_the_area_and_drops_tables(mock_file):
+    config = load_config(mock_file)
+    assert config.catalog.number_density.area_deg2 == 3000
+    assert config.joint == []
+
+
+def test_statistics_end_with_numbers_and_densities(run, samples):
+    problem = build_problem(run.setup, run.survey, samples[0], samples[1:])
+    n_soft = run.survey.kernels.mask.size
+    assert len(problem.observed) == n_soft + 3
+    np.testing.assert_array_equal(problem.slice_of, 0)
+    assert np.all(problem.model_cov[n_soft:] == 0)
+    assert np.all(problem.data_cov[n_soft:, :n_soft] == 0)
+    assert problem.used[n_soft:].all()
+
+    halos = in_precision(run.config, samples[0])
+    params = run.setup.model_params(jnp.zeros(1))
+    galaxies = predict_galaxies(Predictor(run.setup, run.survey), params, halos)
+    volume = 3000 / FULL_SKY_DEG2 * 0.5 * comoving_volume((0.06, 0.09))
+    number = volume * float(np.sum(galaxies.weight))
+    counts, mass_function = run.survey.effective_counts()
+    model = np.exp(np.asarray(problem.raw_log_counts(jnp.zeros(1))))[n_soft:]
+    assert model[0] == pytest.approx(counts.scale[0] * number, rel=1e-6)
+    lgm, weight = np.asarray(galaxies.lg_mstar[0]), np.asarray(galaxies.weight_all[0])
+    hard = np.histogram(lgm, [10.5, 10.8, 11.1], weights=weight)[0] / 0.3
+    np.testing.assert_allclose(model[1:] / mass_function.scale, hard, rtol=0.15)  # smeared by 0.1 dex
+    assert 0.3 < number / run.n_galaxies[0] < 3
+
+
+def test_gradient_matches_finite_differences(run, samples):
+    log_counts = build_problem(run.setup, run.survey, samples[0], samples[1:]).raw_log_counts
+    slope = np.asarray(jax.jit(jax.jacfwd(log_counts))(jnp.zeros(1)))[:, 0]
+    numeric = (log_counts(jnp.array([1e-5])) - log_counts(jnp.array([-1e-5]))) / 2e-5
+    np.testing.assert_allclose(slope, numeric, atol=1e-6)
+    assert np.all(slope[-3:] > 0.01)
+
+
+def test_the_area_finds_how_many_satellites_survive(mock_file, samples):
+    """One optimally weighted step; the shape alone tells less, and a wrong area would show."""
+    run = prepare(mock_file)
+    (counts,) = run.survey.abundances
+    smaller = eqx.tree_at(lambda c: c.volume, counts, 0.8 * counts.volume)
+    truth = run.setup.space.to_unconstrained({"halos.satellite_survival": TRUE_SURVIVAL})
+    sd, pull = {}, {}
+    for name, abundances in {"area": (counts,), "shape": (), "wrong": (smaller,)}.items():
+        survey = dataclasses.replace(run.survey, abundances=abundances)
+        info = information(build_problem(run.setup, survey, samples[0], samples[1:]), truth)
+        approx = laplace(curvature_adjustment(info, truth), info)
+        sd[name] = float(np.sqrt(approx.cov[0, 0]))
+        pull[name] = float((approx.mean - truth)[0]) / sd[name]
+    assert sd["area"] < 0.6 * sd["shape"]
+    assert abs(pull["area"]) < 2.5
+    assert pull["wrong"] > pull["area"] + 2

@@ -1,0 +1,202 @@
+"""What a run file says of the survey reaches the model: missing bands."""
+
+import copy
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from popinfer.config import RunConfig
+from popinfer.cosmology import PLANCK15
+from popinfer.data import load_filters, load_ssp
+from popinfer.population.forward import build_tables
+from popinfer.run.build import (
+    Predictor,
+    draw_slices,
+    in_precision,
+    lightcones,
+    predict_galaxies,
+    table_redshifts,
+)
+from popinfer.run.prepare import prepare
+from popinfer.run.progress import Silent
+from popinfer.run.simulate import _detected, draw_galaxies
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config) -> RunConfig:
+    """Three bands, u missing beyond a limit."""
+    raw = copy.deepcopy(tiny_config)
+    raw["catalog"]["bands"] = {
+        b: {"filter": f"sdss_{b}0", "value": b, "error": f"e{b}", "zero_point_mag": 0.01} for b in "ugr"
+    }
+    raw["catalog"] |= {"missing_bands": "keep"}
+    raw["catalog"]["bands"]["u"] |= {"detection_mag": 19.5}
+    raw |= {"features": ["u-g", "g-r", "r"], "precision": "double"}
+    raw["halos"] = {"n_per_slice": 64, "lgm_min": 11.2}
+    return RunConfig.model_validate(raw)
+
+
+@pytest.fixture(scope="module")
+def run(config):
+    return prepare(config)
+
+
+@pytest.fixture(scope="module")
+def halos(config):
+    return in_precision(config, draw_slices(lightcones(config), 5))
+
+
+@pytest.fixture(scope="module")
+def log_counts(run, halos):
+    predictor = Predictor(run.setup, run.survey)
+    return jax.jit(lambda u: predictor.log_counts(predictor(u, halos)))
+
+
+@pytest.fixture(scope="module")
+def galaxies(run, halos):
+    return predict_galaxies(Predictor(run.setup, run.survey), run.setup.model_params(jnp.zeros(2)), halos)
+
+
+def test_galaxies_without_a_band_are_kept(run):
+    u = np.asarray(run.catalog.mag)[:, 0]
+    assert np.isnan(u).sum() > 100
+    assert np.nanmax(u) <= 19.5
+    assert run.n_galaxies == (2429,)
+    assert run.survey.detection.patterns == ((True,), (False,))
+    features = run.survey.features[0]
+    np.testing.assert_array_equal(np.isnan(features), np.isnan(u)[:, None] * [True, False, False])
+
+
+def test_model_counts_both_patterns_and_has_finite_differences_gradient(run, log_counts):
+    kernels = run.survey.kernels
+    counts = np.exp(np.asarray(log_counts(jnp.zeros(2))))[0]
+    starts = np.cumsum((0, *kernels.sizes))
+    for p in (0, 1):
+        own = slice(starts[p], starts[p + 1])
+        assert 0.2 < counts[own].sum() / kernels.observed[0, own].sum() < 5
+    slope = jax.jacfwd(log_counts)(jnp.zeros(2))
+    assert np.all(np.isfinite(slope))
+    step = jnp.array([1e-5, 0.0])
+    numeric = (log_counts(step) - log_counts(-step)) / 2e-5
+    np.testing.assert_allclose(slope[..., 0], numeric, atol=1e-6)
+
+
+def test_predictions_list_galaxies_as_the_catalog_does(run, galaxies):
+    features = jnp.asarray(run.setup.features(galaxies.mag))
+    rows, weight = run.survey.listed(galaxies.mag, features, galaxies.weight)
+    assert rows.shape == (1, 2 * features.shape[1], 3)
+    np.testing.assert_allclose(weight.sum(), galaxies.weight.sum(), rtol=1e-12)
+    lacks = np.isnan(np.asarray(rows))
+    np.testing.assert_array_equal(lacks[0, :, 0], np.arange(rows.shape[1]) % 2 == 1)
+    assert not lacks[..., 1:].any()
+
+
+def test_mocks_lack_what_is_beyond_the_limit(run):
+    mag = np.array([[u, 18.0, 17.0] for u in (18.0, 19.4, 19.6, 21.0)] * 500)
+    got = _detected(run, mag, np.random.default_rng(1))
+    lacking = np.isnan(got[:, 0].reshape(-1, 4)).mean(axis=0)
+    np.testing.assert_allclose(lacking, [0, 0.02, 0.98, 1], atol=0.02)
+    np.testing.assert_array_equal(got[:, 1:], mag[:, 1:])
+
+
+@pytest.fixture(scope="module")
+def cut_run(tiny_config, tmp_path_factory):
+    """Red galaxies only, every other one of the faint, correlated errors."""
+    table = tmp_path_factory.mktemp("table") / "r.txt"
+    table.write_text("17.0 1\n17.1 0.5\n")
+    raw = copy.deepcopy(tiny_config)
+    raw["catalog"] |= {
+        "cuts": [
+            {"kind": "linear", "coefficients": {"g": 1, "r": -1}, "threshold_mag": 0.7},
+            {"kind": "completeness", "band": "r", "path": str(table)},
+        ],
+        "noise_correlation": {"g-r": 0.5},
+    }
+    raw["halos"] = {"n_per_slice": 2048, "lgm_min": 11.2}
+    return prepare(RunConfig.model_validate(raw))
+
+
+def test_cuts_thin_the_catalog_and_the_model_alike(cut_run):
+    mag = np.asarray(cut_run.catalog.mag)
+    assert np.all(mag[:, 0] - mag[:, 1] >= 0.7)
+    assert dict(cut_run.catalog.dropped)["outside catalog.cuts"] > 300
+    halos = in_precision(cut_run.config, draw_slices(lightcones(cut_run.config), 5))
+    params = cut_run.setup.model_params(jnp.zeros(2))
+    model = predict_galaxies(Predictor(cut_run.setup, cut_run.survey), params, halos)
+    kept = np.asarray(model.weight / model.weight_all)
+    g, r = np.moveaxis(np.asarray(model.mag), -1, 0)
+    assert np.all(kept[g - r < 0.55] < 1e-3)
+    faint = (g - r > 0.8) & (r > 17.15) & (r < 17.25)
+    assert faint.sum() > 2
+    np.testing.assert_allclose(kept[faint], 0.5, atol=0.01)
+    assert any("completeness" in name for name in cut_run.hashes())
+
+
+def test_correlated_errors_reach_the_noise_model(cut_run):
+    factor = np.asarray(cut_run.survey.noise.factor)
+    np.testing.assert_allclose(factor @ factor.T, [[1, 0.5], [0.5, 1]], rtol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def photoz_run(tiny_config):
+    raw = copy.deepcopy(tiny_config)
+    raw["catalog"] |= {
+        "photoz": {"scatter": 0.01, "outlier_fraction": 0.05, "outlier_range": [0.02, 0.3]},
+    }
+    raw |= {"precision": "double", "slices": [[0.06, 0.09], [0.09, 0.12]]}
+    raw["halos"] = {"n_per_slice": 256, "lgm_min": 11.2}
+    raw["free"] = {
+        "photoz.scatter": {"prior": "lognormal", "loc": 0.01, "scale": 0.3},
+        "photoz.outlier_fraction": {"prior": "uniform", "low": 0.0, "high": 0.2},
+    }
+    return prepare(RunConfig.model_validate(raw))
+
+
+def test_photometric_redshifts_move_galaxies_between_slices(photoz_run):
+    specs = lightcones(photoz_run.config)
+    assert specs[0].z_min < 0.03
+    assert specs[0].z_max == 0.3
+    halos = in_precision(photoz_run.config, draw_slices(specs, 5))
+    predictor = Predictor(photoz_run.setup, photoz_run.survey)
+    log_counts = jax.jit(lambda u: predictor.log_counts(predictor(u, halos)))
+    slope = np.asarray(jax.jacfwd(log_counts)(jnp.zeros(2)))
+    used = np.asarray(photoz_run.survey.kernels.mask) > 0
+    for i, dx in enumerate(1e-5 * np.eye(2)):
+        numeric = (log_counts(jnp.asarray(dx)) - log_counts(jnp.asarray(-dx))) / 2e-5
+        np.testing.assert_allclose(slope[used][:, i], numeric[used], atol=1e-6)
+        assert np.abs(slope[used][:, i]).max() > 1e-3
+
+
+def test_mock_redshifts_are_photometric(photoz_run):
+    z, mag = draw_galaxies(photoz_run, np.zeros(2), 400, 1, Silent())
+    assert mag.shape == (800, 2)
+    assert np.all((z[:400] >= 0.06) & (z[:400] < 0.09))
+    assert np.all((z[400:] >= 0.09) & (z[400:] < 0.12))
+    assert len(np.unique(z)) > 790
+
+
+@pytest.mark.parametrize("photoz", [None, {"scatter": 0.03}])
+def test_light_is_tabulated_finely_enough_in_redshift(tiny_config, photoz):
+    """Linear interpolation is good to 0.01 mag where redshifts are no further than 0.035 apart."""
+    raw = copy.deepcopy(tiny_config) | {"slices": [[0.06, 0.09], [0.4, 0.7]]}
+    raw["catalog"]["photoz"] = photoz
+    config = RunConfig.model_validate(raw)
+    tables, ranges = table_redshifts(config), [(spec.z_min, spec.z_max) for spec in lightcones(config)]
+    assert len({len(z) for z in tables}) == 1
+    for z, limits in zip(tables, ranges, strict=True):
+        np.testing.assert_allclose(z[[0, -1]], limits)
+        assert 0 < np.diff(z).min() <= np.diff(z).max() <= 0.0351
+
+
+def test_interpolated_light_is_good_to_a_hundredth_of_a_magnitude():
+    ssp, filters = load_ssp(None), load_filters([f"sdss_{b}0" for b in "ugriz"])
+    coarse = np.array([0.40, 0.435])
+    tabulated, exact = (
+        np.asarray(build_tables(ssp, filters, z, PLANCK15, (3000.0, 9000.0)).light.flux).sum(axis=1)
+        for z in (coarse, np.array([0.4175]))
+    )
+    difference = 2.5 * np.log10(tabulated.mean(axis=0) / exact[0])
+    assert np.abs(difference).max() < 0.015
+    assert np.median(np.abs(difference)) < 0.005

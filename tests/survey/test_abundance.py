@@ -1,0 +1,121 @@
+"""Numbers and mass functions: brute force, gradients, and the information that effective counts carry."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from popinfer.infer.laplace import laplace
+from popinfer.infer.likelihood import Problem, curvature_adjustment, information
+from popinfer.records import Galaxies
+from popinfer.survey.abundance import EffectiveCounts, MassFunction, NumberCounts, overcounting_of
+
+N_HALO = 300
+EDGES = np.linspace(9.5, 11.5, 6)
+
+
+@pytest.fixture(scope="module")
+def galaxies() -> Galaxies:
+    rng = np.random.default_rng(1)
+
+    def one() -> Galaxies:
+        mag, weight = rng.normal(18, 1, (2 * N_HALO, 1)), rng.uniform(0, 1e-4, 2 * N_HALO)
+        lgm = rng.normal(10.5, 0.6, 2 * N_HALO)
+        return Galaxies(*(jnp.asarray(x) for x in (mag, 0.3 * weight, weight, lgm, lgm)))
+
+    return jax.tree.map(lambda *x: jnp.stack(x), one(), one())
+
+
+def table(scatter, **changed) -> MassFunction:
+    phi = np.full(5, 1e-3)
+    options = {"z_range": (0.0, 1.0)} | changed
+    return MassFunction(
+        phi, np.diag((0.1 * phi) ** 2), (1,) * 5, ("phi",) * 5, EDGES[:-1], EDGES[1:], scatter, **options
+    )
+
+
+def predict(one, galaxies):
+    z = jnp.asarray(np.random.default_rng(2).uniform(0.1, 0.2, (2, N_HALO)))
+    return np.asarray(one(galaxies, jnp.sum(galaxies.weight, axis=1), z)), np.asarray(z)
+
+
+def test_mass_function_is_a_histogram_of_smeared_masses(galaxies):
+    got, _ = predict(table(0.2), galaxies)
+    rng = np.random.default_rng(3)
+    draws = 2000
+    lgm, weight = np.asarray(galaxies.lg_mstar[1]), np.asarray(galaxies.weight_all[1])
+    smeared = np.concatenate([lgm + 0.2 * rng.standard_normal(lgm.shape) for _ in range(draws)])
+    counts = np.histogram(smeared, EDGES, weights=np.tile(weight, draws) / draws)[0]
+    np.testing.assert_allclose(got, counts / np.diff(EDGES), rtol=0.01)
+
+
+def test_mass_function_counts_galaxies_between_its_redshifts(galaxies):
+    got, z = predict(table(0.2, z_range=(0.1, 0.15), rescale=2.0), galaxies)
+    inside = np.tile((z[1] >= 0.1) & (z[1] <= 0.15), 2)
+    part = jax.tree.map(lambda x: x[:, inside], galaxies)
+    every = table(0.2)(part, jnp.zeros(2), jnp.full((2, inside.sum() // 2), 0.12))
+    np.testing.assert_allclose(got, 2 * every, rtol=1e-9)
+
+
+def test_gradient_matches_finite_differences(galaxies):
+    one, z = table(0.1), jnp.full((2, N_HALO), 0.1)
+
+    def shifted(x):
+        moved = eqx.tree_at(lambda g: g.lg_mstar, galaxies, galaxies.lg_mstar + x)
+        return one(moved, jnp.zeros(2), z)
+
+    slope = jax.jacfwd(shifted)(0.0)
+    np.testing.assert_allclose(slope, (shifted(1e-6) - shifted(-1e-6)) / 2e-6, rtol=1e-5)
+    assert np.abs(slope).min() > 0
+
+
+def test_numbers_have_poisson_noise_and_cosmic_variance(galaxies):
+    counts = NumberCounts.build(
+        np.array([100.0, 400.0]), np.array([1e6, 2e6]), np.array([0.04, 0.01]), ("a", "b")
+    )
+    got, _ = predict(counts, galaxies)
+    np.testing.assert_allclose(got, np.array([1e6, 2e6]) * np.asarray(galaxies.weight).sum(axis=1))
+    np.testing.assert_allclose(counts.cov, np.diag([100 + 400, 400 + 1600]))
+
+
+def test_effective_counts_have_their_counts_times_overcounting_as_variance():
+    counts = NumberCounts.build(np.array([100.0, 400.0]), np.ones(2), np.array([0.04, 0.01]), ("a", "b"))
+    effective = EffectiveCounts.of(counts, np.array([3.0, 5.0]))
+    np.testing.assert_allclose(np.diag(effective.cov), [3, 5] * effective.observed)
+    relative = np.sqrt(np.diag(effective.cov)) / effective.observed
+    np.testing.assert_allclose(relative, [np.sqrt(500) / 100, np.sqrt(2000) / 400])
+
+
+def test_independent_counts_are_counted_once_and_copies_as_often_as_they_are():
+    assert overcounting_of(np.array([10.0, 50.0]), np.diag([10.0, 50.0])) == pytest.approx(1)
+    copies = np.full((6, 6), 30.0)  # six kernels that see the same galaxies
+    assert overcounting_of(np.full(6, 30.0), copies) == pytest.approx(6)
+
+
+def amplitude_error(problem: Problem) -> float:
+    info = information(problem, np.zeros(1))
+    return float(np.sqrt(laplace(curvature_adjustment(info, np.zeros(1)), info).cov[0, 0]))
+
+
+@pytest.mark.parametrize("cosmic_variance", [0.0, 0.01])
+def test_numbers_add_the_information_that_they_have(cosmic_variance):
+    """One amplitude seen by soft counts that count galaxies eight times, and by the number of galaxies."""
+    soft, copies, number = 250.0, 8, 4000.0
+    counts = NumberCounts.build(np.array([number]), np.ones(1), np.array([cosmic_variance]), ("a",))
+    effective = EffectiveCounts.of(counts, np.array([float(copies)]))
+    observed = np.concatenate([np.full(copies, soft), effective.observed])
+    cov = np.zeros((copies + 1, copies + 1))
+    cov[:copies, :copies], cov[-1, -1] = soft, effective.cov[0, 0]
+    slope = 0.05
+    problem = Problem(
+        names=("amplitude",),
+        raw_log_counts=lambda u: jnp.log(jnp.asarray(observed)) + slope * u[0],
+        observed=observed,
+        data_cov=cov,
+        slice_of=np.zeros(copies + 1, int),
+        replicates=lambda u: np.repeat(observed[None], 4, axis=0),
+    )
+    variance = number + cosmic_variance * number**2
+    best = slope**2 * (soft + number**2 / variance)  # information of two independent measurements
+    assert amplitude_error(problem) == pytest.approx((1 + best) ** -0.5, rel=0.01)
