@@ -14,9 +14,13 @@ narrow. The curvature adjustment (Ribatet, Cooley & Davison 2012, Statistica Sin
 
 with A symmetric in the coordinates where H is the identity. That paper adjusts around the optimum of l. Here
 u_fit is the best fit including the prior, where the score s isn't zero, so a linear term
-(H V^-1 - A^T) s . (u - u_fit) is added: it turns the gradient there into the optimally weighted score
-H V^-1 s. A ridge, a fraction of the prior's information added to H and V, makes A tend to the identity in
-directions that the counts don't constrain.
+b . (u - u_fit) is added, b = (H V^-1 - A^T) s: it turns the gradient there into the optimally weighted score
+H V^-1 s. Far away, where l has long been falling by less than b would add, it fades as
+
+    b . (u - u_fit) exp[-r^2 / (2 R^2)],   r^2 = (u - u_fit)^T A^T H A (u - u_fit),   R = 8,
+
+lest it make a mode of its own. A ridge, a fraction of the prior's information added to H and V, makes A tend
+to the identity in directions that the counts don't constrain.
 """
 
 from collections.abc import Callable
@@ -28,6 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+REACH = 8.0  # standard deviations over which the linear term acts
 RIDGE = 0.05  # of the prior's unit information; affects only directions known worse than the prior
 
 
@@ -96,19 +101,20 @@ class Adjustment(eqx.Module):
 
     Attributes
     ----------
-    center : u_fit. matrix : A. slope : coefficient of the linear term.
+    center : u_fit. matrix : A. slope : coefficient of the linear term. metric : A^T H A.
     """
 
     center: Float[Array | np.ndarray, "par"]
     matrix: Float[Array | np.ndarray, "par par"]
     slope: Float[Array | np.ndarray, "par"]
+    metric: Float[Array | np.ndarray, "par par"]
 
     def __call__(self, composite: Callable[[Array], Array], u: Float[Array, "par"]) -> Float[Array, ""]:
         """Adjusted log-likelihood at u."""
         shift = u - self.center
-        return composite(jnp.asarray(self.center) + jnp.asarray(self.matrix) @ shift) + jnp.dot(
-            jnp.asarray(self.slope), shift
-        )
+        linear = jnp.dot(jnp.asarray(self.slope), shift)
+        fade = jnp.exp(-0.5 * shift @ jnp.asarray(self.metric) @ shift / REACH**2)
+        return composite(jnp.asarray(self.center) + jnp.asarray(self.matrix) @ shift) + linear * fade
 
 
 @dataclass(frozen=True)
@@ -247,9 +253,8 @@ def curvature_adjustment(info: Information, u_fit: np.ndarray) -> Adjustment:
     v = info.variability + RIDGE * np.eye(n)
     half = _power(h, 0.5)
     matrix = np.linalg.solve(half, _power(half @ np.linalg.solve(v, half), 0.5) @ half)
-    return Adjustment(
-        np.asarray(u_fit, dtype=float), matrix, h @ np.linalg.solve(v, info.score) - matrix.T @ info.score
-    )
+    slope = h @ np.linalg.solve(v, info.score) - matrix.T @ info.score
+    return Adjustment(np.asarray(u_fit, dtype=float), matrix, slope, matrix.T @ h @ matrix)
 
 
 def _power(symmetric: np.ndarray, power: float) -> np.ndarray:

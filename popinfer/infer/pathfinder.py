@@ -15,6 +15,7 @@ which is the first of the Gaussians compared: the result isn't worse than it, up
 from collections.abc import Callable
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,16 +61,26 @@ def pathfinder(
     """
     start_key, draw_key = jax.random.split(key)
     factor, mean = approx.factor, approx.mean
-    both = jax.jit(jax.value_and_grad(lambda z: log_density(jnp.asarray(mean) + jnp.asarray(factor) @ z)))
-    value = jax.jit(log_density)
+    whitening = jnp.asarray(mean), jnp.asarray(factor)
+
+    def both(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        value, gradient = _value_and_grad(log_density, whitening, jnp.asarray(z))
+        return np.asarray(value), np.asarray(gradient)
+
     normal = np.asarray(jax.random.normal(draw_key, (n_draws // 2, len(mean))))
     normal = np.concatenate([normal, -normal])  # pairs: odd terms of log p cancel, and their noise
     z = start_scale * np.asarray(jax.random.normal(start_key, mean.shape))
     found = [approx] + [
         Laplace(mean + factor @ (p.z + p.inverse @ p.gradient), factor @ p.inverse @ factor.T)
-        for p in _path(lambda z: tuple(np.asarray(x) for x in both(jnp.asarray(z))), z, max_steps)
+        for p in _path(both, z, max_steps)
     ]
-    return max(found, key=lambda one: _elbo(value, one, normal))
+    return max(found, key=lambda one: _elbo(log_density, one, normal))
+
+
+@eqx.filter_jit
+def _value_and_grad(log_density: Density, whitening: tuple[Array, Array], z: Array) -> tuple[Array, Array]:
+    mean, factor = whitening
+    return jax.value_and_grad(lambda z: log_density(mean + factor @ z))(z)
 
 
 def _path(both: Callable[[np.ndarray], tuple], z: np.ndarray, max_steps: int) -> list[Point]:
@@ -120,7 +131,8 @@ def _bfgs(inverse: np.ndarray, step: np.ndarray, change: np.ndarray, *, first: b
 def _elbo(log_density: Density, gaussian: Laplace, normal: np.ndarray) -> float:
     """Evidence lower bound, up to a constant, with draws from given standard normals [draw, par]."""
     u = gaussian.mean + normal @ gaussian.factor.T
-    log_p = np.array([float(log_density(jnp.asarray(one))) for one in u])
+    density = eqx.filter_jit(log_density)
+    log_p = np.array([float(density(jnp.asarray(one))) for one in u])
     log_q = -0.5 * np.square(normal).sum(axis=1) - np.log(np.diag(gaussian.factor)).sum()
     bound = float(np.mean(log_p - log_q))
     return bound if np.isfinite(bound) else -np.inf

@@ -55,7 +55,7 @@ def test_mean_is_a_newton_step_from_a_fit_that_the_prior_pulled(exact):
 
 def test_no_information_leaves_the_prior():
     info = information(toy(level=-30.0, mc_share=0.0).problem(np.full(16, 1e-12)), np.zeros(3))
-    approx = laplace(Adjustment(np.zeros(3), np.eye(3), np.zeros(3)), info)
+    approx = laplace(Adjustment(np.zeros(3), np.eye(3), np.zeros(3), np.eye(3)), info)
     np.testing.assert_allclose(approx.cov, np.eye(3), atol=1e-6)
 
 

@@ -1,5 +1,7 @@
 """Score, sensitivity, variability and the width correction on a problem with known answers."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from toy import TRUTH, toy
 
 from popinfer.infer.likelihood import (
+    REACH,
     RIDGE,
     Adjustment,
     adjusted_log_density,
@@ -122,8 +125,26 @@ def test_overcounting_says_how_often_a_galaxy_is_counted():
 
 def test_adjusted_density_is_the_composite_at_the_moved_point_a_slope_and_the_prior(problem):
     slope = np.array([3.0, 0.0, -1.0])
-    density = adjusted_log_density(problem, Adjustment(TRUTH, np.diag([0.5, 0.7, 0.9]), slope))
+    density = adjusted_log_density(
+        problem, Adjustment(TRUTH, np.diag([0.5, 0.7, 0.9]), slope, np.zeros((3, 3)))
+    )
     shift = np.array([0.1, -0.2, 0.3])
     u, moved = TRUTH + shift, TRUTH + np.array([0.05, -0.14, 0.27])
     expected = float(problem.composite(jnp.asarray(moved))) + slope @ shift - 0.5 * u @ u
     assert float(density(jnp.asarray(u))) == pytest.approx(expected)
+
+
+def test_the_linear_term_acts_near_the_center_and_fades_far_away(problem, info):
+    slope = np.array([30.0, -20.0, 10.0])
+    adjustment = dataclasses.replace(curvature_adjustment(info, TRUTH), slope=slope)
+    sd = 1 / np.sqrt(np.linalg.eigvalsh(adjustment.metric)[0])
+    direction = np.linalg.eigh(adjustment.metric)[1][:, 0]
+
+    def linear(distance):
+        u = jnp.asarray(TRUTH + distance * sd * direction)
+        return float(adjustment(lambda _: jnp.zeros(()), u))
+
+    assert linear(0.5) == pytest.approx(0.5 * sd * slope @ direction, rel=0.003)
+    assert abs(linear(40.0)) < 1e-3
+    peak = REACH / np.sqrt(np.e) * sd * abs(slope @ direction)
+    assert max(abs(linear(x)) for x in np.linspace(0, 40, 81)) == pytest.approx(peak, rel=0.01)

@@ -34,7 +34,7 @@ def fake_trial(run, index, sabotage):
     draws = mean + rng.standard_normal((400, size)) / np.sqrt(2)
     if sabotage == "half_covariance":
         draws = mean + (draws - mean) / 3
-    made = module.Trial.of(truth, draws, True, index)
+    made = module.Trial.of(truth, draws, True, 10_000 + index)
     return {**{k: module._plain(v) for k, v in vars(made).items()}, "wall_time_s": 0.0}
 
 

@@ -8,18 +8,19 @@ On a CPU chains run one after another, on a GPU side by side in one batched prog
 so that both give the same draws up to rounding.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from blackjax.adaptation.step_size import dual_averaging_adaptation
 from jaxtyping import Array
 
-from popinfer.infer.laplace import Laplace
-from popinfer.infer.sample.draws import Draws, Progress
+from popinfer.infer.sample.draws import Draws, LogDensity, Progress
 
 
 @dataclass(frozen=True)
@@ -45,65 +46,81 @@ class ChainSpec:
         return self.n_chains if batched else 1
 
 
-@dataclass(frozen=True)
-class Kernel:
-    """A transition of one chain.
+class Kernel(eqx.Module):
+    """A transition of one chain; its arrays, the density's too, are arguments of the compiled programs.
 
     Attributes
     ----------
-    init : z -> state, which has a ``position``.
-    step : (key, state, step size) -> (state, statistics); statistics are scalars by ArviZ's names, among them
-        ``acceptance_rate`` and ``n_steps``.
-    first_step_size : where dual averaging begins.
-    gradients_per_step : gradients behind each of ``n_steps``.
+    log_density : of u. mean, factor : of the whitening, [par] and [par, par].
     """
 
-    init: Callable[[Array], Any]
-    step: Callable[[Array, Any, Array], tuple[Any, dict[str, Array]]]
-    first_step_size: float
-    gradients_per_step: int = 1
+    log_density: LogDensity
+    mean: Array
+    factor: Array
+    first_step_size: eqx.AbstractVar[float]  # where dual averaging begins
+    gradients_per_step: eqx.AbstractClassVar[int]  # behind each of the statistics' ``n_steps``
+
+    def whitened(self, z: Array) -> Array:
+        """Log density at whitened coordinates z [par]."""
+        return self.log_density(self.mean + self.factor @ z)
+
+    @abstractmethod
+    def init(self, z: Array) -> Any:
+        """State at z [par], which has a ``position``."""
+
+    @abstractmethod
+    def step(self, key: Array, state: Any, step_size: Array) -> tuple[Any, dict[str, Array]]:
+        """Next state, and scalars by ArviZ's names, among them ``acceptance_rate`` and ``n_steps``."""
 
 
-def run_chains(key: Array, kernel: Kernel, approx: Laplace, spec: ChainSpec, progress: Progress) -> Draws:
+def run_chains(key: Array, kernel: Kernel, spec: ChainSpec, progress: Progress) -> Draws:
     """Run all chains; ``attrs`` hold the gradients spent (warm-up too) and the mean step size."""
-    init = _over_chains(kernel.init, spec.batch)
-    # the key of a step is made inside the compiled program: made outside it would cost more than a toy's step
-    step = _over_chains(lambda key, i, *rest: kernel.step(jax.random.fold_in(key, i), *rest), spec.batch)
     groups = []
     for first in range(0, spec.n_chains, spec.batch):
         ids = jnp.arange(first, first + spec.batch)
         start_keys, run_keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(ids).T
-        z = jax.vmap(lambda k: jax.random.normal(k, approx.mean.shape))(start_keys)
-        state = init(spec.start_scale * z)
-        groups.append(_Group(step, run_keys, state, first).run(kernel.first_step_size, spec, progress))
+        z = jax.vmap(lambda k: jax.random.normal(k, kernel.mean.shape))(start_keys)
+        state = _init(kernel, spec.start_scale * z)
+        groups.append(_Group(kernel, run_keys, state, first).run(spec, progress))
     z, stats, sizes, steps = (_joined([group[i] for group in groups]) for i in range(4))
     attrs = {
         "gradient_evaluations": kernel.gradients_per_step * int(steps.sum()),
         "step_size": float(sizes.mean()),
     }
-    return Draws(approx.mean + z @ approx.factor.T, stats, attrs)
+    return Draws(np.asarray(kernel.mean) + z @ np.asarray(kernel.factor).T, stats, attrs)
+
+
+@eqx.filter_jit
+def _init(kernel: Kernel, z: Array) -> Any:
+    return _over_chains(kernel.init, z)
+
+
+@eqx.filter_jit
+def _step(kernel: Kernel, keys: Array, i: Array, state: Any, size: Array) -> tuple[Any, dict[str, Array]]:
+    # the key of a step is made inside the compiled program: made outside it would cost more than a toy's step
+    return _over_chains(lambda key, *rest: kernel.step(jax.random.fold_in(key, i), *rest), keys, state, size)
 
 
 @dataclass(frozen=True)
 class _Group:
     """Chains that advance together, the first of which has number ``first``."""
 
-    step: Callable
+    kernel: Kernel
     keys: Array
     state: Any
     first: int
 
     def run(
-        self, first_step_size: float, spec: ChainSpec, progress: Progress
+        self, spec: ChainSpec, progress: Progress
     ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray, np.ndarray]:
         """Positions and statistics [chain, draw, ...], step size and integration steps of each chain."""
         adapt_init, adapt_update, adapt_final = dual_averaging_adaptation(spec.target_accept)
         n_chain, length = len(self.keys), spec.n_warmup + spec.n_draws
-        size = jnp.full(n_chain, first_step_size)
+        size = jnp.full(n_chain, self.kernel.first_step_size)
         adaptation, state, positions, kept = adapt_init(size), self.state, [], []
         gradients = np.zeros(n_chain, int)
         for i in range(length):
-            state, stats = self.step(self.keys, np.full(n_chain, i), state, size)
+            state, stats = _step(self.kernel, self.keys, jnp.asarray(i), state, size)
             gradients += np.asarray(stats["n_steps"])
             if i < spec.n_warmup:
                 adaptation = adapt_update(adaptation, stats["acceptance_rate"])
@@ -119,19 +136,15 @@ class _Group:
         return np.stack(positions, axis=1), stacked, np.asarray(size), gradients
 
 
-def _over_chains(function: Callable, n_chain: int) -> Callable:
-    """Compile a function of one chain for a leading chain axis; alone, a chain keeps the plain program.
+def _over_chains(function: Callable, *arguments: Any) -> Any:
+    """Apply a function of one chain along a leading chain axis; a chain alone keeps the plain program.
 
     A batched program evaluates both sides of every branch and was 1.6 to 3.4 times slower on a CPU.
     """
-    if n_chain > 1:
-        return jax.jit(jax.vmap(function))
-
-    def alone(*arguments: Any) -> Any:
-        result = function(*jax.tree.map(lambda x: x[0], arguments))
-        return jax.tree.map(lambda x: jnp.asarray(x)[None], result)
-
-    return jax.jit(alone)
+    if len(arguments[0]) > 1:
+        return jax.vmap(function)(*arguments)
+    result = function(*jax.tree.map(lambda x: x[0], arguments))
+    return jax.tree.map(lambda x: jnp.asarray(x)[None], result)
 
 
 def _joined(parts: list[Any]) -> Any:

@@ -5,7 +5,7 @@ that double until they turn back.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import blackjax
 import jax.numpy as jnp
@@ -23,23 +23,26 @@ class NutsSpec(ChainSpec):
     max_tree_depth: int = 8
 
 
-def nuts(key: Array, log_density: LogDensity, approx: Laplace, spec: NutsSpec, progress: Progress) -> Draws:
-    """Sample with blackjax NUTS.
+class Nuts(Kernel):
+    """One transition of the no-U-turn sampler with a unit metric."""
 
-    Parameters
-    ----------
-    key : random key. log_density : of u. approx : whitening and centre of the starts.
-    spec : lengths. progress : called with (step, total, text) after every step.
-    """
-    factor, mean = jnp.asarray(approx.factor), jnp.asarray(approx.mean)
-    metric, transition = jnp.ones(len(approx.mean)), blackjax.nuts.build_kernel()
+    max_tree_depth: int = 8
+    first_step_size: float = 0.5
+    gradients_per_step: ClassVar[int] = 1
 
-    def density(z: Array) -> Array:
-        return log_density(mean + factor @ z)
+    def init(self, z: Array) -> Any:
+        """State at z [par]."""
+        return blackjax.nuts.init(z, self.whitened)
 
-    def step(key: Array, state: Any, step_size: Array) -> tuple[Any, dict[str, Array]]:
-        state, info = transition(
-            key, state, density, step_size, metric, max_num_doublings=spec.max_tree_depth
+    def step(self, key: Array, state: Any, step_size: Array) -> tuple[Any, dict[str, Array]]:
+        """Next state, and what the convergence gate asks for."""
+        state, info = blackjax.nuts.build_kernel()(
+            key,
+            state,
+            self.whitened,
+            step_size,
+            jnp.ones_like(self.mean),
+            max_num_doublings=self.max_tree_depth,
         )
         return state, {
             "lp": state.logdensity,
@@ -50,7 +53,16 @@ def nuts(key: Array, log_density: LogDensity, approx: Laplace, spec: NutsSpec, p
             "acceptance_rate": info.acceptance_rate,
         }
 
-    kernel = Kernel(lambda z: blackjax.nuts.init(z, density), step, first_step_size=0.5)
-    draws = run_chains(key, kernel, approx, spec, progress)
+
+def nuts(key: Array, log_density: LogDensity, approx: Laplace, spec: NutsSpec, progress: Progress) -> Draws:
+    """Sample with blackjax NUTS.
+
+    Parameters
+    ----------
+    key : random key. log_density : of u. approx : whitening and centre of the starts.
+    spec : lengths. progress : called with (step, total, text) after every step.
+    """
+    kernel = Nuts(log_density, jnp.asarray(approx.mean), jnp.asarray(approx.factor), spec.max_tree_depth)
+    draws = run_chains(key, kernel, spec, progress)
     attrs = {"sampler": "nuts", **draws.attrs, "max_tree_depth": spec.max_tree_depth}
     return Draws(draws.u, draws.stats, attrs)

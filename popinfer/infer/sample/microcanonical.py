@@ -12,7 +12,7 @@ coordinates a posterior has a size of sqrt(d), and random lengths avoid resonanc
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,36 @@ class MclmcSpec(ChainSpec):
     max_steps: int = 64
 
 
+class Mclmc(Kernel):
+    """One adjusted trajectory of mean length ``length`` and at most ``max_steps`` steps."""
+
+    length: float
+    max_steps: int
+    first_step_size: float
+    gradients_per_step: ClassVar[int] = 2
+
+    def init(self, z: Array) -> Any:
+        """State at z [par]."""
+        return adjusted_mclmc.init(z, self.whitened)
+
+    def step(self, key: Array, state: Any, step_size: Array) -> tuple[Any, dict[str, Array]]:
+        """Next state, and what the convergence gate asks for."""
+        length_key, move_key = jax.random.split(key)
+        longest = 2 * self.length / step_size
+        n_steps = jnp.ceil(jax.random.uniform(length_key) * longest).clip(1, self.max_steps).astype(int)
+        transition: Any = adjusted_mclmc.build_kernel()  # annotated for floats only
+        moved, info = transition(move_key, state, self.whitened, step_size, (n_steps,))
+        # a point without a density or gradient would spread NaN to all later ones: it counts as forbidden
+        sound = jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in moved]))
+        state = jax.tree.map(lambda new, old: jnp.where(sound, new, old), moved, state)
+        return state, {
+            "lp": state.logdensity,
+            "diverging": info.is_divergent | ~sound,
+            "n_steps": n_steps,
+            "acceptance_rate": jnp.where(sound, info.acceptance_rate, 0.0),
+        }
+
+
 def mclmc(key: Array, log_density: LogDensity, approx: Laplace, spec: MclmcSpec, progress: Progress) -> Draws:
     """Sample with adjusted microcanonical dynamics.
 
@@ -50,28 +80,13 @@ def mclmc(key: Array, log_density: LogDensity, approx: Laplace, spec: MclmcSpec,
     n_par = len(approx.mean)
     if n_par < 2:
         raise InputError("sample.kind 'mclmc' needs at least two free parameters")
-    factor, mean = jnp.asarray(approx.factor), jnp.asarray(approx.mean)
-    scale = n_par**0.5
-    transition: Any = adjusted_mclmc.build_kernel()  # annotated for floats only
-
-    def density(z: Array) -> Array:
-        return log_density(mean + factor @ z)
-
-    def step(key: Array, state: Any, step_size: Array) -> tuple[Any, dict[str, Array]]:
-        length_key, move_key = jax.random.split(key)
-        longest = 2 * spec.length * scale / step_size
-        n_steps = jnp.ceil(jax.random.uniform(length_key) * longest).clip(1, spec.max_steps).astype(int)
-        moved, info = transition(move_key, state, density, step_size, (n_steps,))
-        # a point without a density or gradient would spread NaN to all later ones: it counts as forbidden
-        sound = jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in moved]))
-        state = jax.tree.map(lambda new, old: jnp.where(sound, new, old), moved, state)
-        return state, {
-            "lp": state.logdensity,
-            "diverging": info.is_divergent | ~sound,
-            "n_steps": n_steps,
-            "acceptance_rate": jnp.where(sound, info.acceptance_rate, 0.0),
-        }
-
-    kernel = Kernel(lambda z: adjusted_mclmc.init(z, density), step, 0.2 * scale, gradients_per_step=2)
-    draws = run_chains(key, kernel, approx, spec, progress)
+    kernel = Mclmc(
+        log_density,
+        jnp.asarray(approx.mean),
+        jnp.asarray(approx.factor),
+        spec.length * n_par**0.5,
+        spec.max_steps,
+        0.2 * n_par**0.5,
+    )
+    draws = run_chains(key, kernel, spec, progress)
     return Draws(draws.u, draws.stats, {"sampler": "mclmc", **draws.attrs})

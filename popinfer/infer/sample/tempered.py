@@ -16,10 +16,10 @@ final particles, the error of the log evidence is at most about (sum s^2)^(1/2):
 independent draws, and 1.3 times too large for the distributions of the tests.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,9 +71,9 @@ class Particles(NamedTuple):
 class Tuning(NamedTuple):
     """Power of the likelihood, step size, leapfrog steps."""
 
-    power: Array | float
-    size: Array | float
-    n_leapfrog: Array | int
+    power: Array
+    size: Array
+    n_leapfrog: Array
 
 
 class Moves(NamedTuple):
@@ -120,29 +120,16 @@ def smc(key: Array, log_density: LogDensity, approx: Laplace, spec: SmcSpec, pro
     """
     n, n_par = 4 * (spec.n_particles // 4), len(approx.mean)
     start_key, stage_key = jax.random.split(key)
-    evaluate = _evaluator(log_density)
-
-    @jax.jit
-    def start(u: Array) -> Particles:
-        return Particles(u, *jax.lax.map(evaluate, u, batch_size=spec.batch))
-
-    @jax.jit
-    def move(keys: Array, particles: Particles, factor: Array, tuning: Tuning) -> tuple[Particles, Moves]:
-        def one(each: tuple[Array, Particles, Array]) -> tuple[Particles, Moves]:
-            return _move(*each, tuning, evaluate)
-
-        return jax.lax.map(one, (keys, particles, factor), batch_size=spec.batch)
-
-    particles = start(jax.random.normal(start_key, (n, n_par)))
+    particles = _placed(log_density, jax.random.normal(start_key, (n, n_par)), spec.batch)
     stage = Stage(particles, np.arange(n), Moves.none(n), gradients=n)
     while (
         stage.power < 1 and stage.number < _MAX_STAGES and np.isfinite(stage.particles.log_likelihood).any()
     ):
-        stage = _advance(jax.random.fold_in(stage_key, stage.number), stage, spec, move, progress)
+        stage = _advance(jax.random.fold_in(stage_key, stage.number), stage, log_density, spec, progress)
     return _dealt(stage, spec)
 
 
-def _advance(key: Array, stage: Stage, spec: SmcSpec, move: Callable, progress: Progress) -> Stage:
+def _advance(key: Array, stage: Stage, log_density: LogDensity, spec: SmcSpec, progress: Progress) -> Stage:
     """Temper, resample and move all particles."""
     resample_key, move_key = jax.random.split(key)
     n = len(stage.ancestor)
@@ -151,13 +138,14 @@ def _advance(key: Array, stage: Stage, spec: SmcSpec, move: Callable, progress: 
     log_weight, power = _temper(log_likelihood, stage.power, spec.ess_fraction)
     weight = np.exp(log_weight - logsumexp(log_weight))
     picked = systematic_resample(resample_key, weight, n)
-    factor = _factors(np.asarray(stage.particles.u), weight)[picked]
+    factor = jnp.asarray(_factors(np.asarray(stage.particles.u), weight)[picked])
     particles, size, moves = jax.tree.map(lambda x: x[picked], stage.particles), stage.size, Moves.none(n)
     gradients = stage.gradients
     for index in range(spec.n_moves):
         n_leapfrog = int(np.clip(np.ceil(0.5 * np.pi / size), 1, spec.max_leapfrog))
         keys = jax.random.split(jax.random.fold_in(move_key, index), n)
-        particles, done = move(keys, particles, factor, Tuning(power, size, n_leapfrog))
+        tuning = Tuning(*(jnp.asarray(x) for x in (power, size, n_leapfrog)))
+        particles, done = _moved(log_density, (keys, particles, factor), tuning, spec.batch)
         moves = jax.tree.map(lambda old, new: old + np.asarray(new), moves, done)
         mean_rate = float(np.mean(done.acceptance_rate))
         size = float(np.clip(size * np.exp(mean_rate - _TARGET_ACCEPT), 1e-3, 1.5))
@@ -196,22 +184,35 @@ def _dealt(stage: Stage, spec: SmcSpec) -> Draws:
     return Draws(u[order].reshape(4, -1, u.shape[1]), pseudo_chains, attrs)
 
 
-def _evaluator(log_density: LogDensity) -> Callable[[Array], tuple[Array, Array]]:
+def _evaluate(log_density: LogDensity, u: Array) -> tuple[Array, Array]:
     """Log-likelihood of u and its gradient; NaN and zero where either isn't defined."""
-    both = jax.value_and_grad(lambda u: log_density(u) + 0.5 * jnp.sum(u**2))
+    value, gradient = jax.value_and_grad(lambda u: log_density(u) + 0.5 * jnp.sum(u**2))(u)
+    sound = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient))
+    # -inf is a number that a likelihood may have: outside its support
+    value = jnp.where(sound | (value == -jnp.inf), value, jnp.nan)
+    return value, jnp.where(sound, gradient, 0.0)
 
-    def evaluate(u: Array) -> tuple[Array, Array]:
-        value, gradient = both(u)
-        sound = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient))
-        # -inf is a number that a likelihood may have: outside its support
-        value = jnp.where(sound | (value == -jnp.inf), value, jnp.nan)
-        return value, jnp.where(sound, gradient, 0.0)
 
-    return evaluate
+@eqx.filter_jit
+def _placed(log_density: LogDensity, u: Array, batch: int | None) -> Particles:
+    """Particles at u [particle, par]."""
+    return Particles(u, *jax.lax.map(lambda one: _evaluate(log_density, one), u, batch_size=batch))
+
+
+@eqx.filter_jit
+def _moved(
+    log_density: LogDensity, each: tuple[Array, Particles, Array], tuning: Tuning, batch: int | None
+) -> tuple[Particles, Moves]:
+    """One move of all particles: keys, particles and metrics, each with a leading particle axis."""
+
+    def one(this: tuple[Array, Particles, Array]) -> tuple[Particles, Moves]:
+        return _move(log_density, *this, tuning)
+
+    return jax.lax.map(one, each, batch_size=batch)
 
 
 def _move(
-    key: Array, start: Particles, factor: Array, tuning: Tuning, evaluate: Callable
+    log_density: LogDensity, key: Array, start: Particles, factor: Array, tuning: Tuning
 ) -> tuple[Particles, Moves]:
     """One Hamiltonian move of one particle in the metric of a factor: where it is then, what became of it."""
     momentum_key, size_key, accept_key = jax.random.split(key, 3)
@@ -225,7 +226,7 @@ def _move(
         particle, momentum = state
         momentum = kick(particle, momentum)
         u = particle.u + size * factor @ momentum
-        particle = Particles(u, *evaluate(u))
+        particle = Particles(u, *_evaluate(log_density, u))
         return particle, kick(particle, momentum)
 
     def energy(particle: Particles, momentum: Array) -> Array:
