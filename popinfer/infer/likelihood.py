@@ -24,7 +24,7 @@ to the identity in directions that the counts don't constrain.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import equinox as eqx
 import jax
@@ -64,6 +64,7 @@ class Problem:
     replicates : u -> soft counts m of independent halo samples of the same size, [replicate, stat].
     correction : takes Monte Carlo noise out of the log-counts; none to begin with.
     n_averaged : halo samples whose mean the corrected counts follow.
+    averaged_log_counts : as raw_log_counts, of several halo samples' mean: less noise, at their cost.
     """
 
     names: tuple[str, ...]
@@ -75,6 +76,7 @@ class Problem:
     model_cov: Float[np.ndarray, "stat stat"] | float = 0.0
     correction: Correction | None = None
     n_averaged: int = 1
+    averaged_log_counts: Callable[[Array], Array] | None = None
 
     @property
     def size(self) -> int:
@@ -85,6 +87,11 @@ class Problem:
     def used(self) -> Bool[np.ndarray, "stat"]:
         """Counts that say something."""
         return np.diag(self.data_cov) > 0
+
+    @property
+    def averaged(self) -> "Problem":
+        """The problem with the mean of several halo samples in place of the run's own."""
+        return replace(self, raw_log_counts=self.averaged_log_counts or self.raw_log_counts)
 
     def log_counts(self, u: Float[Array, "par"]) -> Float[Array, "stat"]:
         """Logarithm of the model's counts m, corrected for Monte Carlo noise."""

@@ -37,6 +37,7 @@ from popinfer.sps.dust import DustLaw, KriekConroy13, Salim18
 from popinfer.sps.nebular import add_nebular
 
 DUST_LAWS: dict[str, Callable[[], DustLaw]] = {"kriek_conroy13": KriekConroy13, "salim18": Salim18}
+N_AVERAGED = 8  # halo samples whose mean the last steps of a fit follow
 Z_NODES = 4  # redshifts at which each slice's band table is computed, at least
 Z_SPACING = 0.035  # between them, at most: magnitudes to 0.01 at z < 1
 OUTLIER_NODES = 8  # further ones for outliers of photometric redshifts
@@ -231,11 +232,27 @@ class SampleCounts(eqx.Module):
         return self.predictor.log_statistics(u, self.halos)
 
 
+class MeanCounts(eqx.Module):
+    """Unconstrained vector -> logarithm of the mean of all counts over several halo samples."""
+
+    predictor: Predictor
+    samples: Halos  # with a leading axis
+
+    def __call__(self, u: Float[Array, "par"]) -> Float[Array, "stat"]:
+        """Log-counts at u; one sample after another, so that only one is in memory."""
+        log_counts = jax.lax.map(
+            jax.checkpoint(lambda halos: self.predictor.log_statistics(u, halos)), self.samples
+        )
+        return jax.nn.logsumexp(log_counts, axis=0) - jnp.log(log_counts.shape[0])
+
+
 def build_problem(setup: Setup, survey: Survey, halos: Halos, replicates: list[Halos]) -> Problem:
     """What inference needs: log-counts, data, covariance, and counts of replicate halo samples."""
     predictor, kernels, effective = Predictor(setup, survey), survey.kernels, survey.effective_counts()
     n_slice, n_kernel = kernels.mask.shape
     samples = [in_precision(setup.config, one) for one in replicates]
+
+    together = [in_precision(setup.config, halos), *samples[: N_AVERAGED - 1]]
 
     def replicate_counts(u: Array) -> np.ndarray:
         return np.exp(np.stack([np.asarray(_predict_log_statistics(predictor, u, x)) for x in samples]))
@@ -254,6 +271,7 @@ def build_problem(setup: Setup, survey: Survey, halos: Halos, replicates: list[H
         model_cov=np.asarray(block_diag(error, *(np.zeros_like(one) for one in others))),
         slice_of=np.concatenate([np.repeat(np.arange(n_slice), n_kernel), *(x.slices for x in effective)]),
         replicates=replicate_counts,
+        averaged_log_counts=MeanCounts(predictor, jax.tree.map(lambda *x: jnp.stack(x), *together)),
     )
 
 

@@ -2,8 +2,8 @@
 
 1. Gauss-Newton on share x composite likelihood + prior from the prior's centre and from draws of the prior,
    with share = 1 / overcounting at the centre.
-2. From the best end to the mode of the adjusted posterior, the counts corrected for Monte Carlo noise there
-   (`infer.settle`, `infer.monte_carlo`).
+2. From each end to the optimum of several halo samples' mean; from the best one to the mode of the adjusted
+   posterior, the counts corrected for Monte Carlo noise there (`infer.settle`, `infer.monte_carlo`).
 3. Flat directions, the Monte Carlo share of the variance, goodness of fit.
 """
 
@@ -36,6 +36,8 @@ from popinfer.run.progress import Reporter
 EDGE_WIDTH = 0.1  # dex above halos.lgm_min
 MAX_EDGE_SHARE = 0.01  # of a slice's predicted galaxies
 
+QUIET_STEPS = 15
+SAME_END = 0.05  # in units of the priors' widths
 _CURVATURE_SEED = 43
 OPTIMISERS: dict[str, Callable[..., Fit]] = {"gauss_newton": gauss_newton, "adam": adam, "lbfgs": lbfgs}
 
@@ -46,7 +48,7 @@ class FitResult:
 
     Attributes
     ----------
-    u : optimum of share x composite likelihood + prior, without Monte Carlo corrections; log_density : its
+    u : optimum of share x composite likelihood + prior for several halo samples together. log_density : its
         value.
     adjustment : curvature adjustment of the likelihood.
     approx : Laplace approximation of the adjusted posterior at its mode.
@@ -86,7 +88,7 @@ def fit_population(run: Run, population: Population, say: Reporter) -> FitResult
         compiled = _with_due_share(compiled, np.zeros(size))
     ends = _optimise_all(run, compiled, say)
     compiled = _with_due_share(compiled, max(ends, key=lambda end: end.log_density).u)
-    ends = [_revalued(compiled, end) for end in ends]
+    ends = _quieter(compiled, ends, say)
     best = max(ends, key=lambda end: end.log_density)
     with say.task("Mode and width of the posterior", MAX_STEPS) as update:
         found = settle(
@@ -145,9 +147,16 @@ def _optimise(run: Run, compiled: Compiled, u: np.ndarray, say: Reporter, title:
     return found
 
 
-def _revalued(compiled: Compiled, end: Fit) -> Fit:
-    """The same end with the objective's final weight."""
-    return dataclasses.replace(end, log_density=float(compiled.value(jnp.asarray(end.u))))
+def _quieter(compiled: Compiled, ends: list[Fit], say: Reporter) -> list[Fit]:
+    """The ends where several halo samples have them: one sample's own noise may be many data errors."""
+    compiled, found = Compiled(compiled.problem.averaged, compiled.share), []
+    with say.task("Fit to the mean of halo samples", len(ends)) as update:
+        for i, end in enumerate(ends):
+            near = [j for j in range(i) if np.abs(ends[j].u - end.u).max() < SAME_END]
+            quiet = found[near[0]] if near else gauss_newton(compiled, end.u, max_steps=QUIET_STEPS)
+            found.append(dataclasses.replace(quiet, converged=quiet.converged and end.converged))
+            update(i + 1, f"log-density {quiet.log_density:.1f}")
+    return found
 
 
 def _modes(ends: list[Fit], best: Fit, approx: Laplace) -> list[dict[str, Any]]:

@@ -8,7 +8,8 @@ import yaml
 from popinfer.cli import main
 from popinfer.config import load_config
 from popinfer.errors import InputError
-from popinfer.run.mock import _as_measured, _pick, parse_values
+from popinfer.run.mock import _as_measured, parse_values
+from popinfer.run.simulate import _pick
 
 
 @pytest.fixture(scope="module")
