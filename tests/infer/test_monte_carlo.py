@@ -1,8 +1,10 @@
 """Monte Carlo noise: what the corrections take out, what they say is left, and posteriors in spite of it."""
 
 import dataclasses
+from functools import partial
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -67,7 +69,9 @@ def test_centered_counts_are_the_mean_of_all_samples(model):
     moved = centered(problem, u)
     own = np.exp(np.asarray(problem.raw_log_counts(u)))
     everyone = np.concatenate([own[None], problem.replicates(u)])
-    np.testing.assert_allclose(np.exp(moved.log_counts(u)), everyone.mean(axis=0), rtol=1e-12)
+    mean = everyone.mean(axis=0)
+    unbiased = np.log(mean) + 0.5 * everyone.var(axis=0, ddof=1) / mean**2 / len(everyone)
+    np.testing.assert_allclose(moved.log_counts(u), unbiased, rtol=1e-12)
     assert moved.n_averaged == N_REPLICATES + 1
     assert np.abs(own / everyone.mean(axis=0) - 1).max() > 0.01
 
@@ -84,6 +88,34 @@ def test_corrected_counts_follow_the_mean_of_all_samples(model):
         before.append(own / mean - 1)
         after.append(np.exp(whole.log_counts(u)) / mean - 1)
     assert np.std(after) < 0.02 * np.std(before)
+
+
+def test_noise_that_depends_on_the_parameters_does_not_bias_counts_or_slopes(model):
+    """Lognormal bin weights of mean one whose scatter grows along the first parameter."""
+    factor, u, off, tilt = np.diag([0.2, 0.2, 0.2]), jnp.zeros(N_PAR), [], []
+    truth = np.asarray(model.log_counts(u))
+    true_slope = np.asarray(jax.jacfwd(model.log_counts)(u))
+
+    def counts(normals, u):
+        sd = 0.8 * jnp.exp(0.5 * u[0])
+        weights = jnp.exp(sd * normals - 0.5 * sd**2)
+        return jnp.log(model.kernels @ (jnp.exp(model.level + model.design @ u) * weights))
+
+    for seed in range(150):
+        own, *others = np.random.default_rng(seed).standard_normal((N_REPLICATES + 1, N_BIN))
+        problem = dataclasses.replace(
+            model.problem(np.exp(truth)),
+            raw_log_counts=partial(counts, own),
+            replicates=lambda u, others=others: np.exp(np.stack([counts(one, u) for one in others])),
+        )
+        found = corrected(problem, np.zeros(N_PAR), factor, seed).problem
+        off.append(np.mean(np.asarray(found.log_counts(u)) - truth))
+        slope = jax.jacfwd(partial(counts, own))(u)[:, 0] + found.correction.slope[:, 0]
+        tilt.append(np.mean(np.asarray(slope) - true_slope[:, 0]))
+    for values in (off, tilt):
+        assert abs(np.mean(values)) < 3.5 * np.std(values) / np.sqrt(len(values))
+    single = 0.5 * 0.8**2 / 4  # about the bias of one sample's mean logarithm, four bins a kernel
+    assert np.std(tilt) / np.sqrt(len(tilt)) < 0.1 * single
 
 
 @pytest.mark.parametrize("curvature", [0.0, 3.0])
