@@ -58,14 +58,15 @@ def rank_plot(found: Calibration) -> Plot:
     figure = Figure(figsize=(PAGE_WIDTH, 0.4 + 1.35 * n_rows), layout="constrained")
     axes = figure.subplots(n_rows, _COLUMNS, squeeze=False, sharex=True, sharey=True)
     edges = np.linspace(0, 1, n_bins(found.n_trials) + 1)
-    low, high = rank_band(found.n_trials)
+    (low, high), top = rank_band(found.n_trials), 2.2
     for ax, one, ranks in zip(axes.ravel(), found.parameters, found.ranks.T, strict=False):
         counts = np.histogram(ranks, edges)[0] * (len(edges) - 1) / found.n_trials
         ax.axhspan(low, high, color="0.9", lw=0)
         ax.stairs(counts, edges, color=MODEL, lw=1.2)
         ax.text(0.5, 0.93, f"p = {one.p_value:.2g}", transform=ax.transAxes, ha="center", va="top")
         ax.set_title(wrapped(one.name, width=26))
-        ax.set(xlim=(0, 1), ylim=(0, max(2.2, 1.1 * ax.get_ylim()[1])))
+        top = max(top, 1.15 * float(counts.max()))
+    axes[0, 0].set(xlim=(0, 1), ylim=(0, top), xticks=[0, 0.5, 1])
     for ax in axes.ravel()[len(found.names) :]:
         ax.set_visible(False)
     figure.supxlabel("share of posterior draws below the truth", fontsize=8)

@@ -76,7 +76,7 @@ def test_run_file_is_not_overwritten(tiny_run, capsys):
 @pytest.mark.parametrize("unit", ["mag", "nmgy", "Jy", "uJy", "nJy", "cgs"])
 @pytest.mark.parametrize("kind", ["sigma", "ivar"])
 def test_measured_columns_read_back(unit, kind, tmp_path):
-    from popinfer.config import BandConfig
+    from popinfer.config_survey import BandConfig
     from popinfer.data.photometry_columns import BandColumns, convert
 
     band = BandConfig(
