@@ -5,7 +5,7 @@ Jacobian comes from forward mode (parameters are few) and doubles as the posteri
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import equinox as eqx
@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from popinfer.infer.likelihood import Correction, Problem, poisson
+from popinfer.infer.likelihood import Correction, Problem, information, overcounting, poisson
 
 Progress = Callable[[int, float], None]
 
@@ -72,6 +72,15 @@ class Compiled:
 
     problem: Problem
     share: float = 1.0
+
+    def with_due_share(self, u: np.ndarray) -> "Compiled":
+        """The same with the share that the information at u asks for.
+
+        How often a galaxy is counted doesn't depend on Monte Carlo noise, which isn't measured for it.
+        """
+        noiseless = np.zeros((1, 2, len(self.problem.observed)))
+        info = information(self.problem, u, self.jacobian, noiseless)
+        return replace(self, share=1 / overcounting(info))
 
     @property
     def correction(self) -> Correction:

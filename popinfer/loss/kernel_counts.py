@@ -181,6 +181,15 @@ class KernelCounts(eqx.Module):
         each = weight[..., None] * probability * jnp.asarray(self.counted, weight.dtype)[:, None, :]
         return jax.vmap(one)(index, x, each, jnp.asarray(self.centers))
 
+    def log_counts(
+        self,
+        x: Float[Array, "slice point feature"],
+        weight: Float[Array, "slice point"],
+        probability: Float[Array, "slice point pattern"] | None = None,
+    ) -> Float[Array, "slice kernel"]:
+        """Logarithm of the soft counts m_k, scaled to the observed number."""
+        return self.log_shares(x, weight, probability) + jnp.log(jnp.asarray(self.n_obs))[:, None]
+
     def model_counts(
         self,
         x: Float[Array, "slice point feature"],
@@ -188,7 +197,7 @@ class KernelCounts(eqx.Module):
         probability: Float[Array, "slice point pattern"] | None = None,
     ) -> Float[Array, "slice kernel"]:
         """Soft counts m_k of weighted model galaxies, scaled to the observed number."""
-        return jnp.asarray(self.n_obs)[:, None] * jnp.exp(self.log_shares(x, weight, probability))
+        return jnp.exp(self.log_counts(x, weight, probability))
 
     def log_likelihood(
         self,
@@ -197,7 +206,7 @@ class KernelCounts(eqx.Module):
         probability: Float[Array, "slice point pattern"] | None = None,
     ) -> Float[Array, ""]:
         """Poisson composite log-likelihood, zero where model and data counts are equal."""
-        log_m = self.log_shares(x, weight, probability) + jnp.log(jnp.asarray(self.n_obs))[:, None]
+        log_m = self.log_counts(x, weight, probability)
         used = jnp.asarray(self.mask) > 0
         d = jnp.where(used, jnp.asarray(self.observed), 1.0)
         terms = d * (log_m - jnp.log(d)) - (jnp.exp(log_m) - d)

@@ -1,10 +1,7 @@
 """A calibration's page and figures: rank histograms, expected coverage, bias and width of every parameter."""
 
-import base64
-from importlib import resources
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -17,6 +14,7 @@ from popinfer.infer.calibration import (
     tarp_band,
 )
 from popinfer.report.figures import save_figures
+from popinfer.report.page import embedded, render
 from popinfer.report.style import MODEL, PAGE_WIDTH, Plot, styled, wrapped
 
 _COLUMNS = 4
@@ -39,14 +37,7 @@ def write_calibration(found: Calibration, out_dir: Path | str) -> Path:
     with styled():
         plots = [rank_plot(found), coverage_plot(found)]
     images = save_figures(plots, out_dir / "figures")
-    encoded = [(plot, base64.b64encode(images[plot.name]).decode()) for plot in plots]
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    files = resources.files("popinfer.report")
-    page = environment.from_string((files / "calibration.html").read_text()).render(
-        found=found, figures=encoded, css=(files / "report.css").read_text(), tarp_sigma=TARP_SIGMA
-    )
+    page = render("calibration.html", found=found, figures=embedded(plots, images), tarp_sigma=TARP_SIGMA)
     path = out_dir / "calibration.html"
     path.write_text(page, encoding="utf-8")
     return path

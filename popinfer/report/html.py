@@ -3,18 +3,16 @@
 Convergence comes first, then goodness of fit, then the numbers and figures, then what was run.
 """
 
-import base64
 import math
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import arviz as az
-import jinja2
 
 from popinfer.report.caveats import MAX_MC_SHARE, caveats, goodness, misfits
 from popinfer.report.diagnostics import IMPORTANCE_SAMPLERS, PARTICLE_SAMPLERS, Verdict, judge
 from popinfer.report.figures import draw_figures, save_figures
+from popinfer.report.page import embedded, render
 from popinfer.report.parameters import ParameterRow, tabulate
 from popinfer.report.predictive import read_abundances, read_histograms
 from popinfer.report.style import Plot, slice_label
@@ -77,12 +75,8 @@ class Figures:
 
     def placed(self, place: str) -> list[tuple[Plot, str]]:
         """Figures of one part of the report with their base64 PNGs, in order."""
-        return [
-            (plot, base64.b64encode(self.images[plot.name]).decode())
-            for start in _PLACES[place]
-            for plot in self.plots
-            if plot.name.startswith(start)
-        ]
+        chosen = [p for start in _PLACES[place] for p in self.plots if p.name.startswith(start)]
+        return embedded(chosen, self.images)
 
 
 def render_page(
@@ -95,7 +89,17 @@ def render_page(
     """Return the page as HTML; arguments as `write_report` makes them."""
     histograms = read_histograms(idata)
     posterior = idata["posterior"]
-    return _template().render(
+    filters = {
+        "number": _number,
+        "rounded": _rounded,
+        "seconds": _seconds,
+        "interval": _interval,
+        "probability": _probability,
+        "significant": _significant,
+    }
+    return render(
+        "report.html",
+        filters,
         summary=summary,
         verdict=verdict,
         rows=rows,
@@ -110,7 +114,6 @@ def render_page(
         amount=_amount(verdict.sampler, posterior.sizes["chain"], posterior.sizes["draw"]),
         has_truth=any(math.isfinite(row.truth) for row in rows),
         max_mc_share=MAX_MC_SHARE,
-        css=(resources.files("popinfer.report") / "report.css").read_text(),
     )
 
 
@@ -121,22 +124,6 @@ def _amount(sampler: str, n_chain: int, n_draw: int) -> str:
     if sampler in PARTICLE_SAMPLERS:
         return f"{n_chain * n_draw:,} particles"
     return f"{n_chain} chains of {n_draw:,} draws"
-
-
-def _template() -> jinja2.Template:
-    """Load the page; everything that comes from a run is escaped."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(
-        number=_number,
-        rounded=_rounded,
-        significant=_significant,
-        seconds=_seconds,
-        interval=_interval,
-        probability=_probability,
-    )
-    return environment.from_string((resources.files("popinfer.report") / "report.html").read_text())
 
 
 def _slices(summary: RunSummary, idata: az.InferenceData) -> list[dict[str, str]]:

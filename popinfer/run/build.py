@@ -212,21 +212,23 @@ class Predictor(eqx.Module):
         """Logarithm of the soft counts of model galaxies; zero for kernels that aren't in use."""
         kernels = self.survey.kernels
         features = jnp.asarray(self.setup.features(galaxies.mag))
-        log_shares = kernels.log_shares(features, galaxies.weight, self.survey.patterns(galaxies.mag))
-        log_m = log_shares + jnp.log(jnp.asarray(kernels.n_obs))[:, None]
+        log_m = kernels.log_counts(features, galaxies.weight, self.survey.patterns(galaxies.mag))
         return jnp.where(jnp.asarray(kernels.mask) > 0, log_m, 0.0)
 
 
 predict_galaxies = eqx.filter_jit(Predictor.galaxies)
-_predict_log_statistics = eqx.filter_jit(Predictor.log_statistics)
 
 
 class SampleCounts(eqx.Module):
-    """Unconstrained vector -> log-counts of one halo sample: all slices and kernels, then abundances."""
+    """Unconstrained vector -> log-counts of one halo sample: all slices and kernels, then abundances.
+
+    Compiled once for all samples of a size.
+    """
 
     predictor: Predictor
     halos: Halos
 
+    @eqx.filter_jit
     def __call__(self, u: Float[Array, "par"]) -> Float[Array, "stat"]:
         """Logarithm of the counts; zero for kernels that aren't in use."""
         return self.predictor.log_statistics(u, self.halos)
@@ -250,25 +252,24 @@ def build_problem(setup: Setup, survey: Survey, halos: Halos, replicates: list[H
     """What inference needs: log-counts, data, covariance, and counts of replicate halo samples."""
     predictor, kernels, effective = Predictor(setup, survey), survey.kernels, survey.effective_counts()
     n_slice, n_kernel = kernels.mask.shape
-    samples = [in_precision(setup.config, one) for one in replicates]
-
-    together = [in_precision(setup.config, halos), *samples[: N_AVERAGED - 1]]
+    own, *others = [SampleCounts(predictor, in_precision(setup.config, x)) for x in (halos, *replicates)]
+    together = [one.halos for one in (own, *others[: N_AVERAGED - 1])]
 
     def replicate_counts(u: Array) -> np.ndarray:
-        return np.exp(np.stack([np.asarray(_predict_log_statistics(predictor, u, x)) for x in samples]))
+        return np.exp(np.stack([np.asarray(one(u)) for one in others]))
 
     used = np.asarray(kernels.mask).ravel() > 0
     soft_cov = np.asarray(block_diag(*np.asarray(kernels.data_cov)))
     soft_cov = np.where(np.outer(used, used), soft_cov, 0.0)
     soft = np.where(used, np.asarray(kernels.observed).ravel(), 1.0)
     error = model_error_cov(setup.config.kernels.model_error, soft, soft_cov)
-    others = [one.cov for one in effective]
+    covs = [one.cov for one in effective]
     return Problem(
         names=setup.space.names,
-        raw_log_counts=SampleCounts(predictor, in_precision(setup.config, halos)),
+        raw_log_counts=own,
         observed=np.concatenate([soft, *(one.observed for one in effective)]),
-        data_cov=np.asarray(block_diag(soft_cov, *others)),
-        model_cov=np.asarray(block_diag(error, *(np.zeros_like(one) for one in others))),
+        data_cov=np.asarray(block_diag(soft_cov, *covs)),
+        model_cov=np.asarray(block_diag(error, *(np.zeros_like(one) for one in covs))),
         slice_of=np.concatenate([np.repeat(np.arange(n_slice), n_kernel), *(x.slices for x in effective)]),
         replicates=replicate_counts,
         averaged_log_counts=MeanCounts(predictor, jax.tree.map(lambda *x: jnp.stack(x), *together)),

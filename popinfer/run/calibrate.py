@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -154,18 +153,11 @@ def _results(run: Run, missing: list[int], spec: CalibrateSpec) -> Iterator[tupl
         initializer=_start_worker,
         initargs=(run.config, str(run.folder.path)),
     )
-    with _quiet_exit(pool):
+    try:
         futures = {pool.submit(_worker_trial, index, spec.sabotage): index for index in missing}
         for future in as_completed(futures):
             yield futures[future], future.result()
-
-
-@contextmanager
-def _quiet_exit(pool: ProcessPoolExecutor) -> Iterator[None]:
-    """Let trials that haven't begun go when something stops the others."""
-    try:
-        yield
-    finally:
+    finally:  # when something stops the others, trials that haven't begun are let go
         pool.shutdown(wait=True, cancel_futures=True)
 
 

@@ -24,8 +24,6 @@ from popinfer.infer.likelihood import (
     Adjustment,
     Correction,
     Problem,
-    information,
-    overcounting,
 )
 from popinfer.infer.optimise import Compiled, Fit, adam, gauss_newton, lbfgs
 from popinfer.infer.settle import MAX_STEPS, Settled, adjusted, settle
@@ -85,9 +83,9 @@ def fit_population(run: Run, population: Population, say: Reporter) -> FitResult
     compiled = Compiled(population.problem)
     size = population.problem.size
     with say.task("Compiling the model"):
-        compiled = _with_due_share(compiled, np.zeros(size))
+        compiled = compiled.with_due_share(np.zeros(size))
     ends = _optimise_all(run, compiled, say)
-    compiled = _with_due_share(compiled, max(ends, key=lambda end: end.log_density).u)
+    compiled = compiled.with_due_share(max(ends, key=lambda end: end.log_density).u)
     ends = _quieter(compiled, ends, say)
     best = max(ends, key=lambda end: end.log_density)
     with say.task("Mode and width of the posterior", MAX_STEPS) as update:
@@ -114,12 +112,6 @@ def fit_population(run: Run, population: Population, say: Reporter) -> FitResult
         **_quality(found),
     )
     return dataclasses.replace(result, wall_time_s=time.perf_counter() - start)
-
-
-def _with_due_share(compiled: Compiled, u: np.ndarray) -> Compiled:
-    """Give the composite likelihood the weight that its information at u asks for."""
-    share = 1 / overcounting(information(compiled.problem, u, compiled.jacobian))
-    return dataclasses.replace(compiled, share=share)
 
 
 def _optimise_all(run: Run, compiled: Compiled, say: Reporter) -> list[Fit]:

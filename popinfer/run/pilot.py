@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from popinfer.config import RunConfig
-from popinfer.infer.likelihood import information, overcounting
 from popinfer.infer.optimise import Compiled, gauss_newton
 from popinfer.population.halos import LightconeSpec
 from popinfer.run.build import Setup, build_problem, detectable, draw_slices, lightcones
@@ -28,8 +27,6 @@ def tuned_lightcones(config: RunConfig, setup: Setup, survey: Survey, seed: int)
     """
     specs = detectable(setup, survey, lightcones(config), seed)
     problem = build_problem(setup, survey, draw_slices(specs, seed + 1), [])
-    compiled, start = Compiled(problem), np.zeros(problem.size)
-    silent = np.zeros((1, 2, len(problem.observed)))
-    share = 1 / overcounting(information(problem, start, compiled.jacobian, silent))
-    found = gauss_newton(Compiled(problem, share), start, max_steps=MAX_STEPS)
+    start = np.zeros(problem.size)
+    found = gauss_newton(Compiled(problem).with_due_share(start), start, max_steps=MAX_STEPS)
     return detectable(setup, survey, lightcones(config), seed, setup.model_params(jnp.asarray(found.u)))

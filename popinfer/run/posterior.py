@@ -189,7 +189,7 @@ def _predictions(
     bins = Bins.around(tuple(config.features), survey.features)
     mask = np.asarray(kernels.mask) > 0
     correction = with_correction(population.problem, fit).correction
-    numbers = []
+    predictor, numbers = Predictor(run.setup, survey), []
 
     @jax.jit
     def count(mag: Array, weight: Array) -> tuple[Array, Array, Array]:
@@ -200,7 +200,7 @@ def _predictions(
     def model(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         galaxies = population.galaxies(jnp.asarray(u))
         features, weight, soft = count(galaxies.mag, galaxies.weight)
-        abundance = Predictor(run.setup, survey).abundances(galaxies, population.halos)
+        abundance = predictor.abundances(galaxies, population.halos)
         factor = np.ones(len(population.problem.observed))
         if correction is not None:
             factor = np.exp(np.asarray(correction(jnp.asarray(u))))

@@ -16,7 +16,8 @@ from .dust import Calzetti00, DustLaw, Salim18, frac_trans
 from .photometry import band_matrix, band_moments
 from .units import Arr, Scalar
 
-_MAX_NODES, _MIN_STEP = 14, 1e-4
+MIN_STEP = 1e-4  # in redshift: a tolerance that asks for less is refused
+_MAX_NODES = 14
 
 
 def enough_nodes(
@@ -130,8 +131,8 @@ def redshift_grid(
         f_mid = fluxes(mid)
         if np.abs(2.5 * np.log10(0.5 * (f_low + f_high) / f_mid)).max() < tol:
             return [low]
-        if high - low < _MIN_STEP:
-            raise InputError(f"tol = {tol:g} mag isn't met by redshifts {_MIN_STEP:g} apart at z = {mid:.4f}")
+        if high - low < MIN_STEP:
+            raise InputError(f"tol = {tol:g} mag isn't met by redshifts {MIN_STEP:g} apart at z = {mid:.4f}")
         return between(low, mid, f_low, f_mid) + between(mid, high, f_mid, f_high)
 
     start = np.linspace(z_low, z_high, 1 + max(int(np.ceil((z_high - z_low) / 0.05)), 1))

@@ -14,11 +14,11 @@ from jaxtyping import Bool, Float
 from popinfer.errors import InputError
 from popinfer.records import SSP, Filters
 
-from .band_nodes import redshift_grid
+from .band_nodes import MIN_STEP, redshift_grid
 from .band_table import BandTable
 from .dust import Calzetti00, Salim18
 
-_MAX_PARTS, _MIN_STEP = 64, 1e-4
+_MAX_PARTS = 64
 
 
 def refined_table(
@@ -104,8 +104,8 @@ def _halve(
 ) -> Float[np.ndarray, "more"]:
     """Add the middle of the intervals that are too wide."""
     middle = 0.5 * (z_grid[1:] + z_grid[:-1])[wide]
-    if np.any(np.diff(z_grid)[wide] < 2 * _MIN_STEP):
+    if np.any(np.diff(z_grid)[wide] < 2 * MIN_STEP):
         raise InputError(
-            f"tol = {tol:g} mag isn't met by redshifts {_MIN_STEP:g} apart near z = {middle[0]:.4f}"
+            f"tol = {tol:g} mag isn't met by redshifts {MIN_STEP:g} apart near z = {middle[0]:.4f}"
         )
     return np.union1d(z_grid, middle)

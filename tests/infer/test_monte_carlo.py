@@ -135,17 +135,22 @@ def test_noise_that_is_left_is_as_large_as_stated(model, curvature):
     assert 0.85 < ratio < 1.18
 
 
+def squared_pull(problem, truth, seed):
+    """(mean - truth) cov^-1 (mean - truth) of the posterior that the walk settles at."""
+    compiled = Compiled(problem, share=0.2)
+    found = settle(compiled, gauss_newton(compiled, np.zeros(N_PAR)).u, seed)
+    assert found.converged
+    away = found.approx.mean - truth
+    return away @ np.linalg.solve(found.approx.cov, away)
+
+
 def test_posterior_covers_the_truth_in_spite_of_noisy_samples(model):
     squared_pulls = []
     for seed in range(40):
         rng = np.random.default_rng(1000 + seed)
         truth = rng.standard_normal(N_PAR)
         problem = noisy_problem(model, model.draw(rng, truth), rng, 0.05)
-        compiled = Compiled(problem, share=0.2)
-        found = settle(compiled, gauss_newton(compiled, np.zeros(N_PAR)).u, seed)
-        assert found.converged
-        away = found.approx.mean - truth
-        squared_pulls.append(away @ np.linalg.solve(found.approx.cov, away))
+        squared_pulls.append(squared_pull(problem, truth, seed))
     # chi-square with 3 degrees of freedom: mean 3, its standard error sqrt(6 / 40)
     assert np.mean(squared_pulls) == pytest.approx(3.0, abs=3 * np.sqrt(6 / 40))
 
@@ -160,10 +165,7 @@ def test_dropping_the_noise_from_the_width_is_caught_by_the_same_check(model):
             problem,
             replicates=lambda u, p=problem: np.exp(np.asarray(p.raw_log_counts(u)))[None].repeat(3, 0),
         )
-        compiled = Compiled(silent, share=0.2)
-        found = settle(compiled, gauss_newton(compiled, np.zeros(N_PAR)).u, seed)
-        away = found.approx.mean - truth
-        squared_pulls.append(away @ np.linalg.solve(found.approx.cov, away))
+        squared_pulls.append(squared_pull(silent, truth, seed))
     assert np.mean(squared_pulls) > 3.0 + 3 * np.sqrt(6 / 15)
 
 
