@@ -1,4 +1,4 @@
-"""Laplace approximation of the adjusted posterior: whitening metric, first answer, identifiability check."""
+"""Laplace approximation of the posterior: whitening metric, first answer, identifiability check."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from popinfer.infer.likelihood import Adjustment, Information
+from popinfer.infer.likelihood import Information
 
 FLAT_FRACTION = 1 / 3  # a profile that rises less than this share of the expected 4.5 nats is flat
 
@@ -35,17 +35,11 @@ class FlatDirection:
     expected: float
 
 
-def laplace(adjustment: Adjustment, info: Information) -> Laplace:
-    """Laplace approximation of the adjusted posterior (Godambe information plus the prior's).
-
-    The mode is one Newton step away from the adjustment's centre, in the quadratic approximation.
-    """
-    matrix = adjustment.matrix.T @ info.sensitivity @ adjustment.matrix
-    cov = np.linalg.inv(matrix + np.eye(len(adjustment.center)))
+def laplace(info: Information, u: np.ndarray) -> Laplace:
+    """Laplace approximation: Fisher information plus the prior's, mode a Gauss-Newton step away from u."""
+    cov = np.linalg.inv(info.fisher + np.eye(len(u)))
     cov = 0.5 * (cov + cov.T)
-    center = np.asarray(adjustment.center)
-    gradient = adjustment.matrix.T @ info.score + np.asarray(adjustment.slope) - center
-    return Laplace(center + cov @ gradient, cov)
+    return Laplace(u + cov @ (info.gradient - u), cov)
 
 
 def polish(

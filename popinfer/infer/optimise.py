@@ -1,12 +1,12 @@
-"""Optimisers of the log-density of a `Problem`: Gauss-Newton (default), optax Adam and L-BFGS.
+"""Optimisers: Gauss-Newton (default) for any objective of log-counts, optax Adam and L-BFGS for the guide.
 
-Gauss-Newton solves the Poisson likelihood's weighted least squares with Levenberg-Marquardt damping. Its
-Jacobian comes from forward mode (parameters are few) and doubles as the posterior's metric.
+Gauss-Newton solves weighted least squares with Levenberg-Marquardt damping. Its Jacobian comes from forward
+mode (parameters are few) and doubles as the posterior's metric.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -15,7 +15,15 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from popinfer.infer.likelihood import Correction, Problem, information, overcounting, poisson
+from popinfer.infer.likelihood import (
+    Correction,
+    LogCounts,
+    LogDensity,
+    Problem,
+    fair_share,
+    no_correction,
+    poisson,
+)
 
 Progress = Callable[[int, float], None]
 
@@ -26,7 +34,7 @@ class Fit:
 
     Attributes
     ----------
-    u : best point. log_density : the objective of `Compiled` there.
+    u : best point. log_density : the objective there.
     n_steps : accepted and refused steps. converged : whether the last step gained less than the tolerance.
     """
 
@@ -36,7 +44,17 @@ class Fit:
     converged: bool
 
 
-LogCounts = Callable[[Array], Array]
+@runtime_checkable
+class Objective(Protocol):
+    """A log-density of u through the model's log-counts, as Gauss-Newton sees it."""
+
+    def at(self, u: np.ndarray) -> tuple[float, np.ndarray]:
+        """Log-density and log-counts at u."""
+        ...
+
+    def linearised(self, u: np.ndarray, log_counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Gradient, and minus the Hessian without second derivatives of log-counts."""
+        ...
 
 
 @eqx.filter_jit
@@ -50,15 +68,20 @@ def _jacobian(counts: LogCounts, u: Array) -> Array:
 
 
 @eqx.filter_jit
-def _composite(u: Array, counts: LogCounts, correction: Correction, observed: Array | np.ndarray) -> Array:
-    return poisson(counts(u) + correction(u), observed)
-
-
-@eqx.filter_jit
 def _composite_and_grad(
     u: Array, counts: LogCounts, correction: Correction, observed: Array | np.ndarray
 ) -> tuple[Array, Array]:
-    return jax.value_and_grad(_composite)(u, counts, correction, observed)
+    return jax.value_and_grad(lambda u: poisson(counts(u) + correction(u), observed))(u)
+
+
+@eqx.filter_jit
+def _density_and_grad(u: Array, density: LogDensity) -> tuple[Array, Array]:
+    return jax.value_and_grad(density)(u)
+
+
+def density_and_grad(density: LogDensity) -> Callable[[Array], tuple[Array, Array]]:
+    """Value and gradient as a compiled program, shared by all densities that differ in arrays only."""
+    return lambda u: _density_and_grad(u, density)
 
 
 @dataclass(frozen=True)
@@ -66,28 +89,20 @@ class Compiled:
     """A problem's functions as compiled programs, made at their first call and shared by all problems that
     differ in arrays only.
 
-    The objective is share x composite log-likelihood + log-prior. ``share``, the inverse of how often the
-    soft counts count a galaxy, gives the prior its due weight.
+    The objective is share x composite log-likelihood + log-prior.
     """
 
     problem: Problem
     share: float = 1.0
 
-    def with_due_share(self, u: np.ndarray) -> "Compiled":
-        """The same with the share that the information at u asks for.
-
-        How often a galaxy is counted doesn't depend on Monte Carlo noise, which isn't measured for it.
-        """
-        noiseless = np.zeros((1, 2, len(self.problem.observed)))
-        info = information(self.problem, u, self.jacobian, noiseless)
-        return replace(self, share=1 / overcounting(info))
+    def with_fair_share(self, u: np.ndarray) -> "Compiled":
+        """The same with the share that the information at u asks for."""
+        return replace(self, share=fair_share(self.problem, np.asarray(self.jacobian(jnp.asarray(u)))))
 
     @property
     def correction(self) -> Correction:
         """The problem's correction; zeros where it has none."""
-        n_stat, n_par = len(self.problem.observed), self.problem.size
-        none = Correction(jnp.zeros(n_stat), jnp.zeros((n_stat, n_par)), jnp.zeros(n_par))
-        return jax.tree.map(jnp.asarray, self.problem.correction or none)
+        return jax.tree.map(jnp.asarray, self.problem.correction or no_correction(self.problem))
 
     def log_counts(self, u: Array) -> Array:
         """Logarithm of the model's counts."""
@@ -97,73 +112,76 @@ class Compiled:
         """Derivative of log_counts, [stat, par]."""
         return _jacobian(self.problem.raw_log_counts, u) + self.correction.slope
 
-    def composite(self, u: Array) -> Array:
-        """Composite log-likelihood."""
-        return _composite(u, self.problem.raw_log_counts, self.correction, self.problem.observed)
-
-    def composite_and_grad(self, u: Array) -> tuple[Array, Array]:
-        """Composite log-likelihood and its gradient."""
-        return _composite_and_grad(u, self.problem.raw_log_counts, self.correction, self.problem.observed)
-
     def value(self, u: Array) -> Array:
         """The objective."""
-        return self.share * self.composite(u) - 0.5 * jnp.sum(u**2)
+        return self.share * poisson(self.log_counts(u), self.problem.observed) - 0.5 * jnp.sum(u**2)
 
     def value_and_grad(self, u: Array) -> tuple[Array, Array]:
         """The objective and its gradient."""
-        value, gradient = self.composite_and_grad(u)
+        problem = self.problem
+        value, gradient = _composite_and_grad(u, problem.raw_log_counts, self.correction, problem.observed)
         return self.share * value - 0.5 * jnp.sum(u**2), self.share * gradient - u
+
+    def at(self, u: np.ndarray) -> tuple[float, np.ndarray]:
+        """The objective and log-counts."""
+        log_m = self.log_counts(jnp.asarray(u))
+        value = self.share * poisson(log_m, self.problem.observed) - 0.5 * np.sum(u**2)
+        return float(value), np.asarray(log_m)
+
+    def linearised(self, u: np.ndarray, log_counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The objective's gradient and its expected curvature."""
+        j, m = np.asarray(self.jacobian(jnp.asarray(u))), np.exp(log_counts)
+        gradient = self.share * j.T @ (self.problem.observed - m) - u
+        return gradient, self.share * (j * m[:, None]).T @ j + np.eye(u.size)
 
 
 def gauss_newton(
-    compiled: Compiled,
+    objective: Objective,
     u0: np.ndarray,
     *,
     max_steps: int = 40,
     tolerance: float = 0.05,
     progress: Progress | None = None,
 ) -> Fit:
-    """Levenberg-Marquardt on the Poisson composite likelihood and the standard normal prior.
+    """Levenberg-Marquardt.
 
     Parameters
     ----------
+    objective : a log-density.
     u0 : start. max_steps : Jacobian evaluations at most.
     tolerance : stop when an undamped step promises to gain less than this in log-density.
     progress : called with (step, log-density).
     """
-    problem = compiled.problem
-    u, value = np.asarray(u0, dtype=float), float(compiled.value(jnp.asarray(u0)))
-    damping, converged, step = 1.0, False, 0
+    u = np.asarray(u0, dtype=float)
+    (value, log_counts), damping, converged, step = objective.at(u), 1.0, False, 0
     for step in range(1, max_steps + 1):
-        j = np.asarray(compiled.jacobian(jnp.asarray(u)))
-        m = np.exp(np.asarray(compiled.log_counts(jnp.asarray(u))))
-        gradient = compiled.share * j.T @ (problem.observed - m) - u
-        curvature = compiled.share * (j * m[:, None]).T @ j + np.eye(u.size)
+        gradient, curvature = objective.linearised(u, log_counts)
         expected = 0.5 * gradient @ np.linalg.solve(curvature, gradient)
         if expected < tolerance:
             converged = True
             break
-        u, value, damping, moved = _damped_step(compiled, (u, value), (gradient, curvature), damping)
+        found = _damped_step(objective, (u, value), (gradient, curvature), damping)
+        if found is None:
+            break
+        u, value, log_counts, damping = found
         if progress is not None:
             progress(step, value)
-        if not moved:
-            break
     return Fit(u, value, step, converged)
 
 
 def _damped_step(
-    compiled: Compiled, at: tuple[np.ndarray, float], model: tuple[np.ndarray, np.ndarray], damping: float
-) -> tuple[np.ndarray, float, float, bool]:
-    """Raise the damping until a step improves the log-density; lower it after a success."""
+    objective: Objective, at: tuple[np.ndarray, float], model: tuple[np.ndarray, np.ndarray], damping: float
+) -> tuple[np.ndarray, float, np.ndarray, float] | None:
+    """Raise the damping until a step improves the log-density, and lower it then; None when nothing does."""
     (u, value), (gradient, curvature) = at, model
     for _ in range(12):
         shift = np.linalg.solve(curvature + damping * np.diag(np.diag(curvature)), gradient)
         shift *= min(1.0, 3.0 / np.max(np.abs(shift)))  # stay where the prior has mass
-        trial = float(compiled.value(jnp.asarray(u + shift)))
+        trial, log_counts = objective.at(u + shift)
         if np.isfinite(trial) and trial > value:
-            return u + shift, trial, max(damping / 5, 1e-6), True
+            return u + shift, trial, log_counts, max(damping / 5, 1e-6)
         damping = max(damping, 1e-3) * 4
-    return u, value, damping, False
+    return None
 
 
 def adam(

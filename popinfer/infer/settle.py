@@ -1,123 +1,106 @@
-"""From a best fit of the composite likelihood to the adjusted posterior around its own mode.
+"""From the guide's optimum to the posterior around its mode.
 
-The composite likelihood finds the region, but where its optimum and the prior balance depends on how often
-it counts a galaxy. The posterior's mode is where the optimally weighted score balances the prior,
-
-    H V^-1 s(u) = u,
-
-found by Newton steps in the Godambe metric; each corrects the counts for Monte Carlo noise where it stands.
-Then the slopes are corrected, which moves the mode a little, and the walk goes on from there.
+Where the search stands, the counts' values and slopes are moved to those of several halo samples together
+(`popinfer.infer.monte_carlo`), so that it doesn't follow the noise of one, and the likelihood's covariance is
+taken there. With both fixed, Gauss-Newton finds a better place, and so on until it stays where it is.
 """
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from popinfer.infer.laplace import Laplace, laplace, polish
-from popinfer.infer.likelihood import Adjustment, Information, curvature_adjustment, information
+from popinfer.infer.likelihood import Information, LogDensity, Problem, information, log_density
 from popinfer.infer.monte_carlo import centered, corrected
-from popinfer.infer.optimise import Compiled
+from popinfer.infer.optimise import Compiled, density_and_grad, gauss_newton
 
-MAX_STEPS = 10
-SETTLED = 0.4  # posterior standard deviations: the next correction wouldn't change
-LONGEST = 2.0  # a step's length in posterior standard deviations: beyond, another linearisation is due
+SEARCH_REPLICATES = 7  # a search for modes follows the mean of so many and the run's own halos
+MAX_ROUNDS = 8
+SETTLED = 0.5  # posterior standard deviations: the next correction wouldn't change
+LONGEST = 5.0  # likewise: corrections hold near the place where they are made; beyond, go half the way
+_STEPS = 8  # of Gauss-Newton in a round
+
+Say = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
-class Settled:
-    """The adjusted posterior around its mode.
+class GivenPrecision:
+    """Log posterior density of a problem with P fixed, for Gauss-Newton."""
+
+    problem: Problem
+    precision: np.ndarray
+
+    def at(self, u: np.ndarray) -> tuple[float, np.ndarray]:
+        """Log-density and log-counts at u."""
+        log_m = np.asarray(Compiled(self.problem).log_counts(jnp.asarray(u)))
+        residual = self.problem.log_observed - log_m
+        return float(-0.5 * residual @ self.precision @ residual - 0.5 * u @ u), log_m
+
+    def linearised(self, u: np.ndarray, log_counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Gradient, and Fisher information plus the prior's."""
+        j = np.asarray(Compiled(self.problem).jacobian(jnp.asarray(u)))
+        weighted = j.T @ self.precision
+        return weighted @ (self.problem.log_observed - log_counts) - u, weighted @ j + np.eye(u.size)
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A maximum of the posterior and what is known there.
 
     Attributes
     ----------
-    compiled : the problem with its counts corrected. info, adjustment, approx : there.
-    converged : whether the Newton steps became short.
+    problem : with its counts corrected. u : where. info : there.
+    converged : whether the mode stays where it is when covariance and counts are taken there.
     """
 
-    compiled: Compiled
+    problem: Problem
+    u: np.ndarray
     info: Information
-    adjustment: Adjustment
-    approx: Laplace
     converged: bool
 
+    @property
+    def log_density(self) -> float:
+        """Of the posterior, up to a constant."""
+        return self.info.log_likelihood - 0.5 * float(self.u @ self.u)
 
-def settle(
-    compiled: Compiled, u: np.ndarray, seed: int, progress: Callable[[int, float], None] | None = None
-) -> Settled:
-    """Walk from u to the mode of the adjusted posterior.
+    @property
+    def density(self) -> LogDensity:
+        """Log posterior density with covariance and corrections of this mode."""
+        return log_density(self.problem, self.info.precision)
+
+    def laplace(self) -> Laplace:
+        """Laplace approximation around the density's maximum."""
+        return polish(density_and_grad(self.density), laplace(self.info, self.u))
+
+
+def find_mode(
+    problem: Problem, u: np.ndarray, seed: int, most: int | None = None, progress: Say | None = None
+) -> Mode:
+    """Climb to a maximum of the posterior.
 
     Parameters
     ----------
-    compiled : the problem, corrected or not.
-    u : best fit of the composite likelihood.
+    problem : corrected or not.
+    u : start.
     seed : of the draws that measure the counts' curvature.
-    progress : called with (step, its length in posterior standard deviations).
+    most : replicates to use, at most.
+    progress : called with (round, how far it moved in posterior standard deviations).
     """
-    say = progress or (lambda step, length: None)
-    first = _walk(_look(compiled, u), say)
-    whole = corrected(first.compiled.problem, first.u, first.approx.factor, seed)
-    with_slopes = dataclasses.replace(first.compiled, problem=whole.problem)
-    best = _walk(_look(with_slopes, first.u, whole.deviations), say)
-    compiled = best.compiled
-    info = information(compiled.problem, best.u, compiled.jacobian, whole.deviations)
-    adjustment = curvature_adjustment(info, best.u)
-    approx = polish(adjusted(compiled, adjustment), laplace(adjustment, info))
-    return Settled(compiled, info, adjustment, approx, best.length < SETTLED)
-
-
-@dataclass(frozen=True)
-class _Point:
-    """A place on the way: the Newton step from here, and its length in posterior standard deviations."""
-
-    compiled: Compiled
-    u: np.ndarray
-    approx: Laplace
-    deviations: np.ndarray | None
-
-    @property
-    def move(self) -> np.ndarray:
-        return self.approx.mean - self.u
-
-    @property
-    def length(self) -> float:
-        return float(np.sqrt(self.move @ np.linalg.solve(self.approx.cov, self.move)))
-
-
-def _walk(here: _Point, say: Callable[[int, float], None]) -> _Point:
-    """Newton steps until they are short.
-
-    Where the model doesn't fit, the score is steeper than its information says and a step overshoots: the
-    next one starts from the better point and aims where a straight line between the two would be zero.
-    """
-    best, pace = here, 1.0
-    for step in range(1, MAX_STEPS + 1):
-        say(step, best.length)
-        if best.length < SETTLED:
+    here = centered(problem, u, most)
+    info, length = information(here, u, Compiled(here).jacobian), np.inf
+    for step in range(1, MAX_ROUNDS + 1):
+        whole = corrected(problem, u, laplace(info, u).factor, seed, most)
+        problem, compiled = whole.problem, Compiled(whole.problem)
+        info = information(problem, u, compiled.jacobian, whole.deviations)
+        found = gauss_newton(GivenPrecision(problem, info.precision), u, max_steps=_STEPS)
+        move = found.u - u
+        length = float(np.sqrt(move @ (info.fisher + np.eye(u.size)) @ move))
+        u = u + move * (1.0 if length < LONGEST else 0.5)
+        info = information(problem, u, compiled.jacobian, whole.deviations)
+        if progress is not None:
+            progress(step, length)
+        if length < SETTLED:
             break
-        target = best.u + min(pace, LONGEST / best.length) * best.move
-        here = _look(best.compiled, target, best.deviations)
-        if here.length > best.length or here.move @ best.move < 0:
-            pace *= best.length / (best.length + here.length)
-        if here.length < best.length:
-            best = here
-    return best
-
-
-def _look(compiled: Compiled, u: np.ndarray, deviations: np.ndarray | None = None) -> _Point:
-    """Correct the counts at u and take the Godambe information there."""
-    problem = centered(compiled.problem, u)
-    compiled = dataclasses.replace(compiled, problem=problem)
-    info = information(problem, u, compiled.jacobian, deviations)
-    approx = laplace(curvature_adjustment(info, u), info)
-    return _Point(compiled, u, approx, deviations)
-
-
-def adjusted(compiled: Compiled, adjustment: Adjustment) -> Callable[[Array], tuple[Array, Array]]:
-    """Value and gradient of the adjusted log-density without compiling the model again."""
-    composite = jax.custom_vjp(compiled.composite)
-    composite.defvjp(compiled.composite_and_grad, lambda gradient, cotangent: (cotangent * gradient,))
-    return jax.value_and_grad(lambda u: adjustment(composite, u) - 0.5 * jnp.sum(u**2))
+    return Mode(problem, u, info, length < SETTLED)

@@ -19,9 +19,7 @@ How many galaxies lack a band is then part of the data. Were centers a fixed sha
 counted galaxies would keep the patterns' proportions; a rare pattern gives up more of its N_p galaxies, n_p,
 so that it has kernels at all, and its counted ones weigh v_p = (1 - f) N_p / (N_p - n_p) to make up for it.
 
-The Poisson log-likelihood of the soft counts is a composite likelihood, because overlapping kernels count the
-same galaxy many times. It has one well and its optimum is consistent, but its width must be corrected with
-the covariance of the counts (`CountCovariance`), as `popinfer.infer.likelihood` does.
+Overlapping kernels count the same galaxy many times: `popinfer.infer.likelihood` makes a posterior of them.
 """
 
 from collections.abc import Callable

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from diffmah.diffmah_kernels import DiffmahParams, get_bounded_mah_params
+from jaxtyping import Float
 from scipy.special import ndtri
 from scipy.stats import qmc
 
@@ -190,23 +191,45 @@ def _draw_satellite_mass(
     u_sat: np.ndarray, u_host: np.ndarray, z: np.ndarray, spec: LightconeSpec
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw the satellite mass from its flattened marginal, then the host mass given the satellite's."""
-    lg_sat = np.linspace(spec.lgm_min, _LGM_MAX - 0.3, 200)
-    lg_host = np.linspace(spec.lgm_min, _LGM_MAX, 300)
-    host_density = _central_abundance(lg_host, np.full_like(lg_host, z.mean()))
-    joint = host_density * _satellites_per_host(lg_sat[:, None] - lg_host[None, :], lg_host[None, :])
+    lg_sat, lg_host, joint = _satellites_by_host(spec.lgm_min, float(z.mean().round(3)))
     marginal = np.asarray(np.trapezoid(joint, lg_host, axis=1))
     proposal = marginal**spec.flatten * _visibility(spec, lg_sat)
     proposal /= np.trapezoid(proposal, lg_sat)
     lgm = np.interp(u_sat, _cdf(lg_sat, proposal), lg_sat)
     q_sat = np.interp(lgm, lg_sat, proposal)
-    rows = host_density * _satellites_per_host(lgm[:, None] - lg_host[None, :], lg_host[None, :]) + 1e-300
+    position = np.clip((lgm - lg_sat[0]) / (lg_sat[1] - lg_sat[0]), 0, len(lg_sat) - 1 - 1e-9)
+    below = position.astype(int)
+    share = (position - below)[:, None]
+    rows = (1 - share) * joint[below] + share * joint[below + 1] + 1e-300
     rows /= np.asarray(np.trapezoid(rows, lg_host, axis=1))[:, None]
-    lgmhost = np.array(
-        [np.interp(u, _cdf(lg_host, row), lg_host) for u, row in zip(u_host, rows, strict=True)]
-    )
-    q_host = np.array([np.interp(x, lg_host, row) for x, row in zip(lgmhost, rows, strict=True)])
+    lgmhost, q_host = _draw_rows(u_host, lg_host, rows)
     abundance = _central_abundance(lgmhost, z) * _satellites_per_host(lgm - lgmhost, lgmhost)
     return lgm, lgmhost, abundance / (q_sat * q_host)
+
+
+@functools.cache
+def _satellites_by_host(lgm_min: float, z: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Abundance of satellites [mass, host mass] on a grid of both at one redshift: what draws come from."""
+    lg_sat = np.linspace(lgm_min, _LGM_MAX - 0.3, 200)
+    lg_host = np.linspace(lgm_min, _LGM_MAX, 300)
+    host_density = _central_abundance(lg_host, np.full_like(lg_host, z))
+    per_host = _satellites_per_host(lg_sat[:, None] - lg_host[None, :], lg_host[None, :])
+    return lg_sat, lg_host, host_density * per_host
+
+
+def _draw_rows(
+    uniform: Float[np.ndarray, "draw"], grid: Float[np.ndarray, "x"], density: Float[np.ndarray, "draw x"]
+) -> tuple[Float[np.ndarray, "draw"], Float[np.ndarray, "draw"]]:
+    """Inverse transform of one uniform number a row of densities, and the density there."""
+    step = grid[1] - grid[0]
+    cdf = np.cumsum(0.5 * (density[:, 1:] + density[:, :-1]), axis=1)
+    target = uniform * cdf[:, -1]
+    below = np.minimum((cdf < target[:, None]).sum(axis=1), len(grid) - 2)
+    row = np.arange(len(uniform))
+    start = np.where(below > 0, cdf[row, below - 1], 0.0)
+    share = (target - start) / (cdf[row, below] - start)
+    value = density[row, below] + share * (density[row, below + 1] - density[row, below])
+    return grid[below] + share * step, value
 
 
 def _central_abundance(lgm: np.ndarray, z: np.ndarray) -> np.ndarray:

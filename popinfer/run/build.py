@@ -37,7 +37,6 @@ from popinfer.sps.dust import DustLaw, KriekConroy13, Salim18
 from popinfer.sps.nebular import add_nebular
 
 DUST_LAWS: dict[str, Callable[[], DustLaw]] = {"kriek_conroy13": KriekConroy13, "salim18": Salim18}
-N_AVERAGED = 8  # halo samples whose mean the last steps of a fit follow
 Z_NODES = 4  # redshifts at which each slice's band table is computed, at least
 Z_SPACING = 0.035  # between them, at most: magnitudes to 0.01 at z < 1
 OUTLIER_NODES = 8  # further ones for outliers of photometric redshifts
@@ -234,58 +233,38 @@ class SampleCounts(eqx.Module):
         return self.predictor.log_statistics(u, self.halos)
 
 
-class MeanCounts(eqx.Module):
-    """Unconstrained vector -> logarithm of the mean of all counts over several halo samples."""
-
-    predictor: Predictor
-    samples: Halos  # with a leading axis
-
-    def __call__(self, u: Float[Array, "par"]) -> Float[Array, "stat"]:
-        """Log-counts at u; one sample after another, so that only one is in memory."""
-        log_counts = jax.lax.map(
-            jax.checkpoint(lambda halos: self.predictor.log_statistics(u, halos)), self.samples
-        )
-        return jax.nn.logsumexp(log_counts, axis=0) - jnp.log(log_counts.shape[0])
-
-
 def build_problem(setup: Setup, survey: Survey, halos: Halos, replicates: list[Halos]) -> Problem:
-    """What inference needs: log-counts, data, covariance, and counts of replicate halo samples."""
+    """What inference needs: log-counts, data, covariance, and log-counts of replicate halo samples."""
     predictor, kernels, effective = Predictor(setup, survey), survey.kernels, survey.effective_counts()
     n_slice, n_kernel = kernels.mask.shape
     own, *others = [SampleCounts(predictor, in_precision(setup.config, x)) for x in (halos, *replicates)]
-    together = [one.halos for one in (own, *others[: N_AVERAGED - 1])]
-
-    def replicate_counts(u: Array) -> np.ndarray:
-        return np.exp(np.stack([np.asarray(one(u)) for one in others]))
-
     used = np.asarray(kernels.mask).ravel() > 0
     soft_cov = np.asarray(block_diag(*np.asarray(kernels.data_cov)))
     soft_cov = np.where(np.outer(used, used), soft_cov, 0.0)
     soft = np.where(used, np.asarray(kernels.observed).ravel(), 1.0)
-    error = model_error_cov(setup.config.kernels.model_error, soft, soft_cov)
-    covs = [one.cov for one in effective]
+    error = model_error_cov(setup.config.kernels.model_error, soft_cov)
     return Problem(
         names=setup.space.names,
         raw_log_counts=own,
         observed=np.concatenate([soft, *(one.observed for one in effective)]),
-        data_cov=np.asarray(block_diag(soft_cov, *covs)),
-        model_cov=np.asarray(block_diag(error, *(np.zeros_like(one) for one in covs))),
+        data_cov=np.asarray(block_diag(soft_cov, *(one.cov for one in effective))),
+        model_cov=np.asarray(block_diag(error, *(np.zeros_like(one.cov) for one in effective))),
         slice_of=np.concatenate([np.repeat(np.arange(n_slice), n_kernel), *(x.slices for x in effective)]),
-        replicates=replicate_counts,
-        averaged_log_counts=MeanCounts(predictor, jax.tree.map(lambda *x: jnp.stack(x), *together)),
+        replicates=tuple(others),
+        n_soft=n_slice * n_kernel,
     )
 
 
 def model_error_cov(
-    fraction: float, observed: Float[np.ndarray, "stat"], data_cov: Float[np.ndarray, "stat stat"]
+    fraction: float, data_cov: Float[np.ndarray, "stat stat"]
 ) -> Float[np.ndarray, "stat stat"]:
-    """Covariance of counts that the model gets wrong by a fraction of themselves.
+    """Covariance of log-counts that the model gets wrong by a fraction.
 
     Errors of two kernels are correlated as their counting noise is: as far as they see the same galaxies.
     """
     sd = np.sqrt(np.diag(data_cov))
-    relative = np.divide(observed, sd, out=np.zeros_like(sd), where=sd > 0)
-    return fraction**2 * data_cov * np.outer(relative, relative)
+    inverse = np.divide(1.0, sd, out=np.zeros_like(sd), where=sd > 0)
+    return fraction**2 * data_cov * np.outer(inverse, inverse)
 
 
 def in_precision(config: RunConfig, halos: Halos) -> Halos:

@@ -19,7 +19,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from popinfer.config import RunConfig, load_config
 from popinfer.errors import InputError
@@ -27,29 +26,28 @@ from popinfer.infer.calibration import Calibration, Trial, assess
 from popinfer.infer.likelihood import Problem
 from popinfer.records import Catalog
 from popinfer.report import judge
-from popinfer.run.build import build_problem, draw_slices, model_error_cov
+from popinfer.run.build import model_error_cov
 from popinfer.run.fitting import fit_population
 from popinfer.run.folder import RunFolder, cache_folder, check_fingerprint, write_text
 from popinfer.run.observed import Survey, build_survey
-from popinfer.run.pilot import tuned_lightcones
+from popinfer.run.pilot import tuned_halos
 from popinfer.run.posterior import draw_posterior, judged_groups
-from popinfer.run.prepare import GalaxiesOf, Population, Run, prepare
+from popinfer.run.prepare import Population, Run, population_of, prepare
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.simulate import draw_galaxies
 
-_TRUTH_SEED, _TRIAL_SEED, _REPLICATE_STEP = 77_003, 1_000_003, 17
+_TRUTH_SEED, _TRIAL_SEED = 77_003, 1_000_003
 MIN_TRIALS = 20
 
 
 def _half_covariance(problem: Problem) -> Problem:
-    return dataclasses.replace(problem, data_cov=0.5 * problem.data_cov)
+    return dataclasses.replace(
+        problem, data_cov=0.5 * problem.data_cov, model_cov=0.5 * np.asarray(problem.model_cov)
+    )
 
 
 def _no_monte_carlo(problem: Problem) -> Problem:
-    def same(u: Array) -> np.ndarray:
-        return np.exp(np.asarray(problem.raw_log_counts(u)))[None].repeat(8, axis=0)
-
-    return dataclasses.replace(problem, replicates=same)
+    return dataclasses.replace(problem, replicates=(problem.raw_log_counts,) * 8)
 
 
 # errors that a calibration must find, to show that it would
@@ -220,19 +218,16 @@ def _with_model_error(survey: Survey, fraction: float, rng: np.random.Generator)
     observed = np.array(survey.kernels.observed)
     for i, cov in enumerate(np.asarray(survey.kernels.data_cov)):
         used = np.flatnonzero(np.asarray(survey.kernels.mask)[i] > 0)
-        error_cov = model_error_cov(fraction, observed[i, used], cov[np.ix_(used, used)])
-        values, vectors = np.linalg.eigh(error_cov)
-        observed[i, used] += vectors @ (np.sqrt(np.maximum(values, 0)) * rng.standard_normal(len(used)))
-    kernels = dataclasses.replace(survey.kernels, observed=np.maximum(observed, 0))
+        values, vectors = np.linalg.eigh(model_error_cov(fraction, cov[np.ix_(used, used)]))
+        error = vectors @ (np.sqrt(np.maximum(values, 0)) * rng.standard_normal(len(used)))
+        observed[i, used] *= np.exp(error)
+    kernels = dataclasses.replace(survey.kernels, observed=observed)
     return dataclasses.replace(survey, kernels=kernels)
 
 
 def _population(run: Run, problem_of: Callable[[Problem], Problem], seed: int) -> Population:
-    specs = tuned_lightcones(run.config, run.setup, run.survey, seed + 1)
-    seeds = [seed + 3 + _REPLICATE_STEP * i for i in range(run.config.halos.n_replicates + 1)]
-    halos, *replicates = [draw_slices(specs, one) for one in seeds]
-    problem = problem_of(build_problem(run.setup, run.survey, halos, replicates))
-    return Population(halos, problem, GalaxiesOf(run, halos), 0.0)
+    population = population_of(run, tuned_halos(run.config, run.setup, run.survey, seed, Silent()))
+    return dataclasses.replace(population, problem=problem_of(population.problem))
 
 
 def summary(config: RunConfig, spec: CalibrateSpec, found: Calibration) -> dict[str, Any]:

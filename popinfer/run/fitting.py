@@ -1,9 +1,9 @@
 """The fit stage: best fit, other optima, width of the posterior, and what the fit can't tell.
 
-1. Gauss-Newton on share x composite likelihood + prior from the prior's centre and from draws of the prior,
-   with share = 1 / overcounting at the centre.
-2. From each end to the optimum of several halo samples' mean; from the best one to the mode of the adjusted
-   posterior, the counts corrected for Monte Carlo noise there (`infer.settle`, `infer.monte_carlo`).
+1. Gauss-Newton on fair share x composite likelihood + prior from draws of the prior: it finds the region from
+   far away. The pilot that the halos were drawn for started at the prior's centre.
+2. From the pilot and from each distinct end to a mode of the posterior; from the best mode to that of all
+   halo samples, counts and slopes corrected for Monte Carlo noise (`infer.settle`, `infer.monte_carlo`).
 3. Flat directions, the Monte Carlo share of the variance, goodness of fit.
 """
 
@@ -20,13 +20,9 @@ import numpy as np
 
 from popinfer.infer.goodness import Goodness, determined_parameters, goodness_of_fit
 from popinfer.infer.laplace import Laplace, flat_directions
-from popinfer.infer.likelihood import (
-    Adjustment,
-    Correction,
-    Problem,
-)
-from popinfer.infer.optimise import Compiled, Fit, adam, gauss_newton, lbfgs
-from popinfer.infer.settle import MAX_STEPS, Settled, adjusted, settle
+from popinfer.infer.likelihood import Correction, Problem
+from popinfer.infer.optimise import Compiled, Fit, adam, density_and_grad, gauss_newton, lbfgs
+from popinfer.infer.settle import MAX_ROUNDS, SEARCH_REPLICATES, Mode, find_mode
 from popinfer.run.folder import RunFolder, atomic, check_fingerprint, need, write_text
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
@@ -34,8 +30,8 @@ from popinfer.run.progress import Reporter
 EDGE_WIDTH = 0.1  # dex above halos.lgm_min
 MAX_EDGE_SHARE = 0.01  # of a slice's predicted galaxies
 
-QUIET_STEPS = 15
-SAME_END = 0.05  # in units of the priors' widths
+SAME_END = 0.1  # in units of the priors' widths
+HOPELESS = 30.0  # log-density below the best end's: the guide leads nowhere from there
 _CURVATURE_SEED = 43
 OPTIMISERS: dict[str, Callable[..., Fit]] = {"gauss_newton": gauss_newton, "adam": adam, "lbfgs": lbfgs}
 
@@ -46,24 +42,20 @@ class FitResult:
 
     Attributes
     ----------
-    u : optimum of share x composite likelihood + prior for several halo samples together. log_density : its
-        value.
-    adjustment : curvature adjustment of the likelihood.
-    approx : Laplace approximation of the adjusted posterior at its mode.
-    share : weight of the composite likelihood while optimising.
+    log_density : of the posterior at its mode, up to a constant.
+    precision : P of the likelihood.
+    approx : Laplace approximation of the posterior at its mode.
     mc_direction : Monte Carlo share of the variance along the directions that the data measure.
     mc_counts : the same for each soft count; count_sd : errors of observed minus model counts.
     goodness, per_slice : goodness of fit at the mode.
-    modes : where the other starts ended. flat : names of parameters with flat profiles.
+    modes : where the starts ended. flat : names of parameters with flat profiles.
     cautions : sentences for the reader on the optimiser and the halo sample.
     correction, n_averaged : of the problem's counts for Monte Carlo noise, see `Problem`.
     """
 
-    u: np.ndarray
     log_density: float
-    adjustment: Adjustment
+    precision: np.ndarray
     approx: Laplace
-    share: float
     mc_direction: np.ndarray
     mc_counts: np.ndarray
     count_sd: np.ndarray
@@ -81,48 +73,42 @@ def fit_population(run: Run, population: Population, say: Reporter) -> FitResult
     """Fit the population model; see the module's text for the steps."""
     start = time.perf_counter()
     compiled = Compiled(population.problem)
-    size = population.problem.size
     with say.task("Compiling the model"):
-        compiled = compiled.with_due_share(np.zeros(size))
-    ends = _optimise_all(run, compiled, say)
-    compiled = compiled.with_due_share(max(ends, key=lambda end: end.log_density).u)
-    ends = _quieter(compiled, ends, say)
-    best = max(ends, key=lambda end: end.log_density)
-    with say.task("Mode and width of the posterior", MAX_STEPS) as update:
-        found = settle(
-            compiled,
-            best.u,
-            run.config.seed + _CURVATURE_SEED,
-            lambda step, length: update(step, f"step of {length:.1f} sd"),
-        )
-        density = adjusted(found.compiled, found.adjustment)
-        flat = flat_directions(lambda u: density(u)[0], found.compiled.problem.names, found.approx)
-    problem = found.compiled.problem
+        compiled = compiled.with_fair_share(population.pilot)
+    ends, seed = _optimise_all(run, population, compiled, say), run.config.seed + _CURVATURE_SEED
+    modes = _modes(population.problem, ends, seed, say)
+    first = max((one for one in modes if one is not None), key=lambda mode: mode.log_density)
+    with say.task("Mode and width of the posterior", MAX_ROUNDS) as update:
+
+        def progress(step: int, length: float) -> None:
+            update(step, f"moved by {length:.1f} sd")
+
+        best = find_mode(population.problem, first.u, seed, progress=progress)
+        approx, density = best.laplace(), density_and_grad(best.density)
+        flat = flat_directions(lambda u: density(u)[0], best.problem.names, approx)
     result = FitResult(
-        best.u,
         best.log_density,
-        found.adjustment,
-        found.approx,
-        compiled.share,
-        modes=_modes(ends, best, found.approx),
+        best.info.precision,
+        approx,
+        modes=_listed(modes, first, approx),
         flat=sorted({one.name for one in flat}),
-        cautions=_cautions(run, population, best, found),
-        correction=problem.correction,
-        n_averaged=problem.n_averaged,
-        **_quality(found),
+        cautions=_cautions(run, population, best, approx.mean),
+        correction=best.problem.correction,
+        n_averaged=best.problem.n_averaged,
+        **_quality(best, approx),
     )
     return dataclasses.replace(result, wall_time_s=time.perf_counter() - start)
 
 
-def _optimise_all(run: Run, compiled: Compiled, say: Reporter) -> list[Fit]:
-    """Fit from the prior's centre and from draws of the prior."""
+def _optimise_all(run: Run, population: Population, compiled: Compiled, say: Reporter) -> list[Fit]:
+    """Where to look for modes: the pilot's end, and fits of the guide from draws of the prior."""
     settings, size = run.config.fit, compiled.problem.size
     rng = np.random.default_rng(run.config.seed + 31)
-    starts = [np.zeros(size), *rng.normal(size=(settings.n_prior_starts, size))]
-    titles = ["Fit from the prior's centre"] + [
-        f"Fit from prior draw {i + 1}" for i in range(len(starts) - 1)
-    ]
-    return [_optimise(run, compiled, u, say, title) for u, title in zip(starts, titles, strict=True)]
+    value, _ = compiled.at(population.pilot)
+    ends = [Fit(population.pilot, value, 0, True)]
+    for i, u in enumerate(rng.normal(size=(settings.n_prior_starts, size))):
+        ends.append(_optimise(run, compiled, u, say, f"Fit from prior draw {i + 1}"))
+    return ends
 
 
 def _optimise(run: Run, compiled: Compiled, u: np.ndarray, say: Reporter, title: str) -> Fit:
@@ -139,55 +125,59 @@ def _optimise(run: Run, compiled: Compiled, u: np.ndarray, say: Reporter, title:
     return found
 
 
-def _quieter(compiled: Compiled, ends: list[Fit], say: Reporter) -> list[Fit]:
-    """The ends where several halo samples have them: one sample's own noise may be many data errors."""
-    compiled, found = Compiled(compiled.problem.averaged, compiled.share), []
-    with say.task("Fit to the mean of halo samples", len(ends)) as update:
+def _modes(problem: Problem, ends: list[Fit], seed: int, say: Reporter) -> list[Mode | None]:
+    """The posterior's mode that each end leads to, shared by close ends; None from hopeless ones."""
+    modes: list[Mode | None] = []
+    best = max(end.log_density for end in ends)
+    with say.task("Modes of the posterior", len(ends)) as update:
         for i, end in enumerate(ends):
             near = [j for j in range(i) if np.abs(ends[j].u - end.u).max() < SAME_END]
-            quiet = found[near[0]] if near else gauss_newton(compiled, end.u, max_steps=QUIET_STEPS)
-            found.append(dataclasses.replace(quiet, converged=quiet.converged and end.converged))
-            update(i + 1, f"log-density {quiet.log_density:.1f}")
-    return found
+            if near:
+                modes.append(modes[near[0]])
+            elif end.log_density < best - HOPELESS:
+                modes.append(None)
+            else:
+                modes.append(find_mode(problem, end.u, seed, SEARCH_REPLICATES))
+            update(i + 1, "" if modes[-1] is None else f"log-density {modes[-1].log_density:.1f}")
+    return modes
 
 
-def _modes(ends: list[Fit], best: Fit, approx: Laplace) -> list[dict[str, Any]]:
-    """Where each start ended: start 0 is the prior's centre; distance in posterior standard deviations."""
-    precision = np.linalg.inv(approx.cov)
-    distance = [float(np.sqrt((e.u - best.u) @ precision @ (e.u - best.u))) for e in ends]
-    return [
-        {"start": i, "log_density": e.log_density, "distance": d, "converged": e.converged}
-        for i, (e, d) in enumerate(zip(ends, distance, strict=True))
-    ]
+def _listed(modes: list[Mode | None], best: Mode, approx: Laplace) -> list[dict[str, Any]]:
+    """Where each start ended: start 0 is the pilot; distance in posterior standard deviations."""
+    precision, listed = np.linalg.inv(approx.cov), []
+    for i, one in enumerate(modes):
+        if one is None:
+            listed.append({"start": i, "log_density": None, "distance": None, "converged": False})
+            continue
+        distance = float(np.sqrt((one.u - best.u) @ precision @ (one.u - best.u)))
+        found = {"log_density": one.log_density, "distance": distance, "converged": one.converged}
+        listed.append({"start": i, **found})
+    return listed
 
 
-def _quality(found: Settled) -> dict[str, Any]:
+def _quality(best: Mode, approx: Laplace) -> dict[str, Any]:
     """Monte Carlo shares and goodness of fit at the posterior's mode."""
-    compiled, approx, problem = found.compiled, found.approx, found.compiled.problem
-    counts = np.exp(np.asarray(compiled.log_counts(jnp.asarray(approx.mean))))
-    replicates = problem.replicates(jnp.asarray(approx.mean))
-    data, model = np.diag(problem.data_cov), replicates.var(axis=0, ddof=1) / problem.n_averaged
-    total = np.where(problem.used, data + model, 1.0)
-    together, per_slice = goodness_of_fit(problem, counts, replicates, determined_parameters(approx.cov))
+    problem, u = best.problem, approx.mean
+    log_counts = Compiled(problem).log_counts(jnp.asarray(u))
+    info = dataclasses.replace(best.info, residual=problem.log_observed - np.asarray(log_counts))
+    model = problem.log_replicates(u).var(axis=0, ddof=1) / problem.n_averaged
+    data = np.diag(problem.log_cov)
+    together, per_slice = goodness_of_fit(info, problem.slice_of, determined_parameters(approx.cov))
     return {
-        "mc_direction": found.info.monte_carlo_share(),
-        "mc_counts": np.where(problem.used, model / total, np.nan),
-        "count_sd": np.sqrt(data + model),
+        "mc_direction": best.info.monte_carlo_share(),
+        "mc_counts": np.where(problem.used, model / np.where(problem.used, data + model, 1.0), np.nan),
+        "count_sd": problem.observed * np.sqrt(data + model),
         "goodness": together,
         "per_slice": per_slice,
     }
 
 
-def _cautions(run: Run, population: Population, best: Fit, found: Settled) -> list[str]:
+def _cautions(run: Run, population: Population, best: Mode, u: np.ndarray) -> list[str]:
     """Whether the optimiser finished, and whether the lowest halos still matter to the sample."""
     cautions = []
     if not best.converged:
-        cautions.append(
-            "The optimiser stopped before it converged: raise fit.max_steps or look at the modes."
-        )
-    if not found.converged:
         cautions.append("The search for the posterior's mode didn't settle; its width may be wrong.")
-    galaxies = population.galaxies(jnp.asarray(found.approx.mean))
+    galaxies = population.galaxies(jnp.asarray(u))
     lgm = np.asarray(population.halos.logmp0)
     weight = np.asarray(galaxies.weight, dtype=float).reshape(len(lgm), 2, -1).sum(axis=1)
     for i, (low, high) in enumerate(run.config.slices):
@@ -210,8 +200,7 @@ def write_fit(run: Run, result: FitResult) -> None:
     """Store the fit twice: JSON for people, arrays for the next stage."""
     folder, approx = run.folder, result.approx
     arrays = {
-        "u": result.u,
-        **{f"adjustment_{k}": np.asarray(v) for k, v in vars(result.adjustment).items()},
+        "precision": result.precision,
         "mean": np.asarray(approx.mean),
         "cov": np.asarray(approx.cov),
         "mc_direction": result.mc_direction,
@@ -222,9 +211,7 @@ def write_fit(run: Run, result: FitResult) -> None:
     content = {
         "fingerprint": run.fingerprint("fit"),
         "mode": {name: float(x) for name, x in run.physical(approx.mean).items()},
-        "optimum": {name: float(x) for name, x in run.physical(result.u).items()},
         "log_density": result.log_density,
-        "share": result.share,
         "goodness": dataclasses.asdict(result.goodness),
         "per_slice": [dataclasses.asdict(one) for one in result.per_slice],
         "modes": result.modes,
@@ -247,11 +234,9 @@ def read_fit(run: Run) -> FitResult:
     with np.load(need(folder.fit_arrays, "fit")) as stored:
         arrays = dict(stored)
     return FitResult(
-        arrays["u"],
         content["log_density"],
-        _stored(Adjustment, arrays),
+        arrays["precision"],
         Laplace(arrays["mean"], arrays["cov"]),
-        content["share"],
         arrays["mc_direction"],
         arrays["mc_counts"],
         arrays["count_sd"],
@@ -260,12 +245,7 @@ def read_fit(run: Run) -> FitResult:
         content["modes"],
         content["flat"],
         content["cautions"],
-        _stored(Correction, arrays),
+        Correction(**{f.name: arrays[f"correction_{f.name}"] for f in dataclasses.fields(Correction)}),
         content["n_averaged"],
         content["wall_time_s"],
     )
-
-
-def _stored(kind: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """A record of arrays as `write_fit` stored it."""
-    return kind(**{f.name: arrays[f"{kind.__name__.lower()}_{f.name}"] for f in dataclasses.fields(kind)})

@@ -19,6 +19,7 @@ import h5py
 import jax
 import numpy as np
 from diffmah.diffmah_kernels import DiffmahParams
+from jaxtyping import Float
 
 from popinfer.config import RunConfig
 from popinfer.errors import InputError
@@ -130,12 +131,21 @@ def need(path: Path, stage: str) -> Path:
     return path
 
 
-def write_halos(folder: RunFolder, samples: list[Halos], identity: str, wall_time_s: float) -> None:
-    """Store the run's halos (first) and its replicates, and the fingerprint of what they were made from."""
+@dataclass(frozen=True)
+class HaloSamples:
+    """The run's halos (first), its replicates, and the unconstrained vector that they were drawn for."""
+
+    samples: list[Halos]
+    pilot: Float[np.ndarray, "par"]
+
+
+def write_halos(folder: RunFolder, halos: HaloSamples, identity: str, wall_time_s: float) -> None:
+    """Store halos, and the fingerprint of what they were made from."""
     with atomic(folder.halos) as temporary, h5py.File(temporary, "w") as store:
         store.attrs["fingerprint"] = identity
         store.attrs["wall_time_s"] = wall_time_s
-        for index, sample in enumerate(samples):
+        store.attrs["pilot"] = halos.pilot
+        for index, sample in enumerate(halos.samples):
             group = store.create_group(_group(index))
             dtype = np.float64 if index == 0 else np.float32  # replicates only measure noise
             for name, values in vars(sample).items():
@@ -146,14 +156,15 @@ def write_halos(folder: RunFolder, samples: list[Halos], identity: str, wall_tim
                     group.create_dataset(name, data=np.asarray(values, dtype))
 
 
-def read_halos(folder: RunFolder, identity: str) -> tuple[list[Halos], float]:
-    """Halos of the run, then its replicates; and the seconds that drawing them took."""
+def read_halos(folder: RunFolder, identity: str) -> tuple[HaloSamples, float]:
+    """What `write_halos` stored; and the seconds that drawing them took."""
     path = need(folder.halos, "halos")
     try:
         with h5py.File(path, "r") as store:
             check_fingerprint(path, store.attrs.get("fingerprint"), identity, "halos")
             samples = [_read_sample(store[_group(i)]) for i in range(len(store))]
-            return samples, float(np.asarray(store.attrs["wall_time_s"]))
+            halos = HaloSamples(samples, np.asarray(store.attrs["pilot"]))
+            return halos, float(np.asarray(store.attrs["wall_time_s"]))
     except (OSError, KeyError) as error:
         raise InputError(f"{path}: can't be read ({error}); run 'popinfer halos' again") from None
 

@@ -1,32 +1,167 @@
-"""Where to look for galaxies: lightcones whose halos lie where the best-fitting model's galaxies are seen.
+"""Where to look for galaxies: halos that make galaxies which the survey would see.
 
-The run file's pilot says where to look first. A quick fit on those halos then replaces it, because a sample
-drawn for other parameters has few halos where they are needed, and Monte Carlo noise to match.
+Most halos of a lightcone make none, so halos are drawn in two steps. Candidates come from a proposal in mass,
+shaped by the share that the survey sees at each mass. Of each sample's candidates a fraction is kept, with
+probability
+
+    pi_j proportional to w_j sqrt(s_j),    w_j / pi_j the new weights,
+
+where s_j is the share of the candidate's own galaxies that the survey sees, averaged over parameters around
+those of a quick fit. That is the choice of least variance for a sum over seen galaxies; it sets the variance
+only, the weights are exact whatever the fit. Candidates are picked at equal steps of cumulated probability,
+in order of mass.
 """
 
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from popinfer.config import RunConfig
+from popinfer.infer.laplace import laplace
 from popinfer.infer.optimise import Compiled, gauss_newton
+from popinfer.infer.settle import SEARCH_REPLICATES, find_mode
 from popinfer.population.halos import LightconeSpec
-from popinfer.run.build import Setup, build_problem, detectable, draw_slices, lightcones
+from popinfer.records import Halos
+from popinfer.run.build import (
+    Predictor,
+    Setup,
+    build_problem,
+    detectable,
+    draw_slices,
+    in_precision,
+    lightcones,
+    predict_galaxies,
+)
+from popinfer.run.folder import HaloSamples
 from popinfer.run.observed import Survey
+from popinfer.run.progress import Reporter
 
+CANDIDATES, MORE = 8, 4  # for every halo that is kept; times more where they make few galaxies
+ENOUGH = 0.5  # effective number of seen galaxies among candidates, for every halo that is kept
 MAX_STEPS = 15
+N_AROUND = 8  # parameters at which shares are taken
+SPREAD_FIRST = 0.3  # of them around the first pilot, in units of the priors' widths
+SPREAD = 2.0  # around the second one, in its posterior standard deviations
+MIN_SHARE = 1e-4  # of a candidate's galaxies: halos that the pilot thinks invisible are kept with it
+_REPLICATE_STEP = 17
 
 
-def tuned_lightcones(config: RunConfig, setup: Setup, survey: Survey, seed: int) -> list[LightconeSpec]:
-    """Lightcones for the run's halos, after one fit; weights are exact whatever the pilot.
+@dataclass(frozen=True)
+class Pilot:
+    """Parameters near which halos are to be useful, and candidates' lightcones for them.
+
+    Attributes
+    ----------
+    u : unconstrained vector. factor : square root of the covariance of parameters around it.
+    specs : of the candidates.
+    """
+
+    u: Float[np.ndarray, "par"]
+    factor: Float[np.ndarray, "par par"]
+    specs: list[LightconeSpec]
+
+
+def tuned_halos(config: RunConfig, setup: Setup, survey: Survey, seed: int, say: Reporter) -> HaloSamples:
+    """The run's halos and its replicates, drawn where the best-fitting model's galaxies are seen.
 
     Parameters
     ----------
     config : the run file.
     setup, survey : what the model and the data are.
-    seed : of the pilot's halos.
+    seed : of pilots and halos.
+    say : hears about progress.
     """
+    with say.task("Pilot fit: which halos does the survey see?"):
+        pilot = _found(config, setup, survey, seed)
+    n_samples = config.halos.n_replicates + 1
+    with say.task("Halos and their replicates", n_samples) as update:
+        samples = _draw(setup, survey, pilot, seed + 3, n_samples, lambda i: update(i, ""))
+    return HaloSamples(samples, pilot.u)
+
+
+def _found(config: RunConfig, setup: Setup, survey: Survey, seed: int) -> Pilot:
+    """A quick fit on halos that the run file's pilot finds, and a better one on those of the first."""
     specs = detectable(setup, survey, lightcones(config), seed)
     problem = build_problem(setup, survey, draw_slices(specs, seed + 1), [])
     start = np.zeros(problem.size)
-    found = gauss_newton(Compiled(problem).with_due_share(start), start, max_steps=MAX_STEPS)
-    return detectable(setup, survey, lightcones(config), seed, setup.model_params(jnp.asarray(found.u)))
+    found = gauss_newton(Compiled(problem).with_fair_share(start), start, max_steps=MAX_STEPS)
+    pilot = _pilot(setup, survey, found.u, SPREAD_FIRST * np.eye(problem.size), seed)
+    few = _draw(setup, survey, pilot, seed + 5, SEARCH_REPLICATES + 1)
+    better = find_mode(build_problem(setup, survey, few[0], few[1:]), found.u, seed)
+    return _pilot(setup, survey, better.u, SPREAD * laplace(better.info, better.u).factor, seed)
+
+
+def _pilot(setup: Setup, survey: Survey, u: np.ndarray, factor: np.ndarray, seed: int) -> Pilot:
+    """Candidates' lightcones for parameters u."""
+    config, params = setup.config, setup.model_params(jnp.asarray(u))
+    n = config.halos.n_per_slice
+    many = [dataclasses.replace(one, n_halo=CANDIDATES * n) for one in lightcones(config)]
+    specs = detectable(setup, survey, many, seed, params)
+    halos = in_precision(config, draw_slices(specs, seed + 2))
+    weight = np.asarray(predict_galaxies(Predictor(setup, survey), params, halos).weight, float)
+    effective = weight.sum(axis=1) ** 2 / np.sum(weight**2, axis=1)
+    if effective.min() < ENOUGH * n:
+        specs = [dataclasses.replace(one, n_halo=MORE * one.n_halo) for one in specs]
+    return Pilot(u, factor, specs)
+
+
+def _draw(
+    setup: Setup,
+    survey: Survey,
+    pilot: Pilot,
+    seed: int,
+    n_samples: int,
+    done: Callable[[int], None] = lambda i: None,
+) -> list[Halos]:
+    """Independent samples of tuned halos."""
+    rng, predictor = np.random.default_rng(seed), Predictor(setup, survey)
+    around = pilot.u + rng.standard_normal((N_AROUND, pilot.u.size)) @ pilot.factor.T
+    samples = []
+    for i in range(n_samples):
+        candidates = draw_slices(pilot.specs, seed + _REPLICATE_STEP * i)
+        share = _shares_seen(predictor, around, candidates)
+        samples.append(_thinned(candidates, share, setup.config.halos.n_per_slice, rng))
+        done(i + 1)
+    return samples
+
+
+def _shares_seen(predictor: Predictor, around: np.ndarray, candidates: Halos) -> np.ndarray:
+    """Share of each candidate's galaxies that the survey sees, [slice, halo]."""
+    halos, tiny = in_precision(predictor.setup.config, candidates), np.finfo(float).tiny
+    shares = []
+    for u in around:
+        galaxies = predict_galaxies(predictor, predictor.setup.model_params(jnp.asarray(u)), halos)
+        kinds = np.asarray(galaxies.weight, float).reshape(len(halos.weight), 2, -1)
+        shares.append(kinds.sum(axis=1) / np.maximum(np.asarray(halos.weight, float), tiny))
+    return np.maximum(np.mean(shares, axis=0), MIN_SHARE)
+
+
+def _thinned(candidates: Halos, share: np.ndarray, n: int, rng: np.random.Generator) -> Halos:
+    """Keep n halos of each slice; see the module's equations."""
+    slices = []
+    for i, start in enumerate(rng.random(len(share))):
+        one = jax.tree.map(lambda x, i=i: np.asarray(x)[i], candidates)
+        order = np.lexsort((one.logmp0, one.is_central))
+        probability = inclusion(one.weight[order] * np.sqrt(share[i][order]), n)
+        edges = np.cumsum(probability)
+        picked = np.searchsorted(edges, (start + np.arange(n)) * edges[-1] / n)
+        kept = jax.tree.map(lambda x, k=order[picked]: x[k], one)
+        slices.append(dataclasses.replace(kept, weight=kept.weight / probability[picked]))
+    return jax.tree.map(lambda *x: np.stack(x), *slices)
+
+
+def inclusion(size: Float[np.ndarray, "halo"], n: int) -> Float[np.ndarray, "halo"]:
+    """Probabilities in proportion to size, none above one, that sum to n where enough sizes are positive."""
+    sure = np.zeros(size.shape, bool)
+    while True:
+        rest = max(size[~sure].sum(), np.finfo(float).tiny)
+        probability = np.where(sure, 1.0, size * (n - sure.sum()) / rest)
+        more = ~sure & (probability > 1.0)
+        if not more.any():
+            return probability
+        sure |= more

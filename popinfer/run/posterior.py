@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
-from popinfer.infer.likelihood import adjusted_log_density
+from popinfer.infer.likelihood import log_density
 from popinfer.infer.pathfinder import pathfinder
 from popinfer.infer.predictive import Bins, observed_groups, predict
 from popinfer.infer.sample import (
@@ -130,7 +130,7 @@ def draw_posterior(run: Run, population: Population, fit: FitResult, say: Report
     """Draw with the run file's sampler."""
     settings = run.config.sample
     problem = with_correction(population.problem, fit)
-    density = adjusted_log_density(problem, jax.tree.map(jnp.asarray, fit.adjustment))
+    density = log_density(problem, fit.precision)
     key = jax.random.key(run.config.seed)
     build, sampler, title = SAMPLERS[settings.kind]
     spec = build(**settings.model_dump(exclude={"kind", "start"}))

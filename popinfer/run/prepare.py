@@ -23,7 +23,7 @@ from popinfer.run.build import (
     lightcones,
     predict_galaxies,
 )
-from popinfer.run.folder import RunFolder, fingerprint, read_halos
+from popinfer.run.folder import HaloSamples, RunFolder, fingerprint, read_halos
 from popinfer.run.observed import Survey, build_catalog, build_survey
 from popinfer.run.progress import Reporter, Silent
 
@@ -75,9 +75,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Population:
-    """The model on the run's stored halos."""
+    """The model on the run's halos; ``pilot`` is the vector that they were drawn for."""
 
     halos: Halos
+    pilot: np.ndarray
     problem: Problem
     galaxies: "GalaxiesOf"
     wall_time_s: float
@@ -131,7 +132,11 @@ def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Re
 
 def load_population(run: Run) -> Population:
     """Halos that the first stage stored, with the model on them."""
-    samples, wall_time_s = read_halos(run.folder, run.fingerprint("halos"))
-    halos, *replicates = samples
+    return population_of(run, *read_halos(run.folder, run.fingerprint("halos")))
+
+
+def population_of(run: Run, drawn: HaloSamples, wall_time_s: float = 0.0) -> Population:
+    """The model on halo samples, which took some time to draw."""
+    halos, *replicates = drawn.samples
     problem = build_problem(run.setup, run.survey, halos, replicates)
-    return Population(halos, problem, GalaxiesOf(run, halos), wall_time_s)
+    return Population(halos, drawn.pilot, problem, GalaxiesOf(run, halos), wall_time_s)

@@ -46,8 +46,8 @@ def draw_galaxies(
     """
     rng = np.random.default_rng(seed + 3)
     params = run.setup.model_params(jnp.asarray(u))
-    enough = EFFECTIVE_PER_GALAXY * (max(run.n_galaxies) if n_galaxies is None else n_galaxies)
-    slices, n_chunks = _model_galaxies(run, params, enough, _SEED + 1009 * seed, say)
+    listed = np.array(run.n_galaxies) if n_galaxies is None else np.full(len(run.n_galaxies), n_galaxies)
+    slices, n_chunks = _model_galaxies(run, params, EFFECTIVE_PER_GALAXY * listed, _SEED + 1009 * seed, say)
     density = np.array([weight.sum() for *_, weight in slices]) / n_chunks
     z_listed, mag_listed = [], []
     for index, n in enumerate(_numbers(run, n_galaxies, density, rng)):
@@ -59,7 +59,7 @@ def draw_galaxies(
 
 
 def _model_galaxies(
-    run: Run, params: ModelParams, enough: int, seed: int, say: Reporter
+    run: Run, params: ModelParams, enough: np.ndarray, seed: int, say: Reporter
 ) -> tuple[list[Columns], int]:
     """Model galaxies inside the survey's hard limits, slice by slice, and in how many chunks they came.
 
@@ -72,7 +72,7 @@ def _model_galaxies(
     predictor = Predictor(run.setup, run.survey)
     parts: list[list[Columns]] = []
     total = squares = np.zeros(len(specs))
-    with say.task("Mock galaxies", enough) as update:
+    with say.task("Mock galaxies", int(enough.max())) as update:
         while len(parts) < _MAX_CHUNKS:
             halos = in_precision(run.config, draw_slices(specs, seed + len(parts) * 104_729))
             galaxies = predict_galaxies(predictor, params, halos)
@@ -82,9 +82,9 @@ def _model_galaxies(
             seen = [np.flatnonzero(row) for row in weight]
             parts.append([(z[s, i], mag[s, i], weight[s, i]) for s, i in enumerate(seen)])
             total, squares = total + weight.sum(axis=1), squares + (weight**2).sum(axis=1)
-            effective = float(np.min(total**2 / np.maximum(squares, np.finfo(float).tiny)))
-            update(int(min(effective, enough)), "")
-            if effective >= enough:
+            effective = total**2 / np.maximum(squares, np.finfo(float).tiny)
+            update(int(np.min(np.minimum(effective / enough, 1)) * enough.max()), "")
+            if np.all(effective >= enough):
                 break
     return [_together([part[s] for part in parts]) for s in range(len(specs))], len(parts)
 

@@ -19,33 +19,22 @@ from popinfer.infer.likelihood import information
 from popinfer.infer.monte_carlo import centered
 from popinfer.infer.optimise import Compiled
 from popinfer.report import RunSummary, Verdict, judge, write_report
-from popinfer.run.build import draw_slices
 from popinfer.run.fitting import FitResult, fit_population, read_fit, write_fit
 from popinfer.run.folder import RunFolder, need, write_halos, write_text
-from popinfer.run.pilot import tuned_lightcones
+from popinfer.run.pilot import tuned_halos
 from popinfer.run.posterior import sample_posterior, write_posterior
 from popinfer.run.prepare import Population, Run, load_population
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.summarise import summarise
 
-_PILOT_SEED, _REPLICATE_SEED, _SEED_STEP = 100, 1000, 17
-
 
 def halos(run: Run, say: Reporter | None = None) -> Population:
     """Draw the run's halos and the replicates that tell how much Monte Carlo noise they bring."""
     say, start, config = say or Silent(), time.perf_counter(), run.config
-    with say.task("Pilot halos: which does the survey see?"):
-        specs = tuned_lightcones(config, run.setup, run.survey, config.seed + _PILOT_SEED)
-    others = range(config.halos.n_replicates)
-    seeds = [config.seed, *(config.seed + _REPLICATE_SEED + _SEED_STEP * i for i in others)]
-    samples = []
-    with say.task("Halos and their replicates", len(seeds)) as update:
-        for i, seed in enumerate(seeds):
-            samples.append(draw_slices(specs, seed))
-            update(i + 1, "")
+    drawn = tuned_halos(config, run.setup, run.survey, config.seed, say)
     run.folder.create()
     write_text(run.folder.config, config.to_yaml())
-    write_halos(run.folder, samples, run.fingerprint("halos"), time.perf_counter() - start)
+    write_halos(run.folder, drawn, run.fingerprint("halos"), time.perf_counter() - start)
     return load_population(run)
 
 
@@ -69,7 +58,7 @@ def fisher(run: Run, say: Reporter | None = None) -> tuple[Identifiability, str]
     with say.task("Information"):
         problem = centered(population.problem, u)
         info = information(problem, u, Compiled(problem).jacobian)
-    found = identifiability(population.problem.names, info.godambe())
+    found = identifiability(population.problem.names, info.fisher)
     where = "best fit" if fitted else "prior's centre"
     content = {"fingerprint": run.fingerprint("fit"), "evaluated_at": where, **found.to_dict()}
     write_text(run.folder.fisher, json.dumps(content, indent=2) + "\n")

@@ -1,8 +1,11 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from popinfer.infer.goodness import determined_parameters, goodness_of_fit
-from popinfer.infer.likelihood import Problem
+from popinfer.infer.likelihood import Problem, information
+
+SLICE_OF = np.repeat([0, 1], 40)
 
 
 def overlapping_counts(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -18,9 +21,20 @@ def truth() -> tuple[np.ndarray, np.ndarray]:
     return 2_000 * phi.mean(axis=0), 2_000 * np.cov(phi.T)
 
 
-def problem(observed: np.ndarray, cov: np.ndarray) -> Problem:
-    two = np.kron(np.eye(2), cov)
-    return Problem(("a",), lambda u: u, observed, two, np.repeat([0, 1], 40), lambda u: np.zeros((1, 1)))
+def judged(observed, cov, model, replicates=None, n_determined=0.0):
+    """Goodness of fit of log model counts to observed ones, in two slices."""
+    others = [model] * 3 if replicates is None else replicates
+    problem = Problem(
+        ("a",),
+        lambda u: jnp.log(jnp.asarray(model)),
+        observed,
+        np.kron(np.eye(2), cov),
+        SLICE_OF,
+        tuple(lambda u, one=one: jnp.log(jnp.asarray(one)) for one in others),
+        len(observed),
+    )
+    info = information(problem, np.zeros(1), lambda u: np.zeros((len(observed), 1)))
+    return goodness_of_fit(info, SLICE_OF, n_determined)
 
 
 def test_chi2_is_calibrated_when_the_model_is_true(truth):
@@ -30,10 +44,11 @@ def test_chi2_is_calibrated_when_the_model_is_true(truth):
     p_values = []
     for _ in range(300):
         observed = np.concatenate([overlapping_counts(rng, 2_000).sum(axis=0) for _ in range(2)])
-        found, per_slice = goodness_of_fit(problem(observed, cov), model, np.stack([model] * 3), 0.0)
+        found, per_slice = judged(observed, cov, model)
         p_values.append(found.p_value)
     assert len(per_slice) == 2
     assert found.n_eff < 40  # far fewer than 80 counts
+    assert found.chi2 == pytest.approx(sum(one.chi2 for one in per_slice))
     assert np.isclose(np.mean(p_values), 0.5, atol=0.08)
 
 
@@ -41,8 +56,8 @@ def test_wrong_model_is_found_and_monte_carlo_noise_excuses_it(truth):
     mean, cov = truth
     model = np.tile(mean, 2)
     wrong = model * np.tile(np.linspace(0.8, 1.2, 40), 2)
-    quiet, _ = goodness_of_fit(problem(model, cov), wrong, np.stack([wrong] * 3), 0.0)
-    noisy, _ = goodness_of_fit(problem(model, cov), wrong, wrong * np.array([[0.7], [1.0], [1.3]]), 0.0)
+    quiet, _ = judged(model, cov, wrong)
+    noisy, _ = judged(model, cov, wrong, [wrong * x for x in (0.7, 1.0, 1.3)])
     assert quiet.p_value < 1e-4
     assert noisy.chi2 < quiet.chi2
 
@@ -50,8 +65,8 @@ def test_wrong_model_is_found_and_monte_carlo_noise_excuses_it(truth):
 def test_parameters_are_charged(truth):
     mean, cov = truth
     model = np.tile(mean, 2)
-    free, _ = goodness_of_fit(problem(model, cov), model, np.stack([model] * 3), 0.0)
-    charged, slices = goodness_of_fit(problem(model, cov), model, np.stack([model] * 3), 3.0)
+    free, _ = judged(model, cov, model)
+    charged, slices = judged(model, cov, model, n_determined=3.0)
     assert np.isclose(free.n_eff - charged.n_eff, 3.0)
     assert np.isclose(sum(one.n_eff for one in slices), charged.n_eff)
 

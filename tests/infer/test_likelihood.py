@@ -1,4 +1,4 @@
-"""Score, sensitivity, variability and the width correction on a problem with known answers."""
+"""The likelihood of the counts' modes on a problem with known answers, and the guide's weight."""
 
 import dataclasses
 
@@ -6,18 +6,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy import TRUTH, toy
+from toy import N_PAR, TRUTH, toy
 
 from popinfer.infer.likelihood import (
-    REACH,
-    RIDGE,
-    Adjustment,
-    adjusted_log_density,
-    curvature_adjustment,
+    eigenmodes,
+    fair_share,
     information,
-    overcounting,
+    log_density,
     poisson,
 )
+from popinfer.infer.optimise import Compiled
+
+
+def look(problem, u=TRUTH):
+    return information(problem, u, Compiled(problem).jacobian)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def problem():
 
 @pytest.fixture(scope="module")
 def info(problem):
-    return information(problem, TRUTH)
+    return look(problem)
 
 
 def test_poisson_is_zero_at_the_data_and_negative_elsewhere():
@@ -38,113 +40,117 @@ def test_poisson_is_zero_at_the_data_and_negative_elsewhere():
     assert float(poisson(jnp.log(d) + 0.1, d)) < 0
 
 
-def test_score_and_sensitivity_are_derivatives_of_the_composite(problem, info):
-    np.testing.assert_allclose(info.score, jax.grad(problem.composite)(jnp.asarray(TRUTH)), rtol=1e-9)
-    expected = np.exp(problem.log_counts(jnp.asarray(TRUTH)))
-    fisher = jax.hessian(lambda u: poisson(problem.log_counts(u), expected))(jnp.asarray(TRUTH))
-    np.testing.assert_allclose(info.sensitivity, -fisher, rtol=1e-8)
+def test_logarithm_of_noisy_counts_has_no_bias():
+    model, rng = toy(level=1.5), np.random.default_rng(2)
+    expected = np.asarray(model.log_counts(jnp.asarray(TRUTH)))
+    drawn = [model.problem(model.draw(rng)) for _ in range(4000)]
+    plain = np.mean([np.log(one.observed) for one in drawn], axis=0) - expected
+    better = np.mean([one.log_observed for one in drawn], axis=0) - expected
+    assert np.abs(plain).mean() > 0.01
+    assert np.abs(better).mean() < 0.35 * np.abs(plain).mean()
 
 
-def test_variability_is_the_scores_variance_over_catalogs(problem, info):
-    model, rng = toy(), np.random.default_rng(4)
-    jacobian = np.asarray(jax.jacfwd(problem.log_counts)(jnp.asarray(TRUTH)))
-    expected = np.exp(problem.log_counts(jnp.asarray(TRUTH)))
-    scores = np.array([jacobian.T @ (model.draw(rng) - expected) for _ in range(6000)])
-    np.testing.assert_allclose(scores.mean(axis=0), 0, atol=4.5 * scores.std(axis=0).max() / np.sqrt(6000))
-    scale = np.sqrt(np.outer(*[np.diag(info.variability_data)] * 2))
-    np.testing.assert_allclose(np.cov(scores.T) / scale, info.variability_data / scale, atol=0.06)
+def test_gradient_and_fisher_information_are_derivatives_of_the_density():
+    model = toy()
+    exact = model.problem(model.kernels @ model.bins(TRUTH))
+    exact = dataclasses.replace(exact, observed=exact.observed * np.exp(-0.5 * _variance(exact)))
+    there, u = look(exact), jnp.asarray(TRUTH)
+    density = log_density(exact, there.precision)
+    np.testing.assert_allclose(jax.grad(density)(u), there.gradient - TRUTH, atol=1e-6)
+    # residuals are tiny, so second derivatives of log-counts don't enter
+    np.testing.assert_allclose(-jax.hessian(density)(u), there.fisher + np.eye(N_PAR), rtol=1e-3)
 
 
-def test_monte_carlo_variability_is_the_share_that_was_put_in(info):
-    assert info.monte_carlo_share() == pytest.approx(0.1 / 1.1, rel=0.1)
+def test_gradient_is_right_where_the_data_are_off_too(problem, info):
+    gradient = jax.grad(log_density(problem, info.precision))(jnp.asarray(TRUTH))
+    np.testing.assert_allclose(info.gradient - TRUTH, gradient, rtol=1e-6)
 
 
-def test_slices_add_their_monte_carlo_variability(problem, info):
+def _variance(problem):
+    return np.diag(problem.data_cov) / problem.observed**2
+
+
+def test_chi2_of_the_truth_is_its_number_of_modes():
+    model, rng = toy(mc_share=0.0), np.random.default_rng(4)
+    jacobian = Compiled(model.problem(model.bins(TRUTH)[:16])).jacobian
+    chi2 = []
+    for _ in range(300):
+        found = information(model.problem(model.draw(rng)), TRUTH, jacobian)
+        chi2.append(found.residual @ found.precision @ found.residual)
+    n_modes = found.modes.shape[1]
+    assert n_modes < 12  # of 16 overlapping kernels
+    assert np.mean(chi2) == pytest.approx(n_modes, abs=4 * np.sqrt(2 * n_modes / 300))
+    assert np.var(chi2) == pytest.approx(2 * n_modes, rel=0.35)
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(1.0, 3.0), (0.5, 6.0)], ids=["right", "halved"])
+def test_posterior_covers_the_truth_and_a_halved_covariance_does_not(factor, expected):
+    """Squared distance of truth from the maximum, over its covariance: three on average when it is right."""
+    model, rng = toy(mc_share=0.0), np.random.default_rng(9)
+    distance = []
+    for _ in range(200):
+        problem = model.problem(model.draw(rng))
+        problem = dataclasses.replace(problem, data_cov=factor * problem.data_cov)
+        found = look(problem)
+        shift = np.linalg.solve(found.fisher, found.gradient)
+        distance.append(shift @ found.fisher @ shift)
+    assert np.mean(distance) == pytest.approx(expected, abs=4 * expected * np.sqrt(2 / 3 / 200))
+
+
+def test_modes_keep_nearly_all_information():
+    model = toy(mc_share=0.0)
+    found = look(model.problem(model.kernels @ model.bins(TRUTH)))
+    design = model.design * np.sqrt(model.bins(TRUTH))[:, None]
+    every_bin = design.T @ design  # what independent bins tell, before kernels smooth them
+    kept = np.linalg.eigvals(np.linalg.solve(every_bin, found.fisher)).real
+    assert np.all(kept < 1.001)
+    assert np.all(kept > 0.9)
+
+
+def test_monte_carlo_share_is_what_was_put_in(info):
+    assert info.monte_carlo_share() == pytest.approx(0.1 / 1.1, rel=0.15)
+
+
+def test_slices_have_their_own_modes_and_monte_carlo_noise(problem):
     half = np.arange(len(problem.observed)) % 2
-    split = information(type(problem)(**(problem.__dict__ | {"slice_of": half})), TRUTH)
-    jacobian = np.asarray(jax.jacfwd(problem.log_counts)(jnp.asarray(TRUTH)))
-    counts = problem.replicates(TRUTH)
-    parts = [np.cov((counts[:, half == i] @ jacobian[half == i]).T) for i in (0, 1)]
-    np.testing.assert_allclose(split.variability_model, sum(parts), rtol=1e-9)
-    assert info.freedom == len(counts) - 1 < split.freedom <= 2 * (len(counts) - 1)
-    assert np.all(np.diag(split.variability_model) < np.diag(info.variability_model))
+    apart = np.where(half[:, None] == half, problem.data_cov, 0.0)
+    split = look(dataclasses.replace(problem, slice_of=half, data_cov=apart))
+    sides = np.stack([np.any(split.modes[half == i] != 0, axis=0) for i in (0, 1)])
+    assert np.all(sides.sum(axis=0) == 1)
+    np.testing.assert_allclose(split.cov_mc[np.ix_(sides[0], sides[1])], 0, atol=1e-12)
 
 
-def test_few_replicates_do_not_overstate_what_is_known(problem, info):
-    few = [
-        information(type(problem)(**(problem.__dict__ | {"replicates": lambda u, r=r: r})), TRUTH)
-        for r in np.split(problem.replicates(TRUTH), 300)
-    ]
-    inverse = np.mean([np.linalg.inv(one.variability - one.variability_data) for one in few], axis=0)
-    ratio = inverse @ info.variability_model
-    np.testing.assert_allclose(np.trace(ratio) / 3, 1.0, atol=0.15)
+def test_unused_counts_say_nothing_and_abundances_are_kept(problem):
+    cov = problem.data_cov.copy()
+    cov[3], cov[:, 3] = 0.0, 0.0
+    cov[-1], cov[:, -1], cov[-1, -1] = 0.0, 0.0, problem.observed[-1]
+    modes = eigenmodes(dataclasses.replace(problem, data_cov=cov, n_soft=len(cov) - 1))
+    np.testing.assert_array_equal(modes[3], 0)
+    own = np.flatnonzero(modes[-1])
+    assert len(own) == 1
+    np.testing.assert_array_equal(modes[:-1, own], 0)
 
 
-def test_adjustment_gives_the_sandwich_information(info):
-    a = curvature_adjustment(info, TRUTH).matrix
-    h = info.sensitivity + RIDGE * np.eye(3)
-    v = info.variability + RIDGE * np.eye(3)
-    np.testing.assert_allclose(a.T @ h @ a, h @ np.linalg.solve(v, h), rtol=1e-8)
-    assert np.all(np.linalg.eigvals(a) < 1)  # overlapping kernels: the composite is too narrow
+def test_errors_of_the_model_widen_the_posterior(problem, info):
+    relative = _variance(problem)
+    corr = problem.data_cov / np.sqrt(np.outer(*[np.diag(problem.data_cov)] * 2))
+    wider = look(dataclasses.replace(problem, model_cov=0.1**2 * corr))
+    assert 3 * relative.max() < 0.1**2
+    assert np.all(np.linalg.eigvalsh(info.fisher - 3 * wider.fisher) > 0)
 
 
-def test_gradient_at_the_fit_is_the_optimally_weighted_score(problem, info):
-    adjustment = curvature_adjustment(info, TRUTH)
-    gradient = jax.grad(adjusted_log_density(problem, adjustment))(jnp.asarray(TRUTH))
-    h, v = (x + RIDGE * np.eye(3) for x in (info.sensitivity, info.variability))
-    np.testing.assert_allclose(gradient, h @ np.linalg.solve(v, info.score) - TRUTH, rtol=1e-7)
+def test_residual_in_the_logarithm_grows_however_far_the_model_is(problem, info):
+    density = log_density(problem, info.precision)
+    along = [float(density(jnp.asarray(TRUTH + np.array([-x, 0.0, 0.0])))) for x in (1.0, 10.0, 30.0)]
+    assert along[0] > along[1] > along[2]
+    slope = jax.grad(density)(jnp.asarray(TRUTH + np.array([-30.0, 0.0, 0.0])))[0]
+    assert slope > 100
 
 
-def test_sandwich_covers_the_truth_where_the_composite_does_not():
-    """Chi-square of the truth over catalogs: three on average when the width is right."""
-    model, rng = toy(level=5.0, mc_share=0.0), np.random.default_rng(9)
-    jacobian = jax.jit(jax.jacfwd(model.log_counts))
-    sandwich, naive = [], []
-    for _ in range(150):
-        info = information(model.problem(model.draw(rng)), TRUTH, jacobian)
-        shift = np.linalg.solve(info.sensitivity, info.score)
-        sandwich.append(shift @ info.godambe() @ shift)
-        naive.append(shift @ info.sensitivity @ shift)
-    assert np.mean(sandwich) == pytest.approx(3, abs=0.7)
-    assert np.mean(naive) > 6
-
-
-def test_independent_counts_need_no_adjustment():
+@pytest.mark.parametrize(("copies", "share"), [(1, 1.0), (4, 0.25)])
+def test_fair_share_is_one_over_how_often_a_galaxy_is_counted(copies, share):
     model = toy(mc_share=0.0, overlap=False)
-    info = information(model.problem(model.bins(TRUTH)), TRUTH)
-    np.testing.assert_allclose(curvature_adjustment(info, TRUTH).matrix, np.eye(3), atol=1e-8)
-    assert overcounting(info) == pytest.approx(1, rel=1e-6)
-
-
-def test_overcounting_says_how_often_a_galaxy_is_counted():
-    model = toy(mc_share=0.0, overlap=False)
-    fourfold = type(model)(model.design, np.tile(model.kernels, (4, 1)), model.level)
-    info = information(fourfold.problem(fourfold.kernels @ model.bins(TRUTH)), TRUTH)
-    assert overcounting(info) == pytest.approx(4, rel=0.01)
-
-
-def test_adjusted_density_is_the_composite_at_the_moved_point_a_slope_and_the_prior(problem):
-    slope = np.array([3.0, 0.0, -1.0])
-    density = adjusted_log_density(
-        problem, Adjustment(TRUTH, np.diag([0.5, 0.7, 0.9]), slope, np.zeros((3, 3)))
-    )
-    shift = np.array([0.1, -0.2, 0.3])
-    u, moved = TRUTH + shift, TRUTH + np.array([0.05, -0.14, 0.27])
-    expected = float(problem.composite(jnp.asarray(moved))) + slope @ shift - 0.5 * u @ u
-    assert float(density(jnp.asarray(u))) == pytest.approx(expected)
-
-
-def test_the_linear_term_acts_near_the_center_and_fades_far_away(problem, info):
-    slope = np.array([30.0, -20.0, 10.0])
-    adjustment = dataclasses.replace(curvature_adjustment(info, TRUTH), slope=slope)
-    sd = 1 / np.sqrt(np.linalg.eigvalsh(adjustment.metric)[0])
-    direction = np.linalg.eigh(adjustment.metric)[1][:, 0]
-
-    def linear(distance):
-        u = jnp.asarray(TRUTH + distance * sd * direction)
-        return float(adjustment(lambda _: jnp.zeros(()), u))
-
-    assert linear(0.5) == pytest.approx(0.5 * sd * slope @ direction, rel=0.003)
-    assert abs(linear(40.0)) < 1e-3
-    peak = REACH / np.sqrt(np.e) * sd * abs(slope @ direction)
-    assert max(abs(linear(x)) for x in np.linspace(0, 40, 81)) == pytest.approx(peak, rel=0.01)
+    model = type(model)(model.design, np.tile(model.kernels, (copies, 1)), model.level)
+    problem = model.problem(model.kernels @ model.bins(TRUTH))
+    jacobian = np.asarray(Compiled(problem).jacobian(jnp.asarray(TRUTH)))
+    assert fair_share(problem, jacobian) == pytest.approx(share, rel=0.01)

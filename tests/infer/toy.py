@@ -1,13 +1,14 @@
 """A small problem with known answers: overlapping kernels over independent Poisson bins."""
 
 import dataclasses
+from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
 
 from popinfer.infer.likelihood import Problem
 
-N_BIN, N_STAT, N_PAR = 24, 16, 3
+N_BIN, N_STAT, N_PAR, N_REPLICATES = 24, 16, 3, 800
 TRUTH = np.array([0.4, -0.3, 0.2])
 
 
@@ -32,12 +33,15 @@ class Toy:
         """Soft counts of one catalog."""
         return self.kernels @ rng.poisson(self.bins(u))
 
-    def replicates(self, u, n=3000):
-        """Model counts with Monte Carlo noise, of variance ``mc_share`` times the data's."""
-        rng = np.random.default_rng(17)
-        expected = self.bins(u)
-        noise = rng.standard_normal((n, N_BIN)) * np.sqrt(self.mc_share * expected)
-        return (expected + noise) @ self.kernels.T
+    def noisy_log_counts(self, normals, u):
+        """The same with Monte Carlo noise, of variance ``mc_share`` times the data's."""
+        expected = np.exp(self.level + self.design @ np.asarray(u))
+        return np.log(self.kernels @ (expected + normals * np.sqrt(self.mc_share * expected)))
+
+    def replicates(self, n=N_REPLICATES):
+        """Log-counts of independent halo samples."""
+        normals = np.random.default_rng(17).standard_normal((n, N_BIN))
+        return tuple(partial(self.noisy_log_counts, one) for one in normals)
 
     def problem(self, observed):
         """The inference problem for observed soft counts."""
@@ -47,7 +51,8 @@ class Toy:
             observed=np.asarray(observed, float),
             data_cov=self.kernels @ np.diag(self.bins(TRUTH)) @ self.kernels.T,
             slice_of=np.zeros(len(observed), int),
-            replicates=self.replicates,
+            replicates=self.replicates(),
+            n_soft=len(observed),
         )
 
 

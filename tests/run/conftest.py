@@ -22,7 +22,7 @@ TINY = {
         "dust.lg_av": {"loc": -0.4, "scale": 0.2},
         "metallicity.zero_point": {"loc": 0.0, "scale": 0.15},
     },
-    "kernels": {"n_centers": 30, "floor_mag": 0.05},
+    "kernels": {"n_centers": 30, "floor_mag": 0.05, "model_error": 0.1},
     "fit": {"max_steps": 15, "n_prior_starts": 1},
     "sample": {"kind": "psis_laplace", "n_proposals": 600, "n_draws": 200},
     "predictive": {"n_draws": 4},
