@@ -42,7 +42,7 @@ class FitResult:
 
     Attributes
     ----------
-    log_density : of the posterior at its mode, up to a constant.
+    log_density : of the posterior at the best of `modes`, up to a constant.
     precision : P of the likelihood.
     approx : Laplace approximation of the posterior at its mode.
     mc_direction : Monte Carlo share of the variance along the directions that the data measure.
@@ -87,7 +87,7 @@ def fit_population(run: Run, population: Population, say: Reporter) -> FitResult
         approx, density = best.laplace(), density_and_grad(best.density)
         flat = flat_directions(lambda u: density(u)[0], best.problem.names, approx)
     result = FitResult(
-        best.log_density,
+        first.log_density,
         best.info.precision,
         approx,
         modes=_listed(modes, first, approx),
@@ -101,13 +101,19 @@ def fit_population(run: Run, population: Population, say: Reporter) -> FitResult
 
 
 def _optimise_all(run: Run, population: Population, compiled: Compiled, say: Reporter) -> list[Fit]:
-    """Where to look for modes: the pilot's end, and fits of the guide from draws of the prior."""
+    """Where to look for modes: the pilot's end, fits of the guide from draws of the prior, and a reflection.
+
+    Where the posterior has two modes on a ridge, the guide's only optimum often lies between them: the
+    reflection of one mode in it leads to the other.
+    """
     settings, size = run.config.fit, compiled.problem.size
     rng = np.random.default_rng(run.config.seed + 31)
     value, _ = compiled.at(population.pilot)
     ends = [Fit(population.pilot, value, 0, True)]
     for i, u in enumerate(rng.normal(size=(settings.n_prior_starts, size))):
         ends.append(_optimise(run, compiled, u, say, f"Fit from prior draw {i + 1}"))
+    between = max(ends, key=lambda end: end.log_density).u
+    ends.append(dataclasses.replace(ends[0], u=2 * between - population.pilot))
     return ends
 
 

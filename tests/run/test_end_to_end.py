@@ -87,7 +87,7 @@ def test_summary_has_goodness_and_provenance(tiny_run):
     assert summary.chi2 > 0
     assert 0 <= summary.p_value <= 1
     assert 0 < summary.mc_share_median <= summary.mc_share_max < 1
-    assert {one["start"] for one in summary.modes} == {0, 1}
+    assert {one["start"] for one in summary.modes} == {0, 1, 2}  # pilot, prior draw, reflection
     assert set(summary.best_fit) == set(summary.priors) == {"dust.lg_av", "metallicity.zero_point"}
 
 
