@@ -37,16 +37,15 @@ def goodness(summary: RunSummary) -> Goodness:
         return Goodness("unknown", f"{numbers}; no p-value was computed.", "")
     numbers += f", p = {p:.2g}" if p >= 1e-4 else ", p < 0.0001"
     if p >= GOOD_P:
-        headline = "The model describes the data within their noise."
+        headline = "The model describes the data within the errors that the run allows for."
     elif p >= POOR_P:
-        headline = "The model is strained: it misses the data by more than noise usually does."
+        headline = "The model is strained: it misses the data by more than these errors usually do."
     else:
-        headline = "The model does not describe the data within their noise."
+        headline = "The model does not describe the data within the errors that the run allows for."
     grade = "good" if p >= GOOD_P else "strained" if p >= POOR_P else "poor"
     of = f"about {_percent(p)} of" if p >= 1e-4 else "fewer than 1 in 10,000"
-    detail = (
-        f"{numbers}: if the model were true, {of} repeated surveys would lie this far from it or farther."
-    )
+    chance = f"{of} repeated surveys would lie this far from it or farther"
+    detail = f"{numbers}: if the model were true to its allowed error, {chance}."
     if grade == "poor":
         detail += " The intervals below leave out what is wrong with the model."
     return Goodness(grade, headline, detail)
