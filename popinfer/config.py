@@ -23,9 +23,10 @@ from popinfer.errors import InputError
 class HalosConfig(Section):
     """Size of the halo sample; ``lgm_min`` [log10 Msun] per slice or one for all.
 
-    ``pilot`` holds parameter values near the expected answer: halos are drawn where that model's galaxies
-    enter the sample. It changes the Monte Carlo noise, never the result's expectation. ``n_replicates`` more
-    samples measure that noise, and the counts follow the mean of all: it falls with their number.
+    ``pilot`` holds parameter values near the expected answer: a first fit's halos are drawn where that
+    model's galaxies enter the sample, the run's own where the first fit's do. It changes the Monte Carlo
+    noise, never the result's expectation. ``n_replicates`` more samples measure that noise, and the counts
+    follow the mean of all: it falls with their number.
     """
 
     n_per_slice: int = Field(default=2048, ge=16)

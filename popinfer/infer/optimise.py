@@ -114,7 +114,10 @@ class Compiled:
 
     def value(self, u: Array) -> Array:
         """The objective."""
-        return self.share * poisson(self.log_counts(u), self.problem.observed) - 0.5 * jnp.sum(u**2)
+        return self._given(self.log_counts(u), u)
+
+    def _given(self, log_m: Array, u: Array) -> Array:
+        return self.share * poisson(log_m, self.problem.observed) - 0.5 * jnp.sum(u**2)
 
     def value_and_grad(self, u: Array) -> tuple[Array, Array]:
         """The objective and its gradient."""
@@ -125,8 +128,7 @@ class Compiled:
     def at(self, u: np.ndarray) -> tuple[float, np.ndarray]:
         """The objective and log-counts."""
         log_m = self.log_counts(jnp.asarray(u))
-        value = self.share * poisson(log_m, self.problem.observed) - 0.5 * np.sum(u**2)
-        return float(value), np.asarray(log_m)
+        return float(self._given(log_m, jnp.asarray(u))), np.asarray(log_m)
 
     def linearised(self, u: np.ndarray, log_counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The objective's gradient and its expected curvature."""

@@ -3,7 +3,7 @@
 1. Gauss-Newton on fair share x composite likelihood + prior from draws of the prior: it finds the region from
    far away. The pilot that the halos were drawn for started at the prior's centre.
 2. From the pilot and from each distinct end to a mode of the posterior; from the best mode to that of all
-   halo samples, counts and slopes corrected for Monte Carlo noise (`infer.settle`, `infer.monte_carlo`).
+   halo samples, counts and slopes corrected for Monte Carlo noise (`infer.mode`, `infer.monte_carlo`).
 3. Flat directions, the Monte Carlo share of the variance, goodness of fit.
 """
 
@@ -21,8 +21,8 @@ import numpy as np
 from popinfer.infer.goodness import Goodness, determined_parameters, goodness_of_fit
 from popinfer.infer.laplace import Laplace, flat_directions
 from popinfer.infer.likelihood import Correction, Problem
+from popinfer.infer.mode import MAX_ROUNDS, SEARCH_REPLICATES, Mode, find_mode
 from popinfer.infer.optimise import Compiled, Fit, adam, density_and_grad, gauss_newton, lbfgs
-from popinfer.infer.settle import MAX_ROUNDS, SEARCH_REPLICATES, Mode, find_mode
 from popinfer.run.folder import RunFolder, atomic, check_fingerprint, need, write_text
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
@@ -50,7 +50,7 @@ class FitResult:
     goodness, per_slice : goodness of fit at the mode.
     modes : where the starts ended. flat : names of parameters with flat profiles.
     cautions : sentences for the reader on the optimiser and the halo sample.
-    correction, n_averaged : of the problem's counts for Monte Carlo noise, see `Problem`.
+    correction : of the problem's counts for Monte Carlo noise, see `Problem`; none when absent.
     """
 
     log_density: float
@@ -65,7 +65,6 @@ class FitResult:
     flat: list[str] = field(default_factory=list)
     cautions: list[str] = field(default_factory=list)
     correction: Correction | None = None
-    n_averaged: int = 1
     wall_time_s: float = math.nan
 
 
@@ -94,7 +93,6 @@ def fit_population(run: Run, population: Population, say: Reporter) -> FitResult
         flat=sorted({one.name for one in flat}),
         cautions=_cautions(run, population, best, approx.mean),
         correction=best.problem.correction,
-        n_averaged=best.problem.n_averaged,
         **_quality(best, approx),
     )
     return dataclasses.replace(result, wall_time_s=time.perf_counter() - start)
@@ -113,6 +111,7 @@ def _optimise_all(run: Run, population: Population, compiled: Compiled, say: Rep
     for i, u in enumerate(rng.normal(size=(settings.n_prior_starts, size))):
         ends.append(_optimise(run, compiled, u, say, f"Fit from prior draw {i + 1}"))
     between = max(ends, key=lambda end: end.log_density).u
+    # with the pilot's log-density: nothing was fitted there that could tell whether it is hopeless
     ends.append(dataclasses.replace(ends[0], u=2 * between - population.pilot))
     return ends
 
@@ -197,11 +196,6 @@ def _cautions(run: Run, population: Population, best: Mode, u: np.ndarray) -> li
     return cautions
 
 
-def with_correction(problem: Problem, fit: FitResult) -> Problem:
-    """The problem with its counts corrected as in the fit."""
-    return dataclasses.replace(problem, correction=fit.correction, n_averaged=fit.n_averaged)
-
-
 def write_fit(run: Run, result: FitResult) -> None:
     """Store the fit twice: JSON for people, arrays for the next stage."""
     folder, approx = run.folder, result.approx
@@ -223,7 +217,6 @@ def write_fit(run: Run, result: FitResult) -> None:
         "modes": result.modes,
         "flat": result.flat,
         "cautions": result.cautions,
-        "n_averaged": result.n_averaged,
         "monte_carlo_share": [float(x) for x in result.mc_direction],
         "wall_time_s": result.wall_time_s,
     }
@@ -252,6 +245,5 @@ def read_fit(run: Run) -> FitResult:
         content["flat"],
         content["cautions"],
         Correction(**{f.name: arrays[f"correction_{f.name}"] for f in dataclasses.fields(Correction)}),
-        content["n_averaged"],
         content["wall_time_s"],
     )

@@ -23,8 +23,8 @@ from jaxtyping import Float
 
 from popinfer.config import RunConfig
 from popinfer.infer.laplace import laplace
+from popinfer.infer.mode import SEARCH_REPLICATES, find_mode
 from popinfer.infer.optimise import Compiled, gauss_newton
-from popinfer.infer.settle import SEARCH_REPLICATES, find_mode
 from popinfer.population.halos import LightconeSpec
 from popinfer.records import Halos
 from popinfer.run.build import (

@@ -33,7 +33,7 @@ from popinfer.infer.sample import (
 from popinfer.population.parameters import fiducial_params
 from popinfer.population.relations import GRIDS, Z_DENSITY, Z_RELATIONS, Relations, summarise
 from popinfer.run.build import Predictor
-from popinfer.run.fitting import FitResult, with_correction
+from popinfer.run.fitting import FitResult
 from popinfer.run.folder import atomic
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
@@ -129,7 +129,7 @@ def judged_groups(run: Run, draws: Draws, attrs: dict[str, Any]) -> az.Inference
 def draw_posterior(run: Run, population: Population, fit: FitResult, say: Reporter) -> Draws:
     """Draw with the run file's sampler."""
     settings = run.config.sample
-    problem = with_correction(population.problem, fit)
+    problem = dataclasses.replace(population.problem, correction=fit.correction)
     density = log_density(problem, fit.precision)
     key = jax.random.key(run.config.seed)
     build, sampler, title = SAMPLERS[settings.kind]
@@ -188,7 +188,6 @@ def _predictions(
     config, survey, kernels = run.config, run.survey, run.survey.kernels
     bins = Bins.around(tuple(config.features), survey.features)
     mask = np.asarray(kernels.mask) > 0
-    correction = with_correction(population.problem, fit).correction
     predictor, numbers = Predictor(run.setup, survey), []
 
     @jax.jit
@@ -202,8 +201,8 @@ def _predictions(
         features, weight, soft = count(galaxies.mag, galaxies.weight)
         abundance = predictor.abundances(galaxies, population.halos)
         factor = np.ones(len(population.problem.observed))
-        if correction is not None:
-            factor = np.exp(np.asarray(correction(jnp.asarray(u))))
+        if fit.correction is not None:
+            factor = np.exp(np.asarray(fit.correction(jnp.asarray(u))))
         soft = soft * factor[: mask.size].reshape(mask.shape)
         numbers.append(np.concatenate([np.zeros(0), *abundance]) * factor[mask.size :])
         return np.asarray(features), np.asarray(weight), np.where(mask, np.asarray(soft), 0.0)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from jaxtyping import Array
 
+from popinfer.infer.mode import find_mode
 from popinfer.infer.monte_carlo import centered, corrected
 from popinfer.infer.optimise import Compiled, gauss_newton
-from popinfer.infer.settle import find_mode
 
 from .toy import N_BIN, N_PAR, TRUTH, Toy, toy
 
