@@ -158,6 +158,7 @@ def calibrate(
         str,
         typer.Option(help="Make an error that has to be found: half_covariance, no_monte_carlo."),
     ] = "none",
+    seed: Annotated[int | None, typer.Option(help="Of the surveys; the run file's when absent.")] = None,
     out: Out = None,
     quiet: Quiet = False,
 ) -> None:
@@ -167,7 +168,7 @@ def calibrate(
     from popinfer.run.calibrate import CalibrateSpec
     from popinfer.run.calibrate import calibrate as run_trials
 
-    found, folder = run_trials(file, CalibrateSpec(n, processes, sabotage), out, say)
+    found, folder = run_trials(file, CalibrateSpec(n, processes, sabotage, seed), out, say)
     page = write_calibration(found, folder.path)
     if not quiet:
         typer.echo(f"{'CALIBRATED' if found.passed else 'NOT CALIBRATED'}\n{page}")

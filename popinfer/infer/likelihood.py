@@ -32,19 +32,44 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 TRACE_KEPT = 0.99
+NODES_PER_PARAMETER = 3  # points at which all halo samples are evaluated
 RIDGE = 0.05  # of the prior's unit information; affects only directions known worse than the prior
 
 
 class Correction(eqx.Module):
-    """What is added to log-counts: offset + slope @ (u - center); see `popinfer.infer.monte_carlo`."""
+    """What is added to log-counts, a smooth function of z = whiten (u - center):
 
+    offset + slope @ z + sum_j weights_j exp(-|z - nodes_j|^2 / (2 length^2)); see `popinfer.infer.monte_carlo`.
+    """
+
+    center: Float[Array | np.ndarray, "par"]
+    whiten: Float[Array | np.ndarray, "par par"]
     offset: Float[Array | np.ndarray, "stat"]
     slope: Float[Array | np.ndarray, "stat par"]
-    center: Float[Array | np.ndarray, "par"]
+    nodes: Float[Array | np.ndarray, "node par"]
+    weights: Float[Array | np.ndarray, "node stat"]
+    length: Float[Array | np.ndarray, ""]
+
+    @classmethod
+    def constant(cls, offset: Float[np.ndarray, "stat"], n_par: int) -> "Correction":
+        """The same number added everywhere; as many nodes as `popinfer.infer.monte_carlo` would use."""
+        n_stat, n_node = len(offset), NODES_PER_PARAMETER * n_par
+        return cls(
+            np.zeros(n_par),
+            np.eye(n_par),
+            offset,
+            np.zeros((n_stat, n_par)),
+            np.zeros((n_node, n_par)),
+            np.zeros((n_node, n_stat)),
+            np.ones(()),
+        )
 
     def __call__(self, u: Float[Array, "par"]) -> Float[Array, "stat"]:
         """Correction at u."""
-        return jnp.asarray(self.offset) + jnp.asarray(self.slope) @ (u - jnp.asarray(self.center))
+        z = jnp.asarray(self.whiten) @ (u - jnp.asarray(self.center))
+        distance2 = jnp.sum((z - jnp.asarray(self.nodes)) ** 2, axis=1)
+        near = jnp.exp(-0.5 * distance2 / jnp.asarray(self.length) ** 2)
+        return jnp.asarray(self.offset) + jnp.asarray(self.slope) @ z + near @ jnp.asarray(self.weights)
 
 
 LogCounts = Callable[[Array], Array]
@@ -187,39 +212,46 @@ def information(
     problem: Problem,
     u: Float[Array | np.ndarray, "par"],
     jacobian: Callable[[Array], Array],
-    deviations: Float[np.ndarray, "term replicate stat"] | None = None,
+    noise: Float[np.ndarray, "row stat"],
 ) -> Information:
     """What the data tell about u, near u.
 
     Parameters
     ----------
-    problem : with its counts corrected around u, or as they are.
+    problem : with its counts corrected, or as they are.
     u : where.
     jacobian : of log_counts.
-    deviations : Monte Carlo noise of log-counts from `popinfer.infer.monte_carlo`; that at u when absent.
+    noise : rows whose outer products add up to the Monte Carlo covariance of log-counts, from
+        `popinfer.infer.monte_carlo` or `replicate_noise`.
     """
-    if deviations is None:
-        replicates = problem.log_replicates(u)
-        deviations = (replicates - replicates.mean(axis=0))[None] / np.sqrt(problem.n_averaged)
-    deviations, modes = np.asarray(deviations), eigenmodes(problem)
     return Information(
-        jacobian=np.asarray(jacobian(jnp.asarray(u))),
-        residual=problem.log_observed - np.asarray(problem.log_counts(jnp.asarray(u))),
-        modes=modes,
-        cov=modes.T @ problem.log_cov @ modes,
-        cov_mc=_covariance_of_modes(deviations, modes, problem.slice_of),
+        np.asarray(jacobian(jnp.asarray(u))),
+        problem.log_observed - np.asarray(problem.log_counts(jnp.asarray(u))),
+        *_covariances(problem, noise),
     )
 
 
-def _covariance_of_modes(
-    deviations: Float[np.ndarray, "term replicate stat"], modes: np.ndarray, slice_of: np.ndarray
-) -> Float[np.ndarray, "mode mode"]:
-    """Covariance over replicates, slice by slice: halos of different slices are independent."""
-    cov = np.zeros((modes.shape[1], modes.shape[1]))
-    for index in np.unique(slice_of):
-        one = deviations[:, :, slice_of == index] @ modes[slice_of == index]
-        cov += np.einsum("trp,trq->pq", one, one) / (deviations.shape[1] - 1)
-    return cov
+def precision(problem: Problem, noise: Float[np.ndarray, "row stat"]) -> Float[np.ndarray, "stat stat"]:
+    """P of the module's equations, given rows of the Monte Carlo covariance."""
+    modes, cov, cov_mc = _covariances(problem, noise)
+    return modes @ np.linalg.solve(cov + cov_mc, modes.T)
+
+
+def replicate_noise(
+    problem: Problem, u: Float[Array | np.ndarray, "par"], most: int | None = None
+) -> Float[np.ndarray, "row stat"]:
+    """Rows of the Monte Carlo covariance of log-counts at u, of a mean of `problem.n_averaged` samples."""
+    replicates = problem.log_replicates(u, most)
+    return (replicates - replicates.mean(axis=0)) / np.sqrt(problem.n_averaged * (len(replicates) - 1))
+
+
+def _covariances(
+    problem: Problem, noise: Float[np.ndarray, "row stat"]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """E, E^T (D / d d^T + C_error) E, and E^T C_mc E, slice by slice: halos of slices are independent."""
+    modes, slice_of = eigenmodes(problem), problem.slice_of
+    parts = [noise[:, slice_of == index] @ modes[slice_of == index] for index in np.unique(slice_of)]
+    return modes, modes.T @ problem.log_cov @ modes, np.sum([one.T @ one for one in parts], axis=0)
 
 
 class LogDensity(eqx.Module):
@@ -239,17 +271,16 @@ class LogDensity(eqx.Module):
         return -0.5 * residual @ jnp.asarray(self.precision) @ residual - 0.5 * jnp.sum(u**2)
 
 
-def no_correction(problem: Problem) -> Correction:
-    """A correction by zero."""
-    n_stat, n_par = len(problem.observed), problem.size
-    return Correction(jnp.zeros(n_stat), jnp.zeros((n_stat, n_par)), jnp.zeros(n_par))
+def correction_of(problem: Problem) -> Correction:
+    """The problem's correction; one by zero where it has none."""
+    none = Correction.constant(np.zeros(len(problem.observed)), problem.size)
+    return jax.tree.map(jnp.asarray, problem.correction or none)
 
 
 def log_density(problem: Problem, precision: Float[np.ndarray, "stat stat"]) -> LogDensity:
     """Log posterior density of a problem, given P."""
-    correction = jax.tree.map(jnp.asarray, problem.correction or no_correction(problem))
     observed = jnp.asarray(problem.log_observed)
-    return LogDensity(problem.raw_log_counts, correction, observed, jnp.asarray(precision))
+    return LogDensity(problem.raw_log_counts, correction_of(problem), observed, jnp.asarray(precision))
 
 
 def poisson(log_m: Float[Array, "stat"], d: Float[Array | np.ndarray, "stat"]) -> Float[Array, ""]:

@@ -1,22 +1,24 @@
 """The model's Monte Carlo noise: measured on replicate halo samples, and most of it taken out.
 
 With m_0(u) the counts of the run's halos and m_r(u), r = 1 ... R, those of independent samples of the same
-size, all of them change with u in nearly the same way. Mean and slope of all samples around one point u_c
-therefore correct the run's own counts wherever the posterior has mass (control variates with common random
-numbers):
+size, all of them change with u in nearly the same way. What the mean of all samples differs by from the run's
+own counts is therefore a smooth function of u. It is computed at nodes u_j spread as the posterior is, and
+interpolated between them (control variates with common random numbers):
 
-    log m(u) = log m_0(u) + c + B (u - u_c),
-    c = l(u_c) - log m_0(u_c),    B = D l - D log m_0,
+    log m(u) = log m_0(u) + delta(u),    delta(u_j) = l(u_j) - log m_0(u_j),
     l = log mean_r m_r + Var_r[m_r] / (mean_r m_r)^2 / (2 (R + 1)),
 
-where D are slopes, central differences over one posterior standard deviation, and means include r = 0. The
-last term of l undoes the bias of a noisy mean's logarithm: it depends on u, and would pull the fit to where
-noise is small. (The mean of the logarithms would have R + 1 times that bias.) The noise that is left in
-log m, for u = u_c + F z with z standard normal and F F^T the posterior's covariance,
+where means include r = 0. The last term of l undoes the bias of a noisy mean's logarithm: it depends on u, and
+would pull the fit to where noise is small. (The mean of the logarithms would have R + 1 times that bias.)
 
-    C_mc = {Cov_r[q_r] + sum_i Cov_r[D_i q_r]} / (R + 1) + mean_z Cov_r[curvature of log m_r(z)],
+The interpolation is universal kriging (Rasmussen & Williams 2006, section 2.7): a Gaussian process in
+coordinates z in which the nodes have unit covariance, with a constant, a linear trend and a squared
+exponential kernel, whose length has the smallest leave-one-out error e_j (their eq. 5.12). The noise that is
+left in log m,
 
-with q_r = m_r / mean_r m_r, has the part of the mean that R + 1 samples leave, and what the slopes miss.
+    C_mc = mean_j Cov_r[m_r(u_j) / mean_r m_r(u_j)] / (R + 1) + mean_j e_j e_j^T,
+
+has the part of the mean that R + 1 samples leave, and what the interpolation may miss.
 """
 
 import dataclasses
@@ -26,13 +28,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from popinfer.infer.laplace import Laplace
 from popinfer.infer.likelihood import Correction, Problem
 
-N_CURVATURE = 4  # draws over which the last term is averaged
+LENGTHS = (2.0, 4.0, 8.0, 16.0)  # of the kernel, in units of the nodes' scatter
+_CONSTANT, _TREND = 1e6, 1e2  # prior variances relative to the kernel's: hardly any prior at all
+_NUGGET = 1e-6  # likewise; keeps long kernels' matrices regular
 
 
 def centered(problem: Problem, u: Float[Array | np.ndarray, "par"], most: int | None = None) -> Problem:
-    """The same problem with its counts at u moved to those of all halo samples together; slopes are kept.
+    """The same problem with its counts moved by as much as makes them those of all halo samples at u.
 
     Parameters
     ----------
@@ -41,60 +46,60 @@ def centered(problem: Problem, u: Float[Array | np.ndarray, "par"], most: int | 
     most : replicates to use, at most.
     """
     own, others = _log_counts(problem, np.asarray(u), most)
-    offset = _log_mean(own, others) - own
-    slope = np.zeros((own.size, problem.size)) if problem.correction is None else problem.correction.slope
-    correction = Correction(offset, slope, np.asarray(u))
+    correction = Correction.constant(_log_mean(own, others) - own, problem.size)
     return dataclasses.replace(problem, correction=correction, n_averaged=len(others) + 1)
 
 
 @dataclass(frozen=True)
 class Corrected:
-    """A problem with counts and slopes corrected, and deviations whose covariance over replicates is C_mc."""
+    """A problem with counts corrected, and rows whose outer products add up to C_mc."""
 
     problem: Problem
-    deviations: Float[np.ndarray, "term replicate stat"]
+    noise: Float[np.ndarray, "row stat"]
 
 
 def corrected(
-    problem: Problem,
-    u: Float[np.ndarray, "par"],
-    factor: Float[np.ndarray, "par par"],
-    seed: int,
-    most: int | None = None,
+    problem: Problem, nodes: Float[np.ndarray, "node par"], spread: Laplace, most: int | None = None
 ) -> Corrected:
-    """Correct counts and slopes around u; see the module's equations.
+    """Correct counts where the posterior is; see the module's equations.
 
     Parameters
     ----------
     problem : with any correction or none.
-    u : centre of the correction.
-    factor : F, square root of the posterior's covariance.
-    seed : of the draws z.
+    nodes : points spread as the posterior is.
+    spread : the nodes' mean and covariance, about: what distances are measured in.
     most : replicates to use, at most.
     """
-
-    def evaluate(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return _log_counts(problem, u, most)
-
-    own, start = evaluate(u)
-    offset, n = _log_mean(own, start) - own, len(start) + 1
-    pairs = [(evaluate(u + step), evaluate(u - step)) for step in factor.T]
-    slopes = np.stack([0.5 * (up[0] - down[0]) for up, down in pairs])
-    together = np.stack([0.5 * (_log_mean(*up) - _log_mean(*down)) for up, down in pairs])
-    slope = np.linalg.solve(factor.T, together - slopes).T
-    others = np.stack([0.5 * (up[1] - down[1]) for up, down in pairs], axis=1)
-    shares = np.stack([0.5 * (_relative(up[1]) - _relative(down[1])) for up, down in pairs])
-    draws = np.random.default_rng(seed).standard_normal((N_CURVATURE, problem.size))
-    curvature = [evaluate(u + factor @ z)[1] - start - np.einsum("rps,p->rs", others, z) for z in draws]
-    deviations = np.concatenate(
-        [
-            _relative(start)[None] / np.sqrt(n),
-            shares / np.sqrt(n),
-            np.stack([one - one.mean(axis=0) for one in curvature]) / np.sqrt(N_CURVATURE),
-        ]
+    pairs = [_log_counts(problem, u, most) for u in nodes]
+    delta = np.stack([_log_mean(own, others) - own for own, others in pairs])
+    n = len(pairs[0][1]) + 1
+    scatter = np.stack([_relative(others) for _, others in pairs])
+    scatter = scatter.reshape(-1, scatter.shape[-1]) / np.sqrt(n * (n - 2) * len(nodes))
+    whiten = np.linalg.inv(spread.factor)
+    sd = np.where(problem.used, np.sqrt(np.maximum(np.diag(problem.log_cov), 1e-12)), np.inf)
+    (offset, slope, weights, length), error = _interpolation((nodes - spread.mean) @ whiten.T, delta, sd)
+    correction = Correction(
+        spread.mean, whiten, offset, slope, (nodes - spread.mean) @ whiten.T, weights, np.asarray(length)
     )
-    correction = Correction(offset, slope, np.asarray(u))
-    return Corrected(dataclasses.replace(problem, correction=correction, n_averaged=n), deviations)
+    problem = dataclasses.replace(problem, correction=correction, n_averaged=n)
+    return Corrected(problem, np.concatenate([scatter, error / np.sqrt(len(nodes))]))
+
+
+def _interpolation(
+    z: Float[np.ndarray, "node par"], delta: Float[np.ndarray, "node stat"], sd: Float[np.ndarray, "stat"]
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray, float], Float[np.ndarray, "node stat"]]:
+    """Offset, slope, weights and length of a `Correction`, and leave-one-out errors, smallest in units of sd."""
+    distance2 = np.sum((z[:, None] - z[None]) ** 2, axis=-1)
+    trend, best = _CONSTANT + _TREND * z @ z.T + _NUGGET * np.eye(len(z)), None
+    for length in LENGTHS:
+        inverse = np.linalg.inv(trend + np.exp(-0.5 * distance2 / length**2))
+        weights = inverse @ delta
+        error = weights / np.diag(inverse)[:, None]
+        size = float(np.mean((error / sd) ** 2))
+        if best is None or size < best[0]:
+            best = size, (_CONSTANT * weights.sum(axis=0), _TREND * weights.T @ z, weights, length), error
+    assert best is not None
+    return best[1], best[2]
 
 
 def _log_counts(problem: Problem, u: np.ndarray, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -60,11 +60,15 @@ SABOTAGES: dict[str, Callable[[Problem], Problem]] = {
 
 @dataclass(frozen=True)
 class CalibrateSpec:
-    """Number of trials and of processes; a deliberate error, by its name in `SABOTAGES`."""
+    """Number of trials and of processes; a deliberate error, by its name in `SABOTAGES`; seed of the trials.
+
+    The run file's seed stands in for one that is None.
+    """
 
     n_trials: int = 200
     n_processes: int = 1
     sabotage: str = "none"
+    seed: int | None = None
 
 
 def calibrate(
@@ -90,6 +94,8 @@ def calibrate(
     say = Silent() if say is None else say
     _check(spec)
     config = file if isinstance(file, RunConfig) else load_config(file)
+    if spec.seed is not None:
+        config = config.model_copy(update={"seed": spec.seed})
     suffix = "" if spec.sabotage == "none" else f"-{spec.sabotage}"
     run = prepare(config, out or Path("results") / f"{config.name}-calibration{suffix}", say)
     trials, identity = run.folder.path / "trials", f"{run.fingerprint('sample')} {spec.sabotage}"
@@ -115,6 +121,8 @@ def _check(spec: CalibrateSpec) -> None:
         raise InputError(f"--n {spec.n_trials}: at least {MIN_TRIALS} simulated surveys are needed")
     if spec.n_processes < 1:
         raise InputError(f"--processes {spec.n_processes}: has to be 1 or more")
+    if spec.seed is not None and spec.seed < 0:
+        raise InputError(f"--seed {spec.seed}: has to be 0 or more")
     if spec.sabotage not in SABOTAGES:
         raise InputError(f"--sabotage {spec.sabotage}: has to be one of {', '.join(SABOTAGES)}")
 
@@ -145,11 +153,15 @@ def _results(run: Run, missing: list[int], spec: CalibrateSpec) -> Iterator[tupl
     if spec.n_processes == 1 or len(missing) < 2:
         yield from ((index, run_trial(run, index, spec.sabotage)) for index in missing)
         return
+    context = get_context("spawn")
+    numbers = context.SimpleQueue()
+    for number in range(spec.n_processes):
+        numbers.put(number)
     pool = ProcessPoolExecutor(
         spec.n_processes,
-        mp_context=get_context("spawn"),
+        mp_context=context,
         initializer=_start_worker,
-        initargs=(run.config, str(run.folder.path)),
+        initargs=(run.config, str(run.folder.path), numbers),
     )
     try:
         futures = {pool.submit(_worker_trial, index, spec.sabotage): index for index in missing}
@@ -162,13 +174,13 @@ def _results(run: Run, missing: list[int], spec: CalibrateSpec) -> Iterator[tupl
 _WORKER: dict[str, Run] = {}
 
 
-def _start_worker(config: RunConfig, folder: str) -> None:
+def _start_worker(config: RunConfig, folder: str, numbers: Any) -> None:
     """Prepare the run once a process; one core for each, so that they don't wait for each other."""
     from popinfer import precision
 
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
+        os.sched_setaffinity(0, {cores[numbers.get() % len(cores)]})
     precision.start(cache_dir=str(cache_folder()))
     _WORKER["run"] = prepare(config, folder)
 
@@ -193,6 +205,7 @@ def run_trial(run: Run, index: int, sabotage: str = "none") -> dict[str, Any]:
         "failures": list(verdict.failures),
         "cautions": fit.cautions,
         "monte_carlo_share": [float(x) for x in fit.mc_direction],
+        "n_modes": len(fit.mixture.components),
         "seed": seed,
         "wall_time_s": time.perf_counter() - start,
     }

@@ -2,8 +2,8 @@
 
 1. Gauss-Newton on fair share x composite likelihood + prior from draws of the prior: it finds the region from
    far away. The pilot that the halos were drawn for started at the prior's centre.
-2. From the pilot and from each distinct end to a mode of the posterior; from the best mode to that of all
-   halo samples, counts and slopes corrected for Monte Carlo noise (`infer.mode`, `infer.monte_carlo`).
+2. From the pilot and from each distinct end to the posterior's modes, and around them the counts corrected for
+   Monte Carlo noise (`infer.region`, `infer.monte_carlo`).
 3. Flat directions, the Monte Carlo share of the variance, goodness of fit.
 """
 
@@ -19,10 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from popinfer.infer.goodness import Goodness, determined_parameters, goodness_of_fit
-from popinfer.infer.laplace import Laplace, flat_directions
-from popinfer.infer.likelihood import Correction, Problem
-from popinfer.infer.mode import MAX_ROUNDS, SEARCH_REPLICATES, Mode, find_mode
+from popinfer.infer.laplace import Laplace, flat_directions, polish
+from popinfer.infer.likelihood import Correction
+from popinfer.infer.mixture import Mixture
 from popinfer.infer.optimise import Compiled, Fit, adam, density_and_grad, gauss_newton, lbfgs
+from popinfer.infer.region import MAX_ROUNDS, Region, find_region
 from popinfer.run.folder import RunFolder, atomic, check_fingerprint, need, write_text
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
@@ -30,8 +31,6 @@ from popinfer.run.progress import Reporter
 EDGE_WIDTH = 0.1  # dex above halos.lgm_min
 MAX_EDGE_SHARE = 0.01  # of a slice's predicted galaxies
 
-SAME_END = 0.1  # in units of the priors' widths
-HOPELESS = 30.0  # log-density below the best end's: the guide leads nowhere from there
 _CURVATURE_SEED = 43
 OPTIMISERS: dict[str, Callable[..., Fit]] = {"gauss_newton": gauss_newton, "adam": adam, "lbfgs": lbfgs}
 
@@ -44,7 +43,7 @@ class FitResult:
     ----------
     log_density : of the posterior at the best of `modes`, up to a constant.
     precision : P of the likelihood.
-    approx : Laplace approximation of the posterior at its mode.
+    approx : Laplace approximation at the posterior's densest mode. mixture : of all its modes.
     mc_direction : Monte Carlo share of the variance along the directions that the data measure.
     mc_counts : the same for each soft count; count_sd : errors of observed minus model counts.
     goodness, per_slice : goodness of fit at the mode.
@@ -56,6 +55,7 @@ class FitResult:
     log_density: float
     precision: np.ndarray
     approx: Laplace
+    mixture: Mixture
     mc_direction: np.ndarray
     mc_counts: np.ndarray
     count_sd: np.ndarray
@@ -74,31 +74,31 @@ def fit_population(run: Run, population: Population, say: Reporter) -> FitResult
     compiled = Compiled(population.problem)
     with say.task("Compiling the model"):
         compiled = compiled.with_fair_share(population.pilot)
-    ends, seed = _optimise_all(run, population, compiled, say), run.config.seed + _CURVATURE_SEED
-    modes = _modes(population.problem, ends, seed, say)
-    first = max((one for one in modes if one is not None), key=lambda mode: mode.log_density)
-    with say.task("Mode and width of the posterior", MAX_ROUNDS) as update:
+    starts, seed = _optimise_all(run, population, compiled, say), run.config.seed + _CURVATURE_SEED
+    with say.task("Modes and width of the posterior", MAX_ROUNDS) as update:
 
         def progress(step: int, length: float) -> None:
             update(step, f"moved by {length:.1f} sd")
 
-        best = find_mode(population.problem, first.u, seed, progress=progress)
-        approx, density = best.laplace(), density_and_grad(best.density)
-        flat = flat_directions(lambda u: density(u)[0], best.problem.names, approx)
+        region = find_region(population.problem, starts, seed, progress=progress)
+        density = density_and_grad(region.density)
+        approx = polish(density, region.modes[0].approx)
+        flat = flat_directions(lambda u: density(u)[0], region.problem.names, approx)
     result = FitResult(
-        first.log_density,
-        best.info.precision,
+        region.modes[0].log_density,
+        region.density.precision,
         approx,
-        modes=_listed(modes, first, approx),
+        region.mixture,
+        modes=_listed(region),
         flat=sorted({one.name for one in flat}),
-        cautions=_cautions(run, population, best, approx.mean),
-        correction=best.problem.correction,
-        **_quality(best, approx),
+        cautions=_cautions(run, population, region, approx.mean),
+        correction=region.problem.correction,
+        **_quality(region, approx),
     )
     return dataclasses.replace(result, wall_time_s=time.perf_counter() - start)
 
 
-def _optimise_all(run: Run, population: Population, compiled: Compiled, say: Reporter) -> list[Fit]:
+def _optimise_all(run: Run, population: Population, compiled: Compiled, say: Reporter) -> list[np.ndarray]:
     """Where to look for modes: the pilot's end, fits of the guide from draws of the prior, and a reflection.
 
     Where the posterior has two modes on a ridge, the guide's only optimum often lies between them: the
@@ -106,14 +106,14 @@ def _optimise_all(run: Run, population: Population, compiled: Compiled, say: Rep
     """
     settings, size = run.config.fit, compiled.problem.size
     rng = np.random.default_rng(run.config.seed + 31)
-    value, _ = compiled.at(population.pilot)
-    ends = [Fit(population.pilot, value, 0, True)]
-    for i, u in enumerate(rng.normal(size=(settings.n_prior_starts, size))):
-        ends.append(_optimise(run, compiled, u, say, f"Fit from prior draw {i + 1}"))
+    ends = [
+        _optimise(run, compiled, u, say, f"Fit from prior draw {i + 1}")
+        for i, u in enumerate(rng.normal(size=(settings.n_prior_starts, size)))
+    ]
+    if not ends:
+        return [population.pilot]
     between = max(ends, key=lambda end: end.log_density).u
-    # with the pilot's log-density: nothing was fitted there that could tell whether it is hopeless
-    ends.append(dataclasses.replace(ends[0], u=2 * between - population.pilot))
-    return ends
+    return [population.pilot, *(end.u for end in ends), 2 * between - population.pilot]
 
 
 def _optimise(run: Run, compiled: Compiled, u: np.ndarray, say: Reporter, title: str) -> Fit:
@@ -130,46 +130,30 @@ def _optimise(run: Run, compiled: Compiled, u: np.ndarray, say: Reporter, title:
     return found
 
 
-def _modes(problem: Problem, ends: list[Fit], seed: int, say: Reporter) -> list[Mode | None]:
-    """The posterior's mode that each end leads to, shared by close ends; None from hopeless ones."""
-    modes: list[Mode | None] = []
-    best = max(end.log_density for end in ends)
-    with say.task("Modes of the posterior", len(ends)) as update:
-        for i, end in enumerate(ends):
-            near = [j for j in range(i) if np.abs(ends[j].u - end.u).max() < SAME_END]
-            if near:
-                modes.append(modes[near[0]])
-            elif end.log_density < best - HOPELESS:
-                modes.append(None)
-            else:
-                modes.append(find_mode(problem, end.u, seed, SEARCH_REPLICATES))
-            update(i + 1, "" if modes[-1] is None else f"log-density {modes[-1].log_density:.1f}")
-    return modes
-
-
-def _listed(modes: list[Mode | None], best: Mode, approx: Laplace) -> list[dict[str, Any]]:
-    """Where each start ended: start 0 is the pilot; distance in posterior standard deviations."""
-    precision, listed = np.linalg.inv(approx.cov), []
-    for i, one in enumerate(modes):
+def _listed(region: Region) -> list[dict[str, Any]]:
+    """Where each start ended: start 0 is the pilot; distance from the best in its standard deviations."""
+    best, listed = max(filter(None, region.ends), key=lambda one: one.log_density), []
+    for i, one in enumerate(region.ends):
         if one is None:
             listed.append({"start": i, "log_density": None, "distance": None, "converged": False})
             continue
-        distance = float(np.sqrt((one.u - best.u) @ precision @ (one.u - best.u)))
-        found = {"log_density": one.log_density, "distance": distance, "converged": one.converged}
+        found = {
+            "log_density": one.log_density,
+            "distance": best.distance(one.approx.mean),
+            "converged": True,
+        }
         listed.append({"start": i, **found})
     return listed
 
 
-def _quality(best: Mode, approx: Laplace) -> dict[str, Any]:
+def _quality(region: Region, approx: Laplace) -> dict[str, Any]:
     """Monte Carlo shares and goodness of fit at the posterior's mode."""
-    problem, u = best.problem, approx.mean
-    log_counts = Compiled(problem).log_counts(jnp.asarray(u))
-    info = dataclasses.replace(best.info, residual=problem.log_observed - np.asarray(log_counts))
-    model = problem.log_replicates(u).var(axis=0, ddof=1) / problem.n_averaged
+    problem, info = region.problem, region.information(approx.mean)
+    model = np.sum(region.noise**2, axis=0)
     data = np.diag(problem.log_cov)
     together, per_slice = goodness_of_fit(info, problem.slice_of, determined_parameters(approx.cov))
     return {
-        "mc_direction": best.info.monte_carlo_share(),
+        "mc_direction": info.monte_carlo_share(),
         "mc_counts": np.where(problem.used, model / np.where(problem.used, data + model, 1.0), np.nan),
         "count_sd": problem.observed * np.sqrt(data + model),
         "goodness": together,
@@ -177,11 +161,11 @@ def _quality(best: Mode, approx: Laplace) -> dict[str, Any]:
     }
 
 
-def _cautions(run: Run, population: Population, best: Mode, u: np.ndarray) -> list[str]:
+def _cautions(run: Run, population: Population, region: Region, u: np.ndarray) -> list[str]:
     """Whether the optimiser finished, and whether the lowest halos still matter to the sample."""
     cautions = []
-    if not best.converged:
-        cautions.append("The search for the posterior's mode didn't settle; its width may be wrong.")
+    if not region.converged:
+        cautions.append("The search for the posterior's modes didn't settle; its width may be wrong.")
     galaxies = population.galaxies(jnp.asarray(u))
     lgm = np.asarray(population.halos.logmp0)
     weight = np.asarray(galaxies.weight, dtype=float).reshape(len(lgm), 2, -1).sum(axis=1)
@@ -203,6 +187,9 @@ def write_fit(run: Run, result: FitResult) -> None:
         "precision": result.precision,
         "mean": np.asarray(approx.mean),
         "cov": np.asarray(approx.cov),
+        "mixture_weights": result.mixture.weights,
+        "mixture_means": np.stack([one.mean for one in result.mixture.components]),
+        "mixture_covs": np.stack([one.cov for one in result.mixture.components]),
         "mc_direction": result.mc_direction,
         "mc_counts": result.mc_counts,
         "count_sd": result.count_sd,
@@ -236,6 +223,9 @@ def read_fit(run: Run) -> FitResult:
         content["log_density"],
         arrays["precision"],
         Laplace(arrays["mean"], arrays["cov"]),
+        Mixture(
+            tuple(map(Laplace, arrays["mixture_means"], arrays["mixture_covs"])), arrays["mixture_weights"]
+        ),
         arrays["mc_direction"],
         arrays["mc_counts"],
         arrays["count_sd"],

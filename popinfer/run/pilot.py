@@ -7,7 +7,7 @@ probability
     pi_j proportional to w_j sqrt(s_j),    w_j / pi_j the new weights,
 
 where s_j is the share of the candidate's own galaxies that the survey sees, averaged over parameters around
-those of a quick fit. That is the choice of least variance for a sum over seen galaxies; it sets the variance
+the modes of a quick fit. That is the choice of least variance for a sum over seen galaxies; it sets the variance
 only, the weights are exact whatever the fit. Candidates are picked at equal steps of cumulated probability,
 in order of mass.
 """
@@ -22,9 +22,10 @@ import numpy as np
 from jaxtyping import Float
 
 from popinfer.config import RunConfig
-from popinfer.infer.laplace import laplace
-from popinfer.infer.mode import SEARCH_REPLICATES, find_mode
+from popinfer.infer.laplace import Laplace
+from popinfer.infer.mixture import Mixture
 from popinfer.infer.optimise import Compiled, gauss_newton
+from popinfer.infer.region import SEARCH_REPLICATES, find_region
 from popinfer.population.halos import LightconeSpec
 from popinfer.records import Halos
 from popinfer.run.build import (
@@ -41,10 +42,10 @@ from popinfer.run.folder import HaloSamples
 from popinfer.run.observed import Survey
 from popinfer.run.progress import Reporter
 
-CANDIDATES, MORE = 8, 4  # for every halo that is kept; times more where they make few galaxies
+CANDIDATES, MORE = 6, 4  # for every halo that is kept; times more where they make few galaxies
 ENOUGH = 0.5  # effective number of seen galaxies among candidates, for every halo that is kept
 MAX_STEPS = 15
-N_AROUND = 8  # parameters at which shares are taken
+N_AROUND = 3  # parameters at which shares are taken
 SPREAD_FIRST = 0.3  # of them around the first pilot, in units of the priors' widths
 SPREAD = 2.0  # around the second one, in its posterior standard deviations
 MIN_SHARE = 1e-4  # of a candidate's galaxies: halos that the pilot thinks invisible are kept with it
@@ -57,12 +58,12 @@ class Pilot:
 
     Attributes
     ----------
-    u : unconstrained vector. factor : square root of the covariance of parameters around it.
+    u : unconstrained vector. around : where parameters may be.
     specs : of the candidates.
     """
 
     u: Float[np.ndarray, "par"]
-    factor: Float[np.ndarray, "par par"]
+    around: Mixture
     specs: list[LightconeSpec]
 
 
@@ -90,14 +91,15 @@ def _found(config: RunConfig, setup: Setup, survey: Survey, seed: int) -> Pilot:
     problem = build_problem(setup, survey, draw_slices(specs, seed + 1), [])
     start = np.zeros(problem.size)
     found = gauss_newton(Compiled(problem).with_fair_share(start), start, max_steps=MAX_STEPS)
-    pilot = _pilot(setup, survey, found.u, SPREAD_FIRST * np.eye(problem.size), seed)
-    few = _draw(setup, survey, pilot, seed + 5, SEARCH_REPLICATES + 1)
-    better = find_mode(build_problem(setup, survey, few[0], few[1:]), found.u, seed)
-    return _pilot(setup, survey, better.u, SPREAD * laplace(better.info, better.u).factor, seed)
+    near = Mixture.single(Laplace(found.u, SPREAD_FIRST**2 * np.eye(problem.size)))
+    few = _draw(setup, survey, _pilot(setup, survey, near, seed), seed + 5, SEARCH_REPLICATES + 1)
+    better = find_region(build_problem(setup, survey, few[0], few[1:]), [found.u], seed, rounds=1)
+    return _pilot(setup, survey, better.mixture.widened(SPREAD), seed)
 
 
-def _pilot(setup: Setup, survey: Survey, u: np.ndarray, factor: np.ndarray, seed: int) -> Pilot:
-    """Candidates' lightcones for parameters u."""
+def _pilot(setup: Setup, survey: Survey, around: Mixture, seed: int) -> Pilot:
+    """Candidates' lightcones for parameters in a region."""
+    u = around.main.mean
     config, params = setup.config, setup.model_params(jnp.asarray(u))
     n = config.halos.n_per_slice
     many = [dataclasses.replace(one, n_halo=CANDIDATES * n) for one in lightcones(config)]
@@ -107,7 +109,7 @@ def _pilot(setup: Setup, survey: Survey, u: np.ndarray, factor: np.ndarray, seed
     effective = weight.sum(axis=1) ** 2 / np.sum(weight**2, axis=1)
     if effective.min() < ENOUGH * n:
         specs = [dataclasses.replace(one, n_halo=MORE * one.n_halo) for one in specs]
-    return Pilot(u, factor, specs)
+    return Pilot(u, around, specs)
 
 
 def _draw(
@@ -120,8 +122,7 @@ def _draw(
 ) -> list[Halos]:
     """Independent samples of tuned halos."""
     rng, predictor = np.random.default_rng(seed), Predictor(setup, survey)
-    around = pilot.u + rng.standard_normal((N_AROUND, pilot.u.size)) @ pilot.factor.T
-    samples = []
+    around, samples = pilot.around.spread(N_AROUND, seed), []
     for i in range(n_samples):
         candidates = draw_slices(pilot.specs, seed + _REPLICATE_STEP * i)
         share = _shares_seen(predictor, around, candidates)

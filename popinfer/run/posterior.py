@@ -17,6 +17,7 @@ import xarray as xr
 from jaxtyping import Array
 
 from popinfer.infer.likelihood import log_density
+from popinfer.infer.mixture import Mixture
 from popinfer.infer.pathfinder import pathfinder
 from popinfer.infer.predictive import Bins, observed_groups, predict
 from popinfer.infer.sample import (
@@ -134,16 +135,16 @@ def draw_posterior(run: Run, population: Population, fit: FitResult, say: Report
     key = jax.random.key(run.config.seed)
     build, sampler, title = SAMPLERS[settings.kind]
     spec = build(**settings.model_dump(exclude={"kind", "start"}))
-    approx = fit.approx
+    start = fit.mixture
     if getattr(settings, "start", None) == "pathfinder":  # particles start from the prior
         with say.task("Pathfinder"):
-            approx = pathfinder(jax.random.key(run.config.seed + 91), density, approx)
+            start = Mixture.single(pathfinder(jax.random.key(run.config.seed + 91), density, fit.approx))
     with say.task(title, spec.n_steps) as update:
 
         def progress(done: int, _total: int, text: str) -> None:
             update(done, text)
 
-        return sampler(key, density, approx, spec, progress)
+        return sampler(key, density, start, spec, progress)
 
 
 def _named(run: Run, u: np.ndarray, attrs: dict[str, Any]) -> xr.Dataset:

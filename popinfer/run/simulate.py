@@ -1,8 +1,10 @@
 """Galaxies that the survey would list if the model were true.
 
-Halos and noise are independent of those of any run (other Sobol seeds). Galaxies are drawn independently, in
-proportion to their weight, from many more model galaxies inside the survey's hard limits than are listed: N
-draws from weights whose effective number is n have a variance 1 + N / n times that of N independent galaxies.
+Halos and noise are independent of those of any run (other Sobol seeds). Galaxies are picked from more model
+galaxies inside the survey's hard limits than are listed, each at most once as far as weights allow, with
+probability in proportion to its weight: rejection sampling, after which they are distributed as independent
+draws of the model would be. (Draws with replacement would have a variance 1 + N / n times as large, n the
+effective number of model galaxies.)
 With the survey's solid angle, their number follows from the model too, cosmic variance included.
 """
 
@@ -18,7 +20,8 @@ from popinfer.run.prepare import Run
 from popinfer.run.progress import Reporter
 from popinfer.survey.abundance import NumberCounts
 
-EFFECTIVE_PER_GALAXY = 20  # model galaxies of equal weight for every listed one
+EFFECTIVE_PER_GALAXY = 5  # model galaxies of equal weight for every listed one
+MAX_TWICE = 0.01  # of the listed galaxies are others once more: those too heavy to be picked once only
 _CHUNK, _MAX_CHUNKS = 8192, 200  # halos a slice at once; how often at most
 _SEED = 500_009  # far from the seeds of runs
 
@@ -47,7 +50,7 @@ def draw_galaxies(
     rng = np.random.default_rng(seed + 3)
     params = run.setup.model_params(jnp.asarray(u))
     listed = np.array(run.n_galaxies) if n_galaxies is None else np.full(len(run.n_galaxies), n_galaxies)
-    slices, n_chunks = _model_galaxies(run, params, EFFECTIVE_PER_GALAXY * listed, _SEED + 1009 * seed, say)
+    slices, n_chunks = _model_galaxies(run, params, listed, _SEED + 1009 * seed, say)
     density = np.array([weight.sum() for *_, weight in slices]) / n_chunks
     z_listed, mag_listed = [], []
     for index, n in enumerate(_numbers(run, n_galaxies, density, rng)):
@@ -59,12 +62,12 @@ def draw_galaxies(
 
 
 def _model_galaxies(
-    run: Run, params: ModelParams, enough: np.ndarray, seed: int, say: Reporter
+    run: Run, params: ModelParams, listed: np.ndarray, seed: int, say: Reporter
 ) -> tuple[list[Columns], int]:
     """Model galaxies inside the survey's hard limits, slice by slice, and in how many chunks they came.
 
     Halos are drawn where galaxies of these parameters enter the survey, until their effective number
-    suffices.
+    suffices for those to be listed, and none is too heavy.
     """
     sparse = [dataclasses.replace(one, n_halo=_CHUNK) for one in lightcones(run.config)]
     with say.task("Pilot halos: which does the survey see?"):
@@ -72,7 +75,7 @@ def _model_galaxies(
     predictor = Predictor(run.setup, run.survey)
     parts: list[list[Columns]] = []
     total = squares = np.zeros(len(specs))
-    with say.task("Mock galaxies", int(enough.max())) as update:
+    with say.task("Mock galaxies", _MAX_CHUNKS) as update:
         while len(parts) < _MAX_CHUNKS:
             halos = in_precision(run.config, draw_slices(specs, seed + len(parts) * 104_729))
             galaxies = predict_galaxies(predictor, params, halos)
@@ -82,14 +85,29 @@ def _model_galaxies(
             seen = [np.flatnonzero(row) for row in weight]
             parts.append([(z[s, i], mag[s, i], weight[s, i]) for s, i in enumerate(seen)])
             total, squares = total + weight.sum(axis=1), squares + (weight**2).sum(axis=1)
-            effective = total**2 / np.maximum(squares, np.finfo(float).tiny)
-            update(int(np.min(np.minimum(effective / enough, 1)) * enough.max()), "")
-            if np.all(effective >= enough):
+            update(len(parts), "")
+            plenty = np.all(total**2 >= EFFECTIVE_PER_GALAXY * listed * squares)
+            if (
+                plenty
+                and max(_twice(p, n) for p, n in zip(_by_slice(parts), listed, strict=True)) < MAX_TWICE
+            ):
                 break
-    return [_together([part[s] for part in parts]) for s in range(len(specs))], len(parts)
+    return [_together(one) for one in _by_slice(parts)], len(parts)
 
 
-def _together(parts: list[Columns]) -> Columns:
+def _by_slice(parts: list[list[Columns]]) -> list[tuple[Columns, ...]]:
+    """Chunks of each slice, from slices of each chunk."""
+    return list(zip(*parts, strict=True))
+
+
+def _twice(parts: tuple[Columns, ...], n: int) -> float:
+    """Share of n picked galaxies that are others once more."""
+    weight = np.concatenate([weight for *_, weight in parts])
+    expected = n * weight / max(weight.sum(), np.finfo(float).tiny)
+    return float(np.maximum(expected - 1, 0).sum() / n)
+
+
+def _together(parts: tuple[Columns, ...]) -> Columns:
     z, mag, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
     return z, mag, weight
 
@@ -131,7 +149,10 @@ def _detected(run: Run, mag: np.ndarray, rng: np.random.Generator) -> np.ndarray
 
 
 def _pick(weight: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw n points independently in proportion to weight: the counting noise of a real survey."""
+    """n points, each with probability in proportion to its weight: systematic sampling in random order."""
     if not weight.sum() > 0:
         raise InputError("at these parameters the survey would see no galaxy in a slice")
-    return rng.choice(len(weight), n, p=weight / weight.sum())
+    order = rng.permutation(len(weight))
+    edges = np.cumsum(weight[order])
+    points = (rng.random() + np.arange(n)) * edges[-1] / n
+    return order[np.searchsorted(edges, points).clip(0, len(order) - 1)]

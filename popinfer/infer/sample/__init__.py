@@ -1,4 +1,4 @@
-"""Samplers of a log-density of one vector; all are called ``(key, log_density, approx, spec, progress)``.
+"""Samplers of a log-density of one vector; all are called ``(key, log_density, start, spec, progress)``.
 
 `nuts` is the reference. `mclmc` is exact too and spends its gradients differently. `psis_laplace` is the fast
 route where the Laplace approximation is near the posterior. `smc` starts from the prior and finds other modes

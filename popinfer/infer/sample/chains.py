@@ -1,6 +1,7 @@
 """Markov chains of any Metropolis-adjusted kernel in Laplace-whitened coordinates z: u = mean + factor @ z.
 
-Starts are overdispersed, z ~ N(0, start_scale^2); the step size of each chain follows dual averaging toward
+Starts are overdispersed: draws of the posterior's mixture, its components `start_scale` times as wide and taken
+in turn, so that chains begin in all known modes. The step size of each chain follows dual averaging toward
 a target acceptance during warm-up and then stays (Hoffman & Gelman 2014, arXiv:1111.4246). One compiled step
 is called in a loop: a program that inlines the model several times compiles for minutes.
 
@@ -20,6 +21,7 @@ import numpy as np
 from blackjax.adaptation.step_size import dual_averaging_adaptation
 from jaxtyping import Array
 
+from popinfer.infer.mixture import Mixture
 from popinfer.infer.sample.draws import Draws, LogDensity, Progress
 
 
@@ -73,14 +75,16 @@ class Kernel(eqx.Module):
         """Next state, and scalars by ArviZ's names, among them ``acceptance_rate`` and ``n_steps``."""
 
 
-def run_chains(key: Array, kernel: Kernel, spec: ChainSpec, progress: Progress) -> Draws:
+def run_chains(key: Array, kernel: Kernel, start: Mixture, spec: ChainSpec, progress: Progress) -> Draws:
     """Run all chains; ``attrs`` hold the gradients spent (warm-up too) and the mean step size."""
     groups = []
     for first in range(0, spec.n_chains, spec.batch):
         ids = jnp.arange(first, first + spec.batch)
         start_keys, run_keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(ids).T
-        z = jax.vmap(lambda k: jax.random.normal(k, kernel.mean.shape))(start_keys)
-        state = _init(kernel, spec.start_scale * z)
+        normal = jax.vmap(lambda k: jax.random.normal(k, kernel.mean.shape))(start_keys)
+        state = _init(
+            kernel, _starts(kernel, start, spec.start_scale * np.asarray(normal), np.asarray(ids), spec)
+        )
         groups.append(_Group(kernel, run_keys, state, first).run(spec, progress))
     z, stats, sizes, steps = (_joined([group[i] for group in groups]) for i in range(4))
     attrs = {
@@ -88,6 +92,18 @@ def run_chains(key: Array, kernel: Kernel, spec: ChainSpec, progress: Progress) 
         "step_size": float(sizes.mean()),
     }
     return Draws(np.asarray(kernel.mean) + z @ np.asarray(kernel.factor).T, stats, attrs)
+
+
+def _starts(kernel: Kernel, start: Mixture, normal: np.ndarray, ids: np.ndarray, spec: ChainSpec) -> Array:
+    """Whitened starts [chain, par] of the chains with these numbers, from their normals."""
+    edges = np.cumsum(start.weights) / start.weights.sum()
+    which = np.searchsorted(edges, (ids + 0.5) / spec.n_chains).clip(0, len(edges) - 1)
+    u = [
+        start.components[k].mean + start.components[k].factor @ x for k, x in zip(which, normal, strict=True)
+    ]
+    return jnp.asarray(
+        np.linalg.solve(np.asarray(kernel.factor), (np.stack(u) - np.asarray(kernel.mean)).T).T
+    )
 
 
 @eqx.filter_jit

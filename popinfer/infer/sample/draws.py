@@ -1,4 +1,4 @@
-"""What every sampler takes and returns: ``(key, log_density, approx, spec, progress) -> Draws``.
+"""What every sampler takes and returns: ``(key, log_density, start, spec, progress) -> Draws``.
 
 ``log_density`` is the log posterior of the unconstrained vector u, whose prior is standard normal;
 ``progress(done, total, text)`` is called as the work goes on.

@@ -11,7 +11,7 @@ import blackjax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from popinfer.infer.laplace import Laplace
+from popinfer.infer.mixture import Mixture
 from popinfer.infer.sample.chains import ChainSpec, Kernel, run_chains
 from popinfer.infer.sample.draws import Draws, LogDensity, Progress
 
@@ -54,15 +54,17 @@ class Nuts(Kernel):
         }
 
 
-def nuts(key: Array, log_density: LogDensity, approx: Laplace, spec: NutsSpec, progress: Progress) -> Draws:
+def nuts(key: Array, log_density: LogDensity, start: Mixture, spec: NutsSpec, progress: Progress) -> Draws:
     """Sample with blackjax NUTS.
 
     Parameters
     ----------
-    key : random key. log_density : of u. approx : whitening and centre of the starts.
+    key : random key. log_density : of u. start : its main component whitens, chains start around all of them.
     spec : lengths. progress : called with (step, total, text) after every step.
     """
-    kernel = Nuts(log_density, jnp.asarray(approx.mean), jnp.asarray(approx.factor), spec.max_tree_depth)
-    draws = run_chains(key, kernel, spec, progress)
+    kernel = Nuts(
+        log_density, jnp.asarray(start.main.mean), jnp.asarray(start.main.factor), spec.max_tree_depth
+    )
+    draws = run_chains(key, kernel, start, spec, progress)
     attrs = {"sampler": "nuts", **draws.attrs, "max_tree_depth": spec.max_tree_depth}
     return Draws(draws.u, draws.stats, attrs)

@@ -1,4 +1,4 @@
-"""PSIS-corrected Laplace approximation: draws of Student-t distributions, weighted by the exact density.
+"""Importance sampling of the exact density, from proposals that begin with its Laplace approximations.
 
 With proposals q_r of n_r draws each, the weight of a draw is w = p(u) / sum_r (n_r / n) q_r(u). Weights are
 Pareto-smoothed; a shape k-hat above 0.7 says that they can't be trusted (Vehtari et al. 2024, JMLR 25, 72).
@@ -12,23 +12,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
-from scipy.linalg import solve_triangular
-from scipy.special import gammaln, logsumexp
+from scipy.special import logsumexp
 
-from popinfer.infer.laplace import Laplace
+from popinfer.infer.mixture import Mixture
 from popinfer.infer.sample.draws import Draws, LogDensity, Progress, systematic_resample
 
-_DRAWS_PER_PARAMETER = 10
 _MIN_ROUND = 20
+_BATCH = 20  # densities between two words of progress
 
 
 @dataclass(frozen=True)
 class PsisSpec:
-    """Size of a PSIS-Laplace run: proposals in all, in how many rounds, Student-t, draws kept."""
+    """Size of an importance sampling run: proposals in all, in how many rounds, their width, draws kept."""
 
     n_proposals: int = 2000
     n_rounds: int = 5
-    dof: float = 5.0
     scale: float = 1.1
     n_draws: int = 1000
 
@@ -38,50 +36,93 @@ class PsisSpec:
         return self.n_proposals
 
 
-def psis_laplace(
-    key: Array, log_density: LogDensity, approx: Laplace, spec: PsisSpec, progress: Progress
-) -> Draws:
-    """Sample by importance weighting of Student-t proposals that adapt to what they find.
+@dataclass(frozen=True)
+class Weighted:
+    """Proposals [draw, par], their log densities, raw log weights, smoothed weights that add up to one.
 
-    The first round proposes from the Laplace approximation, each later one from the weighted mean and
-    covariance of all rounds before it. Every proposal's weight is its density over the mixture of all rounds'
-    proposals (Cornuet et al. 2012, Scandinavian Journal of Statistics 39, 798), so a poor early round costs
-    draws, not correctness.
-
-    The returned draws are resampled with smoothed weights into four pseudo-chains; ``log_weight`` holds the
-    raw weights of all proposals, ``attrs`` the Pareto k-hat, the effective sample size and the share of
-    proposals without a density (NaN), which weigh nothing.
+    ``proposal`` is the last round's mixture adapted to all of them.
     """
-    n_par = len(approx.mean)
-    round_key, pick_key = jax.random.split(key)
-    density = eqx.filter_jit(log_density)
-    u, log_p = np.empty((0, n_par)), np.empty(0)
-    proposals: list[Laplace] = []
-    log_weight = smoothed = np.empty(0)
-    pareto_k = np.inf
-    for index, size in enumerate(_round_sizes(spec)):
-        proposals.append(approx if index == 0 else _moments(u, smoothed, approx))
-        u = np.vstack([u, _draw_student_t(jax.random.fold_in(round_key, index), proposals[-1], size, spec)])
-        for point in u[len(log_p) :]:
-            log_p = np.append(log_p, float(density(jnp.asarray(point))))
-            progress(len(log_p), spec.n_proposals, f"importance weights, round {index + 1}")
-        log_weight = log_p - _log_mixture(u, proposals, _round_sizes(spec)[: index + 1], spec)
-        log_weight = np.where(np.isfinite(log_weight), log_weight, -np.inf)
-        smoothed, pareto_k = _smoothed(log_weight)
-    picked = systematic_resample(pick_key, smoothed, 4 * (spec.n_draws // 4))
+
+    u: np.ndarray
+    log_p: np.ndarray
+    log_weight: np.ndarray
+    weights: np.ndarray
+    pareto_k: float
+    proposal: Mixture
+
+    @property
+    def ess(self) -> float:
+        """(sum w)^2 / sum w^2."""
+        return float(1 / np.sum(self.weights**2))
+
+
+def psis_laplace(
+    key: Array, log_density: LogDensity, start: Mixture, spec: PsisSpec, progress: Progress
+) -> Draws:
+    """Sample by importance weighting of Student-t mixtures that adapt to what they find.
+
+    Parameters
+    ----------
+    key : random key. log_density : of u. start : Laplace approximation of each mode.
+    spec : sizes. progress : called with (proposals so far, all, text).
+
+    Returns
+    -------
+    Draws
+        Resampled with smoothed weights into four pseudo-chains; ``log_weight`` holds the raw weights of all
+        proposals, ``attrs`` the Pareto k-hat, the effective sample size and the share of proposals without a
+        density (NaN), which weigh nothing.
+    """
+    propose_key, pick_key = jax.random.split(key)
+    found = weigh(propose_key, log_density, start, spec, progress)
+    picked = systematic_resample(pick_key, found.weights, 4 * (spec.n_draws // 4))
     attrs = {
         "sampler": "psis_laplace",
-        "pareto_k": pareto_k,
-        "importance_ess": float(1 / np.sum(smoothed**2)),
+        "pareto_k": found.pareto_k,
+        "importance_ess": found.ess,
         "gradient_evaluations": 0,
         "density_evaluations": spec.n_proposals,
-        "undefined_fraction": float(np.isnan(log_p).mean()),
+        "undefined_fraction": float(np.isnan(found.log_p).mean()),
+        "log_weight": found.log_weight,
     }
-    return Draws(
-        u[picked].reshape(4, -1, n_par),
-        {"lp": log_p[picked].reshape(4, -1)},
-        attrs | {"log_weight": log_weight},
-    )
+    stats = {"lp": found.log_p[picked].reshape(4, -1)}
+    return Draws(found.u[picked].reshape(4, -1, found.u.shape[1]), stats, attrs)
+
+
+def weigh(
+    key: Array, log_density: LogDensity, start: Mixture, spec: PsisSpec, progress: Progress
+) -> Weighted:
+    """Proposals and their weights.
+
+    The first round proposes from the start, each later one from a mixture adapted to all rounds before it.
+    Every proposal's weight is its density over the mixture of all rounds' proposals (Cornuet et al. 2012,
+    Scandinavian Journal of Statistics 39, 798), so a poor early round costs draws, not correctness.
+    """
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    u, log_p = np.empty((0, len(start.main.mean))), np.empty(0)
+    log_weight = weights = np.empty(0)
+    rounds, pareto_k = [start], np.inf
+    for index, size in enumerate(_round_sizes(spec)):
+        u = np.vstack([u, rounds[-1].draw(rng, size, spec.scale)])
+        for first in range(len(log_p), len(u), _BATCH):
+            log_p = np.append(log_p, _densities(log_density, u[first : first + _BATCH]))
+            progress(len(log_p), spec.n_proposals, f"importance weights, round {index + 1}")
+        log_weight = log_p - _log_proposal(u, rounds, _round_sizes(spec)[: index + 1], spec.scale)
+        log_weight = np.where(np.isfinite(log_weight), log_weight, -np.inf)
+        weights, pareto_k = _smoothed(log_weight)
+        rounds.append(rounds[-1].adapted(u, weights))
+    return Weighted(u, log_p, log_weight, weights, pareto_k, rounds[-1])
+
+
+@eqx.filter_jit
+def _mapped(log_density: LogDensity, u: Array) -> Array:
+    return jax.lax.map(log_density, u)
+
+
+def _densities(log_density: LogDensity, u: np.ndarray) -> np.ndarray:
+    """Log densities of up to `_BATCH` points; one program whatever their number."""
+    padded = np.concatenate([u, np.repeat(u[-1:], _BATCH - len(u), axis=0)])
+    return np.asarray(_mapped(log_density, jnp.asarray(padded)))[: len(u)]
 
 
 def _round_sizes(spec: PsisSpec) -> list[int]:
@@ -99,46 +140,8 @@ def _smoothed(log_weight: np.ndarray) -> tuple[np.ndarray, float]:
     return weights / weights.sum(), float(pareto_k)
 
 
-def _moments(u: np.ndarray, weights: np.ndarray, approx: Laplace) -> Laplace:
-    """Weighted mean and covariance of the draws.
-
-    While a few draws carry all the weight, weights are flattened until `_DRAWS_PER_PARAMETER` draws a
-    parameter count, and the covariance of the Laplace approximation is kept in with the weight of one draw a
-    parameter: a proposal that is too wide costs less than one that is too narrow.
-    """
-    n_par = u.shape[1]
-    enough = min(_DRAWS_PER_PARAMETER * n_par, 0.5 * len(u))
-    log_weights = np.log(np.maximum(weights, np.finfo(float).tiny))
-    while 1 / np.sum(weights**2) < enough:
-        log_weights = 0.8 * log_weights
-        weights = np.exp(log_weights - log_weights.max())
-        weights /= weights.sum()
-    effective = 1 / np.sum(weights**2)
-    mean = weights @ u
-    cov = ((u - mean) * weights[:, None]).T @ (u - mean)
-    return Laplace(mean, (effective * cov + n_par * approx.cov) / (effective + n_par))
-
-
-def _draw_student_t(key: Array, proposal: Laplace, size: int, spec: PsisSpec) -> np.ndarray:
-    normal_key, chi_key = jax.random.split(key)
-    z = jax.random.normal(normal_key, (size, len(proposal.mean)))
-    chi2 = jax.random.chisquare(chi_key, spec.dof, (size, 1))
-    z = np.asarray(spec.scale * z * jnp.sqrt(spec.dof / chi2))
-    return proposal.mean + z @ proposal.factor.T
-
-
-def _log_mixture(u: np.ndarray, proposals: list[Laplace], sizes: list[int], spec: PsisSpec) -> np.ndarray:
-    """Log density of the rounds' proposals, mixed in proportion to their sizes, up to a constant."""
-    parts = []
-    for proposal, size in zip(proposals, sizes, strict=True):
-        z = solve_triangular(proposal.factor, (u - proposal.mean).T, lower=True).T / spec.scale
-        log_volume = np.log(np.diag(proposal.factor)).sum()
-        parts.append(_log_student_t(z, spec.dof) - log_volume + np.log(size / sum(sizes)))
+def _log_proposal(u: np.ndarray, rounds: list[Mixture], sizes: list[int], scale: float) -> np.ndarray:
+    """Log density of the rounds' proposals, mixed in proportion to their sizes."""
+    shares = np.log(np.array(sizes) / sum(sizes))
+    parts = [one.log_density(u, scale) + share for one, share in zip(rounds, shares, strict=False)]
     return np.asarray(logsumexp(np.stack(parts), axis=0))
-
-
-def _log_student_t(z: np.ndarray, dof: float) -> np.ndarray:
-    """Log density of a multivariate Student-t with unit scale, up to z-independent factors."""
-    n = z.shape[1]
-    constant = gammaln(0.5 * (dof + n)) - gammaln(0.5 * dof) - 0.5 * n * np.log(dof * np.pi)
-    return constant - 0.5 * (dof + n) * np.log1p(np.sum(z**2, axis=1) / dof)

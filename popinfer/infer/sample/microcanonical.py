@@ -20,7 +20,7 @@ from blackjax.mcmc import adjusted_mclmc
 from jaxtyping import Array
 
 from popinfer.errors import InputError
-from popinfer.infer.laplace import Laplace
+from popinfer.infer.mixture import Mixture
 from popinfer.infer.sample.chains import ChainSpec, Kernel, run_chains
 from popinfer.infer.sample.draws import Draws, LogDensity, Progress
 
@@ -64,12 +64,12 @@ class Mclmc(Kernel):
         }
 
 
-def mclmc(key: Array, log_density: LogDensity, approx: Laplace, spec: MclmcSpec, progress: Progress) -> Draws:
+def mclmc(key: Array, log_density: LogDensity, start: Mixture, spec: MclmcSpec, progress: Progress) -> Draws:
     """Sample with adjusted microcanonical dynamics.
 
     Parameters
     ----------
-    key : random key. log_density : of u. approx : whitening and centre of the starts.
+    key : random key. log_density : of u. start : its main component whitens, chains start around all of them.
     spec : lengths. progress : called with (step, total, text) after every step.
 
     Raises
@@ -77,16 +77,16 @@ def mclmc(key: Array, log_density: LogDensity, approx: Laplace, spec: MclmcSpec,
     InputError
         With one parameter: a unit velocity has no direction to turn to.
     """
-    n_par = len(approx.mean)
+    n_par = len(start.main.mean)
     if n_par < 2:
         raise InputError("sample.kind 'mclmc' needs at least two free parameters")
     kernel = Mclmc(
         log_density,
-        jnp.asarray(approx.mean),
-        jnp.asarray(approx.factor),
+        jnp.asarray(start.main.mean),
+        jnp.asarray(start.main.factor),
         spec.length * n_par**0.5,
         spec.max_steps,
         0.2 * n_par**0.5,
     )
-    draws = run_chains(key, kernel, spec, progress)
+    draws = run_chains(key, kernel, start, spec, progress)
     return Draws(draws.u, draws.stats, {"sampler": "mclmc", **draws.attrs})

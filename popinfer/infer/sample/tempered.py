@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Array
 from scipy.special import logsumexp
 
-from popinfer.infer.laplace import Laplace
+from popinfer.infer.mixture import Mixture
 from popinfer.infer.sample.draws import Draws, LogDensity, Progress, systematic_resample
 
 _TARGET_ACCEPT = 0.8
@@ -102,12 +102,12 @@ class Stage(NamedTuple):
     number: int = 0
 
 
-def smc(key: Array, log_density: LogDensity, approx: Laplace, spec: SmcSpec, progress: Progress) -> Draws:
+def smc(key: Array, log_density: LogDensity, start: Mixture, spec: SmcSpec, progress: Progress) -> Draws:
     """Sample by tempering; the final particles are dealt into four pseudo-chains.
 
     Parameters
     ----------
-    key : random key. log_density : of u, standard normal log-prior included. approx : gives u's size only.
+    key : random key. log_density : of u, standard normal log-prior included. start : gives u's size only.
     spec : sizes. progress : called with (percent, 100, text) after every move.
 
     Returns
@@ -118,7 +118,7 @@ def smc(key: Array, log_density: LogDensity, approx: Laplace, spec: SmcSpec, pro
         NaN); attributes ``log_evidence`` (of the likelihood, for a normalised prior) and its Monte Carlo
         error ``log_evidence_sd``, ``power`` (1 when the posterior was reached), ``mutation_acceptance``.
     """
-    n, n_par = 4 * (spec.n_particles // 4), len(approx.mean)
+    n, n_par = 4 * (spec.n_particles // 4), len(start.main.mean)
     start_key, stage_key = jax.random.split(key)
     particles = _placed(log_density, jax.random.normal(start_key, (n, n_par)), spec.batch)
     stage = Stage(particles, np.arange(n), Moves.none(n), gradients=n)
