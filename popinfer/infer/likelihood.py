@@ -39,7 +39,9 @@ RIDGE = 0.05  # of the prior's unit information; affects only directions known w
 class Correction(eqx.Module):
     """What is added to log-counts, a smooth function of z = whiten (u - center):
 
-    offset + slope @ z + sum_j weights_j exp(-|z - nodes_j|^2 / (2 length^2)); see `popinfer.infer.monte_carlo`.
+    offset + slope @ z + sum_j weights_j exp(-|z - nodes_j|^2 / (2 length^2)),
+
+    see `popinfer.infer.monte_carlo`.
     """
 
     center: Float[Array | np.ndarray, "par"]
@@ -211,8 +213,8 @@ class Information:
 def information(
     problem: Problem,
     u: Float[Array | np.ndarray, "par"],
-    jacobian: Callable[[Array], Array],
-    noise: Float[np.ndarray, "row stat"],
+    jacobian: Callable[[Array], Array | np.ndarray],
+    noise: Float[np.ndarray, "row stat"] | None = None,
 ) -> Information:
     """What the data tell about u, near u.
 
@@ -222,12 +224,12 @@ def information(
     u : where.
     jacobian : of log_counts.
     noise : rows whose outer products add up to the Monte Carlo covariance of log-counts, from
-        `popinfer.infer.monte_carlo` or `replicate_noise`.
+        `popinfer.infer.monte_carlo`; that of the replicates at u when absent.
     """
     return Information(
         np.asarray(jacobian(jnp.asarray(u))),
         problem.log_observed - np.asarray(problem.log_counts(jnp.asarray(u))),
-        *_covariances(problem, noise),
+        *_covariances(problem, replicate_noise(problem, u) if noise is None else noise),
     )
 
 

@@ -5,7 +5,8 @@ of importance sampling its components become Student-t distributions, whose tail
 weighted draws by population Monte Carlo (Cappe et al. 2008, Statistics and Computing 18, 447): with the
 probability rho_k(u) that u came from component k and normalised importance weights W,
 
-    w_k = sum W rho_k,    mean_k = sum W rho_k u / w_k,    cov_k = sum W rho_k (u - mean_k)(u - mean_k)^T / w_k.
+    w_k = sum W rho_k,    mean_k = sum W rho_k u / w_k,
+    cov_k = sum W rho_k (u - mean_k)(u - mean_k)^T / w_k.
 """
 
 from dataclasses import dataclass
@@ -54,18 +55,22 @@ class Mixture:
     def spread(self, n: int, seed: int) -> Float[np.ndarray, "n par"]:
         """Points that fill the mixture evenly: Sobol points, components in proportion to their weights."""
         size = len(self.components[0].mean)
-        sobol = qmc.Sobol(size, seed=np.random.default_rng(seed)).random_base2(int(np.ceil(np.log2(n))))[:n]
+        sobol = qmc.Sobol(size, rng=np.random.default_rng(seed)).random_base2(int(np.ceil(np.log2(n))))[:n]
         edges = np.cumsum(self.weights) / self.weights.sum()
         which = np.searchsorted(edges, (np.arange(n) + 0.5) / n).clip(0, len(edges) - 1)
         z = ndtri(sobol)
-        return np.stack([self.components[k].mean + self.components[k].factor @ x for k, x in zip(which, z)])
+        return np.stack(
+            [self.components[k].mean + self.components[k].factor @ x for k, x in zip(which, z, strict=True)]
+        )
 
     def draw(self, rng: np.random.Generator, n: int, scale: float = 1.0) -> Float[np.ndarray, "n par"]:
         """Independent draws of the Student-t mixture, each component `scale` times as wide."""
         which = rng.choice(len(self.components), n, p=self.weights / self.weights.sum())
         z = rng.standard_normal((n, len(self.components[0].mean)))
         z *= scale * np.sqrt(DOF / rng.chisquare(DOF, (n, 1)))
-        return np.stack([self.components[k].mean + self.components[k].factor @ x for k, x in zip(which, z)])
+        return np.stack(
+            [self.components[k].mean + self.components[k].factor @ x for k, x in zip(which, z, strict=True)]
+        )
 
     def log_parts(
         self, u: Float[np.ndarray, "draw par"], scale: float = 1.0
@@ -81,6 +86,15 @@ class Mixture:
     def log_density(self, u: Float[np.ndarray, "draw par"], scale: float = 1.0) -> Float[np.ndarray, "draw"]:
         """Log density of the Student-t mixture."""
         return np.asarray(logsumexp(self.log_parts(u, scale), axis=0))
+
+    def missed(self, u: Float[np.ndarray, "draw par"]) -> float:
+        """Weight of the components that no draw is near, inside the radius that holds nearly all of each."""
+        lost, reach = 0.0, np.sqrt(u.shape[1]) + 2.0
+        for one, weight in zip(self.components, self.weights, strict=True):
+            z = solve_triangular(one.factor, (u - one.mean).T, lower=True)
+            if np.sqrt(np.sum(z**2, axis=0)).min() > reach:
+                lost += float(weight)
+        return lost / float(self.weights.sum())
 
     def adapted(self, u: Float[np.ndarray, "draw par"], weights: Float[np.ndarray, "draw"]) -> "Mixture":
         """The mixture moved towards weighted draws; see the module's equations.

@@ -8,8 +8,8 @@ interpolated between them (control variates with common random numbers):
     log m(u) = log m_0(u) + delta(u),    delta(u_j) = l(u_j) - log m_0(u_j),
     l = log mean_r m_r + Var_r[m_r] / (mean_r m_r)^2 / (2 (R + 1)),
 
-where means include r = 0. The last term of l undoes the bias of a noisy mean's logarithm: it depends on u, and
-would pull the fit to where noise is small. (The mean of the logarithms would have R + 1 times that bias.)
+where means include r = 0. The last term of l undoes the bias of a noisy mean's logarithm: it depends on u,
+and would pull the fit to where noise is small. (The mean of the logarithms would have R + 1 times that bias.)
 
 The interpolation is universal kriging (Rasmussen & Williams 2006, section 2.7): a Gaussian process in
 coordinates z in which the nodes have unit covariance, with a constant, a linear trend and a squared
@@ -88,7 +88,7 @@ def corrected(
 def _interpolation(
     z: Float[np.ndarray, "node par"], delta: Float[np.ndarray, "node stat"], sd: Float[np.ndarray, "stat"]
 ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray, float], Float[np.ndarray, "node stat"]]:
-    """Offset, slope, weights and length of a `Correction`, and leave-one-out errors, smallest in units of sd."""
+    """Offset, slope, weights and length of a `Correction`; leave-one-out errors, smallest in units of sd."""
     distance2 = np.sum((z[:, None] - z[None]) ** 2, axis=-1)
     trend, best = _CONSTANT + _TREND * z @ z.T + _NUGGET * np.eye(len(z)), None
     for length in LENGTHS:

@@ -179,6 +179,8 @@ def gauss_newton(
                 converged = bool(small)
                 break
             jacobian, age = objective.jacobian(u), 0
+            if progress is not None:
+                progress(step, value)
             continue
         before, counts_before = u, log_counts
         u, value, log_counts, damping = found

@@ -1,8 +1,8 @@
 """From starts to the region of parameters where the posterior has mass: all its modes, and the counts there.
 
-1. Gauss-Newton climbs the posterior density from each start, and from points along the directions in which the
-   best of the modes is widest: a ridge may hold another mode.
-2. Modes become a mixture of their Laplace approximations, weighted by the mass of each (density times volume).
+1. Gauss-Newton climbs the posterior density from each start, and from points along the direction in which
+   the best of the modes is widest: a ridge may hold another mode.
+2. Modes become a mixture of their Laplace approximations, weighted by their mass (density times volume).
 3. All halo samples are evaluated at nodes spread over the mixture, counts corrected to their mean
    (`popinfer.infer.monte_carlo`), and the likelihood's covariance taken with the noise that is left.
 4. With both, back to 1 from the modes. From the second round on nodes are draws of the posterior itself,

@@ -106,8 +106,8 @@ def _modes(summary: RunSummary) -> list[str]:
         return [f"{count} found, {better}: fit again from there."]
     if below < RIVAL_LOG_DENSITY:
         return [
-            f"{count} found, the best {below:.1f} nat below this one: the posterior may have mass there that "
-            "the draws don't show."
+            f"{count} found, the best {below:.1f} nat below this one: the posterior may have several modes. "
+            "Look at the figures of pairs of parameters before quoting a mean."
         ]
     return []
 

@@ -18,6 +18,9 @@ the model gives no number (`popinfer.report.importance_checks`).
 For tempered particles (`popinfer.report.particle_checks`) the posterior must have been reached, half of the
 particles at least must have moved in the last stage, they must descend from 25 prior draws, and be worth 400
 independent draws in bulk and tails. At most 1 % of them may have tried points without a number.
+
+Whatever the sampler, the fit that it starts from must have settled, and chains and particles must have
+visited every mode that the fit found (`popinfer.report.region_checks`).
 """
 
 from dataclasses import dataclass
@@ -31,6 +34,7 @@ from popinfer.report.chain_checks import chain_checks, diagnose_chains, trajecto
 from popinfer.report.criteria import Check, ParameterDiagnostics, listed
 from popinfer.report.importance_checks import importance_checks
 from popinfer.report.particle_checks import diagnose_particles, particle_checks
+from popinfer.report.region_checks import region_checks
 
 IMPORTANCE_SAMPLERS = ("psis_laplace",)
 PARTICLE_SAMPLERS = ("smc",)
@@ -94,6 +98,7 @@ def judge(idata: az.InferenceData) -> Verdict:
     else:
         table = [diagnose_chains(name, values) for name, values in draws.items()]
         checks += [*chain_checks(draws, table), *trajectory_checks(stats, sampler)]
+    checks += region_checks(stats)
     failures = tuple(check.failure for check in checks if not check.passed)
     return Verdict(not failures, failures, tuple(checks), tuple(table), sampler)
 

@@ -2,8 +2,8 @@
 
 1. Gauss-Newton on fair share x composite likelihood + prior from draws of the prior: it finds the region from
    far away. The pilot that the halos were drawn for started at the prior's centre.
-2. From the pilot and from each distinct end to the posterior's modes, and around them the counts corrected for
-   Monte Carlo noise (`infer.region`, `infer.monte_carlo`).
+2. From the pilot and from each end to the posterior's modes, and around them the counts corrected for Monte
+   Carlo noise (`infer.region`, `infer.monte_carlo`).
 3. Flat directions, the Monte Carlo share of the variance, goodness of fit.
 """
 
@@ -48,8 +48,9 @@ class FitResult:
     mc_counts : the same for each soft count; count_sd : errors of observed minus model counts.
     goodness, per_slice : goodness of fit at the mode.
     modes : where the starts ended. flat : names of parameters with flat profiles.
-    cautions : sentences for the reader on the optimiser and the halo sample.
+    cautions : sentences for the reader on the halo sample.
     correction : of the problem's counts for Monte Carlo noise, see `Problem`; none when absent.
+    settled : whether the modes stayed where they were when counts were corrected there.
     """
 
     log_density: float
@@ -65,6 +66,7 @@ class FitResult:
     flat: list[str] = field(default_factory=list)
     cautions: list[str] = field(default_factory=list)
     correction: Correction | None = None
+    settled: bool = True
     wall_time_s: float = math.nan
 
 
@@ -86,13 +88,14 @@ def fit_population(run: Run, population: Population, say: Reporter) -> FitResult
         flat = flat_directions(lambda u: density(u)[0], region.problem.names, approx)
     result = FitResult(
         region.modes[0].log_density,
-        region.density.precision,
+        np.asarray(region.density.precision),
         approx,
         region.mixture,
         modes=_listed(region),
         flat=sorted({one.name for one in flat}),
-        cautions=_cautions(run, population, region, approx.mean),
+        cautions=_cautions(run, population, approx.mean),
         correction=region.problem.correction,
+        settled=region.converged,
         **_quality(region, approx),
     )
     return dataclasses.replace(result, wall_time_s=time.perf_counter() - start)
@@ -161,11 +164,9 @@ def _quality(region: Region, approx: Laplace) -> dict[str, Any]:
     }
 
 
-def _cautions(run: Run, population: Population, region: Region, u: np.ndarray) -> list[str]:
-    """Whether the optimiser finished, and whether the lowest halos still matter to the sample."""
+def _cautions(run: Run, population: Population, u: np.ndarray) -> list[str]:
+    """Whether the lowest halos still matter to the sample."""
     cautions = []
-    if not region.converged:
-        cautions.append("The search for the posterior's modes didn't settle; its width may be wrong.")
     galaxies = population.galaxies(jnp.asarray(u))
     lgm = np.asarray(population.halos.logmp0)
     weight = np.asarray(galaxies.weight, dtype=float).reshape(len(lgm), 2, -1).sum(axis=1)
@@ -204,6 +205,7 @@ def write_fit(run: Run, result: FitResult) -> None:
         "modes": result.modes,
         "flat": result.flat,
         "cautions": result.cautions,
+        "settled": result.settled,
         "monte_carlo_share": [float(x) for x in result.mc_direction],
         "wall_time_s": result.wall_time_s,
     }
@@ -235,5 +237,6 @@ def read_fit(run: Run) -> FitResult:
         content["flat"],
         content["cautions"],
         Correction(**{f.name: arrays[f"correction_{f.name}"] for f in dataclasses.fields(Correction)}),
+        content["settled"],
         content["wall_time_s"],
     )

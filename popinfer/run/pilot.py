@@ -7,9 +7,9 @@ probability
     pi_j proportional to w_j sqrt(s_j),    w_j / pi_j the new weights,
 
 where s_j is the share of the candidate's own galaxies that the survey sees, averaged over parameters around
-the modes of a quick fit. That is the choice of least variance for a sum over seen galaxies; it sets the variance
-only, the weights are exact whatever the fit. Candidates are picked at equal steps of cumulated probability,
-in order of mass.
+the modes of a quick fit. That is the choice of least variance for a sum over seen galaxies; it sets the
+variance only, the weights are exact whatever the fit. Candidates are picked at equal steps of cumulated
+probability, in order of mass.
 """
 
 import dataclasses

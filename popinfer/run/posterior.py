@@ -144,7 +144,11 @@ def draw_posterior(run: Run, population: Population, fit: FitResult, say: Report
         def progress(done: int, _total: int, text: str) -> None:
             update(done, text)
 
-        return sampler(key, density, start, spec, progress)
+        draws = sampler(key, density, start, spec, progress)
+    draws.attrs["region_settled"] = int(fit.settled)
+    if settings.kind != "psis_laplace":  # whose weights tell how much a mode holds
+        draws.attrs["missed_mass"] = fit.mixture.missed(draws.u.reshape(-1, draws.u.shape[-1]))
+    return draws
 
 
 def _named(run: Run, u: np.ndarray, attrs: dict[str, Any]) -> xr.Dataset:

@@ -15,7 +15,7 @@ import numpy as np
 
 from popinfer.errors import InputError, NotConvergedError
 from popinfer.infer.fisher import Identifiability, identifiability
-from popinfer.infer.likelihood import information, replicate_noise
+from popinfer.infer.likelihood import information
 from popinfer.infer.monte_carlo import centered
 from popinfer.infer.optimise import Compiled
 from popinfer.report import RunSummary, Verdict, judge, write_report
@@ -57,7 +57,7 @@ def fisher(run: Run, say: Reporter | None = None) -> tuple[Identifiability, str]
     u = read_fit(run).approx.mean if fitted else np.zeros(population.problem.size)
     with say.task("Information"):
         problem = centered(population.problem, u)
-        info = information(problem, u, Compiled(problem).jacobian, replicate_noise(problem, u))
+        info = information(problem, u, Compiled(problem).jacobian)
     found = identifiability(population.problem.names, info.fisher)
     where = "best fit" if fitted else "prior's centre"
     content = {"fingerprint": run.fingerprint("fit"), "evaluated_at": where, **found.to_dict()}

@@ -265,3 +265,19 @@ def test_no_posterior_is_one_clear_line():
 def test_vector_parameters_are_refused():
     with pytest.raises(InputError, match="chain, draw"):
         judge(az.from_dict(posterior={"a": np.zeros((4, 10, 2))}))
+
+
+def test_a_fit_that_did_not_settle_fails():
+    idata = synthetic.chains()
+    idata.sample_stats.attrs["region_settled"] = 1
+    assert judge(idata).converged
+    idata.sample_stats.attrs["region_settled"] = 0
+    assert "didn't settle" in _only_failure(idata)
+
+
+def test_modes_that_no_draw_visits_fail():
+    idata = synthetic.chains()
+    idata.sample_stats.attrs["missed_mass"] = 0.0
+    assert judge(idata).converged
+    idata.sample_stats.attrs["missed_mass"] = 0.3
+    assert "about 30 %" in _only_failure(idata)

@@ -1,6 +1,6 @@
 """Markov chains of any Metropolis-adjusted kernel in Laplace-whitened coordinates z: u = mean + factor @ z.
 
-Starts are overdispersed: draws of the posterior's mixture, its components `start_scale` times as wide and taken
+Starts are overdispersed: draws of the posterior's mixture, components `start_scale` times as wide and taken
 in turn, so that chains begin in all known modes. The step size of each chain follows dual averaging toward
 a target acceptance during warm-up and then stays (Hoffman & Gelman 2014, arXiv:1111.4246). One compiled step
 is called in a loop: a program that inlines the model several times compiles for minutes.

@@ -139,7 +139,8 @@ def _advance(key: Array, stage: Stage, log_density: LogDensity, spec: SmcSpec, p
     weight = np.exp(log_weight - logsumexp(log_weight))
     picked = systematic_resample(resample_key, weight, n)
     factor = jnp.asarray(_factors(np.asarray(stage.particles.u), weight)[picked])
-    particles, size, moves = jax.tree.map(lambda x: x[picked], stage.particles), stage.size, Moves.none(n)
+    particles: Particles = jax.tree.map(lambda x: x[picked], stage.particles)
+    size, moves = stage.size, Moves.none(n)
     gradients = stage.gradients
     for index in range(spec.n_moves):
         n_leapfrog = int(np.clip(np.ceil(0.5 * np.pi / size), 1, spec.max_leapfrog))
@@ -153,7 +154,7 @@ def _advance(key: Array, stage: Stage, log_density: LogDensity, spec: SmcSpec, p
         # powers grow about geometrically: their fourth root fills the bar evenly
         text = f"stage {stage.number + 1}, likelihood to the power {power:.2g}"
         progress(round(100 * power**0.25), 100, text)
-    log_evidence = stage.log_evidence + float(logsumexp(log_weight)) - np.log(n)
+    log_evidence = stage.log_evidence + float(np.asarray(logsumexp(log_weight))) - np.log(n)
     ancestor = stage.ancestor[picked]
     return Stage(particles, ancestor, moves, power, size, float(log_evidence), gradients, stage.number + 1)
 
@@ -253,7 +254,7 @@ def _temper(log_likelihood: np.ndarray, power: float, ess_fraction: float) -> tu
 
     def effective(step: float) -> float:
         log_weight = step * log_likelihood
-        return float(np.exp(2 * logsumexp(log_weight) - logsumexp(2 * log_weight)))
+        return float(np.exp(2 * np.asarray(logsumexp(log_weight)) - np.asarray(logsumexp(2 * log_weight))))
 
     low, high = 0.0, 1.0 - power
     if effective(high) >= wanted:

@@ -9,6 +9,7 @@ from toy import silent
 
 from popinfer.errors import InputError
 from popinfer.infer.laplace import Laplace
+from popinfer.infer.mixture import Mixture
 from popinfer.infer.sample import MclmcSpec, NutsSpec, mclmc, nuts
 
 SAMPLERS = {"nuts": (nuts, NutsSpec), "mclmc": (mclmc, MclmcSpec)}
@@ -26,7 +27,7 @@ def sampler(request):
 @pytest.fixture(scope="module")
 def drawn(sampler):
     name, sample, spec = sampler
-    wrong = Laplace(MEAN5 + 0.1, 1.5 * COV5)  # whitening need not be perfect
+    wrong = Mixture.single(Laplace(MEAN5 + 0.1, 1.5 * COV5))  # whitening need not be perfect
     return name, sample(jax.random.key(0), gaussian5, wrong, spec(2, 150, 600), silent)
 
 
@@ -54,7 +55,7 @@ def test_statistics_are_what_the_gate_needs(drawn):
 
 def test_batched_chains_give_the_draws_of_chains_in_sequence(sampler):
     _, sample, spec = sampler
-    approx, seen, draws = Laplace(MEAN, COV), {}, {}
+    approx, seen, draws = Mixture.single(Laplace(MEAN, COV)), {}, {}
     for mode in ("sequence", "vmap"):
         lengths, calls = spec(3, 30, 20, chains=mode), seen.setdefault(mode, [])
         draws[mode] = sample(
@@ -74,7 +75,7 @@ def test_batched_chains_give_the_draws_of_chains_in_sequence(sampler):
 
 def test_region_without_density_is_never_entered_and_counts_as_divergence(sampler):
     _, sample, spec = sampler
-    start = Laplace(np.array([-2.0, 0.0, 0.0]), 0.2 * np.eye(3))
+    start = Mixture.single(Laplace(np.array([-2.0, 0.0, 0.0]), 0.2 * np.eye(3)))
     draws = sample(jax.random.key(4), cliff, start, spec(2, 50, 150), silent)
     assert np.all(np.isfinite(draws.u)) and np.all(draws.u[..., 0] < 0.3)
     assert draws.stats["diverging"].any()
@@ -82,11 +83,17 @@ def test_region_without_density_is_never_entered_and_counts_as_divergence(sample
 
 def test_start_without_density_stays_there_and_says_so(sampler):
     _, sample, spec = sampler
-    draws = sample(jax.random.key(4), nowhere, Laplace(MEAN, COV), spec(2, 10, 10), silent)
+    draws = sample(jax.random.key(4), nowhere, Mixture.single(Laplace(MEAN, COV)), spec(2, 10, 10), silent)
     assert draws.stats["diverging"].all()
     assert np.ptp(draws.u, axis=1).max() == 0
 
 
 def test_microcanonical_dynamics_need_two_parameters():
     with pytest.raises(InputError, match="two free parameters"):
-        mclmc(jax.random.key(0), lambda u: -(u[0] ** 2), Laplace(np.zeros(1), np.eye(1)), MclmcSpec(), silent)
+        mclmc(
+            jax.random.key(0),
+            lambda u: -(u[0] ** 2),
+            Mixture.single(Laplace(np.zeros(1), np.eye(1))),
+            MclmcSpec(),
+            silent,
+        )

@@ -8,17 +8,18 @@ from targets import COV5, MEAN5, bimodal, cauchy_like, cliff, funnel, gaussian5,
 from toy import silent
 
 from popinfer.infer.laplace import Laplace
+from popinfer.infer.mixture import Mixture
 from popinfer.infer.sample import MclmcSpec, NutsSpec, PsisSpec, SmcSpec, mclmc, nuts, psis_laplace, smc
 from popinfer.report import judge
 from popinfer.run.posterior import sample_statistics
 
 CHAINS = {"nuts": (nuts, NutsSpec), "mclmc": (mclmc, MclmcSpec)}
-FIVE, THREE = Laplace(MEAN5, COV5), Laplace(np.zeros(3), np.eye(3))
+FIVE, THREE = Mixture.single(Laplace(MEAN5, COV5)), Mixture.single(Laplace(np.zeros(3), np.eye(3)))
 
 
-def verdict(sample, density, approx, spec):
+def verdict(sample, density, start, spec):
     """The gate's answer to draws stored as a run stores them."""
-    draws = sample(jax.random.key(3), density, approx, spec, silent)
+    draws = sample(jax.random.key(3), density, start, spec, silent)
     idata = az.from_dict(posterior={f"p{i}": draws.u[..., i] for i in range(draws.u.shape[-1])})
     idata.add_groups(sample_stats=sample_statistics(draws))
     return judge(idata)
@@ -60,7 +61,7 @@ def test_chains_in_two_modes_are_caught(chain):
 
 def test_funnel_is_caught(chain):
     sample, spec = chain
-    start = Laplace(np.zeros(3), np.diag([9.0, 1.0, 1.0]))
+    start = Mixture.single(Laplace(np.zeros(3), np.diag([9.0, 1.0, 1.0])))
     titles = failed(verdict(sample, funnel, start, spec(4, 100, 300, start_scale=0.5)))
     assert {"R-hat", "Bulk ESS"} <= titles
     if sample is nuts:
@@ -80,7 +81,7 @@ def test_frozen_chains_are_caught(chain):
 
 def test_region_without_numbers_is_caught(chain):
     sample, spec = chain
-    start = Laplace(np.array([-2.0, 0.0, 0.0]), 0.2 * np.eye(3))
+    start = Mixture.single(Laplace(np.array([-2.0, 0.0, 0.0]), 0.2 * np.eye(3)))
     assert "Divergences" in failed(verdict(sample, cliff, start, spec(4, 100, 300)))
 
 
@@ -89,7 +90,7 @@ def test_heavy_tails_are_caught_by_the_importance_weights():
 
 
 def test_a_funnel_is_caught_by_the_importance_weights():
-    start = Laplace(np.zeros(6), np.diag([9.0, 1.0, 1.0, 1.0, 1.0, 1.0]))
+    start = Mixture.single(Laplace(np.zeros(6), np.diag([9.0, 1.0, 1.0, 1.0, 1.0, 1.0])))
     assert {"Pareto k-hat", "Importance ESS"} & failed(verdict(psis_laplace, funnel, start, PsisSpec(2000)))
 
 

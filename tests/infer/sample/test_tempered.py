@@ -19,10 +19,11 @@ from targets import (
 from toy import silent
 
 from popinfer.infer.laplace import Laplace
+from popinfer.infer.mixture import Mixture
 from popinfer.infer.sample import SmcSpec, smc
 from popinfer.infer.sample.tempered import _factors, _temper
 
-FIVE, THREE = Laplace(np.zeros(5), np.eye(5)), Laplace(np.zeros(3), np.eye(3))
+FIVE, THREE = (Mixture.single(Laplace(np.zeros(n), np.eye(n))) for n in (5, 3))
 
 
 @pytest.fixture(scope="module")
