@@ -17,9 +17,8 @@ redshift slice, of residuals in units of their standard deviation; numbers that 
 with J = d log m / du and F the Fisher information. C is fixed while u varies, taken where the posterior is.
 
 The guide is the Poisson log-likelihood of the soft counts, sum_k d_k log m_k - m_k. It is a composite
-likelihood, which counts a galaxy as often as kernels overlap, so its width means nothing, but it is smooth
-and leads to the right region from far away. Multiplied by `fair_share` it has its due weight against the
-prior.
+likelihood, which counts a galaxy as often as kernels overlap, so its width means nothing, but it is smooth.
+Multiplied by `fair_share` it has its due weight against the prior.
 """
 
 from collections.abc import Callable
@@ -37,11 +36,9 @@ RIDGE = 0.05  # of the prior's unit information; affects only directions known w
 
 
 class Correction(eqx.Module):
-    """What is added to log-counts, a smooth function of z = whiten (u - center):
+    """What is added to log-counts, a function of z = whiten (u - center); see `popinfer.infer.monte_carlo`:
 
-    offset + slope @ z + sum_j weights_j exp(-|z - nodes_j|^2 / (2 length^2)),
-
-    see `popinfer.infer.monte_carlo`.
+    offset + slope @ z + sum_j weights_j exp(-|z - nodes_j|^2 / (2 length^2)).
     """
 
     center: Float[Array | np.ndarray, "par"]
@@ -54,7 +51,7 @@ class Correction(eqx.Module):
 
     @classmethod
     def constant(cls, offset: Float[np.ndarray, "stat"], n_par: int) -> "Correction":
-        """The same number added everywhere; as many nodes as `popinfer.infer.monte_carlo` would use."""
+        """The same numbers added everywhere."""
         n_stat, n_node = len(offset), NODES_PER_PARAMETER * n_par
         return cls(
             np.zeros(n_par),
