@@ -13,8 +13,8 @@ Candidates  those of likelihood_candidates.py, all with 100 kernels a slice of w
             popinfer/infer/monte_carlo.py, around the mode of the default (the better one of those found from
             the truth and from the guide's optimum).
 Criteria    (mean - truth) cov^-1 (mean - truth) over the number of parameters, median and mean: 1 is right
-            for the mean, 0.92 for the median of 8; 68 and 95 % coverage over all parameters; failures: squared
-            distances whose chi-square probability is below 0.001; width: the posterior's volume per
+            for the mean, 0.92 for the median of 8; 68 and 95 % coverage over all parameters; failures:
+            squared distances whose chi-square probability is below 0.001; width: the posterior's volume per
             parameter, det(cov)^(1/2p), relative to that of the prior with the information of the unbinned
             survey (likelihood_reference.py), geometric mean; cost: seconds of one evaluation, and evaluations
             for 400 effective draws of a Student-t at the posterior's own moments.
@@ -22,7 +22,7 @@ Sampling    all candidates weigh the same proposals, a mixture of Student-t arou
             ones around the true parameters' mode belong to it, so that no candidate fails because a search
             does. Effective size below 100 or Pareto k-hat above 0.7: not reliable, counted, and left out.
 
-The script was tried on seed 99, indices 0 and 1, which set the number of proposals and where the controls run.
+The script was tried on seed 99, indices 0 and 1, which set the number of proposals and where controls run.
 Trials are files: an interrupted study goes on where it was.
 """
 
