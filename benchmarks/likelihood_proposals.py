@@ -2,8 +2,8 @@
 
 1. Student-t around the default's modes, wide ones, the prior, and each layout's composite likelihood.
 2. Log-counts are emulated by quadratic functions of u from those; each candidate's moments with the emulator
-   (adaptive importance sampling, weights flattened where few draws carry them) say where to draw more; twice.
-3. More around the candidates whose exact weights are least equal.
+   (adaptive importance sampling, weights flattened where few draws carry them) say where to draw more.
+3. The same again for the candidates whose exact weights are least equal, until these suffice.
 
 The emulator only places proposals. Weights are exact densities over the mixture of all components.
 """
@@ -20,8 +20,9 @@ from scipy.special import gammaln, logsumexp
 
 DOF, SCALE, JITTER = 5.0, 1.15, 1e-8
 FLAT_ESS = 80.0  # weights are flattened until so many draws count when moments are taken for a proposal
-EACH = (35, 40)  # draws around each candidate's emulated moments in each pass
-WORST, MORE = 12, 25  # at last, so many draws around each of so many worst candidates
+EACH = 35  # draws around each candidate's emulated moments at first
+PASSES, WORST, MORE = 5, 16, 30  # then, at most so many times, draws around each of so many worst candidates
+WANTED = 130.0  # effective draws, of candidates that aren't controls
 EMULATED, STEPS = 500, 10  # draws and rounds of the emulated sampling
 PLACED = (
     "poisson",
@@ -110,25 +111,14 @@ def around(log_w: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.linalg.cholesky(cov + JITTER * np.eye(len(mean)))
 
 
-def worst_components(study: Study, pool: Pool) -> list[Component]:
-    """Around the candidates whose weights are least equal."""
-    found = []
-    for name, layout in candidates():
-        if name in CONTROLS:
-            continue
-        log_w, _ = weights_of(study, pool, name, layout)
-        if np.isfinite(log_w.max()):
-            v = pool.v[pool.known(layout)]
-            found.append((effective(log_w), (*around(log_w, v), MORE, needs_both(layout))))
-    return [component for _, component in sorted(found, key=lambda one: one[0])[:WORST]]
-
-
 def moments(w: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean = w @ v
     return mean, ((v - mean) * w[:, None]).T @ (v - mean)
 
 
 def effective(log_w: np.ndarray) -> float:
+    if not np.isfinite(log_w.max()):
+        return 0.0
     return float(np.exp(2 * logsumexp(log_w) - logsumexp(2 * log_w)))
 
 
@@ -146,9 +136,12 @@ def sample(study: Study, rng: np.random.Generator) -> Pool:
     empty = {layout: np.empty((0, len(local.observed))) for layout, local in study.locals_.items()}
     pool = Pool(np.empty((0, p)), np.empty(0, bool), empty)
     study.more(pool, rng, first_components(study))
-    for each in EACH:
-        study.more(pool, rng, emulated_components(study, pool, rng, each))
-    study.more(pool, rng, worst_components(study, pool))
+    placed = [(name, one) for one in LAYOUTS for name in PLACED]
+    placed += [(name, BASE) for name in PLACED_AT_BASE]
+    study.more(pool, rng, emulated_components(study, pool, rng, placed, EACH))
+    for _ in range(PASSES):
+        few = worst(study, pool)
+        study.more(pool, rng, emulated_components(study, pool, rng, few, MORE))
     return pool
 
 
@@ -165,17 +158,28 @@ def first_components(study: Study) -> list[Component]:
     return wanted
 
 
-def emulated_components(study: Study, pool: Pool, rng: np.random.Generator, each: int) -> list[Component]:
-    """Around each candidate's moments with log-counts emulated near its moments with exact ones."""
-    wanted = []
-    for layout, local in study.locals_.items():
-        v = pool.v[pool.known(layout)]
-        for name in PLACED + (PLACED_AT_BASE if layout == BASE else ()):
-            start = around(weights_of(study, pool, name, layout)[0], v)
-            log_counts = emulator(v, pool.log_m[layout], start)
-            found = emulated_moments(name, local, log_counts, start, rng)
-            wanted.append((*found, each, layout == BASE or needs_both(layout)))
-    return wanted
+def emulated_components(
+    study: Study, pool: Pool, rng: np.random.Generator, wanted: list[tuple[str, Layout]], each: int
+) -> list[Component]:
+    """Around candidates' moments with log-counts emulated near their moments with exact ones."""
+    components = []
+    for name, layout in wanted:
+        local, v = study.locals_[layout], pool.v[pool.known(layout)]
+        start = around(weights_of(study, pool, name, layout)[0], v)
+        log_counts = emulator(v, pool.log_m[layout], start)
+        found = emulated_moments(name, local, log_counts, start, rng)
+        components.append((*found, each, layout == BASE or needs_both(layout)))
+    return components
+
+
+def worst(study: Study, pool: Pool) -> list[tuple[str, Layout]]:
+    """Candidates that have too few effective draws, fewest first; no controls."""
+    found = []
+    for index, (name, layout) in enumerate(candidates()):
+        ess = effective(weights_of(study, pool, name, layout)[0])
+        if name not in CONTROLS and ess < WANTED:
+            found.append((ess, index, (name, layout)))
+    return [one for *_, one in sorted(found)[:WORST]]
 
 
 def emulator(
@@ -191,7 +195,9 @@ def emulator(
 
     x = features(v)
     root = 1 / (1 + np.sum(x[:, 1 : v.shape[1] + 1] ** 2, axis=1) / v.shape[1])
-    fit, *_ = np.linalg.lstsq(x * root[:, None], np.maximum(log_m, -20.0) * root[:, None], rcond=1e-10)
+    fit, *_ = np.linalg.lstsq(
+        x * root[:, None], np.clip(np.nan_to_num(log_m, nan=-20.0), -20.0, 20.0) * root[:, None], rcond=1e-10
+    )
     return lambda u: features(u) @ fit
 
 

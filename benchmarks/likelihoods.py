@@ -23,6 +23,9 @@ Sampling    all candidates weigh the same proposals, a mixture of Student-t arou
             does. Effective size below 100 or Pareto k-hat above 0.7: not reliable, counted, and left out.
 
 The script was tried on seed 99, indices 0 and 1, which set the number of proposals and where controls run.
+After the first three surveys of the study showed too few effective draws, proposals were made to adapt to
+each survey's worst candidates; nothing else was changed, and these surveys were done again.
+
 Trials are files: an interrupted study goes on where it was.
 """
 
