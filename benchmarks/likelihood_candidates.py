@@ -257,6 +257,7 @@ CANDIDATES: dict[str, Candidate] = {
     "kdescent_reduced": gaussian_of_counts(reduced_diagonal),
     "kdescent_chi2": gaussian_of_counts(diagonal),
 }
+DEFAULT = "log_modes_0.99"
 CONTROLS = ("poisson", "full_data_only", "full_untruncated", "kdescent_reduced", "kdescent_chi2")
 REPEATED = ("linear_modes_0.9", "linear_modes_0.999", "moped", "full_truncated_linear")
 ELSEWHERE = tuple(name for name in CANDIDATES if name not in (*CONTROLS, *REPEATED))

@@ -13,15 +13,16 @@ def reliable(one: dict[str, Any]) -> bool:
     return one["ess"] >= MIN_ESS and one["pareto_k"] is not None and one["pareto_k"] <= MAX_PARETO_K
 
 
-def summarise(trials: list[dict[str, Any]], reference: str) -> dict[str, Any]:
-    """Rows of the table, and what blurring alone costs."""
+def summarise(trials: list[dict[str, Any]], reference: str, base: str) -> dict[str, Any]:
+    """Rows of the table, and what blurring alone costs; widths also relative to the candidate `base`."""
     p = len(trials[0]["truth"])
     limit = np.array([one["log_volume_unbinned"][reference] for one in trials])
     blurs = {
         h: float(np.exp(np.mean([one["log_volume_unbinned"][h] for one in trials] - limit) / p))
         for h in trials[0]["log_volume_unbinned"]
     }
-    rows = [_row(name, [t["posteriors"][name] for t in trials], limit, p) for name in trials[0]["posteriors"]]
+    found = {name: [one["posteriors"][name] for one in trials] for name in trials[0]["posteriors"]}
+    rows = [_row(name, some, limit, p) | _ratio(some, found[base], p) for name, some in found.items()]
     return {
         "n_trials": len(trials),
         "n_parameters": p,
@@ -33,6 +34,14 @@ def summarise(trials: list[dict[str, Any]], reference: str) -> dict[str, Any]:
         },
         "rows": rows,
     }
+
+
+def _ratio(found: list[dict[str, Any]], base: list[dict[str, Any]], p: int) -> dict[str, float]:
+    """Width relative to the default's, in the surveys where both are reliable."""
+    pairs = [(a, b) for a, b in zip(found, base, strict=True) if reliable(a) and reliable(b)]
+    if not pairs:
+        return {}
+    return {"width_ratio": float(np.exp(np.mean([a["log_volume"] - b["log_volume"] for a, b in pairs]) / p))}
 
 
 def _row(name: str, found: list[dict[str, Any]], limit: np.ndarray, p: int) -> dict[str, Any]:

@@ -39,7 +39,7 @@ import arviz as az
 import jax
 import jax.numpy as jnp
 import numpy as np
-from likelihood_candidates import Local
+from likelihood_candidates import DEFAULT, Local
 from likelihood_local import Counted, composite_peak, linearise
 from likelihood_proposals import (
     JITTER,
@@ -220,7 +220,9 @@ def main() -> None:
         "reference_blur": REFERENCE,
         "evaluation_seconds": evaluation_seconds(run),
     }
-    args.out.write_text(json.dumps(meta | summarise(trials, str(REFERENCE)), indent=1) + "\n")
+    args.out.write_text(
+        json.dumps(meta | summarise(trials, str(REFERENCE), f"{DEFAULT} | {BASE.name}"), indent=1) + "\n"
+    )
 
 
 if __name__ == "__main__":

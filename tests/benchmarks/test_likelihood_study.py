@@ -152,13 +152,18 @@ def trial(distance2, rank, ess):
         "n_proposals": 10,
         "log_volume_unbinned": {"0.35": -5.0},
         "seconds": {"weights": 1.0},
-        "posteriors": {"poisson | K1 h1.0 N1": found | {"rank": rank}},
+        "posteriors": {
+            "poisson | K1 h1.0 N1": found | {"rank": rank},
+            "moped | K1 h1.0 N1": found | {"rank": rank, "log_volume": -1.0, "ess": 150.0},
+        },
     }
 
 
 def test_summary_counts_what_it_should():
     trials = [trial(2.0, [0.5, 0.9], 200.0), trial(40.0, [0.01, 0.8], 200.0), trial(1.0, [0.5, 0.5], 20.0)]
-    row = summarise(trials, "0.35")["rows"][0]
+    row, wider = summarise(trials, "0.35", "poisson | K1 h1.0 N1")["rows"]
+    assert (wider["n_reliable"], row["width_ratio"]) == (3, 1.0)
+    assert wider["width_ratio"] == pytest.approx(np.e)
     assert row["n_reliable"] == 2
     assert row["distance2_mean"] == pytest.approx(10.5)
     assert (row["cover68"], row["cover95"], row["n_failures"]) == (0.5, 0.75, 1)
