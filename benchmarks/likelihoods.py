@@ -4,7 +4,7 @@
 
 Written before the first of its surveys was looked at:
 
-Surveys     drawn from the prior of configs/sdss_quick.yaml as `popinfer calibrate` draws them, configuration
+Surveys     drawn from the prior of likelihoods.yaml as `popinfer calibrate` draws them, configuration
             seed 20261125, indices 0 ... n - 1, with kernels.model_error 0.05 (a draw of that error is in the
             counts), so that counting and Monte Carlo noise decide as much as the model's error does.
 Candidates  those of likelihood_candidates.py, all with 100 kernels a slice of width 1.0 and samples of 1024
@@ -59,16 +59,14 @@ from scipy.special import logsumexp
 
 from popinfer import precision
 from popinfer.config import load_config
-from popinfer.infer.laplace import laplace
-from popinfer.infer.mode import find_mode
 from popinfer.infer.optimise import Compiled, gauss_newton
+from popinfer.infer.region import find_region
 from popinfer.run.build import build_problem
 from popinfer.run.folder import cache_folder, write_text
 from popinfer.run.prepare import Run, prepare
 
-CONFIG = Path(__file__).resolve().parents[1] / "configs" / "sdss_quick.yaml"
+CONFIG = Path(__file__).with_suffix(".yaml")
 SEED, MODEL_ERROR = 20261125, 0.05
-SECOND_MODE = 3.0  # posterior standard deviations
 
 
 def prepare_study(run: Run, index: int, seconds: dict[str, float]) -> Study:
@@ -92,12 +90,8 @@ def find_modes(simulated: Simulated) -> list[tuple[np.ndarray, np.ndarray]]:
     problem = build_problem(run.setup, run.survey, samples[0], samples[1:])
     start = np.zeros(problem.size)
     guide = gauss_newton(Compiled(problem).with_fair_share(start), start, max_steps=15)
-    found = [find_mode(problem, u, simulated.seed, 7) for u in (simulated.truth, guide.u)]
-    found.sort(key=lambda mode: -mode.log_density)
-    factors = [laplace(mode.info, mode.u).factor for mode in found]
-    apart = np.linalg.norm(np.linalg.solve(factors[0], found[1].u - found[0].u))
-    n_modes = 2 if apart > SECOND_MODE else 1
-    return [(mode.u, factor) for mode, factor in zip(found, factors, strict=True)][:n_modes]
+    region = find_region(problem, [simulated.truth, guide.u], simulated.seed, rounds=1)
+    return [(one.approx.mean, one.approx.factor) for one in region.modes[:2]]
 
 
 class Clock:
