@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from popinfer.config_errors import one_line
+from popinfer.config_fit import FitConfig
 from popinfer.config_survey import (
     CatalogConfig,
     MassFunctionConfig,
@@ -102,14 +103,6 @@ class KernelsConfig(Section):
     min_count: float = Field(default=5.0, gt=0)
     min_pattern: int = Field(default=50, ge=20)  # galaxies of a slice that lack the same bands, else left out
     model_error: float = Field(default=0.0, ge=0, lt=1)
-
-
-class FitConfig(Section):
-    """Optimisation: from the prior's centre, and from draws of the prior to look for other modes."""
-
-    kind: Literal["gauss_newton", "adam", "lbfgs"] = "gauss_newton"
-    max_steps: int = Field(default=40, ge=1)
-    n_prior_starts: int = Field(default=4, ge=0)
 
 
 class ChainsConfig(Section):

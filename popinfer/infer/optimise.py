@@ -64,6 +64,19 @@ class Objective(Protocol):
         ...
 
 
+@runtime_checkable
+class Smooth(Protocol):
+    """A log-density of u, as optax's optimisers see it."""
+
+    def value(self, u: Array) -> Array:
+        """Log-density at u; may be called inside a compiled program."""
+        ...
+
+    def value_and_grad(self, u: Array) -> tuple[Array, Array]:
+        """Log-density and its gradient."""
+        ...
+
+
 @eqx.filter_jit
 def _log_counts(counts: LogCounts, correction: Correction, u: Array) -> Array:
     return counts(u) + correction(u)
@@ -211,7 +224,7 @@ def _damped_step(
 
 
 def adam(
-    compiled: Compiled,
+    objective: Smooth,
     u0: np.ndarray,
     *,
     max_steps: int = 300,
@@ -220,25 +233,23 @@ def adam(
 ) -> Fit:
     """optax Adam with a cosine-decayed learning rate; returns the best point seen."""
     schedule = optax.cosine_decay_schedule(learning_rate, max_steps, alpha=0.02)
-    return _descend(compiled, u0, optax.adam(schedule), max_steps, progress)
+    return _descend(objective, u0, optax.adam(schedule), max_steps, progress)
 
 
-def lbfgs(
-    compiled: Compiled, u0: np.ndarray, *, max_steps: int = 60, progress: Progress | None = None
-) -> Fit:
+def lbfgs(objective: Smooth, u0: np.ndarray, *, max_steps: int = 60, progress: Progress | None = None) -> Fit:
     """optax L-BFGS with a zoom line search; returns the best point seen."""
-    return _descend(compiled, u0, optax.lbfgs(), max_steps, progress)
+    return _descend(objective, u0, optax.lbfgs(), max_steps, progress)
 
 
 def _descend(
-    compiled: Compiled,
+    objective: Smooth,
     u0: np.ndarray,
     optimiser: optax.GradientTransformationExtraArgs,
     max_steps: int,
     progress: Progress | None,
 ) -> Fit:
     best_u, best, n_steps, settled = np.asarray(u0, dtype=float), -np.inf, 0, 0
-    for n_steps, (u, loss) in enumerate(_steps(compiled, u0, optimiser, max_steps), start=1):
+    for n_steps, (u, loss) in enumerate(_steps(objective, u0, optimiser, max_steps), start=1):
         gain = -loss - best
         settled = settled + 1 if abs(gain) < 1e-3 else 0
         if gain > 0:
@@ -247,14 +258,14 @@ def _descend(
             progress(n_steps, best)
         if settled >= 5 or not np.isfinite(loss):
             break
-    return Fit(best_u, float(compiled.value(jnp.asarray(best_u))), n_steps, settled >= 5)
+    return Fit(best_u, float(objective.value(jnp.asarray(best_u))), n_steps, settled >= 5)
 
 
 def _steps(
-    compiled: Compiled, u0: np.ndarray, optimiser: optax.GradientTransformationExtraArgs, n: int
+    objective: Smooth, u0: np.ndarray, optimiser: optax.GradientTransformationExtraArgs, n: int
 ) -> Iterator[tuple[Array, float]]:
     def loss(u: Array) -> Array:
-        return -compiled.value(u)
+        return -objective.value(u)
 
     @jax.jit  # left alone, the line search would be compiled again at every step
     def advance(u: Array, state: Any, value: Array, gradient: Array) -> tuple[Array, Any]:
@@ -264,6 +275,6 @@ def _steps(
     u = jnp.asarray(u0, dtype=float)
     state = optimiser.init(u)
     for _ in range(n):
-        value, gradient = compiled.value_and_grad(u)
+        value, gradient = objective.value_and_grad(u)
         yield u, -float(value)
         u, state = advance(u, state, value, gradient)

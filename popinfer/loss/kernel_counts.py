@@ -22,7 +22,6 @@ so that it has kernels at all, and its counted ones weigh v_p = (1 - f) N_p / (N
 Overlapping kernels count the same galaxy many times: `popinfer.infer.likelihood` makes a posterior of them.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,9 +32,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from popinfer.errors import InputError
+from popinfer.loss.base import in_tiles, whitening
 from popinfer.records import Arr
 
-TILE_SIZE = 2**23  # kernel values held at once (32 MB in single precision)
 MIN_CENTERS = 10  # of a pattern of measured bands, if that takes no more than a quarter of its galaxies
 
 
@@ -79,7 +78,7 @@ class KernelCounts(eqx.Module):
     n_obs : observed galaxies that were counted (centers left out).
     data_cov : covariance of d_k at fixed total number; sum_i (phi_k - d_k/N)(phi_l - d_l/N) if all galaxies
         have all bands.
-    bandwidth : h.
+    bandwidth : h, an array so that guides of several bandwidths share compiled programs.
     sizes : kernels of each pattern, in order along the kernel axis.
     """
 
@@ -91,7 +90,7 @@ class KernelCounts(eqx.Module):
     observed: Float[Arr, "slice kernel"]
     n_obs: Float[Arr, "slice"]
     data_cov: Float[Arr, "slice kernel kernel"]
-    bandwidth: float
+    bandwidth: Float[Arr, ""]
     sizes: tuple[int, ...] = eqx.field(static=True)
 
     @classmethod
@@ -129,7 +128,7 @@ class KernelCounts(eqx.Module):
         sizes = tuple(max(len(groups[i][p].centers) for i in range(len(features))) for p in range(n_pattern))
         slices = [_join(one, len(x), sizes, spec) for one, x in zip(groups, features, strict=True)]
         columns = (np.stack(column) for column in zip(*slices, strict=True))
-        return cls(*columns, bandwidth=spec.bandwidth, sizes=sizes)
+        return cls(*columns, bandwidth=np.asarray(float(spec.bandwidth)), sizes=sizes)
 
     def log_kernels(
         self,
@@ -140,7 +139,8 @@ class KernelCounts(eqx.Module):
     ) -> Float[Array, "point _"]:
         """Logarithm of phi_k(x_j) in slice i for kernels of one pattern, by one matmul."""
         mean, whiten = (jnp.asarray(a, x.dtype)[i, pattern] for a in (self.mean, self.whiten))
-        return log_kernel_matrix((x - mean) @ whiten, centers.astype(x.dtype), self.bandwidth)
+        bandwidth = jnp.asarray(self.bandwidth, x.dtype)
+        return log_kernel_matrix((x - mean) @ whiten, centers.astype(x.dtype), bandwidth)
 
     def log_shares(
         self,
@@ -171,7 +171,7 @@ class KernelCounts(eqx.Module):
                     return jax.nn.logsumexp(self.log_kernels(i, p, xs, some) + log_w[:, None], axis=0)
 
                 own = centers[starts[p] : starts[p + 1]]
-                return _in_tiles(tile, own, max(1, TILE_SIZE // len(xs))).astype(jnp.result_type(float))
+                return in_tiles(tile, own, len(xs)).astype(jnp.result_type(float))
 
             return jnp.concatenate([of_pattern(p) for p in range(len(self.sizes))])
 
@@ -211,18 +211,8 @@ class KernelCounts(eqx.Module):
         return jnp.sum(jnp.where(used, terms, 0.0))
 
 
-def _in_tiles(function: Callable[[Array], Array], centers: Array, size: int) -> Array:
-    """Apply a function of centers to `size` of them at a time, forgetting its intermediate arrays."""
-    n = len(centers)
-    if n <= size:
-        return function(centers)
-    padded = jnp.concatenate([centers, jnp.repeat(centers[-1:], -n % size, axis=0)])
-    tiles = padded.reshape(-1, size, centers.shape[1])
-    return jax.lax.map(jax.checkpoint(function), tiles).ravel()[:n]
-
-
 def log_kernel_matrix(
-    x: Float[Arr, "point feature"], centers: Float[Arr, "kernel feature"], bandwidth: float
+    x: Float[Arr, "point feature"], centers: Float[Arr, "kernel feature"], bandwidth: float | Float[Arr, ""]
 ) -> Float[Array, "point kernel"]:
     """Gaussian log-kernels -|x - c|^2 / (2 h^2) of whitened points."""
     squares = jnp.sum(x**2, axis=1)[:, None] + jnp.sum(centers**2, axis=1)[None, :]
@@ -256,10 +246,7 @@ def _group_kernels(x: np.ndarray, n_slice: int, spec: KernelSpec, rng: np.random
         return _Group(mean, whiten, np.zeros((0, n_feature)), none, np.zeros((0, 0)), 0, 0)
     n_centers = max(round(spec.n_centers * n / n_slice), min(MIN_CENTERS, n // 4))
     own = x[:, has]
-    mean[has] = own.mean(axis=0)
-    cov = np.cov(own.T).reshape(own.shape[1], -1) + spec.floor**2 * np.eye(own.shape[1])
-    values, vectors = np.linalg.eigh(cov)
-    whiten[np.ix_(has, has)] = vectors / np.sqrt(values)
+    mean[has], whiten[np.ix_(has, has)] = whitening(own, spec.floor)
     white = np.where(has, x - mean, 0.0) @ whiten
     order = rng.permutation(n)
     centers, counted = white[order[:n_centers]], white[order[n_centers:]]

@@ -1,7 +1,8 @@
 """The fit stage: best fit, other optima, width of the posterior, and what the fit can't tell.
 
-1. Gauss-Newton on fair share x composite likelihood + prior from draws of the prior: it finds the region from
-   far away. The pilot that the halos were drawn for started at the prior's centre.
+1. The guide (`run.guides`: the soft counts' composite likelihood, or another loss, and the prior) is climbed
+   from draws of the prior: it finds the region from far away. The pilot that the halos were drawn for started
+   at the prior's centre.
 2. From the pilot and from each end to the posterior's modes, and around them the counts corrected for Monte
    Carlo noise (`infer.region`, `infer.monte_carlo`).
 3. Flat directions, the Monte Carlo share of the variance, goodness of fit.
@@ -11,7 +12,6 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,9 +22,10 @@ from popinfer.infer.goodness import Goodness, determined_parameters, goodness_of
 from popinfer.infer.laplace import Laplace, flat_directions, polish
 from popinfer.infer.likelihood import Correction
 from popinfer.infer.mixture import Mixture
-from popinfer.infer.optimise import Compiled, Fit, adam, density_and_grad, gauss_newton, lbfgs
+from popinfer.infer.optimise import Fit, density_and_grad
 from popinfer.infer.region import MAX_ROUNDS, Region, find_region
 from popinfer.run.folder import RunFolder, atomic, check_fingerprint, need, write_text
+from popinfer.run.guides import Guide, build_guide
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
 
@@ -32,7 +33,6 @@ EDGE_WIDTH = 0.1  # dex above halos.lgm_min
 MAX_EDGE_SHARE = 0.01  # of a slice's predicted galaxies
 
 _CURVATURE_SEED = 43
-OPTIMISERS: dict[str, Callable[..., Fit]] = {"gauss_newton": gauss_newton, "adam": adam, "lbfgs": lbfgs}
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,9 @@ class FitResult:
 def fit_population(run: Run, population: Population, say: Reporter) -> FitResult:
     """Fit the population model; see the module's text for the steps."""
     start = time.perf_counter()
-    compiled = Compiled(population.problem)
     with say.task("Compiling the model"):
-        compiled = compiled.with_fair_share(population.pilot)
-    starts, seed = _optimise_all(run, population, compiled, say), run.config.seed + _CURVATURE_SEED
+        guide = build_guide(run, population)
+    starts, seed = _optimise_all(run, population, guide, say), run.config.seed + _CURVATURE_SEED
     with say.task("Modes and width of the posterior", MAX_ROUNDS) as update:
 
         def progress(step: int, length: float) -> None:
@@ -101,16 +100,16 @@ def fit_population(run: Run, population: Population, say: Reporter) -> FitResult
     return dataclasses.replace(result, wall_time_s=time.perf_counter() - start)
 
 
-def _optimise_all(run: Run, population: Population, compiled: Compiled, say: Reporter) -> list[np.ndarray]:
+def _optimise_all(run: Run, population: Population, guide: Guide, say: Reporter) -> list[np.ndarray]:
     """Where to look for modes: the pilot's end, fits of the guide from draws of the prior, and a reflection.
 
     Where the posterior has two modes on a ridge, the guide's only optimum often lies between them: the
     reflection of one mode in it leads to the other.
     """
-    settings, size = run.config.fit, compiled.problem.size
+    settings, size = run.config.fit, population.problem.size
     rng = np.random.default_rng(run.config.seed + 31)
     ends = [
-        _optimise(run, compiled, u, say, f"Fit from prior draw {i + 1}")
+        _optimise(guide, u, say, f"Fit from prior draw {i + 1}")
         for i, u in enumerate(rng.normal(size=(settings.n_prior_starts, size)))
     ]
     if not ends:
@@ -119,15 +118,9 @@ def _optimise_all(run: Run, population: Population, compiled: Compiled, say: Rep
     return [population.pilot, *(end.u for end in ends), 2 * between - population.pilot]
 
 
-def _optimise(run: Run, compiled: Compiled, u: np.ndarray, say: Reporter, title: str) -> Fit:
-    settings = run.config.fit
-    with say.task(title, settings.max_steps) as update:
-        found = OPTIMISERS[settings.kind](
-            compiled,
-            u,
-            max_steps=settings.max_steps,
-            progress=lambda step, value: update(step, f"log-density {value:.1f}"),
-        )
+def _optimise(guide: Guide, u: np.ndarray, say: Reporter, title: str) -> Fit:
+    with say.task(title, guide.max_steps * len(guide.levels)) as update:
+        found = guide.climb(u, lambda step, value: update(step, f"log-density {value:.1f}"))
         ended = "converged" if found.converged else "stopped"
         update(found.n_steps, f"log-density {found.log_density:.1f}, {ended} after {found.n_steps} steps")
     return found

@@ -188,6 +188,16 @@ class Survey(eqx.Module):
         listed = jnp.sum(self.detection(mag) * jnp.asarray(self.kernels.counted)[:, None, :], axis=-1)
         return jnp.sum(weight * listed.astype(weight.dtype), axis=1)
 
+    def complete(
+        self, mag: Float[Array, "slice point band"], weight: Float[Array, "slice point"]
+    ) -> Float[Array, "slice point"]:
+        """Weights of model galaxies times the probability that all their features are measured."""
+        if self.detection is None:
+            return weight
+        has_all = jnp.asarray(self.kernels.whiten).any(axis=-1).all(axis=-1)
+        probability = jnp.sum(self.detection(mag) * has_all[:, None, :], axis=-1)
+        return weight * probability.astype(weight.dtype)
+
     def listed(
         self,
         mag: Float[Array, "slice point band"],
@@ -207,24 +217,35 @@ class Survey(eqx.Module):
 
 def build_survey(config: RunConfig, catalog: Catalog) -> Survey:
     """Kernels, noise model, selection and detection from the catalog."""
-    members = slice_members(config, np.asarray(catalog.z))
-    matrix = feature_matrix(config)
-    mags = [np.asarray(catalog.mag)[inside] for inside in members]
-    features = [_features(mag, matrix) for mag in mags]
-    detection = build_detection(config, catalog)
-    patterns = None if detection is None else [_pattern_of(mag, detection) for mag in mags]
-    kernels = config.kernels
-    spec = KernelSpec(kernels.n_centers, kernels.bandwidth, kernels.floor_mag, kernels.min_count)
+    features, detection = _features_of_slices(config, catalog), build_detection(config, catalog)
     photoz = build_photoz(config)
     return Survey(
         features,
-        KernelCounts.build(features, spec, config.seed, patterns),
+        build_kernels(config, catalog, detection),
         NoiseModel.fit(catalog, config.catalog.correlation_matrix()),
         build_selection(config),
         detection,
         photoz,
         build_abundances(config, tuple(len(x) for x in features), photoz),
     )
+
+
+def build_kernels(
+    config: RunConfig, catalog: Catalog, detection: Detection | None, widening: float = 1.0
+) -> KernelCounts:
+    """Kernels and the catalog's counts; centers are the same whatever factor widens the kernels."""
+    mags, section = _mags_of_slices(config, catalog), config.kernels
+    patterns = None if detection is None else [_pattern_of(mag, detection) for mag in mags]
+    spec = KernelSpec(section.n_centers, widening * section.bandwidth, section.floor_mag, section.min_count)
+    return KernelCounts.build(_features_of_slices(config, catalog), spec, config.seed, patterns)
+
+
+def _mags_of_slices(config: RunConfig, catalog: Catalog) -> list[Float[np.ndarray, "_ band"]]:
+    return [np.asarray(catalog.mag)[inside] for inside in slice_members(config, np.asarray(catalog.z))]
+
+
+def _features_of_slices(config: RunConfig, catalog: Catalog) -> list[Float[np.ndarray, "_ feature"]]:
+    return [_features(mag, feature_matrix(config)) for mag in _mags_of_slices(config, catalog)]
 
 
 def _features(

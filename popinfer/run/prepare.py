@@ -24,6 +24,7 @@ from popinfer.run.build import (
     predict_galaxies,
 )
 from popinfer.run.folder import HaloSamples, RunFolder, fingerprint, read_halos
+from popinfer.run.losses import complete_features
 from popinfer.run.observed import Survey, build_catalog, build_survey
 from popinfer.run.progress import Reporter, Silent
 
@@ -127,6 +128,8 @@ def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Re
     with say.task("Stellar populations in the survey's bands"):
         setup = build_setup(config)
         survey = build_survey(config, catalog)
+        if config.fit.loss.kind != "soft_counts":
+            complete_features(config, survey)  # refuse before anything is written
     return Run(config, setup, catalog, survey, folder)
 
 

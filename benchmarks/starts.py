@@ -1,0 +1,102 @@
+"""How many starts of the guide reach its best optimum, with and without a schedule of bandwidths.
+
+    python benchmarks/starts.py FILE [--n 20] [--out FOLDER] [--schedule 3,1.7,1]... [--sd 1,3]
+
+FILE is a run file; its halos are drawn once and kept in FOLDER (default: results/starts-<name>), so that a
+second call starts at once. Starts are draws of the prior, and draws moved out to 3 prior standard deviations
+as a whole (|u| = 3 sqrt(number of parameters)). A start has arrived when its end's log-density is within 0.5
+of the best end of all schedules. Other ends are listed by how far below the best they are, and how far away.
+"""
+
+import argparse
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from popinfer import precision
+from popinfer.infer.optimise import Fit
+from popinfer.run.folder import cache_folder
+from popinfer.run.guides import Guide, build_guide
+from popinfer.run.prepare import Population, Run, load_population, prepare
+from popinfer.run.progress import Terminal
+from popinfer.run.stages import halos
+
+ARRIVED = 0.5  # in log-density
+
+
+@dataclass(frozen=True)
+class Row:
+    """All climbs of one schedule from starts of one width."""
+
+    schedule: tuple[float, ...]
+    sd: float
+    ends: list[Fit]
+    seconds: float
+
+
+def starts(n: int, size: int, sd: float) -> np.ndarray:
+    """Draws of the prior, or of the sphere of `sd` prior standard deviations."""
+    u = np.random.default_rng(5).standard_normal((n, size))
+    return u if sd == 1 else sd * np.sqrt(size) * u / np.linalg.norm(u, axis=1, keepdims=True)
+
+
+def guide_of(run: Run, population: Population, schedule: tuple[float, ...]) -> Guide:
+    fit = run.config.fit.model_copy(update={"bandwidths": list(schedule)})
+    guide = build_guide(replace(run, config=run.config.model_copy(update={"fit": fit})), population)
+    for level in guide.levels:  # compile before anything is timed
+        level.value(jnp.asarray(population.pilot))
+    return guide
+
+
+def climb_all(guide: Guide, schedule: tuple[float, ...], sd: float, begin: np.ndarray) -> Row:
+    start = time.perf_counter()
+    return Row(schedule, sd, [guide.climb(u) for u in begin], time.perf_counter() - start)
+
+
+def table(rows: list[Row]) -> str:
+    best = max((end for row in rows for end in row.ends), key=lambda end: end.log_density)
+    lines = [f"best end: {best.log_density:.2f} at u = {np.round(best.u, 2)}", ""]
+    lines += ["| bandwidths | starts | arrived | steps, median | s a start | others: log-density, distance |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for row in rows:
+        behind = np.array([best.log_density - end.log_density for end in row.ends])
+        far = [float(np.linalg.norm(end.u - best.u)) for end in row.ends]
+        ended = ["" if end.converged else " (stopped)" for end in row.ends]
+        others = [
+            f"-{behind[i]:.1f} at {far[i]:.1f}{ended[i]}" for i in np.argsort(behind) if behind[i] >= ARRIVED
+        ]
+        steps = np.median([end.n_steps for end in row.ends])
+        lines.append(
+            f"| {', '.join(f'{x:g}' for x in row.schedule)} | {row.sd:g} sd | {np.sum(behind < ARRIVED)} of "
+            f"{len(behind)} | {steps:.0f} | {row.seconds / len(behind):.1f} | {'; '.join(others)} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--n", type=int, default=20)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--schedule", action="append", help="bandwidths, comma-separated; may be repeated")
+    parser.add_argument("--sd", default="1,3", help="how far out starts are, comma-separated")
+    options = parser.parse_args()
+    precision.start(cache_dir=str(cache_folder()))
+    run = prepare(options.file, options.out or Path("results") / f"starts-{options.file.stem}", Terminal())
+    stored = run.folder.halos.is_file()
+    population = load_population(run) if stored else halos(run, Terminal())
+    rows = []
+    for text in options.schedule or ["1", "1.7,1", "3,1.7,1"]:
+        schedule = tuple(float(x) for x in text.split(","))
+        guide = guide_of(run, population, schedule)
+        for sd in (float(x) for x in options.sd.split(",")):
+            begin = starts(options.n, population.problem.size, sd)
+            rows.append(climb_all(guide, schedule, sd, begin))
+            print(table(rows), flush=True)
+
+
+if __name__ == "__main__":
+    main()

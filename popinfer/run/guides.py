@@ -1,0 +1,81 @@
+"""What leads the fit from far away to the region of the posterior's modes.
+
+A guide is a log-density of u. That of the soft counts is fair share x Poisson log-likelihood + log-prior
+(`popinfer.infer.likelihood`), climbed on a schedule of kernels that are first wider than the run's: the same
+centers, the catalog counted anew at each bandwidth. Wide kernels see far, and blur the structure that stops a
+climb. The end of each level is the start of the next; the last is the run's own.
+
+The other losses are distances between features (`popinfer.loss.distances`), each in units in which a small
+shift of all galaxies by delta, in standard deviations of the observed ones, costs delta^2. The guide is then
+
+    -N loss / 2 + log-likelihood of abundances + log-prior,
+
+N the number of observed galaxies: for a shift, the log-likelihood of the mean of N galaxies.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import jax.numpy as jnp
+import numpy as np
+
+from popinfer.infer.optimise import Compiled, Fit, Progress, adam, gauss_newton, lbfgs
+from popinfer.run.build import Predictor, build_problem
+from popinfer.run.losses import FeatureDensity, build_loss, complete_features
+from popinfer.run.observed import build_kernels
+from popinfer.run.prepare import Population, Run
+
+OPTIMISERS: dict[str, Callable[..., Fit]] = {"gauss_newton": gauss_newton, "adam": adam, "lbfgs": lbfgs}
+
+
+@dataclass(frozen=True)
+class Guide:
+    """A log-density and how to climb it.
+
+    Attributes
+    ----------
+    levels : from coarse to fine; the last is the guide.
+    optimiser : one of `OPTIMISERS`. max_steps : of each level.
+    """
+
+    levels: tuple[Compiled | FeatureDensity, ...]
+    optimiser: str
+    max_steps: int
+
+    def value(self, u: np.ndarray) -> float:
+        """Log-density at u."""
+        return float(self.levels[-1].value(jnp.asarray(u)))
+
+    def climb(self, u: np.ndarray, progress: Progress | None = None) -> Fit:
+        """From u up all levels; progress hears of each step, with its level's log-density."""
+        done = 0
+        for level in self.levels:
+            say = None if progress is None else lambda step, value, done=done: progress(done + step, value)
+            found = OPTIMISERS[self.optimiser](level, u, max_steps=self.max_steps, progress=say)
+            u, done = found.u, done + found.n_steps
+        return replace(found, n_steps=done)
+
+
+def build_guide(run: Run, population: Population) -> Guide:
+    """The guide that the run file asks for, on the run's halos; its share is that at the pilot."""
+    settings = run.config.fit
+    if settings.loss.kind == "soft_counts":
+        levels = _soft_counts(run, population)
+    else:
+        features = complete_features(run.config, run.survey)
+        loss, predictor = build_loss(run.config, run.survey), Predictor(run.setup, run.survey)
+        levels = (FeatureDensity.build(predictor, population.halos, loss, sum(len(x) for x in features)),)
+    return Guide(levels, settings.optimiser, settings.max_steps)
+
+
+def _soft_counts(run: Run, population: Population) -> tuple[Compiled, ...]:
+    """One level for each bandwidth of the schedule."""
+    levels = []
+    for widening in run.config.fit.bandwidths:
+        problem = population.problem
+        if widening != 1:
+            kernels = build_kernels(run.config, run.catalog, run.survey.detection, widening)
+            wide = replace(run.survey, kernels=kernels)
+            problem = build_problem(run.setup, wide, population.halos, [])
+        levels.append(Compiled(problem).with_fair_share(population.pilot))
+    return tuple(levels)
