@@ -66,7 +66,7 @@ from popinfer.run.folder import cache_folder, write_text
 from popinfer.run.prepare import Run, prepare
 
 CONFIG = Path(__file__).with_suffix(".yaml")
-SEED, MODEL_ERROR = 20261125, 0.05
+SEED, N_REGISTERED, MODEL_ERROR = 20261125, 24, 0.05
 
 
 def prepare_study(run: Run, index: int, seconds: dict[str, float]) -> Study:
@@ -189,7 +189,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--n", type=int, default=24, help="surveys")
+    parser.add_argument("--n", type=int, default=N_REGISTERED, help="surveys")
     parser.add_argument("--seed", type=int, default=SEED, help="another one for trying the script out")
     parser.add_argument("--trials", type=Path, default=Path("results/likelihoods"))
     parser.add_argument("--out", type=Path, default=Path("results/reference/likelihoods.json"))
@@ -209,6 +209,7 @@ def main() -> None:
     meta = {
         "seed": args.seed,
         "model_error": MODEL_ERROR,
+        "n_registered": N_REGISTERED,
         "base": BASE.name,
         "blurs": list(BLURS),
         "reference_blur": REFERENCE,
