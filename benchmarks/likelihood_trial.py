@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from popinfer.loss.kernel_counts import KernelCounts, KernelSpec, log_kernel_matrix
+from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
+from popinfer.loss.kernels import log_kernel_matrix
 from popinfer.population.halos import LightconeSpec
 from popinfer.records import Halos
 from popinfer.run.build import (

@@ -147,7 +147,8 @@ class CatalogConfig(Section):
     ``missing_bands`` says what becomes of galaxies that lack some bands: ``drop`` leaves them out, which is
     unbiased if they are a random share; ``keep`` counts them in the features that they have. ``cuts`` are
     selections besides the main magnitude limit; probabilities multiply. ``noise_correlation`` holds the
-    correlation coefficients of pairs of bands' errors, ``g-r: 0.3``; others are independent.
+    correlation coefficients of pairs of bands' errors, ``g-r: 0.3``; others are independent. ``noise`` says
+    whether model galaxies get random errors (``drawn``) or the kernels average over them (``analytic``).
     """
 
     path: str
@@ -159,6 +160,7 @@ class CatalogConfig(Section):
     missing: list[float] = [-9999.0, -999.0, -99.0, 99.0, 999.0]  # values that stand for "not measured"
     missing_bands: Literal["drop", "keep"] = "drop"
     noise_correlation: dict[str, FiniteFloat] = Field(default={})
+    noise: Literal["drawn", "analytic"] = "drawn"
     photoz: PhotozConfig | None = None
     number_density: NumberDensityConfig | None = None
 

@@ -128,11 +128,12 @@ class Galaxies(eqx.Module):
 
     Attributes
     ----------
-    mag : apparent AB magnitudes as the survey would measure them (noise included).
+    mag : apparent AB magnitudes as the survey would measure them, with the noise that is drawn.
     weight : halo weight x branch probability x selection probability.
     weight_all : the same without the selection.
     lg_mstar : log10 stellar mass formed and surviving [Msun].
     lg_ssfr : log10 specific star formation rate of the smooth history [1/yr].
+    mag_true : the magnitudes without noise.
     """
 
     mag: Float[Array, "point band"]
@@ -140,3 +141,4 @@ class Galaxies(eqx.Module):
     weight_all: Float[Array, "point"]
     lg_mstar: Float[Array, "point"]
     lg_ssfr: Float[Array, "point"]
+    mag_true: Float[Array, "point band"]

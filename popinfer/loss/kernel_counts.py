@@ -22,6 +22,7 @@ so that it has kernels at all, and its counted ones weigh v_p = (1 - f) N_p / (N
 Overlapping kernels count the same galaxy many times: `popinfer.infer.likelihood` makes a posterior of them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,7 +34,9 @@ from jaxtyping import Array, Float
 
 from popinfer.errors import InputError
 from popinfer.loss.base import in_tiles, whitening
+from popinfer.loss.kernels import expected_log_kernels, log_kernel_matrix
 from popinfer.records import Arr
+from popinfer.survey.integrated_noise import Scatter
 
 MIN_CENTERS = 10  # of a pattern of measured bands, if that takes no more than a quarter of its galaxies
 
@@ -131,22 +134,26 @@ class KernelCounts(eqx.Module):
         return cls(*columns, bandwidth=np.asarray(float(spec.bandwidth)), sizes=sizes)
 
     def log_kernels(
-        self,
-        i: int | Array,
-        pattern: int,
-        x: Float[Array, "point feature"],
-        centers: Float[Array, "_ feature"],
-    ) -> Float[Array, "point _"]:
-        """Logarithm of phi_k(x_j) in slice i for kernels of one pattern, by one matmul."""
+        self, i: int | Array, pattern: int, x: Float[Array, "point feature"], scatter: Scatter | None = None
+    ) -> Callable[[Float[Array, "_ feature"]], Float[Array, "point _"]]:
+        """Logarithm of phi_k(x_j) in slice i, by one matmul, as a function of centers in one pattern's space.
+
+        With noise to integrate over, the logarithm of its expectation; see `popinfer.loss.kernels`.
+        """
         mean, whiten = (jnp.asarray(a, x.dtype)[i, pattern] for a in (self.mean, self.whiten))
-        bandwidth = jnp.asarray(self.bandwidth, x.dtype)
-        return log_kernel_matrix((x - mean) @ whiten, centers.astype(x.dtype), bandwidth)
+        white, bandwidth = (x - mean) @ whiten, jnp.asarray(self.bandwidth, x.dtype)
+        if scatter is None:
+            return lambda centers: log_kernel_matrix(white, centers.astype(x.dtype), bandwidth)
+        spread = eqx.tree_at(lambda s: s.features, scatter, scatter.features @ whiten)
+        expected = expected_log_kernels(white, spread, bandwidth)
+        return lambda centers: expected(centers.astype(x.dtype))
 
     def log_shares(
         self,
         x: Float[Array, "slice point feature"],
         weight: Float[Array, "slice point"],
         probability: Float[Array, "slice point pattern"] | None = None,
+        scatter: Scatter | None = None,
     ) -> Float[Array, "slice kernel"]:
         """Logarithm of sum_j w_j P_j phi_k(y_j) / sum_j w_j P_j: finite however far a center is.
 
@@ -156,19 +163,25 @@ class KernelCounts(eqx.Module):
         ----------
         x : features of the model galaxies. weight : their weights.
         probability : of each pattern of measured bands; one when absent.
+        scatter : noise that the features don't hold, to be integrated over, [slice, point] in front.
         """
         if probability is None:
             probability = jnp.ones((*weight.shape, 1), weight.dtype)
 
-        def one(i: Array, xs: Array, ws: Array, centers: Array) -> Array:
+        own = None if scatter is None else (scatter.sigma, scatter.mag)
+
+        def one(i: Array, xs: Array, ws: Array, centers: Array, own: tuple[Array, Array] | None) -> Array:
+            spread = scatter and eqx.tree_at(lambda s: (s.sigma, s.mag), scatter, own)
             log_total = jnp.log(jnp.sum(ws))
             starts = np.cumsum((0, *self.sizes))
 
             def of_pattern(p: int) -> Array:
                 log_w = jnp.log(ws[:, p] + jnp.finfo(ws.dtype).tiny) - log_total
 
+                log_kernels = self.log_kernels(i, p, xs, spread)
+
                 def tile(some: Array) -> Array:
-                    return jax.nn.logsumexp(self.log_kernels(i, p, xs, some) + log_w[:, None], axis=0)
+                    return jax.nn.logsumexp(log_kernels(some) + log_w[:, None], axis=0)
 
                 own = centers[starts[p] : starts[p + 1]]
                 return in_tiles(tile, own, len(xs)).astype(jnp.result_type(float))
@@ -177,47 +190,41 @@ class KernelCounts(eqx.Module):
 
         index = jnp.arange(self.centers.shape[0])
         each = weight[..., None] * probability * jnp.asarray(self.counted, weight.dtype)[:, None, :]
-        return jax.vmap(one)(index, x, each, jnp.asarray(self.centers))
+        return jax.vmap(one)(index, x, each, jnp.asarray(self.centers), own)
 
     def log_counts(
         self,
         x: Float[Array, "slice point feature"],
         weight: Float[Array, "slice point"],
         probability: Float[Array, "slice point pattern"] | None = None,
+        scatter: Scatter | None = None,
     ) -> Float[Array, "slice kernel"]:
         """Logarithm of the soft counts m_k, scaled to the observed number."""
-        return self.log_shares(x, weight, probability) + jnp.log(jnp.asarray(self.n_obs))[:, None]
+        return self.log_shares(x, weight, probability, scatter) + jnp.log(jnp.asarray(self.n_obs))[:, None]
 
     def model_counts(
         self,
         x: Float[Array, "slice point feature"],
         weight: Float[Array, "slice point"],
         probability: Float[Array, "slice point pattern"] | None = None,
+        scatter: Scatter | None = None,
     ) -> Float[Array, "slice kernel"]:
         """Soft counts m_k of weighted model galaxies, scaled to the observed number."""
-        return jnp.exp(self.log_counts(x, weight, probability))
+        return jnp.exp(self.log_counts(x, weight, probability, scatter))
 
     def log_likelihood(
         self,
         x: Float[Array, "slice point feature"],
         weight: Float[Array, "slice point"],
         probability: Float[Array, "slice point pattern"] | None = None,
+        scatter: Scatter | None = None,
     ) -> Float[Array, ""]:
         """Poisson composite log-likelihood, zero where model and data counts are equal."""
-        log_m = self.log_counts(x, weight, probability)
+        log_m = self.log_counts(x, weight, probability, scatter)
         used = jnp.asarray(self.mask) > 0
         d = jnp.where(used, jnp.asarray(self.observed), 1.0)
         terms = d * (log_m - jnp.log(d)) - (jnp.exp(log_m) - d)
         return jnp.sum(jnp.where(used, terms, 0.0))
-
-
-def log_kernel_matrix(
-    x: Float[Arr, "point feature"], centers: Float[Arr, "kernel feature"], bandwidth: float | Float[Arr, ""]
-) -> Float[Array, "point kernel"]:
-    """Gaussian log-kernels -|x - c|^2 / (2 h^2) of whitened points."""
-    squares = jnp.sum(x**2, axis=1)[:, None] + jnp.sum(centers**2, axis=1)[None, :]
-    distance2 = jnp.maximum(squares - 2 * jnp.asarray(x) @ centers.T, 0.0)
-    return -distance2 / (2 * bandwidth**2)
 
 
 class _Group(NamedTuple):

@@ -38,7 +38,7 @@ from popinfer.sps.metallicity import lgmet_weights
 _T_MIN = 1e-3  # Gyr; diffmah's gradient is NaN at t = 0
 _SOLAR_LGMET = -1.69897
 
-Noise = Callable[[Array, Array], Array]
+Observe = Callable[[Array, Array], tuple[Array, Array]]
 
 
 def n_normals(n_band: int) -> int:
@@ -76,8 +76,7 @@ class ForwardModel(eqx.Module):
         params: ModelParams,
         halos: Halos,
         tables: SliceTables,
-        noise: Noise,
-        selection: Callable[[Array], Array],
+        observe: Observe,
     ) -> Galaxies:
         """Predict one slice.
 
@@ -86,8 +85,8 @@ class ForwardModel(eqx.Module):
         params : model parameters.
         halos : the slice's halos; their dtype is the precision of the computation.
         tables : the slice's tables.
-        noise : true magnitudes and standard normals [point band] -> measured magnitudes.
-        selection : measured magnitudes [point band] -> probability to be in the sample.
+        observe : true magnitudes and standard normals [point band] -> measured magnitudes, and probability to
+            be in the sample.
 
         Returns
         -------
@@ -123,11 +122,11 @@ class ForwardModel(eqx.Module):
             + params.zero_point
             + jnp.einsum("pz,zbk,k->pb", by_z, jnp.asarray(tables.template_basis, dtype), params.template)
         )
-        mag = noise(mag, normals[:, N_SFH + 3 :])
+        measured, kept = observe(mag, normals[:, N_SFH + 3 :])
         occupied = jnp.where(jnp.asarray(halos.is_central) > 0.5, 1.0, params.halos.satellite_survival)
         weight_halo = jnp.asarray(halos.weight) * occupied.astype(dtype)
         weight_all = jnp.concatenate([weight_halo * (1 - frac_q), weight_halo * frac_q])
-        return Galaxies(mag, weight_all * selection(mag), weight_all, lg_mstar, lg_ssfr)
+        return Galaxies(measured, weight_all * kept, weight_all, lg_mstar, lg_ssfr, mag)
 
     def _histories(
         self, params: ModelParams, halos: Halos, tables: SliceTables

@@ -19,7 +19,7 @@ from popinfer.infer.likelihood import Problem
 from popinfer.params import FreeParam, ParamSpace, Prior
 from popinfer.population.burstiness import Burstiness
 from popinfer.population.dust import DustPopulation
-from popinfer.population.forward import ForwardModel, SliceTables, build_tables, n_normals
+from popinfer.population.forward import ForwardModel, Observe, SliceTables, build_tables, n_normals
 from popinfer.population.halos import LightconeSpec, detection_curve, draw_halos
 from popinfer.population.metallicity import MassMetallicity
 from popinfer.population.parameters import (
@@ -175,16 +175,18 @@ class Predictor(eqx.Module):
         self.survey = dataclasses.replace(survey, features=[])
 
     def __call__(self, u: Float[Array, "par"], halos: Halos) -> Galaxies:
-        """Predict all slices, in the halos' precision."""
-        return self.galaxies(self.setup.model_params(u), halos)
+        """Predict all slices, in the halos' precision, for the counts: noise may be integrated over."""
+        return self._predict(self.setup.model_params(u), halos, self.survey.expect)
 
     def galaxies(self, params: ModelParams, halos: Halos) -> Galaxies:
-        """Predict all slices from physical parameters."""
+        """Predict all slices from physical parameters, as the survey would list them."""
+        return self._predict(params, halos, self.survey.observe)
+
+    def _predict(self, params: ModelParams, halos: Halos, observe: Observe) -> Galaxies:
         setup, dtype = self.setup, halos.weight.dtype
-        noise = jax.tree.map(lambda x: jnp.asarray(x, dtype), self.survey.noise)
 
         def one(halos: Halos, tables: SliceTables) -> Galaxies:
-            return setup.forward(params, halos, tables, noise, self.survey.selection)
+            return setup.forward(params, halos, tables, observe)
 
         galaxies = jax.vmap(one)(halos, setup.tables)
         if self.survey.photoz is None:
@@ -208,10 +210,12 @@ class Predictor(eqx.Module):
         return jnp.concatenate([soft, *effective])
 
     def log_counts(self, galaxies: Galaxies) -> Float[Array, "slice kernel"]:
-        """Logarithm of the soft counts of model galaxies; zero for kernels that aren't in use."""
-        kernels = self.survey.kernels
+        """Logarithm of the soft counts of predicted galaxies; zero for kernels that aren't in use."""
+        kernels, patterns = self.survey.kernels, self.survey.patterns(galaxies.mag)
         features = jnp.asarray(self.setup.features(galaxies.mag))
-        log_m = kernels.log_counts(features, galaxies.weight, self.survey.patterns(galaxies.mag))
+        noise, matrix = self.survey.integrated, feature_matrix(self.setup.config)
+        scatter = None if noise is None else noise.scatter(galaxies.mag, galaxies.mag_true, matrix)
+        log_m = kernels.log_counts(features, galaxies.weight, patterns, scatter)
         return jnp.where(jnp.asarray(kernels.mask) > 0, log_m, 0.0)
 
 

@@ -1,59 +1,28 @@
 """The observed side of a run: the catalog with the run file's cuts, and what the survey does to galaxies."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from popinfer.config import RunConfig
-from popinfer.config_survey import BandConfig, CompletenessConfig, LinearCutConfig, MagnitudeCutConfig
-from popinfer.data import BandColumns, CatalogSpec, load_catalog, read_completeness
+from popinfer.config_survey import BandConfig
+from popinfer.data import BandColumns, CatalogSpec, load_catalog
+from popinfer.errors import InputError
 from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
 from popinfer.population.parameters import PhotozParams
 from popinfer.records import Catalog
 from popinfer.run.abundance import build_abundances
+from popinfer.run.cuts import build_selection
 from popinfer.survey.abundance import Abundance, EffectiveCounts, overcounting_of
 from popinfer.survey.detection import Detection, fit_limit
+from popinfer.survey.integrated_noise import IntegratedNoise
 from popinfer.survey.noise import NoiseModel
 from popinfer.survey.redshift import Photoz
-from popinfer.survey.selection import Completeness, Cut, LinearCut, MagnitudeLimit, Selection
-
-
-def _magnitude(cut: MagnitudeCutConfig, bands: tuple[str, ...]) -> MagnitudeLimit:
-    bright, faint = cut.bright_mag, cut.faint_mag
-    return MagnitudeLimit(
-        bands.index(cut.band),
-        -np.inf if bright is None else bright,
-        np.inf if faint is None else faint,
-        cut.width_mag,
-    )
-
-
-def _linear(cut: LinearCutConfig, bands: tuple[str, ...]) -> LinearCut:
-    coefficients = tuple(cut.coefficients.get(band, 0.0) for band in bands)
-    return LinearCut(coefficients, cut.threshold_mag, cut.width_mag)
-
-
-def _completeness(cut: CompletenessConfig, bands: tuple[str, ...]) -> Completeness:
-    return Completeness.interpolate(bands.index(cut.band), *read_completeness(cut.path))
-
-
-CUTS: dict[str, Callable[[Any, tuple[str, ...]], Cut]] = {
-    "magnitude": _magnitude,
-    "linear": _linear,
-    "completeness": _completeness,
-}
-
-
-def build_selection(config: RunConfig) -> Selection:
-    """The main magnitude limit and all further cuts."""
-    bands, main = tuple(config.catalog.bands), config.catalog.selection
-    limit = MagnitudeLimit(bands.index(main.band), main.bright_mag, main.faint_mag, main.width_mag)
-    return Selection((limit, *(CUTS[cut.kind](cut, bands) for cut in config.catalog.cuts)))
+from popinfer.survey.selection import Selection
 
 
 def build_photoz(config: RunConfig) -> Photoz | None:
@@ -153,7 +122,8 @@ def slice_members(config: RunConfig, z: np.ndarray) -> list[np.ndarray]:
 class Survey(eqx.Module):
     """The observed side: features per slice (NaN where missing), kernels, noise, selection, abundances.
 
-    ``detection`` is None where no galaxy lacks a band, ``photoz`` where redshifts are spectroscopic.
+    ``detection`` is None where no galaxy lacks a band, ``photoz`` where redshifts are spectroscopic,
+    ``integrated`` where soft counts are those of galaxies with drawn noise.
     """
 
     features: list[np.ndarray]
@@ -163,6 +133,20 @@ class Survey(eqx.Module):
     detection: Detection | None = None
     photoz: Photoz | None = eqx.field(static=True, default=None)
     abundances: tuple[Abundance, ...] = ()
+    integrated: IntegratedNoise | None = None
+
+    def observe(
+        self, mag: Float[Array, "point band"], normals: Float[Array, "point band"]
+    ) -> tuple[Float[Array, "point band"], Float[Array, "point"]]:
+        """Magnitudes with all noise drawn, and the probability to be in the sample."""
+        measured = jax.tree.map(lambda x: jnp.asarray(x, mag.dtype), self.noise)(mag, normals)
+        return measured, self.selection(measured)
+
+    def expect(
+        self, mag: Float[Array, "point band"], normals: Float[Array, "point band"]
+    ) -> tuple[Float[Array, "point band"], Float[Array, "point"]]:
+        """Magnitudes with the noise that can't be integrated over, and the expected probability."""
+        return (self if self.integrated is None else self.integrated).observe(mag, normals)
 
     def patterns(self, mag: Float[Array, "*n band"]) -> Float[Array, "*n pattern"] | None:
         """Probability of each pattern of measured bands; None where all galaxies have all bands."""
@@ -219,14 +203,17 @@ def build_survey(config: RunConfig, catalog: Catalog) -> Survey:
     """Kernels, noise model, selection and detection from the catalog."""
     features, detection = _features_of_slices(config, catalog), build_detection(config, catalog)
     photoz = build_photoz(config)
+    noise, selection = NoiseModel.fit(catalog, config.catalog.correlation_matrix()), build_selection(config)
+    used = () if detection is None else detection.bands
     return Survey(
         features,
         build_kernels(config, catalog, detection),
-        NoiseModel.fit(catalog, config.catalog.correlation_matrix()),
-        build_selection(config),
+        noise,
+        selection,
         detection,
         photoz,
         build_abundances(config, tuple(len(x) for x in features), photoz),
+        build_integrated(config, noise, selection, used),
     )
 
 
@@ -246,6 +233,21 @@ def _mags_of_slices(config: RunConfig, catalog: Catalog) -> list[Float[np.ndarra
 
 def _features_of_slices(config: RunConfig, catalog: Catalog) -> list[Float[np.ndarray, "_ feature"]]:
     return [_features(mag, feature_matrix(config)) for mag in _mags_of_slices(config, catalog)]
+
+
+def build_integrated(
+    config: RunConfig, noise: NoiseModel, selection: Selection, detection_bands: tuple[int, ...]
+) -> IntegratedNoise | None:
+    """Noise to integrate over; it is drawn in bands that further cuts or detection use."""
+    if config.catalog.noise == "drawn":
+        return None
+    bands = list(config.catalog.bands)
+    used = {bands.index(name) for cut in config.catalog.cuts for name in cut.uses} | set(detection_bands)
+    if len(used) == len(bands):
+        raise InputError(
+            "catalog.noise: analytic needs a band that catalog.cuts don't use and no galaxy lacks; use drawn"
+        )
+    return IntegratedNoise.split(noise, selection, tuple(sorted(used)))
 
 
 def _features(

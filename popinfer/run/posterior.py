@@ -193,24 +193,20 @@ def _predictions(
     config, survey, kernels = run.config, run.survey, run.survey.kernels
     bins = Bins.around(tuple(config.features), survey.features)
     mask = np.asarray(kernels.mask) > 0
-    predictor, numbers = Predictor(run.setup, survey), []
+    problem, numbers = dataclasses.replace(population.problem, correction=fit.correction), []
+    scale = np.concatenate([np.zeros(0), *Predictor(run.setup, survey).scales])
 
     @jax.jit
-    def count(mag: Array, weight: Array) -> tuple[Array, Array, Array]:
-        features = jnp.asarray(run.setup.features(mag))
-        soft = kernels.model_counts(features, weight, survey.patterns(mag))
-        return *survey.listed(mag, features, weight), soft
+    def listed(mag: Array, weight: Array) -> tuple[Array, Array]:
+        return survey.listed(mag, jnp.asarray(run.setup.features(mag)), weight)
 
     def model(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         galaxies = population.galaxies(jnp.asarray(u))
-        features, weight, soft = count(galaxies.mag, galaxies.weight)
-        abundance = predictor.abundances(galaxies, population.halos)
-        factor = np.ones(len(population.problem.observed))
-        if fit.correction is not None:
-            factor = np.exp(np.asarray(fit.correction(jnp.asarray(u))))
-        soft = soft * factor[: mask.size].reshape(mask.shape)
-        numbers.append(np.concatenate([np.zeros(0), *abundance]) * factor[mask.size :])
-        return np.asarray(features), np.asarray(weight), np.where(mask, np.asarray(soft), 0.0)
+        features, weight = listed(galaxies.mag, galaxies.weight)
+        statistics = np.exp(np.asarray(problem.log_counts(jnp.asarray(u))))
+        numbers.append(statistics[mask.size :] / scale)
+        soft = np.where(mask, statistics[: mask.size].reshape(mask.shape), 0.0)
+        return np.asarray(features), np.asarray(weight), soft
 
     with say.task("Predictions", len(draws)) as update:
         predicted = predict(draws, model, bins, list(run.n_galaxies), lambda done, _total: update(done, ""))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from popinfer.errors import InputError
-from popinfer.loss.kernel_counts import KernelCounts, KernelSpec, log_kernel_matrix
+from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
+from popinfer.loss.kernels import log_kernel_matrix
 
 N, K = (900, 700), 30
 SPEC = KernelSpec(n_centers=K, bandwidth=0.6, floor=0.02, min_count=2.0)

@@ -1,6 +1,7 @@
-"""What a run file says of the survey reaches the model: missing bands."""
+"""What a run file says of the survey reaches the model: missing bands, cuts, redshifts, noise."""
 
 import copy
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from popinfer.config import RunConfig
 from popinfer.cosmology import PLANCK15
 from popinfer.data import load_filters, load_ssp
+from popinfer.errors import InputError
 from popinfer.population.forward import build_tables
 from popinfer.run.build import (
     Predictor,
@@ -200,3 +202,62 @@ def test_interpolated_light_is_good_to_a_hundredth_of_a_magnitude():
     difference = 2.5 * np.log10(tabulated.mean(axis=0) / exact[0])
     assert np.abs(difference).max() < 0.015
     assert np.median(np.abs(difference)) < 0.005
+
+
+def analytic(raw, **changed):
+    """The same run file with noise integrated over."""
+    raw = copy.deepcopy(raw)
+    raw["catalog"] |= {"noise": "analytic"} | changed
+    return RunConfig.model_validate(raw)
+
+
+def test_integrated_noise_gives_the_mean_over_draws(run, config, halos):
+    """With missing bands too: errors of u, which decide which pattern a galaxy has, are drawn as before."""
+    quiet = prepare(analytic(config.model_dump()))
+    assert quiet.survey.integrated.drawn_bands == (0,)
+    many = 400
+    u, predictor, other = jnp.zeros(2), Predictor(quiet.setup, quiet.survey), Predictor(run.setup, run.survey)
+    got = np.asarray(jax.jit(lambda h: predictor.log_counts(predictor(u, h)))(halos))[0]
+    normals = np.random.default_rng(3).standard_normal((many, *halos.normals.shape[:2], 2))
+
+    @jax.jit
+    def one(noise):
+        redrawn = dataclasses.replace(halos, normals=halos.normals.at[..., -2:].set(noise))
+        return jnp.exp(other.log_counts(other(u, redrawn)))[0]
+
+    counts = np.stack([np.asarray(one(jnp.asarray(x))) for x in normals])
+    error = counts.std(axis=0) / np.sqrt(many) / counts.mean(axis=0)
+    used = np.asarray(run.survey.kernels.mask)[0] > 0
+    off = (got - np.log(counts.mean(axis=0)))[used]
+    assert np.abs(off / np.hypot(error[used], 1e-3)).max() < 4.5
+
+
+def test_gradient_with_integrated_noise_matches_finite_differences(config, halos):
+    quiet = prepare(analytic(config.model_dump()))
+    predictor = Predictor(quiet.setup, quiet.survey)
+    log_counts = jax.jit(lambda u: predictor.log_counts(predictor(u, halos)))
+    slope = jax.jit(jax.jacfwd(log_counts))(jnp.zeros(2))
+    for i, step in enumerate(1e-5 * np.eye(2)):
+        numeric = (log_counts(jnp.asarray(step)) - log_counts(jnp.asarray(-step))) / 2e-5
+        np.testing.assert_allclose(slope[..., i], numeric, atol=1e-6)
+
+
+def test_galaxies_are_listed_with_their_noise_all_the_same(config, halos, galaxies):
+    quiet = prepare(analytic(config.model_dump()))
+    same = predict_galaxies(
+        Predictor(quiet.setup, quiet.survey), quiet.setup.model_params(jnp.zeros(2)), halos
+    )
+    np.testing.assert_array_equal(same.mag, galaxies.mag)
+    np.testing.assert_array_equal(same.weight, galaxies.weight)
+    assert np.abs(np.asarray(same.mag - same.mag_true)).max() > 0.01
+
+
+def test_noise_that_has_to_be_drawn_in_every_band_is_refused(tiny_config):
+    cut = {"kind": "linear", "coefficients": {"g": 1, "r": -1}, "threshold_mag": 0.7}
+    with pytest.raises(InputError, match=r"catalog.noise: analytic needs a band that catalog.cuts don't use"):
+        prepare(analytic(tiny_config, cuts=[cut]))
+
+
+def test_an_unknown_kind_of_noise_is_refused(tiny_config):
+    with pytest.raises(ValueError, match=r"noise\n.*'drawn' or 'analytic'"):
+        analytic(tiny_config, noise="sampled")

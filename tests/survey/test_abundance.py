@@ -23,7 +23,7 @@ def galaxies() -> Galaxies:
     def one() -> Galaxies:
         mag, weight = rng.normal(18, 1, (2 * N_HALO, 1)), rng.uniform(0, 1e-4, 2 * N_HALO)
         lgm = rng.normal(10.5, 0.6, 2 * N_HALO)
-        return Galaxies(*(jnp.asarray(x) for x in (mag, 0.3 * weight, weight, lgm, lgm)))
+        return Galaxies(*(jnp.asarray(x) for x in (mag, 0.3 * weight, weight, lgm, lgm, mag)))
 
     return jax.tree.map(lambda *x: jnp.stack(x), one(), one())
 

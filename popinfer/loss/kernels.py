@@ -1,0 +1,117 @@
+"""Gaussian kernels at points, and their expectation over noise that the points don't hold.
+
+A kernel of width h at c_k is phi_k(x) = exp(-|x - c_k|^2 / 2 h^2). If a galaxy's features have normal errors
+of covariance S (see `Scatter`), then with A = (1 + S/h^2)^-1
+
+    E[phi_k] = |A|^(1/2) exp(-(c_k - x)^T A (c_k - x) / 2 h^2).
+
+The exponent is linear in c c^T, in c and in 1, so that all points and kernels are one matmul.
+
+The same noise decides whether the survey keeps the galaxy, s(m) for the magnitude m that is limited. With v
+its variance and q its covariance with the features, m is normal again for galaxies that kernel k sees,
+
+    E[phi_k s] = E[phi_k] E[s(m_k + v_k^(1/2) n)],   m_k = m + t.(c_k - x),   v_k = v - t.q,   t = A q / h^2,
+
+exactly. E[phi_k] E[s] would miss that galaxies which noise brings across the limit are brighter in their
+features too.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from popinfer.records import Arr
+from popinfer.survey.integrated_noise import Scatter
+
+
+def log_kernel_matrix(
+    x: Float[Arr, "point feature"], centers: Float[Arr, "kernel feature"], bandwidth: float | Float[Arr, ""]
+) -> Float[Array, "point kernel"]:
+    """Gaussian log-kernels -|x - c|^2 / (2 h^2) of whitened points."""
+    squares = jnp.sum(x**2, axis=1)[:, None] + jnp.sum(centers**2, axis=1)[None, :]
+    distance2 = jnp.maximum(squares - 2 * jnp.asarray(x) @ centers.T, 0.0)
+    return -distance2 / (2 * bandwidth**2)
+
+
+def expected_log_kernels(
+    x: Float[Array, "point feature"], scatter: Scatter, bandwidth: float | Float[Arr, ""]
+) -> Callable[[Float[Array, "kernel feature"]], Float[Array, "point kernel"]]:
+    """Logarithm of E[phi_k s] / E[s] as a function of kernel centers; E[s] is in the galaxies' weights.
+
+    Parameters
+    ----------
+    x : whitened features without the noise. scatter : the noise, with whitened features.
+    bandwidth : h.
+    """
+    x, to_features = x / bandwidth, scatter.features / bandwidth
+    n_feature, sigma = x.shape[1], scatter.sigma
+    by_band = jnp.einsum("bc,bf,cg->bcfg", scatter.correlation, to_features, to_features)
+    pairs = (sigma[:, :, None] * sigma[:, None]).reshape(len(x), -1)
+    # points on the last axis: XLA loops slowly over many small matrices
+    noise = (pairs @ by_band.reshape(pairs.shape[1], -1)).T.reshape(n_feature, n_feature, -1)
+    inverse, log_det = invert(jnp.eye(n_feature, dtype=x.dtype)[..., None] + noise)
+    pulled = _times(inverse, x)
+    constant = jnp.sum(pulled * x, axis=1) + log_det
+    products = inverse.reshape(n_feature**2, -1).T
+    terms = jnp.concatenate([products, -2 * pulled, constant[:, None]], axis=1)
+
+    def log_kernels(centers: Float[Array, "kernel feature"]) -> Float[Array, "point kernel"]:
+        c = centers / bandwidth
+        products = (c[:, :, None] * c[:, None]).reshape(len(c), -1)
+        powers = jnp.concatenate([products, c, jnp.ones((len(c), 1), c.dtype)], axis=1)
+        log_phi = -0.5 * jnp.maximum(terms @ powers.T, log_det[:, None])
+        return log_phi if scatter.limit is None else log_phi + log_tilt(c)
+
+    def log_tilt(c: Float[Array, "kernel feature"]) -> Float[Array, "point kernel"]:
+        limit = scatter.limit
+        assert limit is not None
+        with_limited = scatter.correlation[limit.band_index] * sigma[:, limit.band_index, None] * sigma
+        together = with_limited @ to_features
+        t, variance = _times(inverse, together), with_limited[:, limit.band_index]
+        left = jnp.maximum(variance - jnp.sum(t * together, axis=1), 0.0)
+        mag = (scatter.mag - jnp.sum(t * x, axis=1))[:, None] + t @ c.T
+        return _once(limit.log_change((scatter.mag, variance), (mag, left[:, None])))
+
+    return log_kernels
+
+
+def _times(
+    matrix: Float[Array, "row side point"], x: Float[Array, "point side"]
+) -> Float[Array, "point row"]:
+    return jnp.sum(matrix * x.T, axis=1).T
+
+
+# else XLA computes an intermediate array anew in each loop that uses it
+_once = jax.lax.optimization_barrier
+
+
+@jax.custom_jvp
+def invert(
+    matrix: Float[Array, "side side point"],
+) -> tuple[Float[Array, "side side point"], Float[Array, "point"]]:
+    """Inverse and log-determinant of symmetric positive definite matrices, by sweeps (Beaton 1964).
+
+    Not by LAPACK: called from XLA's own threads for many matrices, it can lock up where cores are few.
+    """
+    log_det, swept = jnp.zeros(matrix.shape[2:], matrix.dtype), np.eye(len(matrix), dtype=bool)
+    for k, row in enumerate(swept):
+        pivot, scaled = matrix[k, k], matrix[k] / matrix[k, k]
+        rest = matrix - matrix[k][:, None] * scaled[None]
+        rest = jnp.where(row[None, :, None], scaled[:, None], rest)
+        rest = jnp.where(row[:, None, None], scaled[None], rest)
+        matrix = jnp.where(np.outer(row, row)[..., None], -1 / pivot, rest)
+        log_det = log_det + jnp.log(pivot)
+    return -matrix, log_det
+
+
+@invert.defjvp
+def _invert_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[tuple, tuple]:
+    """d A^-1 = - A^-1 dA A^-1, d log|A| = tr(A^-1 dA): a sixth of the cost of differentiated sweeps."""
+    inverse, log_det = invert(*primals)
+    change = tangents[0]
+    moved = jnp.sum(inverse[:, :, None] * change[None], axis=1)
+    trace = jnp.sum(inverse * change, axis=(0, 1))
+    return (inverse, log_det), (-jnp.sum(moved[:, :, None] * inverse[None], axis=1), trace)
