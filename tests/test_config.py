@@ -6,7 +6,9 @@ import pytest
 import yaml
 
 from popinfer.config import NutsConfig, RunConfig, SampleConfig, load_config
+from popinfer.config_fit import LossConfig
 from popinfer.errors import InputError
+from popinfer.run.losses import LOSSES
 from popinfer.run.posterior import SAMPLERS
 
 BASE = {
@@ -74,6 +76,22 @@ def test_sampler_is_chosen_by_kind_and_built_from_its_section(load, kind):
     assert sampler.__name__ == kind
 
 
+LOSS_KINDS = {get_args(one.model_fields["kind"].annotation)[0] for one in get_args(LossConfig)}
+
+
+@pytest.mark.parametrize("kind", sorted(LOSS_KINDS))
+def test_loss_is_chosen_by_kind_and_gets_an_optimiser_that_can_climb_it(load, kind, tmp_path):
+    config = load(put("fit", {"loss": {"kind": kind}}))
+    assert config.fit.optimiser == ("gauss_newton" if kind == "soft_counts" else "lbfgs")
+    again = tmp_path / "again.yaml"
+    again.write_text(config.to_yaml())
+    assert load_config(again) == config
+
+
+def test_every_loss_has_a_section():
+    assert LOSS_KINDS - {"soft_counts"} == set(LOSSES)
+
+
 def test_every_sampler_has_a_section():
     assert set(KINDS) == set(SAMPLERS)
 
@@ -105,6 +123,16 @@ def test_frozen(load):
         ("slices", [], "slices"),
         ("halos/lgm_min", [11.0], "as many as slices"),
         ("halos/n_per_slice", 3, "halos.n_per_slice"),
+        ("fit/loss", {"kind": "emd"}, "fit.loss: "),
+        ("fit/loss", {"kind": "sliced_wasserstein", "directions": 9}, "did you mean 'n_directions'"),
+        ("fit/loss", {"kind": "sliced_wasserstein", "n_directions": 0}, "fit.loss.n_directions: "),
+        ("fit/loss", {"kind": "characteristic", "width": 0}, "fit.loss.width: "),
+        ("fit/loss", {"kind": "characteristic", "dof": 0}, "fit.loss.dof: "),
+        ("fit", {"loss": {"kind": "energy"}, "kind": "gauss_newton"}, "use lbfgs or adam"),
+        ("fit", {"loss": {"kind": "energy"}, "bandwidths": [2.0, 1.0]}, "fit: bandwidths are of loss"),
+        ("fit/bandwidths", [1.0, 2.0], "fit: bandwidths [1.0, 2.0]: have to decrease and end with 1.0"),
+        ("fit/bandwidths", [3.0, 2.0], "end with 1.0"),
+        ("fit/bandwidths", [], "fit.bandwidths: "),
         ("sample", {"kind": "magic"}, "sample"),
         ("precision", "half", "precision"),
         ("model/template_knots_angstrom", [5000.0, 4000.0], "increasing"),

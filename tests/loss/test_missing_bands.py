@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from popinfer.loss.distances import CharacteristicDistance, EnergyDistance, SlicedWasserstein
 from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
 from popinfer.survey.detection import Detection
 
@@ -59,6 +60,36 @@ def best_fit(kernels, detection):
         lambda t: [np.asarray(x, float) for x in loss(jnp.asarray(t))], [2.4, 0.5], jac=True, bounds=bounds
     )
     return found.x
+
+
+@pytest.mark.parametrize(
+    "build", [EnergyDistance.build, SlicedWasserstein.build, CharacteristicDistance.build]
+)
+def test_distances_need_the_probability_that_all_is_measured(build):
+    """Complete galaxies against a model weighted by it: no bias; without it, too few red galaxies."""
+    n = 2000
+    mag = observe(6, 2 * n)
+    loss = build([np.asarray(features(mag[np.isfinite(mag).all(axis=1)]))])
+    rng = np.random.default_rng(78)
+    normals, uniforms = rng.standard_normal(n), rng.random(n)
+
+    @eqx.filter_jit
+    @eqx.filter_value_and_grad
+    def at(theta, detected):
+        mag, weight = population(theta, normals, uniforms)
+        p = jnp.where(detected, DETECTION(mag)[:, 0], 1.0)
+        return loss(features(mag)[None], (weight * p)[None])
+
+    def fit(detected):
+        def both(theta):
+            return [np.asarray(x, float) for x in at(jnp.asarray(theta), jnp.asarray(detected))]
+
+        return minimize(both, [2.4, 0.5], jac=True, bounds=[(2.0, 3.2), (0.05, 0.95)]).x - TRUTH
+
+    right, wrong = fit(True), fit(False)
+    assert abs(right[0]) < 0.03
+    assert abs(right[1]) < 0.04
+    assert wrong[1] < -0.08
 
 
 @pytest.fixture(scope="module")
