@@ -30,45 +30,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from popinfer.infer.correction import Correction
+
 TRACE_KEPT = 0.99
-NODES_PER_PARAMETER = 3  # points at which all halo samples are evaluated
 RIDGE = 0.05  # of the prior's unit information; affects only directions known worse than the prior
-
-
-class Correction(eqx.Module):
-    """What is added to log-counts, a function of z = whiten (u - center); see `popinfer.infer.monte_carlo`:
-
-    offset + slope @ z + sum_j weights_j exp(-|z - nodes_j|^2 / (2 length^2)).
-    """
-
-    center: Float[Array | np.ndarray, "par"]
-    whiten: Float[Array | np.ndarray, "par par"]
-    offset: Float[Array | np.ndarray, "stat"]
-    slope: Float[Array | np.ndarray, "stat par"]
-    nodes: Float[Array | np.ndarray, "node par"]
-    weights: Float[Array | np.ndarray, "node stat"]
-    length: Float[Array | np.ndarray, ""]
-
-    @classmethod
-    def constant(cls, offset: Float[np.ndarray, "stat"], n_par: int) -> "Correction":
-        """The same numbers added everywhere."""
-        n_stat, n_node = len(offset), NODES_PER_PARAMETER * n_par
-        return cls(
-            np.zeros(n_par),
-            np.eye(n_par),
-            offset,
-            np.zeros((n_stat, n_par)),
-            np.zeros((n_node, n_par)),
-            np.zeros((n_node, n_stat)),
-            np.ones(()),
-        )
-
-    def __call__(self, u: Float[Array, "par"]) -> Float[Array, "stat"]:
-        """Correction at u."""
-        z = jnp.asarray(self.whiten) @ (u - jnp.asarray(self.center))
-        distance2 = jnp.sum((z - jnp.asarray(self.nodes)) ** 2, axis=1)
-        near = jnp.exp(-0.5 * distance2 / jnp.asarray(self.length) ** 2)
-        return jnp.asarray(self.offset) + jnp.asarray(self.slope) @ z + near @ jnp.asarray(self.weights)
 
 
 LogCounts = Callable[[Array], Array]

@@ -28,8 +28,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from popinfer.infer.correction import Correction
 from popinfer.infer.laplace import Laplace
-from popinfer.infer.likelihood import Correction, Problem
+from popinfer.infer.likelihood import Problem
 
 LENGTHS = (2.0, 4.0, 8.0, 16.0)  # of the kernel, in units of the nodes' scatter
 _CONSTANT, _TREND = 1e6, 1e2  # prior variances relative to the kernel's: hardly any prior at all

@@ -15,8 +15,8 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
+from popinfer.infer.correction import Correction
 from popinfer.infer.likelihood import (
-    Correction,
     LogCounts,
     LogDensity,
     Problem,

@@ -18,9 +18,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from popinfer.infer.correction import Correction
 from popinfer.infer.goodness import Goodness, determined_parameters, goodness_of_fit
 from popinfer.infer.laplace import Laplace, flat_directions, polish
-from popinfer.infer.likelihood import Correction
 from popinfer.infer.mixture import Mixture
 from popinfer.infer.optimise import Fit, density_and_grad
 from popinfer.infer.region import MAX_ROUNDS, Region, find_region

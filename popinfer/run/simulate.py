@@ -89,7 +89,8 @@ def _model_galaxies(
             plenty = np.all(total**2 >= EFFECTIVE_PER_GALAXY * listed * squares)
             if (
                 plenty
-                and max(_twice(p, n) for p, n in zip(_by_slice(parts), listed, strict=True)) < MAX_TWICE
+                and max(_twice(p, n) for p, n in zip(_by_slice(parts), listed.tolist(), strict=True))
+                < MAX_TWICE
             ):
                 break
     return [_together(one) for one in _by_slice(parts)], len(parts)

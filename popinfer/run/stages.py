@@ -5,6 +5,7 @@ is known, ``sample`` draws from the posterior and predicts, ``report`` writes th
 all four. Nothing is written before the run file and the data passed every check.
 """
 
+import dataclasses
 import json
 import time
 import warnings
@@ -53,13 +54,18 @@ def fisher(run: Run, say: Reporter | None = None) -> tuple[Identifiability, str]
     """
     say = say or Silent()
     population = load_population(run) if run.folder.halos.is_file() else halos(run, say)
-    fitted = run.folder.fit.is_file()
-    u = read_fit(run).approx.mean if fitted else np.zeros(population.problem.size)
+    problem, size = population.problem, population.problem.size
+    stored = read_fit(run) if run.folder.fit.is_file() else None
     with say.task("Information"):
-        problem = centered(population.problem, u)
-        info = information(problem, u, Compiled(problem).jacobian)
-    found = identifiability(population.problem.names, info.fisher)
-    where = "best fit" if fitted else "prior's centre"
+        if stored is None:
+            problem = centered(problem, np.zeros(size))
+            known = information(problem, np.zeros(size), Compiled(problem).jacobian).fisher
+        else:
+            problem = dataclasses.replace(problem, correction=stored.correction)
+            jacobian = Compiled(problem).jacobian(stored.approx.mean)
+            known = jacobian.T @ stored.precision @ jacobian
+    found = identifiability(problem.names, known)
+    where = "prior's centre" if stored is None else "best fit"
     content = {"fingerprint": run.fingerprint("fit"), "evaluated_at": where, **found.to_dict()}
     write_text(run.folder.fisher, json.dumps(content, indent=2) + "\n")
     return found, where

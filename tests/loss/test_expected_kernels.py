@@ -181,7 +181,7 @@ def test_tiles_change_nothing(catalog, monkeypatch):
         )
 
     whole, slope = jax.jit(jax.value_and_grad(total))(mag)
-    monkeypatch.setattr("popinfer.loss.kernel_counts.TILE_SIZE", 80 * 5)
+    monkeypatch.setattr("popinfer.loss.base.TILE_SIZE", 80 * 5)
     tiled, tiled_slope = jax.value_and_grad(total)(mag)
     np.testing.assert_allclose(tiled, whole, rtol=1e-12)
     np.testing.assert_allclose(tiled_slope, slope, rtol=1e-10, atol=1e-12)
