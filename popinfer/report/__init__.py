@@ -23,8 +23,17 @@ the report then leaves out what it can't show and says so.
 ``observed_data``
     ``hist``, ``pair``, ``soft_counts`` and ``soft_counts_sd`` with the same trailing dimensions;
     ``bin_edges`` (feature, edge), ``pair_x_edges`` (pair, x_edge) and ``pair_y_edges`` (pair, y_edge), all in
-    mag; ``pair_name`` (pair), "g-r|u-g" for x|y; ``slice_z`` (slice, bound) redshift limits. The coordinate
+    mag; ``pair_name`` (pair), "g-r|u-g" for x|y; ``slice_z`` (slice, bound) redshift limits;
+    ``kernel_center`` (slice, kernel, feature) where the soft counts' kernels are, in mag. The coordinate
     ``feature`` names the histograms: "u-g" with a minus sign is a color, "r" a magnitude.
+``checks``
+    Posterior predictive checks. (slice, statistic, feature), on coordinates ``statistic`` ("median" and
+    "width" [mag], "blue_fraction") and ``feature``: ``observed``; ``predicted`` and ``predicted_sd``, mean
+    and standard deviation over replicate surveys; ``p_value``, two-sided; NaN where there is none.
+    ``dividing_color`` (slice, feature) [mag]. Of the likelihood's statistics: ``chi2`` (chain, draw) and
+    ``chi2_slice`` (chain, draw, slice) of posterior draws, ``n_modes`` and ``n_modes_slice`` (slice) their
+    degrees of freedom, ``p_chi2`` and ``p_chi2_slice`` (slice) the posterior predictive p-values. Attribute
+    ``n_replicates``.
 ``derived``
     (draw, ...), each on the coordinate that is its x axis: ``smhm`` (lgmh) median log10 stellar mass [Msun];
     ``quenched_fraction`` (lgmstar); ``lg_ssfr`` (lgmstar) log10 of 1/yr, whose attribute ``definition`` says

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from popinfer.report.checks import FeatureChecks
 from popinfer.report.parameters import WEAK_SHRINKAGE, ParameterRow
 from popinfer.report.predictive import Histograms
 from popinfer.report.style import slice_label
@@ -51,11 +52,13 @@ def goodness(summary: RunSummary) -> Goodness:
     return Goodness(grade, headline, detail)
 
 
-def misfits(histograms: Histograms | None) -> tuple[str, ...]:
+def misfits(histograms: Histograms | None, checks: FeatureChecks | None) -> tuple[str, ...]:
     """Name the colors and magnitudes that the model misses, the worst first, with their worst slice."""
     if histograms is None:
         return ()
     rms, offset = histograms.rms_residuals(), histograms.median_offsets()
+    if checks is not None:
+        offset = checks.of("median", checks.difference)
     known = np.nan_to_num(rms)
     sentences = []
     for f in np.argsort(-known.max(axis=0)):
@@ -69,9 +72,17 @@ def misfits(histograms: Histograms | None) -> tuple[str, ...]:
         sentences.append(
             f"{name.replace('-', ' − ')} in {n_missed} of {len(rms)} slices, worst at "
             f"{slice_label(histograms.slice_z[s])}: rms residual {rms[s, f]:.1f} σ, the median galaxy "
-            f"{abs(offset[s, f]):.3f} mag {sense} than the model's."
+            f"{abs(offset[s, f]):.3f} mag {sense} than the model's{_wider(checks, s, int(f))}."
         )
     return tuple(sentences)
+
+
+def _wider(checks: FeatureChecks | None, s: int, f: int) -> str:
+    """How much wider the data are than the model."""
+    if checks is None:
+        return ""
+    width = checks.of("width", checks.difference)[s, f]
+    return f" and the distribution {abs(width):.3f} mag {'wider' if width > 0 else 'narrower'}"
 
 
 def caveats(

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import arviz as az
 
-from popinfer.report import figures_chains, figures_data, figures_derived, figures_fit, figures_posterior
+from popinfer.report import (
+    figures_chains,
+    figures_data,
+    figures_derived,
+    figures_fit,
+    figures_misfit,
+    figures_posterior,
+)
+from popinfer.report.checks import read_checks
 from popinfer.report.diagnostics import IMPORTANCE_SAMPLERS, PARTICLE_SAMPLERS, Verdict
 from popinfer.report.parameters import ParameterRow
 from popinfer.report.predictive import read_histograms, read_pairs, read_soft_counts
@@ -21,12 +29,13 @@ def draw_figures(
     with styled():
         histograms, pairs, soft = read_histograms(idata), read_pairs(idata), read_soft_counts(idata)
         if histograms is not None:
-            plots.append(figures_fit.misfit_plot(histograms))
+            plots.append(figures_misfit.misfit_plot(histograms, read_checks(idata)))
             plots.extend(figures_data.color_plots(histograms))
             plots.extend(figures_data.magnitude_plots(histograms))
         if pairs is not None:
             plots.extend(figures_data.pair_plots(pairs))
         if soft is not None:
+            plots.extend(figures_misfit.kernel_plots(soft))
             plots.append(figures_fit.soft_count_plot(soft))
         plots.append(figures_derived.derived_plot(idata))
         plots.append(figures_posterior.corner_plot(idata, rows))

@@ -10,6 +10,7 @@ from pathlib import Path
 import arviz as az
 
 from popinfer.report.caveats import MAX_MC_SHARE, caveats, goodness, misfits
+from popinfer.report.checks import read_checks, tabulate_checks, verdict_of_checks
 from popinfer.report.diagnostics import IMPORTANCE_SAMPLERS, PARTICLE_SAMPLERS, Verdict, judge
 from popinfer.report.figures import draw_figures, save_figures
 from popinfer.report.page import embedded, render
@@ -87,7 +88,7 @@ def render_page(
     figures: Figures,
 ) -> str:
     """Return the page as HTML; arguments as `write_report` makes them."""
-    histograms = read_histograms(idata)
+    histograms, checks = read_histograms(idata), read_checks(idata)
     posterior = idata["posterior"]
     filters = {
         "number": _number,
@@ -104,7 +105,9 @@ def render_page(
         verdict=verdict,
         rows=rows,
         goodness=goodness(summary),
-        misfits=misfits(histograms),
+        misfits=misfits(histograms, checks),
+        checks=tabulate_checks(checks),
+        checks_verdict=verdict_of_checks(checks),
         caveats=caveats(summary, rows, histograms),
         slices=_slices(summary, idata),
         abundances=read_abundances(idata),
@@ -135,7 +138,9 @@ def _slices(summary: RunSummary, idata: az.InferenceData) -> list[dict[str, str]
     table = []
     for i in range(n):
         fit = summary.goodness_per_slice[i] if i < len(summary.goodness_per_slice) else {}
-        chi2, n_eff, p = (fit.get(key, math.nan) for key in ("chi2", "n_eff", "p_value"))
+        chi2, n_eff, p, mean_p = (
+            fit.get(key, math.nan) for key in ("chi2", "n_eff", "p_value", "predictive_p_value")
+        )
         table.append(
             {
                 "z": limits[i] if i < len(limits) else f"slice {i + 1}",
@@ -144,6 +149,7 @@ def _slices(summary: RunSummary, idata: az.InferenceData) -> list[dict[str, str]
                 "n_eff": _rounded(n_eff, 0),
                 "ratio": _rounded(chi2 / n_eff if n_eff else math.nan, 2),
                 "p": _probability(p),
+                "predictive_p": _probability(mean_p),
             }
         )
     return table

@@ -86,10 +86,15 @@ class ColorPairs:
 
 @dataclass(frozen=True)
 class SoftCounts:
-    """Residuals of the kernel soft counts that the likelihood uses [sd], (slice, kernel)."""
+    """Residuals of the kernel soft counts that the likelihood uses [sd], (slice, kernel).
+
+    ``centers`` of the kernels, (slice, kernel, feature) [mag]; no features where they weren't stored.
+    """
 
     slice_z: np.ndarray
     residuals: np.ndarray
+    features: tuple[str, ...]
+    centers: np.ndarray
 
 
 def read_histograms(idata: az.InferenceData) -> Histograms | None:
@@ -136,7 +141,13 @@ def read_soft_counts(idata: az.InferenceData) -> SoftCounts | None:
     data, sd = (np.asarray(observed[k].transpose(*tail).values) for k in ("soft_counts", "soft_counts_sd"))
     model = np.median(_draws(predicted["soft_counts"], tail), axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return SoftCounts(_slice_z(observed), np.where(sd > 0, (data - model) / sd, np.nan))
+        residuals = np.where(sd > 0, (data - model) / sd, np.nan)
+    features: tuple[str, ...] = ()
+    centers = np.zeros((*residuals.shape, 0))
+    if "kernel_center" in observed:
+        features = tuple(str(one) for one in observed["feature"].values)
+        centers = np.asarray(observed["kernel_center"].transpose(*tail, "feature").values, dtype=float)
+    return SoftCounts(_slice_z(observed), residuals, features, centers)
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,9 @@ class RunSummary:
     truth : parameter -> true value, for mock catalogs only.
     log_density_best : natural log of the unnormalised posterior density there.
     chi2, n_eff, p_value : chi-square of the soft counts at the best fit, the effective number of
-        independent statistics it should be compared with, and its (posterior predictive) p-value.
-    goodness_per_slice : the same three numbers as a mapping, one a slice.
+        independent statistics it should be compared with, and its p-value.
+    predictive_p_value : posterior predictive p-value of the chi-square, a mean over posterior draws.
+    goodness_per_slice : the same four numbers as a mapping, one a slice.
     mc_share_max, mc_share_median : Monte Carlo variance of the model over the total variance of a soft
         count, largest and median over kernels.
     flat_directions : parameters, or combinations of them, whose profile is flat.
@@ -58,6 +59,7 @@ class RunSummary:
     chi2: float = math.nan
     n_eff: float = math.nan
     p_value: float = math.nan
+    predictive_p_value: float = math.nan
     goodness_per_slice: tuple[dict[str, float], ...] = ()
     mc_share_max: float = math.nan
     mc_share_median: float = math.nan
@@ -106,7 +108,10 @@ class RunSummary:
             raise InputError(f"{path}: {error}") from error
 
 
-_NUMBERS = ("log_density_best", "chi2", "n_eff", "p_value", "mc_share_max", "mc_share_median")
+_NUMBERS = (
+    *("log_density_best", "chi2", "n_eff", "p_value", "predictive_p_value"),
+    *("mc_share_max", "mc_share_median"),
+)
 _NUMBER_TABLES = ("wall_time_s", "best_fit", "truth")
 
 

@@ -34,6 +34,7 @@ from popinfer.infer.sample import (
 from popinfer.population.parameters import fiducial_params
 from popinfer.population.relations import GRIDS, Z_DENSITY, Z_RELATIONS, Relations, summarise
 from popinfer.run.build import Predictor
+from popinfer.run.checks import Checker, kernel_centers
 from popinfer.run.fitting import FitResult
 from popinfer.run.folder import atomic
 from popinfer.run.prepare import Population, Run
@@ -86,8 +87,10 @@ def sample_posterior(run: Run, population: Population, fit: FitResult, say: Repo
     idata.add_groups({"prior": _named(run, _prior_draws(run), {})})
     sampling = time.perf_counter() - start
     chosen = _thin(draws.u, run.config.predictive.n_draws)
-    predicted, observed = _predictions(run, population, fit, chosen, say)
+    checker = Checker.of(run, population, np.asarray(fit.approx.mean), say)
+    predicted, observed = _predictions(run, population, fit, chosen, say, checker)
     idata.add_groups({"posterior_predictive": predicted, "observed_data": observed})
+    idata.add_groups({"checks": checker.group(population, fit)})
     idata.add_groups({"derived": _derived(run, chosen, say)})
     total = time.perf_counter() - start
     idata.posterior.attrs |= {"wall_time_s": total, "sampling_s": sampling}
@@ -187,9 +190,9 @@ def _thin(u: np.ndarray, n: int) -> np.ndarray:
 
 
 def _predictions(
-    run: Run, population: Population, fit: FitResult, draws: np.ndarray, say: Reporter
+    run: Run, population: Population, fit: FitResult, draws: np.ndarray, say: Reporter, checker: Checker
 ) -> tuple[xr.Dataset, xr.Dataset]:
-    """Posterior predictive and observed groups."""
+    """Posterior predictive and observed groups; the checker sees every draw."""
     config, survey, kernels = run.config, run.survey, run.survey.kernels
     bins = Bins.around(tuple(config.features), survey.features)
     mask = np.asarray(kernels.mask) > 0
@@ -202,11 +205,12 @@ def _predictions(
 
     def model(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         galaxies = population.galaxies(jnp.asarray(u))
-        features, weight = listed(galaxies.mag, galaxies.weight)
-        statistics = np.exp(np.asarray(problem.log_counts(jnp.asarray(u))))
+        features, weight = (np.asarray(x) for x in listed(galaxies.mag, galaxies.weight))
+        log_counts = np.asarray(problem.log_counts(jnp.asarray(u)))
+        checker.add(features, weight, log_counts)
+        statistics = np.exp(log_counts)
         numbers.append(statistics[mask.size :] / scale)
-        soft = np.where(mask, statistics[: mask.size].reshape(mask.shape), 0.0)
-        return np.asarray(features), np.asarray(weight), soft
+        return features, weight, np.where(mask, statistics[: mask.size].reshape(mask.shape), 0.0)
 
     with say.task("Predictions", len(draws)) as update:
         predicted = predict(draws, model, bins, list(run.n_galaxies), lambda done, _total: update(done, ""))
@@ -217,6 +221,7 @@ def _predictions(
         np.where(mask, np.asarray(kernels.observed), 0.0),
         np.where(mask, fit.count_sd[: mask.size].reshape(mask.shape), 0.0),
     )
+    observed["kernel_center"] = (("slice", "kernel", "feature"), kernel_centers(kernels), {"unit": "mag"})
     if survey.abundances:
         predicted["abundance"] = (("chain", "draw", "number"), np.stack(numbers)[None])
         observed["abundance"] = (("number",), np.concatenate([a.observed for a in survey.abundances]))

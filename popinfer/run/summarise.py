@@ -23,7 +23,11 @@ def truth_path(catalog: str | Path) -> Path:
 def summarise(run: Run, population: Population, fit: FitResult, idata: az.InferenceData) -> RunSummary:
     """Collect the stages' numbers."""
     free = run.setup.space.free
-    per_slice = ({"chi2": g.chi2, "n_eff": g.n_eff, "p_value": g.p_value} for g in fit.per_slice)
+    checks = idata["checks"]
+    per_slice = (
+        {"chi2": g.chi2, "n_eff": g.n_eff, "p_value": g.p_value, "predictive_p_value": float(p)}
+        for g, p in zip(fit.per_slice, checks["p_chi2_slice"].values, strict=True)
+    )
     return RunSummary(
         name=run.config.name,
         config_text=run.config.to_yaml(),
@@ -43,6 +47,7 @@ def summarise(run: Run, population: Population, fit: FitResult, idata: az.Infere
         chi2=fit.goodness.chi2,
         n_eff=fit.goodness.n_eff,
         p_value=fit.goodness.p_value,
+        predictive_p_value=float(checks["p_chi2"]),
         goodness_per_slice=tuple(per_slice),
         mc_share_max=float(np.nanmax(fit.mc_counts)),
         mc_share_median=float(np.nanmedian(fit.mc_counts)),

@@ -102,6 +102,23 @@ def _derived(rng: np.random.Generator, n: int) -> xr.Dataset:
     return relations
 
 
+def _checks(rng: np.random.Generator) -> xr.Dataset:
+    """Checks that find nothing but the median of u-g in the last slice, 0.06 mag too blue."""
+    shape = (len(SLICES), 3, len(FEATURES))
+    sd = np.full(shape, 0.004)
+    predicted = np.broadcast_to(np.array([1.0, 0.4, 0.45])[:, None], shape).copy()
+    observed, p_value = predicted + 0.5 * sd * rng.choice([-1, 1], size=shape), np.full(shape, 0.6)
+    observed[3, 0, 0], p_value[3, 0, 0] = predicted[3, 0, 0] - 0.06, 2 / 1201
+    for values in (observed, predicted, sd, p_value):
+        values[:, 2, 4] = np.nan  # a magnitude has no blue fraction
+    numbers = {"observed": observed, "predicted": predicted, "predicted_sd": sd, "p_value": p_value}
+    return xr.Dataset(
+        {key: (("slice", "statistic", "feature"), one) for key, one in numbers.items()},
+        coords={"statistic": ["median", "width", "blue_fraction"], "feature": list(FEATURES)},
+        attrs={"n_replicates": 1200},
+    )
+
+
 def run(seed: int = 0, *, n_draw: int = 40) -> az.InferenceData:
     """A whole converged run with a model that misses u-g by 0.06 mag in the last slice."""
     rng = np.random.default_rng(seed)
@@ -116,6 +133,7 @@ def run(seed: int = 0, *, n_draw: int = 40) -> az.InferenceData:
     hist, pair = (np.array([one[i] for one in model]) for i in (0, 1))
     scale = np.exp(0.02 * rng.normal(size=(1, n_draw, 1, len(FEATURES), 1)))
     expected = rng.gamma(4, 8, size=(len(SLICES), 60))
+    centers = np.stack([_population(rng, 60, np.mean(limits)) for limits in SLICES])
     soft = expected * np.exp(0.03 * rng.normal(size=(1, n_draw, 1, 1)))
     coords = {"feature": list(FEATURES)}
     predictive = {"hist": hist * scale, "soft_counts": soft}
@@ -139,11 +157,12 @@ def run(seed: int = 0, *, n_draw: int = 40) -> az.InferenceData:
                 "pair_y_edges": (("pair", "edge"), np.array([edges[FEATURES.index(y)] for _, y in PAIRS])),
                 "pair_name": (("pair",), [f"{x}|{y}" for x, y in PAIRS]),
                 "slice_z": (("slice", "bound"), np.array(SLICES)),
+                "kernel_center": (("slice", "kernel", "feature"), centers),
             },
             coords=coords,
         ),
     )
-    idata.add_groups({"derived": _derived(rng, n_draw)})
+    idata.add_groups({"derived": _derived(rng, n_draw), "checks": _checks(rng)})
     return idata
 
 
@@ -165,8 +184,9 @@ def summary() -> RunSummary:
         chi2=243.1,
         n_eff=171.0,
         p_value=0.004,
+        predictive_p_value=0.0061,
         goodness_per_slice=tuple(
-            {"chi2": c, "n_eff": 43.0, "p_value": p}
+            {"chi2": c, "n_eff": 43.0, "p_value": p, "predictive_p_value": 1.1 * p}
             for c, p in ((41, 0.5), (46, 0.3), (52, 0.1), (104, 1e-4))
         ),
         mc_share_max=0.17,

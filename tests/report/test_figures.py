@@ -34,7 +34,11 @@ def _texts(figure) -> str:
         ("color_histograms", ("u − g [mag]", "galaxies per bin", "[σ]", "0.12 < z < 0.16", "data", "model")),
         ("magnitude_counts", ("r [mag]", "galaxies per bin", "0.03 < z < 0.06")),
         ("color_color", ("g − r [mag]", "u − g [mag]", "data", "model")),
-        ("misfit", ("rms residual [σ]", "data − model [mag]")),
+        (
+            "misfit",
+            ("rms residual [σ]", "median, data − model [mag]", "width, data − model [mag]", "blue fraction"),
+        ),
+        ("misfit_kernels", ("u − g [mag]", "g − r [mag]", "r [mag]", "(data − model)/σ", "0.12 < z < 0.16")),
         ("soft_counts", ("residual [σ]",)),
         ("corner", ("[dex]", "[mag]", "prior", "posterior")),
         ("trace_rank", ("draw", "rank", "[dex]")),
@@ -58,6 +62,27 @@ def test_print_size(plots):
     # legible at the width of a page: nothing but the corner plot may be wider
     for name, plot in plots.items():
         assert plot.figure.get_figwidth() <= style.PAGE_WIDTH or name == "corner"
+
+
+def test_misfit_writes_each_difference_with_its_significance(plots):
+    median = plots["misfit"].figure.axes[0]
+    texts = [one.get_text() for one in median.texts]
+    assert len(texts) == 20 and texts.count("−0.060\n15.0 σ") == 1
+    assert median.get_yticklabels()[3].get_text() == "0.12 < z < 0.16"
+    assert texts[15] == "−0.060\n15.0 σ"  # u - g, the first feature of the last slice
+    blue = [one.get_text() for one in plots["misfit"].figure.axes[2].texts]
+    assert blue.count("–") == 4  # magnitudes have none
+
+
+def test_kernels_are_drawn_where_they_are(plots, converged_run):
+    centers = converged_run.observed_data["kernel_center"]
+    drawn = plots["misfit_kernels"].figure.axes[0].collections[0].get_offsets()
+    expected = centers.sel(feature=["r", "u-g"]).values[0]
+    assert sorted(map(tuple, np.asarray(drawn).round(6))) == sorted(map(tuple, expected.round(6)))
+    soft = predictive.read_soft_counts(converged_run)
+    assert soft is not None
+    values = np.sort(np.asarray(plots["misfit_kernels"].figure.axes[0].collections[0].get_array()))
+    np.testing.assert_allclose(values, np.sort(soft.residuals[0]))
 
 
 def test_color_histograms_draw_the_data(plots, converged_run):

@@ -71,6 +71,30 @@ def test_misfit_is_named_with_its_sense(report_folder):
     )
 
 
+def test_predictive_checks_stand_beside_the_goodness_of_fit(report_folder):
+    text = _text(report_folder / "report.html")
+    assert "0.0061" in text and "posterior predictive p" in text
+    assert "1 of 56 checks have p &lt; 0.01; of a perfect model, about 0.6 would" in text
+    row = re.search(r"<tr><td>u − g</td><td>0\.12 &lt; z &lt; 0\.16</td>.*", text)
+    assert row and "0.940" in row[0] and "−0.060 ± 0.004" in row[0] and "<b>≤ 0.002</b>" in row[0]
+    magnitude = re.search(r"<tr><td>r</td>.*", text)
+    assert magnitude and magnitude[0].count("–") == 3
+    assert "no model error" in text
+
+
+def test_older_run_without_checks_has_the_histograms_medians(converged_run):
+    old = converged_run.copy()
+    del old["checks"]
+    old.observed_data = old.observed_data.drop_vars("kernel_center")
+    text = _page(old, RunSummary(name="old"))
+    assert 'id="predictive-checks"' not in text and "mag bluer" in text
+    verdict = judge(old)
+    plots = draw_figures(old, RunSummary(name="old"), verdict, tabulate(old, RunSummary(name="old"), verdict))
+    by_name = {plot.name: plot for plot in plots}
+    assert "misfit_kernels" not in by_name
+    assert len(by_name["misfit"].figure.axes) == 4  # two maps with their color bars
+
+
 def test_run_file_is_escaped(report_folder):
     assert "# &lt;a&gt;" in _text(report_folder / "report.html")
 
@@ -80,7 +104,15 @@ def test_every_figure_has_png_and_pdf(report_folder):
     pdf = {one.stem for one in (report_folder / "figures").glob("*.pdf")}
     assert png == pdf
     assert png == {
-        *("misfit", "soft_counts", "shrinkage", "corner", "color_histograms", "color_color"),
+        *(
+            "misfit",
+            "misfit_kernels",
+            "soft_counts",
+            "shrinkage",
+            "corner",
+            "color_histograms",
+            "color_color",
+        ),
         *("magnitude_counts", "derived", "trace_rank", "energy"),
     }
 

@@ -46,6 +46,7 @@ def test_readers_return_what_was_stored(converged_run):
     assert pairs is not None and pairs.names == synthetic.PAIRS and pairs.model.shape == (4, 2, 30, 30)
     soft = predictive.read_soft_counts(converged_run)
     assert soft is not None and 0.8 < soft.residuals.std() < 1.2
+    assert soft.centers.shape == (4, 60, 5)
 
 
 def test_axes_in_another_order_are_put_right(converged_run):

@@ -14,7 +14,9 @@ from popinfer.report import RunSummary, judge
 from popinfer.run.fitting import read_fit
 from popinfer.run.prepare import load_population, prepare
 
-GROUPS = {"posterior", "prior", "sample_stats", "posterior_predictive", "observed_data", "derived"}
+GROUPS = {
+    *("posterior", "prior", "sample_stats", "posterior_predictive", "observed_data", "checks", "derived"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +82,37 @@ def test_derived_relations_are_physical(idata):
     assert derived["csfrd"].values[0, 3] > derived["csfrd"].values[0, 0]
 
 
+def test_checks_are_of_the_galaxies_and_counts_that_were_fitted(tiny_run, idata):
+    checks, run = idata["checks"], prepare(tiny_run[0], tiny_run[1])
+    color, mag = run.survey.features[0].T
+    median, width = (checks["observed"].sel(statistic=one).values[0] for one in ("median", "width"))
+    np.testing.assert_allclose(median, [np.median(color), np.median(mag)], atol=1e-3)
+    low, high = np.percentile(color, [16, 84])
+    assert width[0] == pytest.approx(high - low, abs=2e-3)
+    assert np.all(np.abs(checks["predicted"].values[0, :2] - checks["observed"].values[0, :2]) < 0.3)
+    assert np.isnan(checks["p_value"].values[0, 2, 1])  # a magnitude has no blue fraction
+    # chi-square near the mode that the fit stage found by another route
+    fitted = read_fit(run).goodness.chi2
+    assert checks["chi2"].values.min() == pytest.approx(fitted, rel=0.2)
+    assert checks.sizes["draw"] == 4
+
+
+def test_kernels_are_at_observed_galaxies(tiny_run, idata):
+    run = prepare(tiny_run[0], tiny_run[1])
+    centers = idata.observed_data["kernel_center"].values[0]
+    distance = np.abs(centers[:, None] - run.survey.features[0]).max(axis=-1).min(axis=1)
+    assert distance.max() < 1e-4
+
+
 def test_summary_has_goodness_and_provenance(tiny_run):
     summary = RunSummary.read(tiny_run[1] / "summary.json")
     assert summary.n_galaxies == (2438,)
     assert summary.n_halos == 256
     assert summary.chi2 > 0
     assert 0 <= summary.p_value <= 1
+    assert 0 <= summary.predictive_p_value <= 1
+    # one slice is all there is
+    assert summary.goodness_per_slice[0]["predictive_p_value"] == pytest.approx(summary.predictive_p_value)
     assert 0 < summary.mc_share_median <= summary.mc_share_max < 1
     assert {one["start"] for one in summary.modes} == {0, 1, 2}  # pilot, prior draw, reflection
     assert set(summary.best_fit) == set(summary.priors) == {"dust.lg_av", "metallicity.zero_point"}

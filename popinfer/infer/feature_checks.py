@@ -1,0 +1,182 @@
+"""Where the model fails, in terms that a person knows: median, width and blue fraction of every feature.
+
+For each color and magnitude in each redshift slice,
+
+    median,    width = 84th - 16th percentile [mag],    blue fraction = share bluer than a dividing color,
+
+of the observed galaxies are compared with their posterior predictive distribution: replicate surveys of as
+many galaxies as were observed, drawn (multinomially) from the weighted model galaxies, photometric noise
+included, of posterior draws. The dividing color of a slice is the one that splits its observed galaxies into
+the two parts with the least variance within (Otsu 1979, IEEE Trans. SMC 9, 62): between blue cloud and red
+sequence where there are two. A magnitude has none.
+
+A replicate's numbers t have counting noise and the posterior's spread. The halo sample's noise is taken out
+as far as replicate halo samples allow, and what is left of it is added,
+
+    t + (mean_r t_r - t_0) + sd_r[t_r] / sqrt(R + 1) * normal,
+
+with t_r, r = 0 ... R, the expected number of each halo sample at one place in the posterior, 0 the run's own
+(compare `popinfer.infer.monte_carlo`). The model's allowed error is *not* in them: with thousands of galaxies
+p is small wherever the model is imperfect, however little that matters; the difference in mag tells how much.
+
+Two-sided p-value: twice the smaller of the shares of replicates at or below and at or above the observed
+number, which is counted among the replicates so that p is never zero.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+STATISTICS = ("median", "width", "blue_fraction")
+N_REPLICATES = 20  # of each posterior draw
+_PERCENTILES = (0.16, 0.5, 0.84)
+_OUTLIERS = (1, 99)  # percentiles between which dividing colors are looked for
+
+
+def dividing_color(x: Float[np.ndarray, "gal"]) -> float:
+    """Color that splits galaxies into two parts with the least variance within; NaN without two galaxies."""
+    x = np.sort(x[np.isfinite(x)])
+    if x.size < 2:
+        return np.nan
+    low, high = np.percentile(x, _OUTLIERS)
+    x = x[(x >= low) & (x <= high)]
+    below = np.arange(1, x.size)
+    sums = np.cumsum(x)[:-1]
+    difference = sums / below - (x.sum() - sums) / (x.size - below)
+    best = int(np.argmax(below * (x.size - below) * difference**2))
+    return float(0.5 * (x[best] + x[best + 1]))
+
+
+def dividing_colors(
+    names: tuple[str, ...], features: list[Float[np.ndarray, "_ feature"]]
+) -> Float[np.ndarray, "slice feature"]:
+    """Dividing colors of the observed galaxies of every slice; NaN for magnitudes."""
+    return np.array(
+        [
+            [dividing_color(x[:, f]) if "-" in name else np.nan for f, name in enumerate(names)]
+            for x in features
+        ]
+    )
+
+
+class Sorted:
+    """Galaxies of one slice, every feature sorted once, to be counted many times.
+
+    Parameters
+    ----------
+    x : features [galaxy, feature], NaN where missing. dividing : dividing color of each feature.
+    """
+
+    def __init__(self, x: Float[np.ndarray, "gal feature"], dividing: Float[np.ndarray, "feature"]) -> None:
+        self._columns = []
+        for values, border in zip(np.asarray(x, float).T, dividing, strict=True):
+            order = np.argsort(values)[: int(np.isfinite(values).sum())]  # NaN come last
+            self._columns.append((order, values[order], border))
+
+    def statistics(self, weight: Float[np.ndarray, "gal"]) -> Float[np.ndarray, "statistic feature"]:
+        """Numbers of `STATISTICS` for galaxies that count as often as `weight` says; NaN without any."""
+        found = np.full((len(STATISTICS), len(self._columns)), np.nan)
+        for f, (order, values, border) in enumerate(self._columns):
+            seen = weight[order] > 0
+            w, v = weight[order][seen], values[seen]
+            if not w.size:
+                continue
+            total = w.sum()
+            low, median, high = np.interp(_PERCENTILES, (np.cumsum(w) - 0.5 * w) / total, v)
+            blue = w[v < border].sum() / total if np.isfinite(border) else np.nan
+            found[:, f] = median, high - low, blue
+        return found
+
+
+@dataclass(frozen=True)
+class HaloNoise:
+    """Noise of the run's halo sample in the numbers: what to add to them, and what stays uncertain."""
+
+    offset: Float[np.ndarray, "slice statistic feature"]
+    sd: Float[np.ndarray, "slice statistic feature"]
+
+    @classmethod
+    def of(cls, samples: Float[np.ndarray, "sample slice statistic feature"]) -> "HaloNoise":
+        """From the numbers of all halo samples at one place, the run's own first."""
+        return cls(samples.mean(axis=0) - samples[0], samples.std(axis=0, ddof=1) / np.sqrt(len(samples)))
+
+
+@dataclass(frozen=True)
+class Replicator:
+    """Draws replicate surveys from model galaxies.
+
+    Attributes
+    ----------
+    n_observed : galaxies of each slice. dividing : their dividing colors.
+    rng : source of random numbers. noise : of the halo sample.
+    """
+
+    n_observed: tuple[int, ...]
+    dividing: Float[np.ndarray, "slice feature"]
+    rng: np.random.Generator
+    noise: HaloNoise
+
+    def __call__(
+        self,
+        features: Float[np.ndarray, "slice gal feature"],
+        weight: Float[np.ndarray, "slice gal"],
+        n: int = N_REPLICATES,
+    ) -> Float[np.ndarray, "replicate slice statistic feature"]:
+        """Numbers of n surveys drawn from the model galaxies of one posterior draw."""
+        found = []
+        for s, n_gal in enumerate(self.n_observed):
+            galaxies, w = Sorted(features[s], self.dividing[s]), np.asarray(weight[s], float)
+            counts = self.rng.multinomial(n_gal, w / w.sum(), size=n)
+            found.append([galaxies.statistics(one) for one in counts.astype(float)])
+        normals = self.rng.standard_normal((n, *self.noise.sd.shape))
+        return np.stack(found, axis=1) + self.noise.offset + self.noise.sd * normals
+
+
+def expected_statistics(
+    features: Float[np.ndarray, "slice gal feature"],
+    weight: Float[np.ndarray, "slice gal"],
+    dividing: Float[np.ndarray, "slice feature"],
+) -> Float[np.ndarray, "slice statistic feature"]:
+    """Numbers of weighted model galaxies, without counting noise."""
+    slices = zip(features, np.asarray(weight, float), dividing, strict=True)
+    return np.stack([Sorted(x, border).statistics(w) for x, w, border in slices])
+
+
+def observed_statistics(
+    features: list[Float[np.ndarray, "_ feature"]], dividing: Float[np.ndarray, "slice feature"]
+) -> Float[np.ndarray, "slice statistic feature"]:
+    """Numbers of the observed galaxies."""
+    slices = zip(features, dividing, strict=True)
+    return np.stack([Sorted(x, border).statistics(np.ones(len(x))) for x, border in slices])
+
+
+def two_sided(
+    observed: Float[np.ndarray, "*n"], replicates: Float[np.ndarray, "replicate *n"]
+) -> Float[np.ndarray, "*n"]:
+    """Two-sided p-values of observed numbers among replicates; NaN where either is."""
+    below = 1 + (replicates <= observed).sum(axis=0)
+    above = 1 + (replicates >= observed).sum(axis=0)
+    p = np.minimum(2 * np.minimum(below, above) / (len(replicates) + 1), 1.0)
+    return np.where(np.isfinite(observed) & np.isfinite(replicates).all(axis=0), p, np.nan)
+
+
+def feature_checks(
+    names: tuple[str, ...],
+    observed: Float[np.ndarray, "slice statistic feature"],
+    replicates: Float[np.ndarray, "replicate slice statistic feature"],
+    dividing: Float[np.ndarray, "slice feature"],
+) -> xr.Dataset:
+    """Observed numbers against replicates, for the ``checks`` group of `popinfer.report`."""
+    dims = ("slice", "statistic", "feature")
+    variables: dict[str, Any] = {
+        "observed": (dims, observed),
+        "predicted": (dims, replicates.mean(axis=0)),
+        "predicted_sd": (dims, replicates.std(axis=0, ddof=1)),
+        "p_value": (dims, two_sided(observed, replicates)),
+        "dividing_color": (("slice", "feature"), dividing, {"unit": "mag"}),
+    }
+    coords = {"statistic": list(STATISTICS), "feature": list(names)}
+    return xr.Dataset(variables, coords=coords, attrs={"n_replicates": len(replicates)})

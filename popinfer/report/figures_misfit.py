@@ -1,0 +1,169 @@
+"""Figures of where the model fails: which colors in which slices, and which places in color and magnitude."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from popinfer.report.checks import FeatureChecks
+from popinfer.report.predictive import MIN_COUNT, Histograms, SoftCounts
+from popinfer.report.style import PAGE_WIDTH, Plot, chunks, feature_label, slice_label
+
+_PER_PAGE = 4  # slices across
+_REACH = 4.0  # range of the kernels' residuals [sigma]
+_PLAIN = 3.0  # residuals that get a black rim [sigma]
+
+
+@dataclass(frozen=True)
+class _Map:
+    """Numbers of slices and features, (slice, feature), with what is written below each."""
+
+    title: str
+    label: str
+    values: np.ndarray
+    significance: np.ndarray | None = None
+    form: str = "{:+.3f}"
+
+
+def misfit_plot(histograms: Histograms, checks: FeatureChecks | None) -> Plot:
+    """Which features in which slices, as annotated maps: medians, widths and blue fractions, histograms."""
+    maps = _check_maps(checks) if checks is not None else [_binned_medians(histograms)]
+    title = "whole histogram: 1 is as good as noise allows"
+    maps.append(_Map(title, "rms residual [σ]", histograms.rms_residuals(), None, "{:.1f}"))
+    n_slice, n_row = len(histograms.slice_z), -(-len(maps) // 2)
+    figure = Figure(figsize=(PAGE_WIDTH, n_row * (0.75 + 0.36 * n_slice)), layout="constrained")
+    axes = figure.subplots(n_row, 2, sharey=True, squeeze=False)
+    names = [one.replace("-", " − ") for one in histograms.features]
+    for ax, one in zip(axes.ravel(), maps, strict=False):
+        _draw_map(figure, ax, one)
+        ax.set_yticks(range(n_slice), [slice_label(limits) for limits in histograms.slice_z])
+        ax.set_xticks(range(len(names)), names)
+        ax.set_title(one.title)
+        ax.tick_params(length=0)
+    caption = (
+        "Where the model fails. Root mean square of (data − model)/σ over the bins of each histogram with at "
+        f"least {MIN_COUNT:.0f} galaxies: a perfect model gives 1, a plain misfit 3. "
+    )
+    if checks is None:
+        caption += "Median of the data minus median of the model."
+    else:
+        caption += (
+            "The other maps: data minus posterior predictive mean of the median, of the width (84th − 16th "
+            "percentile) and of the share of galaxies bluer than the color that splits the observed ones "
+            "best; below each, its size in standard deviations of replicate surveys. These have counting "
+            "noise, the posterior's spread and the halo sample's noise, but no model error."
+        )
+    return Plot("misfit", "Which colors, which slices", caption, figure)
+
+
+def _check_maps(checks: FeatureChecks) -> list[_Map]:
+    texts = {
+        "median": ("blue: data bluer (brighter) than the model", "median, data − model [mag]"),
+        "width": ("red: data wider than the model", "width, data − model [mag]"),
+        "blue_fraction": ("red: more blue galaxies in the data", "blue fraction, data − model"),
+    }
+    return [
+        _Map(*texts[one], checks.of(one, checks.difference), checks.of(one, checks.significance))
+        for one in checks.statistics
+    ]
+
+
+def _binned_medians(histograms: Histograms) -> _Map:
+    offset = histograms.median_offsets()
+    return _Map("blue: data bluer (brighter) than the model", "median, data − model [mag]", offset)
+
+
+def _draw_map(figure: Figure, ax: Axes, one: _Map) -> None:
+    """Draw one map with a number in each cell, white where the cell is dark."""
+    signed = one.form.startswith("{:+")
+    largest = float(np.nanmax(np.abs(one.values), initial=0))
+    top = max(0.02, largest) if signed else max(3.0, largest)
+    limits = (
+        {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
+        if signed
+        else {"cmap": "cividis", "vmin": 0, "vmax": top}
+    )
+    image = ax.imshow(one.values, aspect="auto", **limits)
+    figure.colorbar(image, ax=ax, label=one.label)
+    for (row, column), value in np.ndenumerate(one.values):
+        dark = abs(value) > 0.6 * top if signed else value < 0.55 * top
+        text = one.form.format(value).replace("-", "−") if np.isfinite(value) else "–"
+        if one.significance is not None and np.isfinite(one.significance[row, column]):
+            text += f"\n{abs(one.significance[row, column]):.1f} σ"
+        color = "white" if dark else "black"
+        ax.text(column, row, text, ha="center", va="center", color=color, fontsize=7, linespacing=1.1)
+
+
+def kernel_plots(soft: SoftCounts) -> list[Plot]:
+    """Which kernels: each center a dot colored by its residual, planes down and slices across."""
+    planes = _planes(soft)
+    if not planes:
+        return []
+    caption = (
+        "Where in color and magnitude the fitted soft counts are missed. Each dot is the center of a "
+        "kernel, colored by (data − model)/σ, with σ from counting, the allowed model error and the halo "
+        "sample; red: more galaxies observed than predicted. Dots with a black rim are off by more than "
+        f"{_PLAIN:.0f} σ. Kernels are wider than the distance between dots, so that neighbors share galaxies."
+    )
+    plots = []
+    for columns in chunks(len(soft.slice_z), _PER_PAGE):
+        suffix = f"_{len(plots) + 1}" if plots else ""
+        figure = _kernel_figure(soft, planes, columns)
+        plots.append(Plot("misfit_kernels" + suffix, "Which kernels", caption, figure))
+    return plots
+
+
+def _planes(soft: SoftCounts) -> list[tuple[int, int]]:
+    """(x, y) features of the planes: the color that varies most, against the magnitude and the next color."""
+    colors = [i for i, name in enumerate(soft.features) if "-" in name]
+    others = [i for i, name in enumerate(soft.features) if "-" not in name]
+    if not colors:
+        return []
+    spread = np.nanstd(soft.centers.reshape(-1, len(soft.features)), axis=0)
+    at = int(np.argmax(spread[colors]))
+    neighbors = [*colors[at + 1 :], *reversed(colors[:at])]
+    return [(x, colors[at]) for x in (*others[:1], *neighbors[:1])]
+
+
+def _kernel_figure(soft: SoftCounts, planes: list[tuple[int, int]], columns: range) -> Figure:
+    n_row, n_col = len(planes), len(columns)
+    figure = Figure(figsize=(PAGE_WIDTH, 0.45 + 2.1 * n_row), layout="constrained")
+    axes = figure.subplots(n_row, n_col, squeeze=False, sharex="row", sharey=True)
+    dots = None
+    for i, (x, y) in enumerate(planes):
+        for j, s in enumerate(columns):
+            ax = axes[i, j]
+            dots = _dots(ax, soft, s, (x, y))
+            ax.set_xlabel(feature_label(soft.features[x]))
+            ax.xaxis.set_major_locator(MaxNLocator(4))
+            if i == 0:
+                ax.set_title(slice_label(soft.slice_z[s]))
+        axes[i, 0].set_ylabel(feature_label(soft.features[y]))
+    if dots is not None:
+        figure.colorbar(dots, ax=axes, label="(data − model)/σ of the soft count", extend="both", aspect=35)
+    return figure
+
+
+def _dots(ax: Axes, soft: SoftCounts, s: int, plane: tuple[int, int]) -> PathCollection:
+    """Draw the kernels of a slice, the largest residuals on top."""
+    residual = soft.residuals[s]
+    order = np.argsort(np.abs(np.nan_to_num(residual)))
+    order = order[
+        np.isfinite(residual[order]) & np.isfinite(soft.centers[s][order][:, list(plane)]).all(axis=1)
+    ]
+    x, y = (soft.centers[s][order, feature] for feature in plane)
+    rim = ["black" if one > _PLAIN else "0.55" for one in np.abs(residual[order])]
+    return ax.scatter(
+        x,
+        y,
+        s=16,
+        c=residual[order],
+        cmap="RdBu_r",
+        vmin=-_REACH,
+        vmax=_REACH,
+        edgecolors=rim,
+        linewidths=0.5,
+    )

@@ -1,0 +1,104 @@
+"""Posterior predictive checks of a run: the ``checks`` group of `popinfer.report`."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from popinfer.infer.feature_checks import (
+    HaloNoise,
+    Replicator,
+    dividing_colors,
+    expected_statistics,
+    feature_checks,
+    observed_statistics,
+)
+from popinfer.infer.posterior_check import posterior_check
+from popinfer.loss.kernel_counts import KernelCounts
+from popinfer.population.parameters import ModelParams
+from popinfer.records import Halos
+from popinfer.run.build import Predictor, SampleCounts, predict_galaxies
+from popinfer.run.fitting import FitResult
+from popinfer.run.prepare import Population, Run
+from popinfer.run.progress import Reporter
+
+_SEED = 211
+
+
+@dataclass(frozen=True)
+class Checker:
+    """Collects what the checks need while predictions are made, draw by draw.
+
+    Attributes
+    ----------
+    names : of the features. observed : their observed numbers [slice, statistic, feature].
+    replicator : draws replicate surveys. replicates : those drawn, one array a posterior draw.
+    log_counts : log m of each draw, as the likelihood has them.
+    """
+
+    names: tuple[str, ...]
+    observed: np.ndarray
+    replicator: Replicator
+    replicates: list[np.ndarray] = field(default_factory=list)
+    log_counts: list[np.ndarray] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, run: Run, population: Population, u: np.ndarray, say: Reporter) -> "Checker":
+        """Measure what the halo sample does to the features, on its replicates at u."""
+        survey, names = run.survey, tuple(run.config.features)
+        dividing = dividing_colors(names, survey.features)
+        predictor, params = Predictor(run.setup, survey), run.setup.model_params(jnp.asarray(u))
+        samples = (population.problem.raw_log_counts, *population.problem.replicates)
+        halos = [one.halos for one in samples if isinstance(one, SampleCounts)]
+        with say.task("Noise of the halo sample", len(halos)) as update:
+            found = []
+            for one in halos:
+                found.append(_expected(run, predictor, params, one, dividing))
+                update(len(found), "")
+        rng = np.random.default_rng(run.config.seed + _SEED)
+        replicator = Replicator(run.n_galaxies, dividing, rng, HaloNoise.of(np.stack(found)))
+        return cls(names, observed_statistics(survey.features, dividing), replicator)
+
+    def add(self, features: np.ndarray, weight: np.ndarray, log_counts: np.ndarray) -> None:
+        """Look at the model galaxies and counts of another posterior draw."""
+        self.replicates.append(self.replicator(features, weight))
+        self.log_counts.append(log_counts)
+
+    def group(self, population: Population, fit: FitResult) -> xr.Dataset:
+        """The checks of everything that was added."""
+        dividing = self.replicator.dividing
+        found = feature_checks(self.names, self.observed, np.concatenate(self.replicates), dividing)
+        together, slices = posterior_check(population.problem, fit.precision, np.stack(self.log_counts))
+        numbers: dict[str, Any] = {
+            "chi2": (("chain", "draw"), together.chi2[None]),
+            "chi2_slice": (("chain", "draw", "slice"), np.stack([one.chi2 for one in slices], axis=-1)[None]),
+            "n_modes": together.n_modes,
+            "n_modes_slice": (("slice",), [one.n_modes for one in slices]),
+            "p_chi2": together.p_value,
+            "p_chi2_slice": (("slice",), [one.p_value for one in slices]),
+        }
+        return found.assign(numbers)
+
+
+def kernel_centers(kernels: KernelCounts) -> Float[np.ndarray, "slice kernel feature"]:
+    """Kernel centers as features [mag], NaN for features that a kernel's pattern of bands lacks."""
+    white, found = np.asarray(kernels.centers, float), np.zeros(np.shape(kernels.centers))
+    starts = np.cumsum((0, *kernels.sizes))
+    for i, p in np.ndindex(*np.shape(kernels.counted)):
+        own, whiten = slice(starts[p], starts[p + 1]), np.asarray(kernels.whiten)[i, p]
+        found[i, own] = white[i, own] @ np.linalg.pinv(whiten) + np.asarray(kernels.mean)[i, p]
+        found[i, own, ~whiten.any(axis=1)] = np.nan
+    return found
+
+
+def _expected(
+    run: Run, predictor: Predictor, params: ModelParams, halos: Halos, dividing: np.ndarray
+) -> np.ndarray:
+    """Numbers of the model galaxies of one halo sample."""
+    galaxies = predict_galaxies(predictor, params, halos)
+    features = jnp.asarray(run.setup.features(galaxies.mag))
+    rows, weight = run.survey.listed(galaxies.mag, features, galaxies.weight)
+    return expected_statistics(np.asarray(rows), np.asarray(weight), dividing)
