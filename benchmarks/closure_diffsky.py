@@ -267,7 +267,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--take", nargs="*", choices=TAKE, default=[], help="parts from diffsky's defaults")
     parser.add_argument("--n-table", type=int, default=100, help="nodes of diffsky's SFH tables")
     parser.add_argument("--metallicity-parts", type=int, default=1, help="diffsky's SSPs, an interval")
-    parser.add_argument("--area", type=float, default=140.0, help="square degrees of the mock")
+    parser.add_argument("--area", type=float, default=250.0, help="square degrees of the mock")
     parser.add_argument("--no-fit", action="store_true", help="only compare photometry and populations")
     parser.add_argument("--model-error", type=float, help="kernels.model_error; the run file's when absent")
     parser.add_argument("--seed", type=int, default=1)

@@ -109,7 +109,7 @@ def invert(
 
 @invert.defjvp
 def _invert_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[tuple, tuple]:
-    """d A^-1 = - A^-1 dA A^-1, d log|A| = tr(A^-1 dA): a sixth of the cost of differentiated sweeps."""
+    """Derivatives of an inverse, - A^-1 dA A^-1, and of a log-determinant, tr(A^-1 dA)."""
     inverse, log_det = invert(*primals)
     change = tangents[0]
     moved = jnp.sum(inverse[:, :, None] * change[None], axis=1)

@@ -13,7 +13,8 @@ from popinfer.report.predictive import MIN_COUNT, Histograms, SoftCounts
 from popinfer.report.style import PAGE_WIDTH, Plot, chunks, feature_label, slice_label
 
 _PER_PAGE = 4  # slices across
-_REACH = 4.0  # range of the kernels' residuals [sigma]
+_REACH = 3.0  # range of the kernels' residuals [sigma]
+_MEDIAN_SENSE = "blue: data bluer (brighter) than the model"
 _PLAIN = 3.0  # residuals that get a black rim [sigma]
 
 
@@ -21,8 +22,8 @@ _PLAIN = 3.0  # residuals that get a black rim [sigma]
 class _Map:
     """Numbers of slices and features, (slice, feature), with what is written below each."""
 
-    title: str
     label: str
+    sense: str
     values: np.ndarray
     significance: np.ndarray | None = None
     form: str = "{:+.3f}"
@@ -31,17 +32,17 @@ class _Map:
 def misfit_plot(histograms: Histograms, checks: FeatureChecks | None) -> Plot:
     """Which features in which slices, as annotated maps: medians, widths and blue fractions, histograms."""
     maps = _check_maps(checks) if checks is not None else [_binned_medians(histograms)]
-    title = "whole histogram: 1 is as good as noise allows"
-    maps.append(_Map(title, "rms residual [σ]", histograms.rms_residuals(), None, "{:.1f}"))
+    rms = histograms.rms_residuals()
+    maps.append(_Map("rms residual [σ]", "of the whole histogram; noise allows 1", rms, None, "{:.1f}"))
     n_slice, n_row = len(histograms.slice_z), -(-len(maps) // 2)
-    figure = Figure(figsize=(PAGE_WIDTH, n_row * (0.75 + 0.36 * n_slice)), layout="constrained")
+    figure = Figure(figsize=(PAGE_WIDTH, n_row * (0.62 + 0.36 * n_slice)), layout="constrained")
     axes = figure.subplots(n_row, 2, sharey=True, squeeze=False)
     names = [one.replace("-", " − ") for one in histograms.features]
     for ax, one in zip(axes.ravel(), maps, strict=False):
-        _draw_map(figure, ax, one)
+        _draw_map(ax, one)
         ax.set_yticks(range(n_slice), [slice_label(limits) for limits in histograms.slice_z])
         ax.set_xticks(range(len(names)), names)
-        ax.set_title(one.title)
+        ax.set_title(f"{one.label}\n{one.sense}")
         ax.tick_params(length=0)
     caption = (
         "Where the model fails. Root mean square of (data − model)/σ over the bins of each histogram with at "
@@ -61,9 +62,9 @@ def misfit_plot(histograms: Histograms, checks: FeatureChecks | None) -> Plot:
 
 def _check_maps(checks: FeatureChecks) -> list[_Map]:
     texts = {
-        "median": ("blue: data bluer (brighter) than the model", "median, data − model [mag]"),
-        "width": ("red: data wider than the model", "width, data − model [mag]"),
-        "blue_fraction": ("red: more blue galaxies in the data", "blue fraction, data − model"),
+        "median": ("median, data − model [mag]", _MEDIAN_SENSE),
+        "width": ("width, data − model [mag]", "red: data wider than the model"),
+        "blue_fraction": ("blue fraction, data − model", "red: more blue galaxies in the data"),
     }
     return [
         _Map(*texts[one], checks.of(one, checks.difference), checks.of(one, checks.significance))
@@ -73,10 +74,10 @@ def _check_maps(checks: FeatureChecks) -> list[_Map]:
 
 def _binned_medians(histograms: Histograms) -> _Map:
     offset = histograms.median_offsets()
-    return _Map("blue: data bluer (brighter) than the model", "median, data − model [mag]", offset)
+    return _Map("median, data − model [mag]", _MEDIAN_SENSE, offset)
 
 
-def _draw_map(figure: Figure, ax: Axes, one: _Map) -> None:
+def _draw_map(ax: Axes, one: _Map) -> None:
     """Draw one map with a number in each cell, white where the cell is dark."""
     signed = one.form.startswith("{:+")
     largest = float(np.nanmax(np.abs(one.values), initial=0))
@@ -86,8 +87,7 @@ def _draw_map(figure: Figure, ax: Axes, one: _Map) -> None:
         if signed
         else {"cmap": "cividis", "vmin": 0, "vmax": top}
     )
-    image = ax.imshow(one.values, aspect="auto", **limits)
-    figure.colorbar(image, ax=ax, label=one.label)
+    ax.imshow(one.values, aspect="auto", **limits)
     for (row, column), value in np.ndenumerate(one.values):
         dark = abs(value) > 0.6 * top if signed else value < 0.55 * top
         text = one.form.format(value).replace("-", "−") if np.isfinite(value) else "–"

@@ -117,7 +117,7 @@ def ours(halos, ssp, params):
     tables = build_tables(ssp, filters, np.linspace(0.06, 0.09, 4), PLANCK15, KNOTS)
     law, relations = KriekConroy13(), (MassMetallicity(), DustPopulation(), Burstiness())
     model = ForwardModel(PLANCK15, law, *relations)
-    everything = jax.jit(lambda p, h: model(p, h, tables, lambda m, _: m, lambda m: jnp.ones(m.shape[0])))
+    everything = jax.jit(lambda p, h: model(p, h, tables, lambda m, _: (m, jnp.ones(m.shape[0]))))
     return everything(params, jax.tree.map(jnp.asarray, halos))
 
 

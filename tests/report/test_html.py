@@ -92,7 +92,7 @@ def test_older_run_without_checks_has_the_histograms_medians(converged_run):
     plots = draw_figures(old, RunSummary(name="old"), verdict, tabulate(old, RunSummary(name="old"), verdict))
     by_name = {plot.name: plot for plot in plots}
     assert "misfit_kernels" not in by_name
-    assert len(by_name["misfit"].figure.axes) == 4  # two maps with their color bars
+    assert len(by_name["misfit"].figure.axes) == 2  # histograms alone
 
 
 def test_run_file_is_escaped(report_folder):

@@ -12,6 +12,8 @@ from toy import N_PAR, toy
 
 from popinfer.cli import main
 from popinfer.config import RunConfig
+from popinfer.config_fit import EnergyConfig, FitConfig
+from popinfer.errors import InputError
 from popinfer.infer.optimise import Compiled, gauss_newton
 from popinfer.run.build import Predictor, draw_slices, lightcones, predict_galaxies
 from popinfer.run.fitting import read_fit
@@ -125,18 +127,13 @@ def test_levels_follow_each_other():
     assert np.all(np.diff(seen) > 0) and len(seen) >= found.n_steps - 2
 
 
-def test_too_few_complete_galaxies_are_refused_before_anything_is_written(
-    run, write_config, tmp_path, capsys
-):
-    catalog = run.config.model_dump(mode="json")["catalog"]
-    catalog["bands"]["u"]["detection_mag"] = 15.5
-    features = {"features": ["u-g", "g-r", "r"], "fit": {"loss": {"kind": "energy"}}}
-    out = tmp_path / "results"
-    assert main(["run", str(write_config(catalog=catalog, **features)), "--out", str(out)]) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and "fit.loss: energy compares galaxies that have all features" in lines[0]
-    assert "soft_counts" in lines[0]
-    assert not out.exists()
+def test_too_few_complete_galaxies_are_refused(run):
+    config = run.config.model_copy(update={"fit": FitConfig(loss=EnergyConfig(kind="energy"))})
+    few = [x.copy() for x in run.survey.features]
+    few[0][10:, 0] = np.nan
+    survey = replace(run.survey, features=few)
+    with pytest.raises(InputError, match="energy compares galaxies that have all features"):
+        complete_features(config, survey)
 
 
 @pytest.mark.parametrize("fit", [{"loss": {"kind": "energy"}}, {"bandwidths": [3.0, 1.0]}], ids=str)
