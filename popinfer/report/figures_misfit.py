@@ -27,13 +27,14 @@ class _Map:
     values: np.ndarray
     significance: np.ndarray | None = None
     form: str = "{:+.3f}"
+    reach: float = 0.05  # of the colors, at least: what matters little stays pale
 
 
 def misfit_plot(histograms: Histograms, checks: FeatureChecks | None) -> Plot:
     """Which features in which slices, as annotated maps: medians, widths and blue fractions, histograms."""
     maps = _check_maps(checks) if checks is not None else [_binned_medians(histograms)]
     rms = histograms.rms_residuals()
-    maps.append(_Map("rms residual [σ]", "of the whole histogram; noise allows 1", rms, None, "{:.1f}"))
+    maps.append(_Map("rms residual [σ]", "of the whole histogram; noise allows 1", rms, None, "{:.1f}", 3.0))
     n_slice, n_row = len(histograms.slice_z), -(-len(maps) // 2)
     figure = Figure(figsize=(PAGE_WIDTH, n_row * (0.62 + 0.36 * n_slice)), layout="constrained")
     axes = figure.subplots(n_row, 2, sharey=True, squeeze=False)
@@ -46,7 +47,7 @@ def misfit_plot(histograms: Histograms, checks: FeatureChecks | None) -> Plot:
         ax.tick_params(length=0)
     caption = (
         "Where the model fails. Root mean square of (data − model)/σ over the bins of each histogram with at "
-        f"least {MIN_COUNT:.0f} galaxies: a perfect model gives 1, a plain misfit 3. "
+        f"least {MIN_COUNT:.0f} galaxies: a perfect model on many halos gives 1, a plain misfit 3. "
     )
     if checks is None:
         caption += "Median of the data minus median of the model."
@@ -67,7 +68,12 @@ def _check_maps(checks: FeatureChecks) -> list[_Map]:
         "blue_fraction": ("blue fraction, data − model", "red: more blue galaxies in the data"),
     }
     return [
-        _Map(*texts[one], checks.of(one, checks.difference), checks.of(one, checks.significance))
+        _Map(
+            *texts[one],
+            checks.of(one, checks.difference),
+            checks.of(one, checks.significance),
+            reach=0.1 if one == "blue_fraction" else 0.05,
+        )
         for one in checks.statistics
     ]
 
@@ -81,7 +87,7 @@ def _draw_map(ax: Axes, one: _Map) -> None:
     """Draw one map with a number in each cell, white where the cell is dark."""
     signed = one.form.startswith("{:+")
     largest = float(np.nanmax(np.abs(one.values), initial=0))
-    top = max(0.02, largest) if signed else max(3.0, largest)
+    top = max(one.reach, largest)
     limits = (
         {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
         if signed
