@@ -100,7 +100,7 @@ class IntegratedNoise(eqx.Module):
         limit = self.open_limit
         if limit is None:
             return measured, self.selection(measured)
-        share = float(np.sum(np.asarray(self.left)[limit.band_index] ** 2))
+        share = jnp.sum(jnp.asarray(self.left, mag.dtype)[limit.band_index] ** 2)
         variance = share * self.sigma(mag)[..., limit.band_index] ** 2
         kept = limit.expected(measured[..., limit.band_index], variance)
         return measured, kept * Selection(self.selection.cuts[1:])(measured)
