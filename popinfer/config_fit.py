@@ -1,6 +1,7 @@
 """What a run file may say of the fit: the loss that guides it, the optimiser, where it starts."""
 
 import itertools
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
@@ -31,13 +32,14 @@ class CharacteristicConfig(Section):
     """Distance of their characteristic functions at ``n_frequencies``.
 
     Frequencies are of size ``width``, in inverse standard deviations of the galaxies, and follow a Student
-    distribution with ``dof`` degrees of freedom (``.inf``: a Gaussian).
+    distribution with ``dof`` degrees of freedom (``.inf``: a Gaussian). Small widths see far; a small ``dof``
+    adds frequencies that see fine structure, and make the loss rough.
     """
 
     kind: Literal["characteristic"]
     n_frequencies: int = Field(default=256, ge=1)
-    width: FiniteFloat = Field(default=1.0, gt=0)
-    dof: float = Field(default=1.0, gt=0)
+    width: FiniteFloat = Field(default=0.3, gt=0)
+    dof: float = Field(default=math.inf, gt=0)
 
 
 LossConfig = SoftCountsConfig | EnergyConfig | SlicedWassersteinConfig | CharacteristicConfig
