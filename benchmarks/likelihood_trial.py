@@ -30,14 +30,14 @@ from popinfer.run.build import (
     predict_galaxies,
 )
 from popinfer.run.observed import build_survey
-from popinfer.run.pilot import inclusion
+from popinfer.run.pilot import shares_seen, thinned
 from popinfer.run.prepare import Run
 from popinfer.run.progress import Silent
 from popinfer.run.simulate import draw_galaxies
 
 TRUTH_SEED, TRIAL_SEED = 77_003, 1_000_003  # as in popinfer.run.calibrate
 N_CANDIDATES, MORE, ENOUGH = 4, 4, 0.5  # halos drawn for each that is kept; times more where few are seen
-N_AROUND, SPREAD, MIN_SHARE = 2, 0.3, 1e-4  # parameters around the truth at which the seen shares are taken
+N_AROUND, SPREAD = 2, 0.3  # parameters around the truth at which the seen shares are taken
 
 
 @dataclass(frozen=True)
@@ -147,9 +147,7 @@ def halo_samples(run: Run, truth: np.ndarray, seed: int) -> list[Halos]:
     samples = []
     for i in range(config.halos.n_replicates + 1):
         drawn = draw_slices(specs, seed + 3 + 17 * i)
-        each = np.maximum(np.asarray(drawn.weight, float), np.finfo(float).tiny)
-        share = np.mean([_weights(predictor, u, drawn) for u in around], axis=0) / each
-        samples.append(_thinned(drawn, np.maximum(share, MIN_SHARE), n, rng))
+        samples.append(thinned(drawn, shares_seen(predictor, around, drawn), n, rng))
     return samples
 
 
@@ -162,20 +160,6 @@ def _weights(predictor: Predictor, u: np.ndarray, halos: Halos) -> np.ndarray:
     halos = in_precision(predictor.setup.config, halos)
     galaxies = predict_galaxies(predictor, predictor.setup.model_params(jnp.asarray(u)), halos)
     return np.asarray(galaxies.weight, float).reshape(len(halos.weight), 2, -1).sum(axis=1)
-
-
-def _thinned(drawn: Halos, share: np.ndarray, n: int, rng: np.random.Generator) -> Halos:
-    """Keep n halos a slice, with probability in proportion to weight x sqrt(share) (see run/pilot.py)."""
-    slices = []
-    for i, start in enumerate(rng.random(len(share))):
-        one = jax.tree.map(lambda x, i=i: np.asarray(x)[i], drawn)
-        order = np.lexsort((one.logmp0, one.is_central))
-        probability = inclusion(one.weight[order] * np.sqrt(share[i][order]), n)
-        edges = np.cumsum(probability)
-        picked = np.searchsorted(edges, (start + np.arange(n)) * edges[-1] / n)
-        kept = jax.tree.map(lambda x, k=order[picked]: x[k], one)
-        slices.append(dataclasses.replace(kept, weight=kept.weight / probability[picked]))
-    return jax.tree.map(lambda *x: np.stack(x), *slices)
 
 
 class Counter(eqx.Module):

@@ -12,12 +12,13 @@ probability rho_k(u) that u came from component k and normalised importance weig
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.linalg import solve_triangular
 from scipy.special import gammaln, logsumexp, ndtri
 from scipy.stats import qmc
 
 from popinfer.infer.laplace import Laplace
+from popinfer.infer.systematic import systematic
 
 DOF = 5.0  # of the Student-t proposals
 _MIN_WEIGHT = 0.02  # of a component: it goes on proposing where it found nothing yet
@@ -56,21 +57,24 @@ class Mixture:
         """Points that fill the mixture evenly: Sobol points, components in proportion to their weights."""
         size = len(self.components[0].mean)
         sobol = qmc.Sobol(size, rng=np.random.default_rng(seed)).random_base2(int(np.ceil(np.log2(n))))[:n]
-        edges = np.cumsum(self.weights) / self.weights.sum()
-        which = np.searchsorted(edges, (np.arange(n) + 0.5) / n).clip(0, len(edges) - 1)
-        z = ndtri(sobol)
-        return np.stack(
-            [self.components[k].mean + self.components[k].factor @ x for k, x in zip(which, z, strict=True)]
-        )
+        return self.placed(self.shared_out(n), ndtri(sobol))
+
+    def shared_out(self, n: int) -> Int[np.ndarray, "n"]:
+        """A component for each of n points, in proportion to the weights."""
+        return systematic(self.weights, n, 0.5)
+
+    def placed(
+        self, which: Int[np.ndarray, "n"], z: Float[np.ndarray, "n par"]
+    ) -> Float[np.ndarray, "n par"]:
+        """Points with these whitened coordinates, each in its component's."""
+        pairs = zip(which, z, strict=True)
+        return np.stack([self.components[k].mean + self.components[k].factor @ x for k, x in pairs])
 
     def draw(self, rng: np.random.Generator, n: int, scale: float = 1.0) -> Float[np.ndarray, "n par"]:
         """Independent draws of the Student-t mixture, each component `scale` times as wide."""
         which = rng.choice(len(self.components), n, p=self.weights / self.weights.sum())
         z = rng.standard_normal((n, len(self.components[0].mean)))
-        z *= scale * np.sqrt(DOF / rng.chisquare(DOF, (n, 1)))
-        return np.stack(
-            [self.components[k].mean + self.components[k].factor @ x for k, x in zip(which, z, strict=True)]
-        )
+        return self.placed(which, z * scale * np.sqrt(DOF / rng.chisquare(DOF, (n, 1))))
 
     def log_parts(
         self, u: Float[np.ndarray, "draw par"], scale: float = 1.0

@@ -40,7 +40,6 @@ HOPELESS = 30.0  # nats below the best: a mode that holds nothing
 MIN_SHARE = 1e-3  # of the posterior's mass: modes that hold less are left out
 MAX_MODES = 4
 _ALONG = (-1.2, 1.2)  # prior standard deviations along a ridge
-_N_RIDGES = 1
 _STEPS = 15  # of Gauss-Newton
 _LAST_STEP = 0.5  # nats that a last step may promise
 _PROPOSALS = PsisSpec(n_proposals=400, n_rounds=4)
@@ -171,11 +170,11 @@ def mixture_of(modes: tuple[Mode, ...]) -> Mixture:
 def _search(
     problem: Problem, matrix: np.ndarray, starts: list[np.ndarray]
 ) -> tuple[tuple[Mode, ...], tuple[Mode | None, ...]]:
-    """Modes from the starts and from along the ridges of the best of them."""
+    """Modes from the starts and from along the ridge of the best of them."""
     modes, ends = _climbed(problem, matrix, starts)
     best = modes[0].approx
-    _, vectors = np.linalg.eigh(best.cov)
-    ridges = [best.mean + t * v for v in vectors.T[-_N_RIDGES:] for t in _ALONG]
+    widest = np.linalg.eigh(best.cov).eigenvectors[:, -1]
+    ridges = [best.mean + t * widest for t in _ALONG]
     found, _ = _climbed(problem, matrix, [*(one.approx.mean for one in modes), *ridges])
     return found, tuple(None if one is None else _nearest(found, one.approx.mean) for one in ends)
 

@@ -92,7 +92,8 @@ class FeatureDensity(eqx.Module):
 
     def __call__(self, u: Float[Array, "par"]) -> Float[Array, ""]:
         """Log-density at u."""
-        predictor, galaxies = self.predictor, self.predictor(u, self.halos)
+        predictor = self.predictor
+        galaxies = predictor.galaxies(predictor.setup.model_params(u), self.halos)  # with all noise drawn
         weight = predictor.survey.complete(galaxies.mag, galaxies.weight)
         loss = self.loss(jnp.asarray(predictor.setup.features(galaxies.mag)), weight)
         value = -0.5 * jnp.asarray(self.n_galaxies) * loss - 0.5 * jnp.sum(u**2)

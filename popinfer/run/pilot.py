@@ -26,6 +26,7 @@ from popinfer.infer.laplace import Laplace
 from popinfer.infer.mixture import Mixture
 from popinfer.infer.optimise import Compiled, gauss_newton
 from popinfer.infer.region import SEARCH_REPLICATES, find_region
+from popinfer.infer.systematic import systematic
 from popinfer.population.halos import LightconeSpec
 from popinfer.records import Halos
 from popinfer.run.build import (
@@ -125,13 +126,13 @@ def _draw(
     around, samples = pilot.around.spread(N_AROUND, seed), []
     for i in range(n_samples):
         candidates = draw_slices(pilot.specs, seed + _REPLICATE_STEP * i)
-        share = _shares_seen(predictor, around, candidates)
-        samples.append(_thinned(candidates, share, setup.config.halos.n_per_slice, rng))
+        share = shares_seen(predictor, around, candidates)
+        samples.append(thinned(candidates, share, setup.config.halos.n_per_slice, rng))
         done(i + 1)
     return samples
 
 
-def _shares_seen(predictor: Predictor, around: np.ndarray, candidates: Halos) -> np.ndarray:
+def shares_seen(predictor: Predictor, around: np.ndarray, candidates: Halos) -> np.ndarray:
     """Share of each candidate's galaxies that the survey sees, [slice, halo]."""
     halos, tiny = in_precision(predictor.setup.config, candidates), np.finfo(float).tiny
     shares = []
@@ -142,15 +143,14 @@ def _shares_seen(predictor: Predictor, around: np.ndarray, candidates: Halos) ->
     return np.maximum(np.mean(shares, axis=0), MIN_SHARE)
 
 
-def _thinned(candidates: Halos, share: np.ndarray, n: int, rng: np.random.Generator) -> Halos:
+def thinned(candidates: Halos, share: np.ndarray, n: int, rng: np.random.Generator) -> Halos:
     """Keep n halos of each slice; see the module's equations."""
     slices = []
     for i, start in enumerate(rng.random(len(share))):
         one = jax.tree.map(lambda x, i=i: np.asarray(x)[i], candidates)
         order = np.lexsort((one.logmp0, one.is_central))
         probability = inclusion(one.weight[order] * np.sqrt(share[i][order]), n)
-        edges = np.cumsum(probability)
-        picked = np.searchsorted(edges, (start + np.arange(n)) * edges[-1] / n)
+        picked = systematic(probability, n, start)
         kept = jax.tree.map(lambda x, k=order[picked]: x[k], one)
         slices.append(dataclasses.replace(kept, weight=kept.weight / probability[picked]))
     return jax.tree.map(lambda *x: np.stack(x), *slices)

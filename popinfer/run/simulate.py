@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from popinfer.errors import InputError
+from popinfer.infer.systematic import systematic
 from popinfer.population.parameters import ModelParams
 from popinfer.run.build import Predictor, detectable, draw_slices, in_precision, lightcones, predict_galaxies
 from popinfer.run.prepare import Run
@@ -74,8 +75,7 @@ def _model_galaxies(
         specs = detectable(run.setup, run.survey, sparse, seed - 1, params)
     predictor = Predictor(run.setup, run.survey)
     parts: list[list[Columns]] = []
-    total = squares = np.zeros(len(specs))
-    with say.task("Mock galaxies", _MAX_CHUNKS) as update:
+    with say.task("Mock galaxies", 100) as update:
         while len(parts) < _MAX_CHUNKS:
             halos = in_precision(run.config, draw_slices(specs, seed + len(parts) * 104_729))
             galaxies = predict_galaxies(predictor, params, halos)
@@ -84,14 +84,9 @@ def _model_galaxies(
             weight = weight * run.survey.selection.sharp(mag) * _membership(run, params, z)
             seen = [np.flatnonzero(row) for row in weight]
             parts.append([(z[s, i], mag[s, i], weight[s, i]) for s, i in enumerate(seen)])
-            total, squares = total + weight.sum(axis=1), squares + (weight**2).sum(axis=1)
-            update(len(parts), "")
-            plenty = np.all(total**2 >= EFFECTIVE_PER_GALAXY * listed * squares)
-            if (
-                plenty
-                and max(_twice(p, n) for p, n in zip(_by_slice(parts), listed.tolist(), strict=True))
-                < MAX_TWICE
-            ):
+            ready = min(_readiness(one, n) for one, n in zip(_by_slice(parts), listed.tolist(), strict=True))
+            update(round(100 * min(1.0, ready)), "")
+            if ready >= 1:
                 break
     return [_together(one) for one in _by_slice(parts)], len(parts)
 
@@ -101,11 +96,15 @@ def _by_slice(parts: list[list[Columns]]) -> list[tuple[Columns, ...]]:
     return list(zip(*parts, strict=True))
 
 
-def _twice(parts: tuple[Columns, ...], n: int) -> float:
-    """Share of n picked galaxies that are others once more."""
+def _readiness(parts: tuple[Columns, ...], n: int) -> float:
+    """How near model galaxies are to enough for n to be picked: one when they are, zero without any."""
     weight = np.concatenate([weight for *_, weight in parts])
-    expected = n * weight / max(weight.sum(), np.finfo(float).tiny)
-    return float(np.maximum(expected - 1, 0).sum() / n)
+    if not weight.sum() > 0:
+        return 0.0
+    effective = weight.sum() ** 2 / np.sum(weight**2)
+    twice = np.maximum(n * weight / weight.sum() - 1, 0).sum() / n
+    ready = float(effective / (EFFECTIVE_PER_GALAXY * n))
+    return ready if twice < MAX_TWICE else min(ready, 0.99)
 
 
 def _together(parts: tuple[Columns, ...]) -> Columns:
@@ -154,6 +153,4 @@ def _pick(weight: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     if not weight.sum() > 0:
         raise InputError("at these parameters the survey would see no galaxy in a slice")
     order = rng.permutation(len(weight))
-    edges = np.cumsum(weight[order])
-    points = (rng.random() + np.arange(n)) * edges[-1] / n
-    return order[np.searchsorted(edges, points).clip(0, len(order) - 1)]
+    return order[systematic(weight[order], n, rng.random())]

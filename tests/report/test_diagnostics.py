@@ -267,17 +267,13 @@ def test_vector_parameters_are_refused():
         judge(az.from_dict(posterior={"a": np.zeros((4, 10, 2))}))
 
 
-def test_a_fit_that_did_not_settle_fails():
+@pytest.mark.parametrize(
+    ("attribute", "good", "bad", "words"),
+    [("region_settled", 1, 0, "didn't settle"), ("missed_mass", 0.0, 0.3, "about 30 %")],
+)
+def test_a_fit_that_moves_and_modes_that_no_draw_visits_fail(attribute, good, bad, words):
     idata = synthetic.chains()
-    idata.sample_stats.attrs["region_settled"] = 1
+    idata.sample_stats.attrs[attribute] = good
     assert judge(idata).converged
-    idata.sample_stats.attrs["region_settled"] = 0
-    assert "didn't settle" in _only_failure(idata)
-
-
-def test_modes_that_no_draw_visits_fail():
-    idata = synthetic.chains()
-    idata.sample_stats.attrs["missed_mass"] = 0.0
-    assert judge(idata).converged
-    idata.sample_stats.attrs["missed_mass"] = 0.3
-    assert "about 30 %" in _only_failure(idata)
+    idata.sample_stats.attrs[attribute] = bad
+    assert words in _only_failure(idata)

@@ -19,7 +19,7 @@ from popinfer.run.build import Predictor, draw_slices, lightcones, predict_galax
 from popinfer.run.fitting import read_fit
 from popinfer.run.folder import HaloSamples
 from popinfer.run.guides import Guide, build_guide
-from popinfer.run.losses import LOSSES, build_loss, complete_features
+from popinfer.run.losses import LOSSES, FeatureDensity, build_loss, complete_features
 from popinfer.run.prepare import population_of, prepare
 
 U = np.array([0.4, -0.3])
@@ -125,6 +125,20 @@ def test_levels_follow_each_other():
     assert found.n_steps == first.n_steps + second.n_steps
     assert found.log_density == pytest.approx(guide.value(found.u))
     assert np.all(np.diff(seen) > 0) and len(seen) >= found.n_steps - 2
+
+
+def test_distances_compare_galaxies_with_all_their_noise(run):
+    raw = run.config.model_dump()
+    raw["catalog"]["noise"] = "analytic"
+    quiet = prepare(RunConfig.model_validate(raw))
+    halos = draw_slices(lightcones(run.config), 5)
+    section = {"fit": FitConfig(loss=EnergyConfig(kind="energy"))}
+    values = []
+    for one in (run, quiet):
+        loss = build_loss(one.config.model_copy(update=section), one.survey)
+        density = FeatureDensity.build(Predictor(one.setup, one.survey), halos, loss, 100)
+        values.append(float(density.value(jnp.asarray(U))))
+    assert values[1] == pytest.approx(values[0], rel=1e-9)
 
 
 def test_too_few_complete_galaxies_are_refused(run):

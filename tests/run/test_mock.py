@@ -9,7 +9,7 @@ from popinfer.cli import main
 from popinfer.config import load_config
 from popinfer.errors import InputError
 from popinfer.run.mock import _as_measured, parse_values
-from popinfer.run.simulate import _pick
+from popinfer.run.simulate import _pick, _readiness
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,16 @@ def test_picked_galaxies_are_distributed_as_independent_draws():
     np.testing.assert_allclose(np.mean(counts, axis=0), n * shares, atol=1.0)
     binomial = np.sqrt(n * shares * (1 - shares))
     np.testing.assert_allclose(np.std(counts, axis=0), binomial, rtol=0.05)
+
+
+def test_a_slice_without_galaxies_is_not_ready():
+    none, some = ((np.zeros(0), np.zeros((0, 2)), w) for w in (np.zeros(0), np.ones(1000)))
+    assert _readiness((none,), 100) == 0.0
+    assert _readiness((none, some), 100) >= 1.0
+    assert _readiness((some,), 300) < 1.0  # too few
+    light, one_heavy = np.ones(20_325), np.append(np.ones(20_000), 325.0)
+    assert _readiness(((*none[:2], light),), 500) >= 1.0
+    assert _readiness(((*none[:2], one_heavy),), 500) < 1.0  # the last would be picked eight times
 
 
 def test_no_galaxy_is_picked_twice_where_weights_allow():

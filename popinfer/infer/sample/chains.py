@@ -1,9 +1,10 @@
 """Markov chains of any Metropolis-adjusted kernel in Laplace-whitened coordinates z: u = mean + factor @ z.
 
-Starts are overdispersed: draws of the posterior's mixture, components `start_scale` times as wide and taken
-in turn, so that chains begin in all known modes. The step size of each chain follows dual averaging toward
-a target acceptance during warm-up and then stays (Hoffman & Gelman 2014, arXiv:1111.4246). One compiled step
-is called in a loop: a program that inlines the model several times compiles for minutes.
+Starts are overdispersed: draws of the posterior's mixture, components `start_scale` times as wide and shared
+out in proportion to their weights, so that chains begin in all modes that hold mass. The step size of each
+chain follows dual averaging toward a target acceptance during warm-up and then stays (Hoffman & Gelman 2014,
+arXiv:1111.4246). One compiled step is called in a loop: a program that inlines the model several times
+compiles for minutes.
 
 On a CPU chains run one after another, on a GPU side by side in one batched program. Keys belong to chains,
 so that both give the same draws up to rounding.
@@ -82,9 +83,9 @@ def run_chains(key: Array, kernel: Kernel, start: Mixture, spec: ChainSpec, prog
         ids = jnp.arange(first, first + spec.batch)
         start_keys, run_keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(ids).T
         normal = jax.vmap(lambda k: jax.random.normal(k, kernel.mean.shape))(start_keys)
-        state = _init(
-            kernel, _starts(kernel, start, spec.start_scale * np.asarray(normal), np.asarray(ids), spec)
-        )
+        u = start.placed(start.shared_out(spec.n_chains)[ids], spec.start_scale * np.asarray(normal))
+        z = np.linalg.solve(np.asarray(kernel.factor), (u - np.asarray(kernel.mean)).T).T
+        state = _init(kernel, jnp.asarray(z))
         groups.append(_Group(kernel, run_keys, state, first).run(spec, progress))
     z, stats, sizes, steps = (_joined([group[i] for group in groups]) for i in range(4))
     attrs = {
@@ -92,18 +93,6 @@ def run_chains(key: Array, kernel: Kernel, start: Mixture, spec: ChainSpec, prog
         "step_size": float(sizes.mean()),
     }
     return Draws(np.asarray(kernel.mean) + z @ np.asarray(kernel.factor).T, stats, attrs)
-
-
-def _starts(kernel: Kernel, start: Mixture, normal: np.ndarray, ids: np.ndarray, spec: ChainSpec) -> Array:
-    """Whitened starts [chain, par] of the chains with these numbers, from their normals."""
-    edges = np.cumsum(start.weights) / start.weights.sum()
-    which = np.searchsorted(edges, (ids + 0.5) / spec.n_chains).clip(0, len(edges) - 1)
-    u = [
-        start.components[k].mean + start.components[k].factor @ x for k, x in zip(which, normal, strict=True)
-    ]
-    return jnp.asarray(
-        np.linalg.solve(np.asarray(kernel.factor), (np.stack(u) - np.asarray(kernel.mean)).T).T
-    )
 
 
 @eqx.filter_jit

@@ -12,6 +12,8 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from popinfer.infer.systematic import systematic
+
 LogDensity = Callable[[Array], Array]
 Progress = Callable[[int, int, str], None]
 
@@ -35,10 +37,9 @@ class Draws:
 def systematic_resample(key: Array, weights: np.ndarray, n: int) -> np.ndarray:
     """Indices of n draws in proportion to weights that add up to one, in random order.
 
-    Systematic resampling (Douc, Cappe & Moulines 2005, arXiv:cs/0507025): one uniform number in all. The
-    random order makes pseudo-chains of the draws exchangeable.
+    Systematic resampling: one uniform number in all. The random order makes pseudo-chains of the draws
+    exchangeable.
     """
     offset_key, shuffle_key = jax.random.split(key)
-    points = (np.arange(n) + float(jax.random.uniform(offset_key))) / n
-    picked = np.searchsorted(np.cumsum(weights), points).clip(0, len(weights) - 1)
+    picked = systematic(weights, n, float(jax.random.uniform(offset_key)))
     return np.asarray(jax.random.permutation(shuffle_key, picked))
