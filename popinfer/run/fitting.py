@@ -82,12 +82,13 @@ def fit_population(run: Run, population: Population, say: Reporter) -> FitResult
             update(step, f"moved by {length:.1f} sd")
 
         region = find_region(population.problem, starts, seed, progress=progress)
-        density = density_and_grad(region.density)
+        target = region.density
+        density = density_and_grad(target)
         approx = polish(density, region.modes[0].approx)
         flat = flat_directions(lambda u: density(u)[0], region.problem.names, approx)
     result = FitResult(
         region.modes[0].log_density,
-        np.asarray(region.density.precision),
+        np.asarray(target.precision),
         approx,
         region.mixture,
         modes=_listed(region),
