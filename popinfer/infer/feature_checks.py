@@ -93,13 +93,13 @@ class Sorted:
 
 @dataclass(frozen=True)
 class HaloNoise:
-    """Noise of the run's halo sample in the numbers: what to add to them, and what stays uncertain."""
+    """Noise of the run's halo sample in some numbers: what to add to them, and what stays uncertain."""
 
-    offset: Float[np.ndarray, "slice statistic feature"]
-    sd: Float[np.ndarray, "slice statistic feature"]
+    offset: Float[np.ndarray, "*numbers"]
+    sd: Float[np.ndarray, "*numbers"]
 
     @classmethod
-    def of(cls, samples: Float[np.ndarray, "sample slice statistic feature"]) -> "HaloNoise":
+    def of(cls, samples: Float[np.ndarray, "sample *numbers"]) -> "HaloNoise":
         """From the numbers of all halo samples at one place, the run's own first."""
         return cls(samples.mean(axis=0) - samples[0], samples.std(axis=0, ddof=1) / np.sqrt(len(samples)))
 

@@ -1,10 +1,11 @@
 """Posterior predictions: what the model expects to see, draw by draw, in the bins that people look at.
 
 Histograms and color-color counts are sums of the model galaxies' weights, scaled to the observed number of
-galaxies of each slice. They are expectations: the survey's own counting noise is not in them.
+galaxies of each slice. They are expectations: the survey's own counting noise is not in them. Replicate halo
+samples correct the histograms for the noise of the run's own (`popinfer.infer.feature_checks.HaloNoise`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
+
+from popinfer.infer.feature_checks import HaloNoise
 
 N_BINS, N_PAIR_BINS = 30, 24
 _EDGE_PERCENT = 0.3  # of the observed galaxies beyond each end of the bins
@@ -63,6 +66,13 @@ class Bins:
             float,
         )
 
+    def expected(
+        self, features: np.ndarray, weights: np.ndarray, n_observed: Sequence[int]
+    ) -> Float[np.ndarray, "slice feature bin"]:
+        """Counts of model galaxies [slice, point, feature], scaled to the observed number of each slice."""
+        slices = zip(features, weights, n_observed, strict=True)
+        return np.stack([self.histograms(np.asarray(x, float), _scaled(w, n)) for x, w, n in slices])
+
     def planes(self, x: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
         """Counts [pair, x, y] of galaxies [point, feature]."""
         x_edges, y_edges = self.pair_edges(0), self.pair_edges(1)
@@ -77,7 +87,8 @@ def predict(
     draws: Float[np.ndarray, "draw par"],
     model: Callable[[np.ndarray], Predicted],
     bins: Bins,
-    n_observed: list[int],
+    n_observed: Sequence[int],
+    noise: HaloNoise,
     progress: Progress,
 ) -> xr.Dataset:
     """Predict every draw: the ``posterior_predictive`` group of `popinfer.report`.
@@ -88,6 +99,7 @@ def predict(
     model : vector -> features and weights of the model galaxies, and expected soft counts.
     bins : where to count.
     n_observed : galaxies of each slice, which the predictions are scaled to.
+    noise : of the halo sample in the histograms [slice, feature, bin].
     progress : called with (done, total).
     """
     n_slice, n_pair = len(n_observed), len(bins.pairs)
@@ -96,18 +108,16 @@ def predict(
     soft = []
     for d, u in enumerate(draws):
         features, weights, counts = model(u)
+        hist[d] = np.maximum(bins.expected(features, weights, n_observed) + noise.offset, 0.0)
         for s, n in enumerate(n_observed):
-            weight = np.asarray(weights[s], float)
-            weight = weight * (n / weight.sum())
-            x = np.asarray(features[s], float)
-            hist[d, s] = bins.histograms(x, weight)
-            planes[s] += bins.planes(x, weight) / len(draws)
+            planes[s] += bins.planes(np.asarray(features[s], float), _scaled(weights[s], n)) / len(draws)
         soft.append(counts)
         progress(d + 1, len(draws))
     return _dataset(
         bins,
         {
             "hist": (("chain", "draw", "slice", "feature", "bin"), hist[None]),
+            "hist_halo_sd": (("slice", "feature", "bin"), noise.sd),
             "soft_counts": (("chain", "draw", "slice", "kernel"), np.stack(soft)[None]),
             "pair": (("slice", "pair", "x", "y"), planes),
         },
@@ -139,6 +149,12 @@ def observed_groups(
             "slice_z": (("slice", "bound"), slice_z),
         },
     )
+
+
+def _scaled(weight: np.ndarray, n: int) -> np.ndarray:
+    """Weights whose sum is n."""
+    weight = np.asarray(weight, float)
+    return weight * (n / weight.sum())
 
 
 def _dataset(bins: Bins, variables: dict[str, Any]) -> xr.Dataset:

@@ -34,8 +34,8 @@ def color_plots(histograms: Histograms) -> list[Plot]:
     caption = (
         "Distributions of each color (columns) in each redshift slice (rows). Black: observed galaxies per "
         "bin with Poisson errors. Blue: the model's expected counts, median with 68 and 95 % posterior "
-        "bands. Lower panels: (data − model)/σ with σ from Poisson noise and posterior spread; grey marks ±1 "
-        "and ±2, vermilion triangles lie outside the range."
+        "bands. Lower panels: (data − model)/σ with σ from Poisson noise, posterior spread and the halo "
+        "sample; grey marks ±1 and ±2, vermilion triangles lie outside the range."
     )
     return _pages(histograms, colors, ("color_histograms", "Colors, data against model", caption), log=False)
 

@@ -47,7 +47,7 @@ def misfit_plot(histograms: Histograms, checks: FeatureChecks | None) -> Plot:
         ax.tick_params(length=0)
     caption = (
         "Where the model fails. Root mean square of (data − model)/σ over the bins of each histogram with at "
-        f"least {MIN_COUNT:.0f} galaxies: a perfect model on many halos gives 1, a plain misfit 3. "
+        f"least {MIN_COUNT:.0f} galaxies: a perfect model gives 1, a plain misfit 3. "
     )
     if checks is None:
         caption += "Median of the data minus median of the model."

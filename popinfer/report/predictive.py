@@ -1,10 +1,9 @@
 """Model against data: histograms, color-color counts and soft counts, with their residuals.
 
-A histogram bin with observed count n and model expectation mu (median over draws, spread s over draws) has
-the residual (n - mu) / sqrt(max(mu, 1) + s^2): Poisson noise of the data and the posterior's own spread; the
-floor keeps one galaxy in an all but empty bin from looking like a misfit, while many still do. The model's
-Monte Carlo noise is not in it (the soft-count residuals, whose errors come with the data, have it). Averages
-leave out bins with fewer than five galaxies, both expected and observed.
+A histogram bin with observed count n and model expectation mu (median over draws, spread s over draws, noise
+h of the halo sample) has the residual (n - mu) / sqrt(max(mu, 1) + s^2 + h^2); the floor keeps one galaxy in
+an all but empty bin from looking like a misfit, while many still do. Averages leave out bins with fewer than
+five galaxies, both expected and observed.
 """
 
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ class Histograms:
     slice_z : redshift limits, (slice, 2).
     data : observed counts, (slice, feature, bin).
     model : expected counts, (draw, slice, feature, bin).
+    halo_sd : noise of the halo sample in them, (slice, feature, bin); 0 where it wasn't measured.
     """
 
     features: tuple[str, ...]
@@ -34,6 +34,7 @@ class Histograms:
     slice_z: np.ndarray
     data: np.ndarray
     model: np.ndarray
+    halo_sd: np.ndarray | float = 0.0
 
     @property
     def median(self) -> np.ndarray:
@@ -42,7 +43,7 @@ class Histograms:
 
     def residuals(self) -> np.ndarray:
         """Return residuals in standard deviations, (slice, feature, bin); NaN where both sides are empty."""
-        expected, variance = self.median, self.model.var(axis=0)
+        expected, variance = self.median, self.model.var(axis=0) + self.halo_sd**2
         empty = (self.data == 0) & (expected < 0.5)
         sigma = np.sqrt(np.maximum(expected, 1.0) + variance)
         return np.where(empty, np.nan, (self.data - expected) / sigma)
@@ -110,6 +111,7 @@ def read_histograms(idata: az.InferenceData) -> Histograms | None:
         _slice_z(observed),
         np.asarray(observed["hist"].transpose(*tail).values, dtype=float),
         _draws(predicted["hist"], tail),
+        np.asarray(predicted["hist_halo_sd"].transpose(*tail)) if "hist_halo_sd" in predicted else 0.0,
     )
 
 

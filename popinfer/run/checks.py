@@ -17,6 +17,7 @@ from popinfer.infer.feature_checks import (
     observed_statistics,
 )
 from popinfer.infer.posterior_check import posterior_check
+from popinfer.infer.predictive import Bins
 from popinfer.loss.kernel_counts import KernelCounts
 from popinfer.population.parameters import ModelParams
 from popinfer.records import Halos
@@ -36,12 +37,15 @@ class Checker:
     ----------
     names : of the features. observed : their observed numbers [slice, statistic, feature].
     replicator : draws replicate surveys. replicates : those drawn, one array a posterior draw.
+    bins : of the histograms. histogram_noise : what the halo sample does to these.
     log_counts : log m of each draw, as the likelihood has them.
     """
 
     names: tuple[str, ...]
     observed: np.ndarray
     replicator: Replicator
+    bins: Bins
+    histogram_noise: HaloNoise
     replicates: list[np.ndarray] = field(default_factory=list)
     log_counts: list[np.ndarray] = field(default_factory=list)
 
@@ -49,18 +53,22 @@ class Checker:
     def of(cls, run: Run, population: Population, u: np.ndarray, say: Reporter) -> "Checker":
         """Measure what the halo sample does to the features, on its replicates at u."""
         survey, names = run.survey, tuple(run.config.features)
+        bins = Bins.around(names, survey.features)
         dividing = dividing_colors(names, survey.features)
         predictor, params = Predictor(run.setup, survey), run.setup.model_params(jnp.asarray(u))
         samples = (population.problem.raw_log_counts, *population.problem.replicates)
         halos = [one.halos for one in samples if isinstance(one, SampleCounts)]
         with say.task("Noise of the halo sample", len(halos)) as update:
-            found = []
+            numbers, histograms = [], []
             for one in halos:
-                found.append(_expected(run, predictor, params, one, dividing))
-                update(len(found), "")
+                features, weight = _model_galaxies(run, predictor, params, one)
+                numbers.append(expected_statistics(features, weight, dividing))
+                histograms.append(bins.expected(features, weight, run.n_galaxies))
+                update(len(numbers), "")
         rng = np.random.default_rng(run.config.seed + _SEED)
-        replicator = Replicator(run.n_galaxies, dividing, rng, HaloNoise.of(np.stack(found)))
-        return cls(names, observed_statistics(survey.features, dividing), replicator)
+        replicator = Replicator(run.n_galaxies, dividing, rng, HaloNoise.of(np.stack(numbers)))
+        observed = observed_statistics(survey.features, dividing)
+        return cls(names, observed, replicator, bins, HaloNoise.of(np.stack(histograms)))
 
     def add(self, features: np.ndarray, weight: np.ndarray, log_counts: np.ndarray) -> None:
         """Look at the model galaxies and counts of another posterior draw."""
@@ -94,11 +102,11 @@ def kernel_centers(kernels: KernelCounts) -> Float[np.ndarray, "slice kernel fea
     return found
 
 
-def _expected(
-    run: Run, predictor: Predictor, params: ModelParams, halos: Halos, dividing: np.ndarray
-) -> np.ndarray:
-    """Numbers of the model galaxies of one halo sample."""
+def _model_galaxies(
+    run: Run, predictor: Predictor, params: ModelParams, halos: Halos
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features [slice, galaxy, feature] and weights [slice, galaxy] of one halo sample's galaxies."""
     galaxies = predict_galaxies(predictor, params, halos)
     features = jnp.asarray(run.setup.features(galaxies.mag))
     rows, weight = run.survey.listed(galaxies.mag, features, galaxies.weight)
-    return expected_statistics(np.asarray(rows), np.asarray(weight), dividing)
+    return np.asarray(rows), np.asarray(weight)

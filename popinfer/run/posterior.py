@@ -19,7 +19,7 @@ from jaxtyping import Array
 from popinfer.infer.likelihood import log_density
 from popinfer.infer.mixture import Mixture
 from popinfer.infer.pathfinder import pathfinder
-from popinfer.infer.predictive import Bins, observed_groups, predict
+from popinfer.infer.predictive import observed_groups, predict
 from popinfer.infer.sample import (
     Draws,
     MclmcSpec,
@@ -194,7 +194,7 @@ def _predictions(
 ) -> tuple[xr.Dataset, xr.Dataset]:
     """Posterior predictive and observed groups; the checker sees every draw."""
     config, survey, kernels = run.config, run.survey, run.survey.kernels
-    bins = Bins.around(tuple(config.features), survey.features)
+    bins, noise = checker.bins, checker.histogram_noise
     mask = np.asarray(kernels.mask) > 0
     problem, numbers = dataclasses.replace(population.problem, correction=fit.correction), []
     scale = np.concatenate([np.zeros(0), *Predictor(run.setup, survey).scales])
@@ -213,7 +213,7 @@ def _predictions(
         return features, weight, np.where(mask, statistics[: mask.size].reshape(mask.shape), 0.0)
 
     with say.task("Predictions", len(draws)) as update:
-        predicted = predict(draws, model, bins, list(run.n_galaxies), lambda done, _total: update(done, ""))
+        predicted = predict(draws, model, bins, run.n_galaxies, noise, lambda done, _total: update(done, ""))
     observed = observed_groups(
         bins,
         survey.features,

@@ -1,5 +1,6 @@
 import numpy as np
 
+from popinfer.infer.feature_checks import HaloNoise
 from popinfer.infer.predictive import N_BINS, Bins, observed_groups, predict
 
 FEATURES = ("u-g", "g-r", "r")
@@ -36,7 +37,10 @@ def test_predictions_match_data_of_the_same_population():
         return model, np.ones((2, 20_000)), np.full((2, 7), u[0])
 
     draws = np.array([[1.0], [2.0]])
-    found = predict(draws, predictor, bins, [3_000, 1_000], lambda done, total: steps.append((done, total)))
+    noise = HaloNoise(np.zeros((2, 3, N_BINS)), np.zeros((2, 3, N_BINS)))
+    found = predict(
+        draws, predictor, bins, [3_000, 1_000], noise, lambda done, total: steps.append((done, total))
+    )
     seen = observed_groups(bins, data, np.array([[0.1, 0.2], [0.2, 0.3]]), np.ones((2, 7)), np.ones((2, 7)))
     assert steps == [(1, 2), (2, 2)]
     assert found["hist"].shape == (1, 2, 2, 3, N_BINS)
@@ -44,6 +48,23 @@ def test_predictions_match_data_of_the_same_population():
     pull = (seen["hist"] - found["hist"][0, 0]) / np.sqrt(found["hist"][0, 0] + 1)
     assert 0.7 < float(np.sqrt((pull**2).mean())) < 1.2
     assert np.isclose(float(found["pair"][0].sum()), float(seen["pair"][0].sum()), rtol=0.03)
+
+
+def test_replicate_halo_samples_take_out_their_noise():
+    bins, weight = Bins.around(FEATURES, [galaxies(7, 4_000)]), np.ones((1, 500))
+    truth = bins.expected(galaxies(8, 400_000)[None], np.ones((1, 400_000)), [4_000])
+    samples = [galaxies(20 + i, 500)[None] for i in range(16)]
+    noise = HaloNoise.of(np.stack([bins.expected(one, weight, [4_000]) for one in samples]))
+
+    def predictor(_u):
+        return samples[0], weight, np.ones((1, 7))
+
+    found = predict(np.zeros((1, 1)), predictor, bins, [4_000], noise, lambda _done, _total: None)
+    filled = truth > 40
+    error = (found["hist"].values[0, 0] - truth)[filled]
+    raw = (bins.expected(samples[0], weight, [4_000]) - truth)[filled]
+    assert 2.5 < np.sqrt((raw**2).mean() / (error**2).mean()) < 6  # 4 = sqrt(16)
+    assert 0.7 < np.sqrt(((error / found["hist_halo_sd"].values[filled]) ** 2).mean()) < 1.3
 
 
 def test_one_color_has_no_plane():

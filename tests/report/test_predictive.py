@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import synthetic
@@ -16,6 +18,13 @@ def test_residuals_are_poisson_of_the_model_and_posterior_spread():
     model = np.array([[94.0, 20.0], [106.0, 20.0]])  # spread 6 about 100; none about 20
     residual = _one(np.array([110.0, 15.0]), model).residuals()[0, 0]
     assert residual == pytest.approx([10 / np.sqrt(100 + 36), -5 / np.sqrt(20)])
+
+
+def test_halo_noise_widens_the_errors():
+    histogram = dataclasses.replace(
+        _one(np.array([120.0]), np.full((2, 1), 100.0)), halo_sd=np.full((1, 1, 1), 10.0)
+    )
+    assert histogram.residuals()[0, 0, 0] == pytest.approx(20 / np.sqrt(100 + 100))
 
 
 def test_lone_galaxies_are_no_misfit_but_many_are():
