@@ -2,10 +2,15 @@
 
 Compared are logarithms, y with log m(u), because errors of the model and of a halo sample are fractions of a
 count, and because a residual in the logarithm grows however far the model is from the data. With d the
-observed counts, and D their covariance,
+observed counts, D their covariance, and m_c the model's counts where the posterior is,
 
-    y = log d + diag(D) / (2 d^2)                   (without the bias of a noisy count's logarithm),
-    C = D / (d d^T) + C_error + C_mc(u_c)           (counting, the model's allowed error, the halo sample).
+    y = log d + diag(V) / 2                         (without the bias of a noisy count's logarithm),
+    V = D_kl / sqrt(d_k d_l m_ck m_cl),             (counting)
+    C = V + C_error + C_mc(u_c)                     (the model's allowed error, the halo sample).
+
+V is in proportion to 1 / m, not to 1 / d: a count that happens to be high would otherwise weigh more than one
+that happens to be low, and draw the model up. It is taken from the observed galaxies in all else, and m_c / d
+is kept within two standard deviations, so that a bad model can't remove the counts that refute it.
 
 Overlapping kernels make neighbouring counts almost equal, and C almost singular. The statistics are therefore
 the leading eigenvectors of the counting noise's correlation matrix, as many as hold 99 % of its trace in each
@@ -21,6 +26,7 @@ likelihood, which counts a galaxy as often as kernels overlap, so its width mean
 Multiplied by `fair_share` it has its due weight against the prior.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,6 +39,7 @@ from jaxtyping import Array, Bool, Float, Int
 from popinfer.infer.correction import Correction
 
 TRACE_KEPT = 0.99
+EXPECTED_REACH = 2.0  # standard deviations that m_c may be away from d
 RIDGE = 0.05  # of the prior's unit information; affects only directions known worse than the prior
 
 
@@ -50,6 +57,7 @@ class Problem:
         Its arrays are arguments of compiled programs when it is an equinox Module.
     observed : d. A count that isn't used is one in model and data, without variance.
     data_cov : D, covariance of d.
+    expected : m_c, counts that V is in proportion to the inverse of; d when absent.
     slice_of : redshift slice of each count; soft counts of different slices are independent.
     replicates : the same as raw_log_counts for independent halo samples of the same size.
     n_soft : how many of the counts are soft counts; those after them are abundances.
@@ -68,6 +76,7 @@ class Problem:
     model_cov: Float[np.ndarray, "stat stat"] | float = 0.0
     correction: Correction | None = None
     n_averaged: int = 1
+    expected: Float[np.ndarray, "stat"] | None = None
 
     @property
     def size(self) -> int:
@@ -80,14 +89,27 @@ class Problem:
         return np.diag(self.data_cov) > 0
 
     @property
+    def counting_cov(self) -> Float[np.ndarray, "stat stat"]:
+        """V of the module's equations."""
+        scale = self.observed if self.expected is None else np.sqrt(self.observed * self.expected)
+        return self.data_cov / np.outer(scale, scale)
+
+    @property
     def log_observed(self) -> Float[np.ndarray, "stat"]:
         """y of the module's equations."""
-        return np.log(self.observed) + 0.5 * np.diag(self.data_cov) / self.observed**2
+        return np.log(self.observed) + 0.5 * np.diag(self.counting_cov)
 
     @property
     def log_cov(self) -> Float[np.ndarray, "stat stat"]:
         """Covariance of y and of the model's errors, without Monte Carlo noise."""
-        return self.data_cov / np.outer(self.observed, self.observed) + self.model_cov
+        return self.counting_cov + self.model_cov
+
+    def expecting(self, log_counts: Float[np.ndarray, "stat"]) -> "Problem":
+        """The same problem with V taken at a model's counts, as far as the data allow."""
+        plain = dataclasses.replace(self, expected=None)
+        reach = EXPECTED_REACH * np.sqrt(np.diag(plain.log_cov))
+        away = np.clip(log_counts - np.log(self.observed), -reach, reach)
+        return dataclasses.replace(self, expected=self.observed * np.exp(away))
 
     def log_counts(self, u: Float[Array, "par"]) -> Float[Array, "stat"]:
         """Logarithm of the model's counts m, corrected for Monte Carlo noise."""

@@ -40,6 +40,8 @@ _NUGGET = 1e-6  # likewise; keeps long kernels' matrices regular
 def centered(problem: Problem, u: Float[Array | np.ndarray, "par"], most: int | None = None) -> Problem:
     """The same problem with its counts moved by as much as makes them those of all halo samples at u.
 
+    The covariance of counting is taken there too.
+
     Parameters
     ----------
     problem : corrected elsewhere, or not.
@@ -47,8 +49,10 @@ def centered(problem: Problem, u: Float[Array | np.ndarray, "par"], most: int | 
     most : replicates to use, at most.
     """
     own, others = _log_counts(problem, np.asarray(u), most)
-    correction = Correction.constant(_log_mean(own, others) - own, problem.size)
-    return dataclasses.replace(problem, correction=correction, n_averaged=len(others) + 1)
+    log_mean = _log_mean(own, others)
+    correction = Correction.constant(log_mean - own, problem.size)
+    problem = dataclasses.replace(problem, correction=correction, n_averaged=len(others) + 1)
+    return problem.expecting(log_mean)
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Corrected:
 def corrected(
     problem: Problem, nodes: Float[np.ndarray, "node par"], spread: Laplace, most: int | None = None
 ) -> Corrected:
-    """Correct counts where the posterior is; see the module's equations.
+    """Correct counts where the posterior is, and take the covariance of counting there.
 
     Parameters
     ----------
@@ -72,7 +76,9 @@ def corrected(
     most : replicates to use, at most.
     """
     pairs = [_log_counts(problem, u, most) for u in nodes]
-    delta = np.stack([_log_mean(own, others) - own for own, others in pairs])
+    log_means = np.stack([_log_mean(own, others) for own, others in pairs])
+    delta = log_means - np.stack([own for own, _ in pairs])
+    problem = problem.expecting(log_means.mean(axis=0))
     n = len(pairs[0][1]) + 1
     scatter = np.stack([_relative(others) for _, others in pairs])
     scatter = scatter.reshape(-1, scatter.shape[-1]) / np.sqrt(n * (n - 2) * len(nodes))

@@ -227,14 +227,18 @@ def _observing(run: Run, truth: np.ndarray, seed: int, rng: np.random.Generator)
 
 
 def _with_model_error(survey: Survey, fraction: float, rng: np.random.Generator) -> Survey:
-    """Soft counts that differ from the galaxies' own as the run file says that the model may be wrong."""
-    observed = np.array(survey.kernels.observed)
+    """Soft counts that differ from the galaxies' own as the run file says that the model may be wrong.
+
+    Their variance follows them, as it would if there were so many more galaxies or fewer.
+    """
+    observed, data_cov = np.array(survey.kernels.observed), np.array(survey.kernels.data_cov)
     for i, cov in enumerate(np.asarray(survey.kernels.data_cov)):
         used = np.flatnonzero(np.asarray(survey.kernels.mask)[i] > 0)
         values, vectors = np.linalg.eigh(model_error_cov(fraction, cov[np.ix_(used, used)]))
         error = vectors @ (np.sqrt(np.maximum(values, 0)) * rng.standard_normal(len(used)))
         observed[i, used] *= np.exp(error)
-    kernels = dataclasses.replace(survey.kernels, observed=observed)
+        data_cov[i][np.ix_(used, used)] *= np.exp(0.5 * np.add.outer(error, error))
+    kernels = dataclasses.replace(survey.kernels, observed=observed, data_cov=data_cov)
     return dataclasses.replace(survey, kernels=kernels)
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from popinfer.infer.correction import Correction
 from popinfer.infer.goodness import Goodness, determined_parameters, goodness_of_fit
 from popinfer.infer.laplace import Laplace, flat_directions, polish
+from popinfer.infer.likelihood import Problem
 from popinfer.infer.mixture import Mixture
 from popinfer.infer.optimise import Fit, density_and_grad
 from popinfer.infer.region import MAX_ROUNDS, Region, find_region
@@ -49,7 +50,7 @@ class FitResult:
     goodness, per_slice : goodness of fit at the mode.
     modes : where the starts ended. flat : names of parameters with flat profiles.
     cautions : sentences for the reader on the halo sample.
-    correction : of the problem's counts for Monte Carlo noise, see `Problem`; none when absent.
+    correction, expected : of the fitted problem, see `Problem`.
     settled : whether the modes stayed where they were when counts were corrected there.
     """
 
@@ -66,8 +67,13 @@ class FitResult:
     flat: list[str] = field(default_factory=list)
     cautions: list[str] = field(default_factory=list)
     correction: Correction | None = None
+    expected: np.ndarray | None = None
     settled: bool = True
     wall_time_s: float = math.nan
+
+    def applied(self, problem: Problem) -> Problem:
+        """The problem as it was fitted: with counts corrected, and the covariance of counting at the fit."""
+        return dataclasses.replace(problem, correction=self.correction, expected=self.expected)
 
 
 def fit_population(run: Run, population: Population, say: Reporter) -> FitResult:
@@ -95,6 +101,7 @@ def fit_population(run: Run, population: Population, say: Reporter) -> FitResult
         flat=sorted({one.name for one in flat}),
         cautions=_cautions(run, population, approx.mean),
         correction=region.problem.correction,
+        expected=region.problem.expected,
         settled=region.converged,
         **_quality(region, approx),
     )
@@ -128,19 +135,26 @@ def _optimise(guide: Guide, u: np.ndarray, say: Reporter, title: str) -> Fit:
 
 
 def _listed(region: Region) -> list[dict[str, Any]]:
-    """Where each start ended: start 0 is the pilot; distance from the best in its standard deviations."""
-    best, listed = max(filter(None, region.ends), key=lambda one: one.log_density), []
-    for i, one in enumerate(region.ends):
-        if one is None:
-            listed.append({"start": i, "log_density": None, "distance": None, "converged": False})
-            continue
-        found = {
-            "log_density": one.log_density,
-            "distance": best.distance(one.approx.mean),
-            "converged": True,
-        }
-        listed.append({"start": i, **found})
-    return listed
+    """Where each start ended: start 0 is the pilot; distance from the best in its standard deviations.
+
+    Ends are those of the search; their log-densities are put on the final density's scale.
+    """
+    known = [one for one in region.ends if one is not None]
+    if not known:  # a mode along the ridge outweighs them all
+        return [_end(i, None, None) for i in range(len(region.ends))]
+    best = max(known, key=lambda one: one.log_density)
+    shift = region.modes[0].log_density - best.log_density
+    return [
+        _end(i, None, None)
+        if one is None
+        else _end(i, one.log_density + shift, best.distance(one.approx.mean))
+        for i, one in enumerate(region.ends)
+    ]
+
+
+def _end(start: int, log_density: float | None, distance: float | None) -> dict[str, Any]:
+    found = {"log_density": log_density, "distance": distance, "converged": log_density is not None}
+    return {"start": start, **found}
 
 
 def _quality(region: Region, approx: Laplace) -> dict[str, Any]:
@@ -188,6 +202,7 @@ def write_fit(run: Run, result: FitResult) -> None:
         "mc_direction": result.mc_direction,
         "mc_counts": result.mc_counts,
         "count_sd": result.count_sd,
+        "expected": result.expected,
         **{f"correction_{k}": np.asarray(v) for k, v in vars(result.correction).items()},
     }
     content = {
@@ -231,6 +246,7 @@ def read_fit(run: Run) -> FitResult:
         content["flat"],
         content["cautions"],
         Correction(**{f.name: arrays[f"correction_{f.name}"] for f in dataclasses.fields(Correction)}),
+        arrays["expected"],
         content["settled"],
         content["wall_time_s"],
     )

@@ -133,7 +133,7 @@ def judged_groups(run: Run, draws: Draws, attrs: dict[str, Any]) -> az.Inference
 def draw_posterior(run: Run, population: Population, fit: FitResult, say: Reporter) -> Draws:
     """Draw with the run file's sampler."""
     settings = run.config.sample
-    problem = dataclasses.replace(population.problem, correction=fit.correction)
+    problem = fit.applied(population.problem)
     density = log_density(problem, fit.precision)
     key = jax.random.key(run.config.seed)
     build, sampler, title = SAMPLERS[settings.kind]
@@ -196,7 +196,7 @@ def _predictions(
     config, survey, kernels = run.config, run.survey, run.survey.kernels
     bins, noise = checker.bins, checker.histogram_noise
     mask = np.asarray(kernels.mask) > 0
-    problem, numbers = dataclasses.replace(population.problem, correction=fit.correction), []
+    problem, numbers = fit.applied(population.problem), []
     scale = np.concatenate([np.zeros(0), *Predictor(run.setup, survey).scales])
 
     @jax.jit

@@ -5,7 +5,6 @@ is known, ``sample`` draws from the posterior and predicts, ``report`` writes th
 all four. Nothing is written before the run file and the data passed every check.
 """
 
-import dataclasses
 import json
 import time
 import warnings
@@ -61,7 +60,7 @@ def fisher(run: Run, say: Reporter | None = None) -> tuple[Identifiability, str]
             problem = centered(problem, np.zeros(size))
             known = information(problem, np.zeros(size), Compiled(problem).jacobian).fisher
         else:
-            problem = dataclasses.replace(problem, correction=stored.correction)
+            problem = stored.applied(problem)
             jacobian = Compiled(problem).jacobian(stored.approx.mean)
             known = jacobian.T @ stored.precision @ jacobian
     found = identifiability(problem.names, known)

@@ -89,7 +89,8 @@ def test_checks_are_of_the_galaxies_and_counts_that_were_fitted(tiny_run, idata)
     np.testing.assert_allclose(median, [np.median(color), np.median(mag)], atol=1e-3)
     low, high = np.percentile(color, [16, 84])
     assert width[0] == pytest.approx(high - low, abs=2e-3)
-    assert np.all(np.abs(checks["predicted"].values[0, :2] - checks["observed"].values[0, :2]) < 0.3)
+    # a fit on few halos is about right: medians and widths to half of the observed width
+    assert np.all(np.abs(checks["predicted"].values[0, :2] - checks["observed"].values[0, :2]) < 0.5 * width)
     assert np.isnan(checks["p_value"].values[0, 2, 1])  # a magnitude has no blue fraction
     # chi-square near the mode that the fit stage found by another route
     fitted = read_fit(run).goodness.chi2
