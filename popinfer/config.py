@@ -6,18 +6,14 @@ doesn't exist is refused with the line's full name and the nearest right one.
 
 import itertools
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from popinfer.config_errors import one_line
 from popinfer.config_fit import FitConfig
-from popinfer.config_survey import (
-    CatalogConfig,
-    MassFunctionConfig,
-    Section,
-)
+from popinfer.config_survey import CatalogConfig, MassFunctionConfig, Section
 from popinfer.errors import InputError
 
 
@@ -97,8 +93,8 @@ class KernelsConfig(Section):
     the posterior where the data are better than the physics.
     """
 
-    n_centers: int = Field(default=150, ge=2)
-    bandwidth: float = Field(default=0.6, gt=0)
+    n_centers: int = Field(default=100, ge=2)
+    bandwidth: float = Field(default=1.0, gt=0)
     floor_mag: float = Field(default=0.03, ge=0)
     min_count: float = Field(default=5.0, gt=0)
     min_pattern: int = Field(default=50, ge=20)  # galaxies of a slice that lack the same bands, else left out
@@ -184,16 +180,13 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":
-        bands = set(self.catalog.bands)
-        for feature in self.features:
-            unknown = [b for b in feature.split("-") if b not in bands]
-            if unknown:
-                raise ValueError(
-                    f"features: '{feature}' needs band '{unknown[0]}'; bands are {sorted(bands)}"
-                )
+        self._check_features()
         for low, high in self.slices:
             if not 0 < low < high:
                 raise ValueError(f"slices: [{low}, {high}] must satisfy 0 < low < high")
+        for (low, high), (after, _) in itertools.pairwise(sorted(self.slices)):
+            if after < high:
+                raise ValueError(f"slices: [{low}, {high}] overlaps the next, which begins at {after}")
         self._check_photoz()
         for i, table in enumerate(self.joint):
             if not any(low <= table.redshift < high for low, high in self.slices):
@@ -201,6 +194,20 @@ class RunConfig(Section):
         if isinstance(self.halos.lgm_min, list) and len(self.halos.lgm_min) != len(self.slices):
             raise ValueError("halos.lgm_min: one number, or as many as slices")
         return self
+
+    def _check_features(self) -> None:
+        bands = list(self.catalog.bands)
+        for feature in self.features:
+            parts = feature.split("-")
+            unknown = [b for b in parts if b not in bands]
+            if unknown:
+                raise ValueError(
+                    f"features: '{feature}' needs band '{unknown[0]}'; bands are {sorted(bands)}"
+                )
+            if len(parts) > 2 or len(set(parts)) < len(parts):
+                raise ValueError(f"features: '{feature}' has to be a band, or two different ones: g-r")
+        if len(set(self.features)) < len(self.features):
+            raise ValueError(f"features: {self.features} names one of them twice")
 
     def _check_photoz(self) -> None:
         photoz = self.catalog.photoz
@@ -227,6 +234,21 @@ class RunConfig(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML as usual, but a key that is given twice is an error: the first would be lost without a word."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """A mapping's dictionary."""
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key '{key.value}' is given twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load_config(path: str | Path) -> RunConfig:
     """Read a run file.
 
@@ -237,11 +259,14 @@ def load_config(path: str | Path) -> RunConfig:
     """
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml.load(path.read_text(), _UniqueKeys)
     except FileNotFoundError:
         raise InputError(f"{path}: no such run file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: can't be read ({type(error).__name__})") from None
+    except yaml.constructor.ConstructorError as error:
+        where = f"line {error.problem_mark.line + 1}" if error.problem_mark is not None else "a line"
+        raise InputError(f"{path}: {where}: {error.problem}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark is not None else ""

@@ -121,6 +121,10 @@ def test_frozen(load):
         ("slices", [[0.1, 0.05]], "0 < low < high"),
         ("slices", [[0.0, 0.05]], "0 < low < high"),
         ("slices", [], "slices"),
+        ("slices", [[0.05, 0.1], [0.03, 0.06]], "[0.03, 0.06] overlaps the next, which begins at 0.05"),
+        ("features", ["g-r", "g-g"], "'g-g' has to be a band, or two different ones"),
+        ("features", ["g-r-r"], "'g-r-r' has to be a band, or two different ones"),
+        ("features", ["g-r", "r", "g-r"], "names one of them twice"),
         ("halos/lgm_min", [11.0], "as many as slices"),
         ("halos/n_per_slice", 3, "halos.n_per_slice"),
         ("fit/loss", {"kind": "emd"}, "fit.loss: "),
@@ -158,7 +162,12 @@ def test_folder_instead_of_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("a: [1,", "not valid YAML at line"), ("- 1\n- 2\n", "mapping")]
+    ("text", "message"),
+    [
+        ("a: [1,", "not valid YAML at line"),
+        ("- 1\n- 2\n", "mapping"),
+        ("a: 1\nb: 2\na: 3\n", "line 3: key 'a' is given twice"),
+    ],
 )
 def test_not_a_run_file(tmp_path, text, message):
     path = tmp_path / "bad.yaml"

@@ -151,7 +151,11 @@ def _column_names(spec: CatalogSpec) -> list[str]:
 
 
 def _without_sentinels(values: FloatArray, missing: tuple[float, ...]) -> FloatArray:
-    return np.where(np.isin(values, np.asarray(missing)), np.nan, values)
+    """NaN for values that mean "not measured", also when the column held them in single precision."""
+    found = np.zeros(values.shape, bool)
+    for one in missing:
+        found |= (values == one) | (values == np.float32(one))
+    return np.where(found, np.nan, values)
 
 
 def _check_half_present(path: Path, name: str, band: BandPhotometry, spec: CatalogSpec) -> None:

@@ -28,6 +28,7 @@ _AB_OF_UNIT: dict[str, float] = {
     "nJy": 2.5 * np.log10(3631.0e9),
     "cgs": 2.5 * np.log10(3631.0e-23),
 }
+_PLAUSIBLE = (-5.0, 45.0)  # magnitudes; anything else is a sentinel or an accident
 _MAG_PER_LN = 2.5 / np.log(10.0)
 
 
@@ -96,9 +97,11 @@ def convert(path: Path, name: str, band: BandColumns, columns: Mapping[str, Floa
     if band.extinction:
         shift = shift - columns[band.extinction]
     is_mag = band.unit == "mag"
+    faintest, brightest = _PLAUSIBLE[1], _PLAUSIBLE[0]
     unusable: dict[str, BoolArray] = {
         f"infinite value in {name}": np.isinf(value) | np.isinf(error) | np.isinf(shift),
         f"no {'magnitude' if is_mag else 'flux'} in {name}": np.isnan(value),
+        f"implausible magnitude in {name}": is_mag & ((value < brightest) | (value > faintest)),
         f"flux of {name} not positive": (not is_mag) & (value <= 0),
         f"no extinction in {name}": np.isnan(shift),
         f"no error in {name}": np.isnan(error) | (error == 0),
@@ -135,7 +138,7 @@ def _check_looks_like_unit(path: Path, name: str, band: BandColumns, value: Floa
     if usable.size < 20:
         return
     low, middle, high = np.percentile(usable, [2, 50, 98])
-    if band.unit == "mag" and (low < -5 or high > 45):
+    if band.unit == "mag" and (low < _PLAUSIBLE[0] or high > _PLAUSIBLE[1]):
         _refuse(
             path,
             f"band {name}: column {band.value!r} runs from {low:g} to {high:g}; AB magnitudes lie within "

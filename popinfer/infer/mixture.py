@@ -42,6 +42,11 @@ class Mixture:
         """The component of largest weight."""
         return self.components[int(np.argmax(self.weights))]
 
+    def with_main(self, one: Laplace) -> "Mixture":
+        """The same with another component in place of the one of largest weight."""
+        main = int(np.argmax(self.weights))
+        return Mixture((*self.components[:main], one, *self.components[main + 1 :]), self.weights)
+
     def widened(self, factor: float) -> "Mixture":
         """The same with standard deviations times a factor."""
         return Mixture(tuple(Laplace(one.mean, factor**2 * one.cov) for one in self.components), self.weights)

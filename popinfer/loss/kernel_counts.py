@@ -54,8 +54,8 @@ class KernelSpec:
     min_count : kernels with fewer observed soft counts are dropped.
     """
 
-    n_centers: int = 150
-    bandwidth: float = 0.6
+    n_centers: int = 100
+    bandwidth: float = 1.0
     floor: float = 0.03
     min_count: float = 5.0
 
@@ -113,7 +113,7 @@ class KernelCounts(eqx.Module):
         Raises
         ------
         InputError
-            When a slice has fewer galaxies than twice the number of centers.
+            When a slice has fewer galaxies than twice the number of centers, or hardly any kernel in use.
         """
         rng = np.random.default_rng(seed)
         labels = [np.zeros(len(x), int) for x in features] if patterns is None else patterns
@@ -131,7 +131,14 @@ class KernelCounts(eqx.Module):
         sizes = tuple(max(len(groups[i][p].centers) for i in range(len(features))) for p in range(n_pattern))
         slices = [_join(one, len(x), sizes, spec) for one, x in zip(groups, features, strict=True)]
         columns = (np.stack(column) for column in zip(*slices, strict=True))
-        return cls(*columns, bandwidth=np.asarray(float(spec.bandwidth)), sizes=sizes)
+        kernels = cls(*columns, bandwidth=np.asarray(float(spec.bandwidth)), sizes=sizes)
+        n_used = np.asarray(kernels.mask).sum(axis=1)
+        if n_used.min() <= features[0].shape[1]:
+            raise InputError(
+                f"redshift slice {n_used.argmin()}: only {n_used.min():.0f} kernels count min_count = "
+                f"{spec.min_count:g} galaxies: kernels.bandwidth {spec.bandwidth:g} is too narrow for them"
+            )
+        return kernels
 
     def log_kernels(
         self, i: int | Array, pattern: int, x: Float[Array, "point feature"], scatter: Scatter | None = None
@@ -177,7 +184,6 @@ class KernelCounts(eqx.Module):
 
             def of_pattern(p: int) -> Array:
                 log_w = jnp.log(ws[:, p] + jnp.finfo(ws.dtype).tiny) - log_total
-
                 log_kernels = self.log_kernels(i, p, xs, spread)
 
                 def tile(some: Array) -> Array:

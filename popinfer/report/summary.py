@@ -18,7 +18,7 @@ class RunSummary:
 
     Attributes
     ----------
-    name : name of the run.
+    name : name of the run. fingerprint : of what its posterior depends on, as its file has it.
     config_text : the resolved run file.
     versions : package name -> version.
     hashes : data file -> SHA-256.
@@ -46,6 +46,7 @@ class RunSummary:
     """
 
     name: str
+    fingerprint: str = ""
     config_text: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)

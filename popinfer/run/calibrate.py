@@ -28,7 +28,7 @@ from popinfer.records import Catalog
 from popinfer.report import judge
 from popinfer.run.build import model_error_cov
 from popinfer.run.fitting import fit_population
-from popinfer.run.folder import RunFolder, cache_folder, check_fingerprint, write_text
+from popinfer.run.folder import RunFolder, cache_folder, check_fingerprint, code_hash, write_text
 from popinfer.run.observed import Survey, build_survey
 from popinfer.run.pilot import tuned_halos
 from popinfer.run.posterior import draw_posterior, judged_groups
@@ -89,16 +89,19 @@ def calibrate(
     Raises
     ------
     InputError
-        When the run file can't be used, or the folder holds trials of another one.
+        When the run file can't be used, or the folder holds trials of another one or of other code.
     """
     say = Silent() if say is None else say
     _check(spec)
     config = file if isinstance(file, RunConfig) else load_config(file)
+    if config.joint:
+        raise InputError("joint: calibrate simulates galaxies, not published tables; leave the section out")
     if spec.seed is not None:
         config = config.model_copy(update={"seed": spec.seed})
     suffix = "" if spec.sabotage == "none" else f"-{spec.sabotage}"
     run = prepare(config, out or Path("results") / f"{config.name}-calibration{suffix}", say)
-    trials, identity = run.folder.path / "trials", f"{run.fingerprint('sample')} {spec.sabotage}"
+    trials = run.folder.path / "trials"
+    identity = f"{run.fingerprint('sample')} {code_hash()} {spec.sabotage}"
     run.folder.create()
     trials.mkdir(exist_ok=True)
     missing = [i for i in range(spec.n_trials) if _read(trials, i, identity) is None]
@@ -254,6 +257,7 @@ def summary(config: RunConfig, spec: CalibrateSpec, found: Calibration) -> dict[
         "seed": config.seed,
         "sampler": config.sample.kind,
         "sabotage": spec.sabotage,
+        "code": code_hash(),
         "n_trials": found.n_trials,
         "n_unconverged": found.n_unconverged,
         "passed": found.passed,

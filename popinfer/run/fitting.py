@@ -173,8 +173,8 @@ def _quality(region: Region, approx: Laplace) -> dict[str, Any]:
 
 
 def _cautions(run: Run, population: Population, u: np.ndarray) -> list[str]:
-    """Whether the lowest halos still matter to the sample."""
-    cautions = []
+    """Whether the lowest halos still matter, and whether galaxies are missing from the sample's number."""
+    cautions = _uncounted(run)
     galaxies = population.galaxies(jnp.asarray(u))
     lgm = np.asarray(population.halos.logmp0)
     weight = np.asarray(galaxies.weight, dtype=float).reshape(len(lgm), 2, -1).sum(axis=1)
@@ -187,6 +187,24 @@ def _cautions(run: Run, population: Population, u: np.ndarray) -> list[str]:
                 f"{EDGE_WIDTH} dex of the lowest halo mass, 10^{edge}: lower halos.lgm_min."
             )
     return cautions
+
+
+def _uncounted(run: Run) -> list[str]:
+    """Galaxies that were left out for their photometry, where their number is part of the data."""
+    if run.config.catalog.number_density is None:
+        return []
+    cuts = ("fainter than", "brighter than", "outside catalog.cuts")
+    photometry = [
+        one for one in run.catalog.dropped if "redshift" not in one[0] and not one[0].startswith(cuts)
+    ]
+    n = sum(rows for _, rows in photometry)
+    if n == 0:
+        return []
+    return [
+        f"{n} galaxies were left out for their photometry ({100 * n / (n + run.catalog.z.size):.2g} % of the "
+        "sample) and lack in its number density: catalog.number_density.sampling has to hold their share, or "
+        "catalog.missing_bands: keep has to keep them."
+    ]
 
 
 def write_fit(run: Run, result: FitResult) -> None:

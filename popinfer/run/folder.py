@@ -118,6 +118,14 @@ def fingerprint(config: RunConfig, hashes: Mapping[str, str], stage: str) -> str
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def code_hash() -> str:
+    """Hash of the package's own source: results of many hours must not be mixed from two versions of it."""
+    root, found = Path(__file__).parents[1], hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        found.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return found.hexdigest()[:16]
+
+
 def check_fingerprint(path: Path, stored: Any, expected: str, stage: str) -> None:
     """InputError when a stage's file was made from another configuration or other data."""
     if stored != expected:

@@ -76,6 +76,11 @@ def make_mock(
     out, say = Path(out), Silent() if say is None else say
     format_ = _format(out)
     config = file if isinstance(file, RunConfig) else load_config(file)
+    truth_file, run_file = truth_path(out), out.with_suffix(".yaml")
+    if not isinstance(file, RunConfig) and run_file.resolve() == Path(file).resolve():
+        raise InputError(f"--out {out}: its run file would overwrite {file}; choose another name")
+    if out.resolve() == Path(config.catalog.path).resolve():
+        raise InputError(f"--out {out}: would overwrite the survey's own catalog; choose another name")
     config = _with_fixed(config, spec.values)
     run = prepare(config, None, say)
     space = run.setup.space
@@ -85,9 +90,6 @@ def make_mock(
     if spec.n_galaxies is not None:  # numbers that were asked for say nothing of the density
         shape_only = config.catalog.model_copy(update={"number_density": None})
         config = config.model_copy(update={"catalog": shape_only})
-    truth_file, run_file = truth_path(out), out.with_suffix(".yaml")
-    if not isinstance(file, RunConfig) and run_file.resolve() == Path(file).resolve():
-        raise InputError(f"--out {out}: its run file would overwrite {file}; choose another name")
     _write_table(out, columns, format_)
     write_text(truth_file, json.dumps(_truth(space, u, spec), indent=2) + "\n")
     catalog = config.catalog.model_copy(update={"path": str(out.resolve()), "format": "auto"})

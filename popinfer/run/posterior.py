@@ -17,7 +17,6 @@ import xarray as xr
 from jaxtyping import Array
 
 from popinfer.infer.likelihood import log_density
-from popinfer.infer.mixture import Mixture
 from popinfer.infer.pathfinder import pathfinder
 from popinfer.infer.predictive import observed_groups, predict
 from popinfer.infer.sample import (
@@ -141,7 +140,8 @@ def draw_posterior(run: Run, population: Population, fit: FitResult, say: Report
     start = fit.mixture
     if getattr(settings, "start", None) == "pathfinder":  # particles start from the prior
         with say.task("Pathfinder"):
-            start = Mixture.single(pathfinder(jax.random.key(run.config.seed + 91), density, fit.approx))
+            found = pathfinder(jax.random.key(run.config.seed + 91), density, fit.approx)
+            start = fit.mixture.with_main(found)
     with say.task(title, spec.n_steps) as update:
 
         def progress(done: int, _total: int, text: str) -> None:

@@ -12,6 +12,8 @@ import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
+from scipy.stats import poisson
 
 from popinfer.errors import InputError
 from popinfer.infer.systematic import systematic
@@ -28,6 +30,28 @@ _SEED = 500_009  # far from the seeds of runs
 
 # of one slice: redshifts [point], magnitudes [point, band], weights [point]
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+class _Numbers:
+    """Galaxies of each slice: as asked for, else as the survey's solid angle says, else as observed.
+
+    Random numbers are drawn once; as the model's density becomes known better, the numbers follow it.
+    """
+
+    def __init__(self, run: Run, n_galaxies: int | None, rng: np.random.Generator) -> None:
+        counts = [one for one in run.survey.abundances if isinstance(one, NumberCounts)]
+        self._counts = counts[0] if counts and n_galaxies is None else None
+        fixed = list(run.n_galaxies) if n_galaxies is None else [n_galaxies] * len(run.n_galaxies)
+        self.drawn: list[int] = fixed
+        if self._counts is not None:
+            self._field, self._uniform = rng.standard_normal(len(fixed)), rng.random(len(fixed))
+
+    def draw(self, density: Float[np.ndarray, "slice"]) -> None:
+        """Numbers for this density of listed galaxies [1/Mpc^3]."""
+        if self._counts is not None:
+            field = 1 + np.sqrt(self._counts.relative_cosmic_variance) * self._field
+            expected = np.maximum(np.asarray(self._counts.volume) * density * field, 0)
+            self.drawn = [int(n) for n in poisson.ppf(self._uniform, expected)]
 
 
 def draw_galaxies(
@@ -50,11 +74,10 @@ def draw_galaxies(
     """
     rng = np.random.default_rng(seed + 3)
     params = run.setup.model_params(jnp.asarray(u))
-    listed = np.array(run.n_galaxies) if n_galaxies is None else np.full(len(run.n_galaxies), n_galaxies)
-    slices, n_chunks = _model_galaxies(run, params, listed, _SEED + 1009 * seed, say)
-    density = np.array([weight.sum() for *_, weight in slices]) / n_chunks
+    numbers = _Numbers(run, n_galaxies, rng)
+    slices = _model_galaxies(run, params, numbers, _SEED + 1009 * seed, say)
     z_listed, mag_listed = [], []
-    for index, n in enumerate(_numbers(run, n_galaxies, density, rng)):
+    for index, n in enumerate(numbers.drawn):
         z, mag, weight = slices[index]
         picked = _pick(weight, n, rng)
         z_listed.append(_redshifts(run, params, z[picked], index, rng))
@@ -63,9 +86,9 @@ def draw_galaxies(
 
 
 def _model_galaxies(
-    run: Run, params: ModelParams, listed: np.ndarray, seed: int, say: Reporter
-) -> tuple[list[Columns], int]:
-    """Model galaxies inside the survey's hard limits, slice by slice, and in how many chunks they came.
+    run: Run, params: ModelParams, numbers: "_Numbers", seed: int, say: Reporter
+) -> list[Columns]:
+    """Model galaxies inside the survey's hard limits, slice by slice.
 
     Halos are drawn where galaxies of these parameters enter the survey, until their effective number
     suffices for those to be listed, and none is too heavy.
@@ -84,11 +107,12 @@ def _model_galaxies(
             weight = weight * run.survey.selection.sharp(mag) * _membership(run, params, z)
             seen = [np.flatnonzero(row) for row in weight]
             parts.append([(z[s, i], mag[s, i], weight[s, i]) for s, i in enumerate(seen)])
-            ready = min(_readiness(one, n) for one, n in zip(_by_slice(parts), listed.tolist(), strict=True))
+            numbers.draw(np.array([sum(one[2].sum() for one in s) for s in _by_slice(parts)]) / len(parts))
+            ready = min(_readiness(one, n) for one, n in zip(_by_slice(parts), numbers.drawn, strict=True))
             update(round(100 * min(1.0, ready)), "")
             if ready >= 1:
                 break
-    return [_together(one) for one in _by_slice(parts)], len(parts)
+    return [_together(one) for one in _by_slice(parts)]
 
 
 def _by_slice(parts: list[list[Columns]]) -> list[tuple[Columns, ...]]:
@@ -101,6 +125,8 @@ def _readiness(parts: tuple[Columns, ...], n: int) -> float:
     weight = np.concatenate([weight for *_, weight in parts])
     if not weight.sum() > 0:
         return 0.0
+    if n == 0:
+        return 1.0
     effective = weight.sum() ** 2 / np.sum(weight**2)
     twice = np.maximum(n * weight / weight.sum() - 1, 0).sum() / n
     ready = float(effective / (EFFECTIVE_PER_GALAXY * n))
@@ -110,17 +136,6 @@ def _readiness(parts: tuple[Columns, ...], n: int) -> float:
 def _together(parts: tuple[Columns, ...]) -> Columns:
     z, mag, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
     return z, mag, weight
-
-
-def _numbers(run: Run, n_galaxies: int | None, density: np.ndarray, rng: np.random.Generator) -> list[int]:
-    """Galaxies of each slice: as asked for, else as the survey's solid angle says, else as observed."""
-    counts = [one for one in run.survey.abundances if isinstance(one, NumberCounts)]
-    if n_galaxies is not None:
-        return [n_galaxies] * len(run.n_galaxies)
-    if not counts:
-        return list(run.n_galaxies)
-    field = 1 + np.sqrt(counts[0].relative_cosmic_variance) * rng.standard_normal(len(density))
-    return [int(n) for n in rng.poisson(np.maximum(np.asarray(counts[0].volume) * density * field, 0))]
 
 
 def _membership(run: Run, params: ModelParams, z: np.ndarray) -> np.ndarray | float:

@@ -20,7 +20,7 @@ from popinfer.infer.monte_carlo import centered
 from popinfer.infer.optimise import Compiled
 from popinfer.report import RunSummary, Verdict, judge, write_report
 from popinfer.run.fitting import FitResult, fit_population, read_fit, write_fit
-from popinfer.run.folder import RunFolder, need, write_halos, write_text
+from popinfer.run.folder import RunFolder, check_fingerprint, need, write_halos, write_text
 from popinfer.run.pilot import tuned_halos
 from popinfer.run.posterior import sample_posterior, write_posterior
 from popinfer.run.prepare import Population, Run, load_population
@@ -81,6 +81,7 @@ def sample(
     population = load_population(run) if population is None else population
     result = read_fit(run) if result is None else result
     idata = sample_posterior(run, population, result, say)
+    write_text(run.folder.config, run.config.to_yaml())
     write_posterior(idata, run.folder.posterior)
     write_text(run.folder.summary, summarise(run, population, result, idata).to_json() + "\n")
     return judge(idata)
@@ -97,6 +98,7 @@ def report(folder: RunFolder | Path, say: Reporter | None = None) -> Verdict:
         raise InputError(
             f"{path}: can't be read ({type(error).__name__}); run 'popinfer sample' again"
         ) from None
+    check_fingerprint(folder.summary, summary.fingerprint, idata.posterior.attrs.get("fingerprint"), "sample")
     with say.task("Report"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # relations are NaN where a mass has no galaxies
         write_report(idata, summary, folder.path)

@@ -17,7 +17,7 @@ MAX_MC_SHARE = 0.1
 def truth_path(catalog: str | Path) -> Path:
     """Where a mock catalog's true parameters are stored."""
     path = Path(catalog)
-    return path.with_name(path.name.split(".")[0] + ".truth.json")
+    return path.with_suffix(".truth.json")
 
 
 def summarise(run: Run, population: Population, fit: FitResult, idata: az.InferenceData) -> RunSummary:
@@ -30,6 +30,7 @@ def summarise(run: Run, population: Population, fit: FitResult, idata: az.Infere
     )
     return RunSummary(
         name=run.config.name,
+        fingerprint=run.fingerprint("sample"),
         config_text=run.config.to_yaml(),
         versions=versions(),
         hashes=run.hashes(),

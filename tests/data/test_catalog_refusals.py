@@ -62,6 +62,16 @@ def test_negative_sentinels_in_errors_are_missing(frame, tmp_path):
     assert catalog.dropped == (("no error in g", 1),)
 
 
+def test_sentinels_and_accidents_among_magnitudes_are_left_out(frame, tmp_path):
+    frame = pd.concat([frame, frame, frame], ignore_index=True)
+    frame["mag_g"] = frame["mag_g"].astype(np.float32)
+    frame.loc[7, "mag_g"], frame.loc[9, "mag_g"] = -99.9, -9.99999488e8
+    frame.to_parquet(tmp_path / "c.parquet")
+    bands = {"g": BandColumns("sdss_g0", "mag_g", "err_g")}
+    spec = CatalogSpec(tmp_path / "c.parquet", bands, redshift="redshift", missing=(-99.9,))
+    assert load_catalog(spec).dropped == (("no magnitude in g", 1), ("implausible magnitude in g", 1))
+
+
 def test_mostly_missing_magnitudes(frame, refused):
     frame.loc[:20, "mag_g"] = np.nan
     message = refused(frame)

@@ -14,6 +14,7 @@ from popinfer.infer.likelihood import (
     information,
     log_density,
     poisson,
+    precision,
 )
 from popinfer.infer.optimise import Compiled
 
@@ -48,6 +49,33 @@ def test_logarithm_of_noisy_counts_has_no_bias():
     better = np.mean([one.log_observed for one in drawn], axis=0) - expected
     assert np.abs(plain).mean() > 0.01
     assert np.abs(better).mean() < 0.35 * np.abs(plain).mean()
+
+
+def test_counting_noise_at_the_models_counts_draws_the_model_up_less():
+    """Weights from the same noisy counts as the residuals draw it up; here kernels count about 50."""
+    model, rng = toy(level=2.0, mc_share=0.0), np.random.default_rng(12)
+    expected = np.asarray(model.log_counts(jnp.asarray(TRUTH)))
+    jacobian = np.asarray(Compiled(model.problem(np.exp(expected))).jacobian(jnp.asarray(TRUTH)))
+    pulls: dict[str, list[np.ndarray]] = {"observed": [], "expected": []}
+    for _ in range(2000):
+        bins = rng.poisson(model.bins(TRUTH))
+        drawn = dataclasses.replace(
+            model.problem(model.kernels @ bins), data_cov=model.kernels @ np.diag(bins) @ model.kernels.T
+        )
+        for name, problem in (("observed", drawn), ("expected", drawn.expecting(expected))):
+            matrix = precision(problem, np.zeros((1, len(expected))))
+            score, fisher = jacobian.T @ matrix @ (problem.log_observed - expected), jacobian.T @ matrix
+            pulls[name].append(score / np.sqrt(np.diag(fisher @ jacobian)))
+    bias = {name: np.abs(np.mean(one, axis=0)).max() for name, one in pulls.items()}
+    assert bias["observed"] > 0.12  # standard deviations of the score
+    assert bias["expected"] < 0.6 * bias["observed"]
+
+
+def test_a_bad_model_does_not_remove_the_counts_that_refute_it(problem):
+    far = problem.expecting(np.log(problem.observed) - 5.0)
+    allowed = 2 * np.sqrt(np.diag(problem.log_cov))
+    np.testing.assert_allclose(np.log(far.observed / far.expected), allowed)
+    np.testing.assert_allclose(far.expecting(np.log(problem.observed)).log_cov, problem.log_cov)
 
 
 def test_gradient_and_fisher_information_are_derivatives_of_the_density():

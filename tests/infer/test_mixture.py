@@ -56,6 +56,14 @@ def test_spread_fills_every_component_in_proportion(both):
     np.testing.assert_allclose(points[points[:, 0] < 2.5].mean(axis=0), ONE.mean, atol=0.2)
 
 
+def test_another_main_component_leaves_the_other_modes(both):
+    main = both.main
+    changed = both.with_main(Laplace(main.mean + 1.0, main.cov))
+    np.testing.assert_array_equal(changed.main.mean, main.mean + 1.0)
+    assert changed.components[1] is both.components[1]
+    np.testing.assert_array_equal(changed.weights, both.weights)
+
+
 def test_adaptation_finds_weights_and_places_of_two_modes(both):
     rng = np.random.default_rng(4)
     wrong = Mixture(

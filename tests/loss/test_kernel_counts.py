@@ -196,6 +196,12 @@ def test_kernels_that_cannot_count_are_refused(changed):
         KernelSpec(**changed)
 
 
+def test_a_slice_without_kernels_is_refused(observed):
+    lonely = KernelSpec(n_centers=K, bandwidth=0.01, floor=0.0)
+    with pytest.raises(InputError, match=r"slice 0: only 0 kernels count min_count = 5.* 0.01 is too narrow"):
+        KernelCounts.build(observed, lonely, seed=1)
+
+
 def test_tiles_change_nothing(monkeypatch):
     rng = np.random.default_rng(3)
     kernels = KernelCounts.build([rng.normal(size=(300, 3))], KernelSpec(n_centers=37, floor=0.0), 1)

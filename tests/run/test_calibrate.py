@@ -88,6 +88,9 @@ def test_restart_keeps_trials_and_refuses_others(tiny_config, tmp_path, monkeypa
     other = RunConfig.model_validate({**tiny_config, "seed": 99})
     with pytest.raises(InputError, match="another configuration"):
         calibrate(other, CalibrateSpec(25), tmp_path)
+    monkeypatch.setattr(module, "code_hash", lambda: "later")
+    with pytest.raises(InputError, match="--out OTHER_FOLDER"):
+        calibrate(config, CalibrateSpec(25), tmp_path)
 
 
 @pytest.mark.parametrize(("sabotage", "code"), [("none", 0), ("half_covariance", 3)])
@@ -115,6 +118,15 @@ def test_refusals(write_config, tmp_path, capsys, option, words):
     assert cli.main(["calibrate", str(write_config()), *option, "--out", str(out)]) == 2
     assert words in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_published_tables_are_not_simulated(write_config, tmp_path, capsys):
+    table = tmp_path / "phi.txt"
+    table.write_text("10.5 10.8 0.002 0.0002\n")
+    file = write_config(joint=[{"kind": "mass_function", "path": str(table), "redshift": 0.07}])
+    assert cli.main(["calibrate", str(file), "--n", "20", "--out", str(tmp_path / "out")]) == 2
+    assert "joint" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_broken_trial_file_is_named(write_config, tmp_path, capsys):

@@ -142,6 +142,16 @@ def test_stages_refuse_files_made_from_other_data(tiny_run):
         load_population(other)
 
 
+def test_report_refuses_draws_of_one_run_and_numbers_of_another(tiny_run, tmp_path, capsys):
+    for name in ("posterior.nc", "summary.json"):
+        (tmp_path / name).write_bytes((tiny_run[1] / name).read_bytes())
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    (tmp_path / "summary.json").write_text(json.dumps({**summary, "fingerprint": "another"}))
+    assert main(["report", str(tmp_path), "--quiet"]) == 2
+    assert "summary.json: made from another configuration" in capsys.readouterr().err
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_stage_before_its_predecessor(write_config, tmp_path, capsys):
     assert main(["sample", str(write_config()), "--out", str(tmp_path / "new"), "--quiet"]) == 2
     assert "run 'popinfer halos' first" in capsys.readouterr().err
@@ -154,6 +164,7 @@ def test_sample_again_and_report_from_stored_files(tiny_run, idata):
     again = az.from_netcdf(str(out / "posterior.nc"), engine="h5netcdf").load()
     for name in idata.posterior.data_vars:
         np.testing.assert_allclose(again.posterior[name].values, idata.posterior[name].values, rtol=1e-6)
+    assert "psis_laplace" in (out / "run.yaml").read_text()
     (out / "report.html").unlink()
     assert main(["report", str(out), "--quiet", "--allow-unconverged"]) == 0
     assert "tiny" in (out / "report.html").read_text()

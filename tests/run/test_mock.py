@@ -10,6 +10,7 @@ from popinfer.config import load_config
 from popinfer.errors import InputError
 from popinfer.run.mock import _as_measured, parse_values
 from popinfer.run.simulate import _pick, _readiness
+from popinfer.run.summarise import truth_path
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,19 @@ def test_run_file_is_not_overwritten(tiny_run, capsys):
     assert main(["mock", str(path), "--out", str(path.with_suffix(".parquet")), "--quiet"]) == 2
     assert "overwrite" in capsys.readouterr().err
     assert path.read_text() == before
+
+
+def test_the_surveys_own_catalog_is_not_overwritten(write_config, tiny_config, made, tmp_path, capsys):
+    own = tmp_path / "survey.parquet"
+    own.write_bytes(made.read_bytes())
+    file = write_config(catalog={**tiny_config["catalog"], "path": str(own)})
+    assert main(["mock", str(file), "--out", str(own), "--quiet"]) == 2
+    assert "the survey's own catalog" in capsys.readouterr().err
+    assert own.read_bytes() == made.read_bytes()
+
+
+def test_names_with_dots_keep_their_truths_apart():
+    assert truth_path("m.v1.fits") != truth_path("m.v2.fits")
 
 
 @pytest.mark.parametrize("unit", ["mag", "nmgy", "Jy", "uJy", "nJy", "cgs"])
