@@ -9,11 +9,12 @@ processes share the work.
 import dataclasses
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -184,8 +185,17 @@ def _start_worker(config: RunConfig, folder: str, numbers: Any) -> None:
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[numbers.get() % len(cores)]})
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     precision.start(cache_dir=str(cache_folder()))
     _WORKER["run"] = prepare(config, folder)
+
+
+def _leave_with_parent() -> None:
+    """End this process when the one that started it is gone: killed, it can't stop its workers itself."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _worker_trial(index: int, sabotage: str) -> dict[str, Any]:

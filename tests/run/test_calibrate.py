@@ -1,6 +1,8 @@
 """``popinfer calibrate``: simulated surveys, restarts, refusals and the page."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -127,6 +129,27 @@ def test_published_tables_are_not_simulated(write_config, tmp_path, capsys):
     assert cli.main(["calibrate", str(file), "--n", "20", "--out", str(tmp_path / "out")]) == 2
     assert "joint" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_workers_leave_with_a_parent_that_is_killed(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import multiprocessing, threading, time\n"
+        "from popinfer.run.calibrate import _leave_with_parent\n"
+        "def work():\n"
+        "    threading.Thread(target=_leave_with_parent, daemon=True).start()\n"
+        "    print('at work', flush=True)\n"
+        "    time.sleep(300)\n"
+        "if __name__ == '__main__':\n"
+        "    child = multiprocessing.get_context('spawn').Process(target=work)\n"
+        "    child.start()\n"
+        "    child.join()\n"
+    )
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "at work\n"
+        parent.kill()
+        parent.communicate(timeout=60)  # ends when the worker, which has the same output, is gone too
 
 
 def test_broken_trial_file_is_named(write_config, tmp_path, capsys):
