@@ -45,7 +45,8 @@ class FitResult:
     log_density : of the posterior at the best of `modes`, up to a constant.
     precision : P of the likelihood.
     approx : Laplace approximation at the posterior's densest mode. mixture : of all its modes.
-    mc_direction : Monte Carlo share of the variance along the directions that the data measure.
+    mc_direction : Monte Carlo share of the variance along the directions that the data measure. mc_counting :
+        that of the variance without the errors allowed to the model.
     mc_counts : the same for each soft count; count_sd : errors of observed minus model counts.
     goodness, per_slice : goodness of fit at the mode.
     modes : where the starts ended. flat : names of parameters with flat profiles.
@@ -59,6 +60,7 @@ class FitResult:
     approx: Laplace
     mixture: Mixture
     mc_direction: np.ndarray
+    mc_counting: np.ndarray
     mc_counts: np.ndarray
     count_sd: np.ndarray
     goodness: Goodness
@@ -162,9 +164,11 @@ def _quality(region: Region, approx: Laplace) -> dict[str, Any]:
     problem, info = region.problem, region.information(approx.mean)
     model = np.sum(region.noise**2, axis=0)
     data = np.diag(problem.log_cov)
+    counting = dataclasses.replace(info, cov=info.modes.T @ problem.counting_cov @ info.modes)
     together, per_slice = goodness_of_fit(info, problem.slice_of, determined_parameters(approx.cov))
     return {
         "mc_direction": info.monte_carlo_share(),
+        "mc_counting": counting.monte_carlo_share(),
         "mc_counts": np.where(problem.used, model / np.where(problem.used, data + model, 1.0), np.nan),
         "count_sd": problem.observed * np.sqrt(data + model),
         "goodness": together,
@@ -218,6 +222,7 @@ def write_fit(run: Run, result: FitResult) -> None:
         "mixture_means": np.stack([one.mean for one in result.mixture.components]),
         "mixture_covs": np.stack([one.cov for one in result.mixture.components]),
         "mc_direction": result.mc_direction,
+        "mc_counting": result.mc_counting,
         "mc_counts": result.mc_counts,
         "count_sd": result.count_sd,
         "expected": result.expected,
@@ -234,6 +239,7 @@ def write_fit(run: Run, result: FitResult) -> None:
         "cautions": result.cautions,
         "settled": result.settled,
         "monte_carlo_share": [float(x) for x in result.mc_direction],
+        "monte_carlo_share_of_counting": [float(x) for x in result.mc_counting],
         "wall_time_s": result.wall_time_s,
     }
     with atomic(folder.fit_arrays) as temporary:
@@ -256,6 +262,7 @@ def read_fit(run: Run) -> FitResult:
             tuple(map(Laplace, arrays["mixture_means"], arrays["mixture_covs"])), arrays["mixture_weights"]
         ),
         arrays["mc_direction"],
+        arrays["mc_counting"],
         arrays["mc_counts"],
         arrays["count_sd"],
         Goodness(**content["goodness"]),
