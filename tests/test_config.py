@@ -167,6 +167,7 @@ def test_folder_instead_of_file(tmp_path):
         ("a: [1,", "not valid YAML at line"),
         ("- 1\n- 2\n", "mapping"),
         ("a: 1\nb: 2\na: 3\n", "line 3: key 'a' is given twice"),
+        ("[a, b]: 1\n", "line 1: found unhashable key"),
     ],
 )
 def test_not_a_run_file(tmp_path, text, message):

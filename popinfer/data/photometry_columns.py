@@ -97,7 +97,7 @@ def convert(path: Path, name: str, band: BandColumns, columns: Mapping[str, Floa
     if band.extinction:
         shift = shift - columns[band.extinction]
     is_mag = band.unit == "mag"
-    faintest, brightest = _PLAUSIBLE[1], _PLAUSIBLE[0]
+    brightest, faintest = _PLAUSIBLE
     unusable: dict[str, BoolArray] = {
         f"infinite value in {name}": np.isinf(value) | np.isinf(error) | np.isinf(shift),
         f"no {'magnitude' if is_mag else 'flux'} in {name}": np.isnan(value),

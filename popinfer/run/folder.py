@@ -6,6 +6,7 @@ next stage refuses files made from others.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -118,6 +119,7 @@ def fingerprint(config: RunConfig, hashes: Mapping[str, str], stage: str) -> str
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@functools.cache  # of what was loaded, though files may change while it runs
 def code_hash() -> str:
     """Hash of the package's own source: results of many hours must not be mixed from two versions of it."""
     root, found = Path(__file__).parents[1], hashlib.sha256()
