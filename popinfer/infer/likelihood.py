@@ -15,7 +15,9 @@ is kept within two standard deviations, so that a bad model can't remove the cou
 Overlapping kernels make neighbouring counts almost equal, and C almost singular. The statistics are therefore
 the leading eigenvectors of the counting noise's correlation matrix, as many as hold 99 % of its trace in each
 redshift slice, of residuals in units of their standard deviation; numbers that aren't soft counts
-(abundances) are all kept. With E the matrix that takes residuals to these modes,
+(abundances) are all kept. That matrix, and with it the correlations in C_error, is the survey's that laid
+the kernels out: part of the design, not of the data, for surveys simulated in its place. With E the matrix
+that takes residuals to these modes,
 
     log L(u) = -1/2 (y - log m)^T P (y - log m),    P = E (E^T C E)^-1 E^T,    F = J^T P J,
 
@@ -57,6 +59,8 @@ class Problem:
         Its arrays are arguments of compiled programs when it is an equinox Module.
     observed : d. A count that isn't used is one in model and data, without variance.
     data_cov : D, covariance of d.
+    layout_cov : D of the survey that laid the kernels out, whose correlations define modes; data_cov when
+        absent.
     expected : m_c, counts that V is in proportion to the inverse of; d when absent.
     slice_of : redshift slice of each count; soft counts of different slices are independent.
     replicates : the same as raw_log_counts for independent halo samples of the same size.
@@ -77,6 +81,7 @@ class Problem:
     correction: Correction | None = None
     n_averaged: int = 1
     expected: Float[np.ndarray, "stat"] | None = None
+    layout_cov: Float[np.ndarray, "stat stat"] | None = None
 
     @property
     def size(self) -> int:
@@ -126,10 +131,11 @@ class Problem:
 def eigenmodes(problem: Problem) -> Float[np.ndarray, "stat mode"]:
     """E of the module's equations: each slice's modes of soft counts, then abundances one by one."""
     soft = np.arange(len(problem.observed)) < problem.n_soft
+    layout_cov = problem.data_cov if problem.layout_cov is None else problem.layout_cov
     columns = [np.eye(len(soft))[:, ~soft & problem.used]]
     for index in np.unique(problem.slice_of[soft]):
         own = np.flatnonzero(problem.used & soft & (problem.slice_of == index))
-        cov = problem.data_cov[np.ix_(own, own)]
+        cov = layout_cov[np.ix_(own, own)]
         sd = np.sqrt(np.diag(cov))
         values, vectors = np.linalg.eigh(cov / np.outer(sd, sd))
         values, vectors = values[::-1], vectors[:, ::-1]

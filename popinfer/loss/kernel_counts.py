@@ -23,8 +23,7 @@ Overlapping kernels count the same galaxy many times: `popinfer.infer.likelihood
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import replace
 
 import equinox as eqx
 import jax
@@ -33,39 +32,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from popinfer.errors import InputError
-from popinfer.loss.base import in_tiles, whitening
+from popinfer.loss.base import in_tiles
+from popinfer.loss.kernel_groups import KernelSpec, counted, joined, laid_out
 from popinfer.loss.kernels import expected_log_kernels, log_kernel_matrix
 from popinfer.records import Arr
 from popinfer.survey.integrated_noise import Scatter
-
-MIN_CENTERS = 10  # of a pattern of measured bands, if that takes no more than a quarter of its galaxies
-
-
-@dataclass(frozen=True)
-class KernelSpec:
-    """How to lay out the kernels.
-
-    Attributes
-    ----------
-    n_centers : kernels per slice before near-empty ones are dropped.
-    bandwidth : kernel width h in units of the whitened features' standard deviation.
-    floor : added in quadrature to every feature's scatter before whitening [mag]: differences that the model
-        can't be trusted to predict are not resolved.
-    min_count : kernels with fewer observed soft counts are dropped.
-    """
-
-    n_centers: int = 100
-    bandwidth: float = 1.0
-    floor: float = 0.03
-    min_count: float = 5.0
-
-    def __post_init__(self) -> None:
-        """Refuse kernels that can't count."""
-        if self.n_centers < 2 or not self.bandwidth > 0 or not self.floor >= 0:
-            raise InputError(
-                f"kernels: n_centers {self.n_centers} (>= 2), bandwidth {self.bandwidth} (> 0), "
-                f"floor {self.floor} (>= 0)"
-            )
 
 
 class KernelCounts(eqx.Module):
@@ -81,6 +52,7 @@ class KernelCounts(eqx.Module):
     n_obs : observed galaxies that were counted (centers left out).
     data_cov : covariance of d_k at fixed total number; sum_i (phi_k - d_k/N)(phi_l - d_l/N) if all galaxies
         have all bands.
+    layout_cov : the same in the survey that laid the kernels out: its correlations say how they overlap.
     bandwidth : h, an array so that guides of several bandwidths share compiled programs.
     sizes : kernels of each pattern, in order along the kernel axis.
     """
@@ -93,6 +65,7 @@ class KernelCounts(eqx.Module):
     observed: Float[Arr, "slice kernel"]
     n_obs: Float[Arr, "slice"]
     data_cov: Float[Arr, "slice kernel kernel"]
+    layout_cov: Float[Arr, "slice kernel kernel"]
     bandwidth: Float[Arr, ""]
     sizes: tuple[int, ...] = eqx.field(static=True)
 
@@ -125,13 +98,27 @@ class KernelCounts(eqx.Module):
                     f"for n_centers = {spec.n_centers}"
                 )
         groups = [
-            [_group_kernels(x[label == p], len(x), spec, rng) for p in range(n_pattern)]
+            [laid_out(x[label == p], len(x), spec, rng) for p in range(n_pattern)]
             for x, label in zip(features, labels, strict=True)
         ]
         sizes = tuple(max(len(groups[i][p].centers) for i in range(len(features))) for p in range(n_pattern))
-        slices = [_join(one, len(x), sizes, spec) for one, x in zip(groups, features, strict=True)]
-        columns = (np.stack(column) for column in zip(*slices, strict=True))
-        kernels = cls(*columns, bandwidth=np.asarray(float(spec.bandwidth)), sizes=sizes)
+        counts = [
+            joined(one, len(x) - spec.n_centers, sizes) for one, x in zip(groups, features, strict=True)
+        ]
+        observed, data_cov, n_obs, centers = (np.stack(column) for column in zip(*counts, strict=True))
+        kernels = cls(
+            mean=np.array([[group.mean for group in one] for one in groups]),
+            whiten=np.array([[group.whiten for group in one] for one in groups]),
+            counted=np.array([[float(group.n > 0) for group in one] for one in groups]),
+            centers=centers,
+            mask=(observed >= spec.min_count).astype(float),
+            observed=observed,
+            n_obs=n_obs,
+            data_cov=data_cov,
+            layout_cov=data_cov,
+            bandwidth=np.asarray(float(spec.bandwidth)),
+            sizes=sizes,
+        )
         n_used = np.asarray(kernels.mask).sum(axis=1)
         if n_used.min() <= features[0].shape[1]:
             raise InputError(
@@ -139,6 +126,34 @@ class KernelCounts(eqx.Module):
                 f"{spec.min_count:g} galaxies: kernels.bandwidth {spec.bandwidth:g} is too narrow for them"
             )
         return kernels
+
+    def counting(
+        self, features: list[np.ndarray], min_count: float, patterns: list[np.ndarray] | None = None
+    ) -> "KernelCounts":
+        """The same kernels over other galaxies, none of which is a center: all of them are counted.
+
+        Parameters
+        ----------
+        features, patterns : as for `build`; galaxies of patterns that a slice doesn't count are left out.
+        min_count : kernels that count fewer are dropped, beside those that were.
+        """
+        starts, counts = np.cumsum((0, *self.sizes)), []
+        for i, x in enumerate(features):
+            label = np.zeros(len(x), int) if patterns is None else patterns[i]
+            groups = [
+                counted(
+                    x[(label == p) & (np.asarray(self.counted)[i, p] > 0)],
+                    np.asarray(self.mean)[i, p],
+                    np.asarray(self.whiten)[i, p],
+                    np.asarray(self.centers)[i, starts[p] : starts[p + 1]],
+                    float(self.bandwidth),
+                )
+                for p in range(len(self.sizes))
+            ]
+            counts.append(joined(groups, sum(group.n for group in groups), self.sizes))
+        observed, data_cov, n_obs, _ = (np.stack(column) for column in zip(*counts, strict=True))
+        mask = np.asarray(self.mask) * (observed >= min_count)
+        return replace(self, mask=mask, observed=observed, n_obs=n_obs, data_cov=data_cov)
 
     def log_kernels(
         self, i: int | Array, pattern: int, x: Float[Array, "point feature"], scatter: Scatter | None = None
@@ -231,70 +246,3 @@ class KernelCounts(eqx.Module):
         d = jnp.where(used, jnp.asarray(self.observed), 1.0)
         terms = d * (log_m - jnp.log(d)) - (jnp.exp(log_m) - d)
         return jnp.sum(jnp.where(used, terms, 0.0))
-
-
-class _Group(NamedTuple):
-    """Galaxies of one slice and pattern: layout of their kernels, and what these count.
-
-    ``mean_phi`` is each kernel's mean over the counted galaxies, ``scatter`` the sum over them of the squared
-    deviations from it, ``n_counted`` their number, ``n`` that of all.
-    """
-
-    mean: np.ndarray
-    whiten: np.ndarray
-    centers: np.ndarray
-    mean_phi: np.ndarray
-    scatter: np.ndarray
-    n_counted: int
-    n: int
-
-
-def _group_kernels(x: np.ndarray, n_slice: int, spec: KernelSpec, rng: np.random.Generator) -> _Group:
-    """Kernels of the galaxies [galaxy, feature] of one pattern, in a slice of n_slice galaxies."""
-    n, n_feature = x.shape
-    has = np.isfinite(x).all(axis=0)
-    mean, whiten = np.zeros(n_feature), np.zeros((n_feature, n_feature))
-    if n == 0:
-        none = np.zeros(0)
-        return _Group(mean, whiten, np.zeros((0, n_feature)), none, np.zeros((0, 0)), 0, 0)
-    n_centers = max(round(spec.n_centers * n / n_slice), min(MIN_CENTERS, n // 4))
-    own = x[:, has]
-    mean[has], whiten[np.ix_(has, has)] = whitening(own, spec.floor)
-    white = np.where(has, x - mean, 0.0) @ whiten
-    order = rng.permutation(n)
-    centers, counted = white[order[:n_centers]], white[order[n_centers:]]
-    phi = np.exp(np.asarray(log_kernel_matrix(counted, centers, spec.bandwidth)))
-    mean_phi = phi.sum(axis=0) / len(counted)
-    deviation = phi - mean_phi
-    return _Group(mean, whiten, centers, mean_phi, deviation.T @ deviation, len(counted), n)
-
-
-def _join(groups: list[_Group], n: int, sizes: tuple[int, ...], spec: KernelSpec) -> tuple[np.ndarray, ...]:
-    """A slice's arrays in the order of the fields of `KernelCounts`, kernels padded to `sizes`.
-
-    Soft counts are v_p sum_i phi_k. Their covariance has the scatter of phi within each pattern, and that of
-    the patterns' numbers, multinomial at fixed total, of which the counted galaxies are a share 1 - f.
-    """
-    starts, total = np.cumsum((0, *sizes)), sum(sizes)
-    centers, observed = np.zeros((total, len(groups[0].mean))), np.zeros(total)
-    share, scatter = np.zeros((total, len(groups))), np.zeros((total, total))
-    n_obs = n - spec.n_centers
-    for p, (start, group) in enumerate(zip(starts, groups, strict=False)):
-        if group.n == 0:
-            continue
-        own = slice(start, start + len(group.centers))
-        v = n_obs * group.n / (n * group.n_counted)
-        centers[own], observed[own] = group.centers, v * group.n_counted * group.mean_phi
-        share[own, p], scatter[own, own] = group.mean_phi, v**2 * group.scatter
-    numbers = np.array([group.n for group in groups], float)
-    between = (n_obs / n) ** 2 * (np.diag(numbers) - np.outer(numbers, numbers) / n)
-    return (
-        np.stack([group.mean for group in groups]),
-        np.stack([group.whiten for group in groups]),
-        (numbers > 0).astype(float),
-        centers,
-        (observed >= spec.min_count).astype(float),
-        observed,
-        np.array(float(n_obs)),
-        scatter + share @ between @ share.T,
-    )

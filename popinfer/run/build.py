@@ -243,15 +243,18 @@ def build_problem(setup: Setup, survey: Survey, halos: Halos, replicates: list[H
     n_slice, n_kernel = kernels.mask.shape
     own, *others = [SampleCounts(predictor, in_precision(setup.config, x)) for x in (halos, *replicates)]
     used = np.asarray(kernels.mask).ravel() > 0
-    soft_cov = np.asarray(block_diag(*np.asarray(kernels.data_cov)))
-    soft_cov = np.where(np.outer(used, used), soft_cov, 0.0)
     soft = np.where(used, np.asarray(kernels.observed).ravel(), 1.0)
-    error = model_error_cov(setup.config.kernels.model_error, soft_cov)
+    soft_cov, layout_cov = (
+        np.where(np.outer(used, used), np.asarray(block_diag(*np.asarray(cov))), 0.0)
+        for cov in (kernels.data_cov, kernels.layout_cov)
+    )
+    error = model_error_cov(setup.config.kernels.model_error, layout_cov)
     return Problem(
         names=setup.space.names,
         raw_log_counts=own,
         observed=np.concatenate([soft, *(one.observed for one in effective)]),
         data_cov=np.asarray(block_diag(soft_cov, *(one.cov for one in effective))),
+        layout_cov=np.asarray(block_diag(layout_cov, *(one.cov for one in effective))),
         model_cov=np.asarray(block_diag(error, *(np.zeros_like(one.cov) for one in effective))),
         slice_of=np.concatenate([np.repeat(np.arange(n_slice), n_kernel), *(x.slices for x in effective)]),
         replicates=tuple(others),
@@ -260,15 +263,16 @@ def build_problem(setup: Setup, survey: Survey, halos: Halos, replicates: list[H
 
 
 def model_error_cov(
-    fraction: float, data_cov: Float[np.ndarray, "stat stat"]
+    fraction: float, layout_cov: Float[np.ndarray, "stat stat"]
 ) -> Float[np.ndarray, "stat stat"]:
     """Covariance of log-counts that the model gets wrong by a fraction.
 
-    Errors of two kernels are correlated as their counting noise is: as far as they see the same galaxies.
+    Errors of two kernels are correlated as counting noise is in the survey that laid them out: as far as they
+    see the same galaxies.
     """
-    sd = np.sqrt(np.diag(data_cov))
+    sd = np.sqrt(np.diag(layout_cov))
     inverse = np.divide(1.0, sd, out=np.zeros_like(sd), where=sd > 0)
-    return fraction**2 * data_cov * np.outer(inverse, inverse)
+    return fraction**2 * layout_cov * np.outer(inverse, inverse)
 
 
 def in_precision(config: RunConfig, halos: Halos) -> Halos:

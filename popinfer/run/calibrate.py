@@ -1,9 +1,8 @@
 """Calibration of a run file's inference: surveys simulated from its prior, each analysed like the real one.
 
-The real catalog lends the number of galaxies, the noise and the selection. Where the run file allows for
-errors of the model, each simulated survey has a draw of them in its soft counts. Trials are files of their
-own: an interrupted calibration goes on where it was, a longer one keeps the trials of a shorter one, and
-processes share the work.
+How surveys are simulated, and what of the real one they keep, says `popinfer.run.simulated`. Trials are files
+of their own: an interrupted calibration goes on where it was, a longer one keeps the trials of a shorter one,
+and processes share the work.
 """
 
 import dataclasses
@@ -18,24 +17,20 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from popinfer.config import RunConfig, load_config
 from popinfer.errors import InputError
 from popinfer.infer.calibration import Calibration, Trial, assess
 from popinfer.infer.likelihood import Problem
-from popinfer.records import Catalog
 from popinfer.report import judge
-from popinfer.run.build import model_error_cov
 from popinfer.run.fitting import fit_population
 from popinfer.run.folder import RunFolder, cache_folder, check_fingerprint, code_hash, write_text
-from popinfer.run.observed import Survey, build_survey
 from popinfer.run.pilot import tuned_halos
 from popinfer.run.posterior import draw_posterior, judged_groups
 from popinfer.run.prepare import Population, Run, population_of, prepare
 from popinfer.run.progress import Reporter, Silent
-from popinfer.run.simulate import draw_galaxies
+from popinfer.run.simulated import observing
 
 _TRUTH_SEED, _TRIAL_SEED = 77_003, 1_000_003
 MIN_TRIALS = 20
@@ -207,7 +202,7 @@ def run_trial(run: Run, index: int, sabotage: str = "none") -> dict[str, Any]:
     start, seed = time.perf_counter(), run.config.seed + _TRIAL_SEED * (index + 1)
     rng = np.random.default_rng([run.config.seed, _TRUTH_SEED, index])
     truth = rng.standard_normal(run.setup.space.size)
-    trial = _observing(run, truth, seed, rng)
+    trial = observing(run, truth, seed, rng)
     population = _population(trial, SABOTAGES[sabotage], seed)
     fit = fit_population(trial, population, Silent())
     draws = draw_posterior(trial, population, fit, Silent())
@@ -226,33 +221,6 @@ def run_trial(run: Run, index: int, sabotage: str = "none") -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
-
-
-def _observing(run: Run, truth: np.ndarray, seed: int, rng: np.random.Generator) -> Run:
-    """The run with a simulated catalog in place of the real one."""
-    z, mag = draw_galaxies(run, truth, None, seed, Silent())
-    sigma = np.asarray(run.survey.noise.sigma(jnp.nan_to_num(jnp.asarray(mag))))
-    sigma = np.where(np.isnan(mag), np.nan, sigma)
-    catalog: Catalog = dataclasses.replace(run.catalog, z=z, mag=mag, mag_err=sigma, dropped=())
-    config = run.config.model_copy(update={"seed": seed})
-    survey = _with_model_error(build_survey(config, catalog), config.kernels.model_error, rng)
-    return dataclasses.replace(run, config=config, catalog=catalog, survey=survey)
-
-
-def _with_model_error(survey: Survey, fraction: float, rng: np.random.Generator) -> Survey:
-    """Soft counts that differ from the galaxies' own as the run file says that the model may be wrong.
-
-    Their variance follows them, as it would if there were so many more galaxies or fewer.
-    """
-    observed, data_cov = np.array(survey.kernels.observed), np.array(survey.kernels.data_cov)
-    for i, cov in enumerate(np.asarray(survey.kernels.data_cov)):
-        used = np.flatnonzero(np.asarray(survey.kernels.mask)[i] > 0)
-        values, vectors = np.linalg.eigh(model_error_cov(fraction, cov[np.ix_(used, used)]))
-        error = vectors @ (np.sqrt(np.maximum(values, 0)) * rng.standard_normal(len(used)))
-        observed[i, used] *= np.exp(error)
-        data_cov[i][np.ix_(used, used)] *= np.exp(0.5 * np.add.outer(error, error))
-    kernels = dataclasses.replace(survey.kernels, observed=observed, data_cov=data_cov)
-    return dataclasses.replace(survey, kernels=kernels)
 
 
 def _population(run: Run, problem_of: Callable[[Problem], Problem], seed: int) -> Population:

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from popinfer.config import RunConfig
 from popinfer.config_survey import BandConfig
@@ -201,7 +201,7 @@ class Survey(eqx.Module):
 
 def build_survey(config: RunConfig, catalog: Catalog) -> Survey:
     """Kernels, noise model, selection and detection from the catalog."""
-    features, detection = _features_of_slices(config, catalog), build_detection(config, catalog)
+    features, detection = features_of_slices(config, catalog), build_detection(config, catalog)
     photoz = build_photoz(config)
     noise, selection = NoiseModel.fit(catalog, config.catalog.correlation_matrix()), build_selection(config)
     used = () if detection is None else detection.bands
@@ -221,17 +221,17 @@ def build_kernels(
     config: RunConfig, catalog: Catalog, detection: Detection | None, widening: float = 1.0
 ) -> KernelCounts:
     """Kernels and the catalog's counts; centers are the same whatever factor widens the kernels."""
-    mags, section = _mags_of_slices(config, catalog), config.kernels
-    patterns = None if detection is None else [_pattern_of(mag, detection) for mag in mags]
+    section, patterns = config.kernels, patterns_of_slices(config, catalog, detection)
     spec = KernelSpec(section.n_centers, widening * section.bandwidth, section.floor_mag, section.min_count)
-    return KernelCounts.build(_features_of_slices(config, catalog), spec, config.seed, patterns)
+    return KernelCounts.build(features_of_slices(config, catalog), spec, config.seed, patterns)
 
 
 def _mags_of_slices(config: RunConfig, catalog: Catalog) -> list[Float[np.ndarray, "_ band"]]:
     return [np.asarray(catalog.mag)[inside] for inside in slice_members(config, np.asarray(catalog.z))]
 
 
-def _features_of_slices(config: RunConfig, catalog: Catalog) -> list[Float[np.ndarray, "_ feature"]]:
+def features_of_slices(config: RunConfig, catalog: Catalog) -> list[Float[np.ndarray, "_ feature"]]:
+    """Features of each slice's galaxies, NaN where a band that they need is missing."""
     return [_features(mag, feature_matrix(config)) for mag in _mags_of_slices(config, catalog)]
 
 
@@ -281,7 +281,12 @@ def build_detection(config: RunConfig, catalog: Catalog) -> Detection | None:
     return Detection(limit, width, ceiling, optional, patterns)
 
 
-def _pattern_of(mag: np.ndarray, detection: Detection) -> np.ndarray:
-    """Index of each galaxy's pattern of measured bands."""
-    seen = np.isfinite(mag[:, detection.bands])
-    return np.argmax((seen[:, None, :] == np.array(detection.patterns)).all(axis=-1), axis=1)
+def patterns_of_slices(
+    config: RunConfig, catalog: Catalog, detection: Detection | None
+) -> list[Int[np.ndarray, "_"]] | None:
+    """Each galaxy's pattern of measured bands, -1 for one that the detection doesn't list."""
+    if detection is None:
+        return None
+    seen = [np.isfinite(mag[:, detection.bands]) for mag in _mags_of_slices(config, catalog)]
+    same = [np.all(one[:, None, :] == np.array(detection.patterns), axis=-1) for one in seen]
+    return [np.where(one.any(axis=1), np.argmax(one, axis=1), -1) for one in same]

@@ -178,6 +178,33 @@ def test_a_rare_pattern_keeps_its_share_and_its_variance():
     assert across == pytest.approx(np.corrcoef(drawn.T)[: starts[1], starts[1] :].mean(), abs=0.02)
 
 
+def test_kernels_count_other_galaxies():
+    """Those that aren't centers give `build`'s counts, if no pattern is rare; uncounted ones stay out."""
+    rng = np.random.default_rng(6)
+    n, spec = 600, KernelSpec(n_centers=60, bandwidth=1.0, floor=0.0, min_count=2.0)
+    label = (np.arange(n) % 3 == 0).astype(int)
+    x = np.where(np.stack([label == 1, np.zeros(n, bool)], axis=1), np.nan, rng.standard_normal((n, 2)))
+    kernels = KernelCounts.build([x, x[label == 0]], spec, 4, [label, label[label == 0]])
+    again, rest = np.random.default_rng(4), []
+    for own, n_centers in ((np.flatnonzero(label == 0), 40), (np.flatnonzero(label == 1), 20)):
+        rest.append(own[again.permutation(len(own))[n_centers:]])
+    first = np.concatenate(rest)
+    second = np.flatnonzero(label == 0)[again.permutation(400)[60:]]
+    with_unknown = np.concatenate([second, first[-50:]])
+    others = kernels.counting([x[first], x[with_unknown]], 2.0, [label[first], label[with_unknown]])
+    np.testing.assert_array_equal(others.mask, kernels.mask)
+    used = kernels.mask > 0
+    np.testing.assert_allclose(others.observed[used], kernels.observed[used], rtol=1e-12)
+    own = np.ix_(used[1], used[1])
+    np.testing.assert_allclose(others.data_cov[1][own], kernels.data_cov[1][own], rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(others.n_obs, kernels.n_obs)
+    np.testing.assert_array_equal(others.centers, kernels.centers)
+    np.testing.assert_array_equal(others.layout_cov, kernels.layout_cov)
+    few = kernels.counting([x[first[:5]], x[second]], 2.0, [label[first[:5]], label[second]])
+    assert few.mask[0].sum() < kernels.mask[0].sum()
+    np.testing.assert_array_equal(few.mask[1], kernels.mask[1])
+
+
 def test_gradient_matches_finite_differences(kept):
     rng = np.random.default_rng(9)
     normals, uniforms = rng.standard_normal(500), rng.random(500)

@@ -11,6 +11,7 @@ from popinfer import cli
 from popinfer.run import calibrate as module
 from popinfer.run.calibrate import SABOTAGES, CalibrateSpec, calibrate, run_trial
 from popinfer.run.prepare import prepare
+from popinfer.run.simulated import observing
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +58,20 @@ def test_a_trial_repeats(trial_run, trial):
 def test_a_simulated_survey_follows_its_truth(trial_run):
     rng = np.random.default_rng(1)
     red, blue = (
-        module._observing(trial_run, np.array(u), 5, rng).survey.features[0][:, 0].mean()
+        observing(trial_run, np.array(u), 5, rng).survey.features[0][:, 0].mean()
         for u in ([2.0, 0.0], [-2.0, 0.0])
     )
     assert red > blue + 0.02  # more dust
+
+
+def test_a_simulated_survey_keeps_the_kernels(trial_run):
+    """They are the design: only what they count is new."""
+    survey = observing(trial_run, np.zeros(2), 5, np.random.default_rng(1)).survey
+    real = trial_run.survey.kernels
+    for name in ("mean", "whiten", "centers"):
+        np.testing.assert_array_equal(getattr(survey.kernels, name), getattr(real, name))
+    np.testing.assert_array_equal(survey.kernels.n_obs, [len(x) for x in survey.features])
+    assert not np.allclose(survey.kernels.observed, real.observed)
 
 
 def test_sabotages_change_the_problem(trial_run):

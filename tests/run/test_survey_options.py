@@ -1,6 +1,7 @@
 """What a run file says of the survey reaches the model: missing bands, cuts, redshifts, noise."""
 
 import copy
+import dataclasses
 
 import equinox as eqx
 import jax
@@ -25,6 +26,7 @@ from popinfer.run.build import (
 from popinfer.run.prepare import prepare
 from popinfer.run.progress import Silent
 from popinfer.run.simulate import _detected, draw_galaxies
+from popinfer.run.simulated import observing
 
 
 @pytest.fixture(scope="module")
@@ -262,3 +264,17 @@ def test_noise_that_has_to_be_drawn_in_every_band_is_refused(tiny_config):
 def test_an_unknown_kind_of_noise_is_refused(tiny_config):
     with pytest.raises(ValueError, match=r"noise\n.*'drawn' or 'analytic'"):
         analytic(tiny_config, noise="sampled")
+
+
+def test_surveys_simulated_for_calibration_lack_bands_as_the_real_one(run):
+    """Counted by its kernels; galaxies of a pattern that has none in their slice are left out."""
+    u, rng = np.zeros(run.setup.space.size), np.random.default_rng(1)
+    trial = observing(run, u, 5, rng)
+    lacks, lacked = (np.isnan(one.survey.features[0]).any(axis=1).mean() for one in (trial, run))
+    assert 0.2 * lacked < lacks < 5 * lacked
+    np.testing.assert_array_equal(trial.survey.kernels.n_obs, [len(x) for x in trial.survey.features])
+    kernels = dataclasses.replace(run.survey.kernels, counted=run.survey.kernels.counted * [1.0, 0.0])
+    complete = dataclasses.replace(run, survey=dataclasses.replace(run.survey, kernels=kernels))
+    without = observing(complete, u, 5, rng)
+    assert np.isfinite(without.survey.features[0]).all()
+    assert without.catalog.dropped[0][1] == np.isnan(trial.survey.features[0]).any(axis=1).sum()
