@@ -49,7 +49,7 @@ class KernelCounts(eqx.Module):
     mask : 1 for a kernel in use.
     counted : 1 for a pattern that the slice has galaxies of; others don't enter the model's total.
     observed : observed soft counts d_k.
-    n_obs : observed galaxies that were counted (centers left out).
+    n_obs : galaxies that were counted; those that are centers aren't.
     data_cov : covariance of d_k at fixed total number; sum_i (phi_k - d_k/N)(phi_l - d_l/N) if all galaxies
         have all bands.
     layout_cov : the same in the survey that laid the kernels out: its correlations say how they overlap.
@@ -111,7 +111,7 @@ class KernelCounts(eqx.Module):
             whiten=np.array([[group.whiten for group in one] for one in groups]),
             counted=np.array([[float(group.n > 0) for group in one] for one in groups]),
             centers=centers,
-            mask=(observed >= spec.min_count).astype(float),
+            mask=np.ones_like(observed),
             observed=observed,
             n_obs=n_obs,
             data_cov=data_cov,
@@ -119,23 +119,27 @@ class KernelCounts(eqx.Module):
             bandwidth=np.asarray(float(spec.bandwidth)),
             sizes=sizes,
         )
-        n_used = np.asarray(kernels.mask).sum(axis=1)
-        if n_used.min() <= features[0].shape[1]:
+        return kernels.keeping(spec.min_count)
+
+    def keeping(self, min_count: float) -> "KernelCounts":
+        """Those kernels only that count so many galaxies; InputError when a slice has hardly any."""
+        mask = np.asarray(self.mask) * (np.asarray(self.observed) >= min_count)
+        n_used = mask.sum(axis=1)
+        if n_used.min() <= self.centers.shape[-1]:
             raise InputError(
                 f"redshift slice {n_used.argmin()}: only {n_used.min():.0f} kernels count min_count = "
-                f"{spec.min_count:g} galaxies: kernels.bandwidth {spec.bandwidth:g} is too narrow for them"
+                f"{min_count:g} galaxies: kernels.bandwidth {float(self.bandwidth):g} is too narrow for them"
             )
-        return kernels
+        return replace(self, mask=mask)
 
     def counting(
-        self, features: list[np.ndarray], min_count: float, patterns: list[np.ndarray] | None = None
+        self, features: list[np.ndarray], patterns: list[np.ndarray] | None = None
     ) -> "KernelCounts":
-        """The same kernels over other galaxies, none of which is a center: all of them are counted.
+        """The same kernels, whichever were kept, over other galaxies, all of which are counted.
 
         Parameters
         ----------
         features, patterns : as for `build`; galaxies of patterns that a slice doesn't count are left out.
-        min_count : kernels that count fewer are dropped, beside those that were.
         """
         starts, counts = np.cumsum((0, *self.sizes)), []
         for i, x in enumerate(features):
@@ -152,8 +156,7 @@ class KernelCounts(eqx.Module):
             ]
             counts.append(joined(groups, sum(group.n for group in groups), self.sizes))
         observed, data_cov, n_obs, _ = (np.stack(column) for column in zip(*counts, strict=True))
-        mask = np.asarray(self.mask) * (observed >= min_count)
-        return replace(self, mask=mask, observed=observed, n_obs=n_obs, data_cov=data_cov)
+        return replace(self, observed=observed, n_obs=n_obs, data_cov=data_cov)
 
     def log_kernels(
         self, i: int | Array, pattern: int, x: Float[Array, "point feature"], scatter: Scatter | None = None

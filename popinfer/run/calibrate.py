@@ -1,4 +1,4 @@
-"""Calibration of a run file's inference: surveys simulated from its prior, each analysed like the real one.
+"""Calibration of a run file's inference: surveys simulated from its prior, each analysed as the real one is.
 
 How surveys are simulated, and what of the real one they keep, says `popinfer.run.simulated`. Trials are files
 of their own: an interrupted calibration goes on where it was, a longer one keeps the trials of a shorter one,
@@ -92,12 +92,12 @@ def calibrate(
     config = file if isinstance(file, RunConfig) else load_config(file)
     if config.joint:
         raise InputError("joint: calibrate simulates galaxies, not published tables; leave the section out")
-    if spec.seed is not None:
-        config = config.model_copy(update={"seed": spec.seed})
+    if spec.seed is None:
+        spec = dataclasses.replace(spec, seed=config.seed)
     suffix = "" if spec.sabotage == "none" else f"-{spec.sabotage}"
     run = prepare(config, out or Path("results") / f"{config.name}-calibration{suffix}", say)
     trials = run.folder.path / "trials"
-    identity = f"{run.fingerprint('sample')} {code_hash()} {spec.sabotage}"
+    identity = f"{run.fingerprint('sample')} {code_hash()} {spec.sabotage} {spec.seed}"
     run.folder.create()
     trials.mkdir(exist_ok=True)
     missing = [i for i in range(spec.n_trials) if _read(trials, i, identity) is None]
@@ -109,9 +109,8 @@ def calibrate(
             update(done, f"{content['wall_time_s']:.0f} s for the last")
     stored = [_read(trials, i, identity) for i in range(spec.n_trials)]
     found = assess(run.setup.space.names, [_trial(one) for one in stored if one is not None])
-    write_text(
-        run.folder.path / "calibration.json", json.dumps(summary(config, spec, found), indent=2) + "\n"
-    )
+    content = json.dumps(summary(config, spec, found), indent=2) + "\n"
+    write_text(run.folder.path / "calibration.json", content)
     return found, run.folder
 
 
@@ -150,7 +149,7 @@ def _trial(content: dict[str, Any]) -> Trial:
 def _results(run: Run, missing: list[int], spec: CalibrateSpec) -> Iterator[tuple[int, dict[str, Any]]]:
     """Trials as they are finished."""
     if spec.n_processes == 1 or len(missing) < 2:
-        yield from ((index, run_trial(run, index, spec.sabotage)) for index in missing)
+        yield from ((index, run_trial(run, index, spec)) for index in missing)
         return
     context = get_context("spawn")
     numbers = context.SimpleQueue()
@@ -163,7 +162,7 @@ def _results(run: Run, missing: list[int], spec: CalibrateSpec) -> Iterator[tupl
         initargs=(run.config, str(run.folder.path), numbers),
     )
     try:
-        futures = {pool.submit(_worker_trial, index, spec.sabotage): index for index in missing}
+        futures = {pool.submit(_worker_trial, index, spec): index for index in missing}
         for future in as_completed(futures):
             yield futures[future], future.result()
     finally:  # when something stops the others, trials that haven't begun are let go
@@ -193,17 +192,17 @@ def _leave_with_parent() -> None:
         os._exit(1)
 
 
-def _worker_trial(index: int, sabotage: str) -> dict[str, Any]:
-    return run_trial(_WORKER["run"], index, sabotage)
+def _worker_trial(index: int, spec: CalibrateSpec) -> dict[str, Any]:
+    return run_trial(_WORKER["run"], index, spec)
 
 
-def run_trial(run: Run, index: int, sabotage: str = "none") -> dict[str, Any]:
+def run_trial(run: Run, index: int, spec: CalibrateSpec) -> dict[str, Any]:
     """Simulate and analyse one survey; its truth, a draw of the prior, depends on seed and index only."""
-    start, seed = time.perf_counter(), run.config.seed + _TRIAL_SEED * (index + 1)
-    rng = np.random.default_rng([run.config.seed, _TRUTH_SEED, index])
+    start, base = time.perf_counter(), run.config.seed if spec.seed is None else spec.seed
+    rng, seed = np.random.default_rng([base, _TRUTH_SEED, index]), base + _TRIAL_SEED * (index + 1)
     truth = rng.standard_normal(run.setup.space.size)
     trial = observing(run, truth, seed, rng)
-    population = _population(trial, SABOTAGES[sabotage], seed)
+    population = _population(trial, SABOTAGES[spec.sabotage], seed)
     fit = fit_population(trial, population, Silent())
     draws = draw_posterior(trial, population, fit, Silent())
     verdict = judge(judged_groups(trial, draws, {}))
@@ -214,6 +213,7 @@ def run_trial(run: Run, index: int, sabotage: str = "none") -> dict[str, Any]:
         "cautions": fit.cautions,
         "monte_carlo_share": [float(x) for x in fit.mc_direction],
         "n_modes": len(fit.mixture.components),
+        "n_kernels": int(np.sum(trial.survey.kernels.mask)),
         "seed": seed,
         "wall_time_s": time.perf_counter() - start,
     }
@@ -232,7 +232,7 @@ def summary(config: RunConfig, spec: CalibrateSpec, found: Calibration) -> dict[
     """The verdict as plain numbers."""
     return {
         "run": config.name,
-        "seed": config.seed,
+        "seed": spec.seed,
         "sampler": config.sample.kind,
         "sabotage": spec.sabotage,
         "code": code_hash(),

@@ -2,8 +2,9 @@
 
 A guide is a log-density of u. That of the soft counts is fair share x Poisson log-likelihood + log-prior
 (`popinfer.infer.likelihood`), climbed on a schedule of kernels that are first wider than the run's: the same
-centers, the catalog counted anew at each bandwidth. Wide kernels see far, and blur the structure that stops a
-climb. The end of each level is the start of the next; the last is the run's own.
+centers, the catalog counted anew at each bandwidth (centers among the others: one of hundreds). Wide kernels
+see far, and blur the structure that stops a climb. The end of each level is the start of the next; the last
+is the run's own.
 
 The other losses are distances between features (`popinfer.loss.distances`), each in units in which a small
 shift of all galaxies by delta, in standard deviations of the observed ones, costs delta^2. The guide is then
@@ -20,9 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from popinfer.infer.optimise import Compiled, Fit, Progress, adam, gauss_newton, lbfgs
+from popinfer.loss.kernel_counts import KernelCounts
 from popinfer.run.build import Predictor, build_problem
 from popinfer.run.losses import FeatureDensity, build_loss, complete_features
-from popinfer.run.observed import build_kernels
+from popinfer.run.observed import patterns_of_slices
 from popinfer.run.prepare import Population, Run
 
 OPTIMISERS: dict[str, Callable[..., Fit]] = {"gauss_newton": gauss_newton, "adam": adam, "lbfgs": lbfgs}
@@ -74,8 +76,15 @@ def _soft_counts(run: Run, population: Population) -> tuple[Compiled, ...]:
     for widening in run.config.fit.bandwidths:
         problem = population.problem
         if widening != 1:
-            kernels = build_kernels(run.config, run.catalog, run.survey.detection, widening)
-            wide = replace(run.survey, kernels=kernels)
+            wide = replace(run.survey, kernels=_widened(run, widening))
             problem = build_problem(run.setup, wide, population.halos, [])
         levels.append(Compiled(problem).with_fair_share(population.pilot))
     return tuple(levels)
+
+
+def _widened(run: Run, factor: float) -> KernelCounts:
+    """The survey's kernels, wider by a factor, over all galaxies of its catalog."""
+    kernels, config = run.survey.kernels, run.config
+    wide = replace(kernels, bandwidth=np.asarray(factor * float(kernels.bandwidth)))
+    patterns = patterns_of_slices(config, run.catalog, run.survey.detection)
+    return wide.counting(run.survey.features, patterns).keeping(config.kernels.min_count)

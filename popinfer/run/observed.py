@@ -217,12 +217,10 @@ def build_survey(config: RunConfig, catalog: Catalog) -> Survey:
     )
 
 
-def build_kernels(
-    config: RunConfig, catalog: Catalog, detection: Detection | None, widening: float = 1.0
-) -> KernelCounts:
-    """Kernels and the catalog's counts; centers are the same whatever factor widens the kernels."""
+def build_kernels(config: RunConfig, catalog: Catalog, detection: Detection | None) -> KernelCounts:
+    """Kernels and the catalog's counts."""
     section, patterns = config.kernels, patterns_of_slices(config, catalog, detection)
-    spec = KernelSpec(section.n_centers, widening * section.bandwidth, section.floor_mag, section.min_count)
+    spec = KernelSpec(section.n_centers, section.bandwidth, section.floor_mag, section.min_count)
     return KernelCounts.build(features_of_slices(config, catalog), spec, config.seed, patterns)
 
 

@@ -30,6 +30,7 @@ _SEED = 500_009  # far from the seeds of runs
 
 # of one slice: redshifts [point], magnitudes [point, band], weights [point]
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
+Wanted = int | tuple[int, ...] | None  # galaxies of each slice
 
 
 class _Numbers:
@@ -38,11 +39,12 @@ class _Numbers:
     Random numbers are drawn once; as the model's density becomes known better, the numbers follow it.
     """
 
-    def __init__(self, run: Run, n_galaxies: int | None, rng: np.random.Generator) -> None:
+    def __init__(self, run: Run, n_galaxies: Wanted, rng: np.random.Generator) -> None:
         counts = [one for one in run.survey.abundances if isinstance(one, NumberCounts)]
         self._counts = counts[0] if counts and n_galaxies is None else None
-        fixed = list(run.n_galaxies) if n_galaxies is None else [n_galaxies] * len(run.n_galaxies)
-        self.drawn: list[int] = fixed
+        wanted = run.n_galaxies if n_galaxies is None else np.broadcast_to(n_galaxies, len(run.n_galaxies))
+        fixed = [int(n) for n in wanted]
+        self.drawn = fixed
         if self._counts is not None:
             self._field, self._uniform = rng.standard_normal(len(fixed)), rng.random(len(fixed))
 
@@ -55,7 +57,7 @@ class _Numbers:
 
 
 def draw_galaxies(
-    run: Run, u: np.ndarray, n_galaxies: int | None, seed: int, say: Reporter
+    run: Run, u: np.ndarray, n_galaxies: Wanted, seed: int, say: Reporter
 ) -> tuple[np.ndarray, np.ndarray]:
     """Redshifts [galaxy] and measured AB magnitudes [galaxy, band], slice by slice.
 
@@ -63,7 +65,8 @@ def draw_galaxies(
     ----------
     run : the survey and the model.
     u : true parameters, unconstrained.
-    n_galaxies : of every slice; as the survey's solid angle says, or as observed, when None.
+    n_galaxies : of every slice, or one number a slice; as the survey's solid angle says, or as observed, when
+        None.
     seed : of halos, noise and the choice of galaxies.
     say : hears about progress.
 

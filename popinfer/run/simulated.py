@@ -1,11 +1,11 @@
 """Surveys simulated in the place of the real one, for calibration.
 
 The real survey is the design: it lends the number of galaxies, selection, detection limits, the relation of
-noise to magnitude, and its kernels: their places, and how they overlap. Those stay as they are, whatever
-galaxies a simulated survey has, because only then is a posterior of the soft counts exact over draws of the
-prior. (Were they laid out by each survey's own galaxies, they would know something of the truth that the
-likelihood doesn't use.) The real survey's centers aren't counted, so given the parameters its counts don't
-depend on them.
+noise to magnitude, and its kernels: their places, and how they overlap. Given a layout, the likelihood of
+soft counts doesn't depend on how it was chosen, so truths from the prior must be covered. Kernels laid out by
+each simulated survey's own galaxies would follow the truth, and carry information that the likelihood leaves
+out; then coverage over the prior isn't implied. The real run does lay them out by its own galaxies (centers
+aren't counted, but whitening and overlap are those of all): that step isn't tested here.
 
 Where the run file allows for errors of the model, each simulated survey has a draw of them in its counts.
 """
@@ -17,21 +17,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from popinfer.config import RunConfig
+from popinfer.loss.kernel_counts import KernelCounts
 from popinfer.records import Catalog
 from popinfer.run.abundance import build_abundances
 from popinfer.run.build import model_error_cov
-from popinfer.run.observed import (
-    Survey,
-    build_integrated,
-    features_of_slices,
-    patterns_of_slices,
-    slice_members,
-    without,
-)
+from popinfer.run.observed import Survey, features_of_slices, patterns_of_slices, slice_members, without
 from popinfer.run.prepare import Run
 from popinfer.run.progress import Silent
 from popinfer.run.simulate import draw_galaxies
-from popinfer.survey.noise import NoiseModel
+from popinfer.survey.abundance import NumberCounts
 
 
 def observing(run: Run, truth: Float[np.ndarray, "par"], seed: int, rng: np.random.Generator) -> Run:
@@ -42,15 +36,19 @@ def observing(run: Run, truth: Float[np.ndarray, "par"], seed: int, rng: np.rand
     run : the design. truth : true parameters, unconstrained.
     seed : of the simulated survey and its analysis. rng : of the model's errors.
     """
-    z, mag = draw_galaxies(run, truth, None, seed, Silent())
-    sigma = np.asarray(run.survey.noise.sigma(jnp.nan_to_num(jnp.asarray(mag))))
+    survey, config = run.survey, run.config.model_copy(update={"seed": seed})
+    follows = any(isinstance(one, NumberCounts) for one in survey.abundances)
+    numbers = None if follows else tuple(int(n) for n in np.asarray(survey.kernels.n_obs))
+    z, mag = draw_galaxies(run, truth, numbers, seed, Silent())
+    sigma = np.asarray(survey.noise.sigma(jnp.nan_to_num(jnp.asarray(mag))))
     sigma = np.where(np.isnan(mag), np.nan, sigma)
     catalog: Catalog = dataclasses.replace(run.catalog, z=z, mag=mag, mag_err=sigma, dropped=())
-    config = run.config.model_copy(update={"seed": seed})
-    catalog = without(
-        catalog, ~_recognised(config, run.survey, catalog), "lack bands like none of the survey"
-    )
-    survey = _with_model_error(_resurveyed(config, run.survey, catalog), config.kernels.model_error, rng)
+    catalog = without(catalog, ~_recognised(config, survey, catalog), "unlike the survey in their bands")
+    features = features_of_slices(config, catalog)
+    counts = survey.kernels.counting(features, patterns_of_slices(config, catalog, survey.detection))
+    counts = _with_model_error(counts, config.kernels.model_error, rng).keeping(config.kernels.min_count)
+    abundances = build_abundances(config, tuple(len(x) for x in features), survey.photoz)
+    survey = dataclasses.replace(survey, features=features, kernels=counts, abundances=abundances)
     return dataclasses.replace(run, config=config, catalog=catalog, survey=survey)
 
 
@@ -66,33 +64,16 @@ def _recognised(config: RunConfig, survey: Survey, catalog: Catalog) -> Bool[np.
     return good
 
 
-def _resurveyed(config: RunConfig, survey: Survey, catalog: Catalog) -> Survey:
-    """The survey with other galaxies in it."""
-    features = features_of_slices(config, catalog)
-    patterns = patterns_of_slices(config, catalog, survey.detection)
-    noise = NoiseModel.fit(catalog, config.catalog.correlation_matrix())
-    drawn = () if survey.detection is None else survey.detection.bands
-    return dataclasses.replace(
-        survey,
-        features=features,
-        kernels=survey.kernels.counting(features, config.kernels.min_count, patterns),
-        noise=noise,
-        abundances=build_abundances(config, tuple(len(x) for x in features), survey.photoz),
-        integrated=build_integrated(config, noise, survey.selection, drawn),
-    )
-
-
-def _with_model_error(survey: Survey, fraction: float, rng: np.random.Generator) -> Survey:
+def _with_model_error(kernels: KernelCounts, fraction: float, rng: np.random.Generator) -> KernelCounts:
     """Soft counts that differ from the galaxies' own as the run file says that the model may be wrong.
 
     Their variance follows them, as it would if there were so many more galaxies or fewer.
     """
-    observed, data_cov = np.array(survey.kernels.observed), np.array(survey.kernels.data_cov)
-    for i, cov in enumerate(np.asarray(survey.kernels.layout_cov)):
-        used = np.flatnonzero(np.asarray(survey.kernels.mask)[i] > 0)
+    observed, data_cov = np.array(kernels.observed), np.array(kernels.data_cov)
+    for i, cov in enumerate(np.asarray(kernels.layout_cov)):
+        used = np.flatnonzero(np.asarray(kernels.mask)[i] > 0)
         values, vectors = np.linalg.eigh(model_error_cov(fraction, cov[np.ix_(used, used)]))
         error = vectors @ (np.sqrt(np.maximum(values, 0)) * rng.standard_normal(len(used)))
         observed[i, used] *= np.exp(error)
         data_cov[i][np.ix_(used, used)] *= np.exp(0.5 * np.add.outer(error, error))
-    kernels = dataclasses.replace(survey.kernels, observed=observed, data_cov=data_cov)
-    return dataclasses.replace(survey, kernels=kernels)
+    return dataclasses.replace(kernels, observed=observed, data_cov=data_cov)

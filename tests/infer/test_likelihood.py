@@ -159,6 +159,20 @@ def test_unused_counts_say_nothing_and_abundances_are_kept(problem):
     np.testing.assert_array_equal(modes[:-1, own], 0)
 
 
+def test_modes_are_those_of_the_layout(problem):
+    """Another survey's correlations, and sizes that don't matter, make them; noise is the data's own."""
+    sizes = np.linspace(1, 5, len(problem.observed))
+    distance = np.abs(np.subtract.outer(sizes, sizes))
+    layout = np.outer(sizes, sizes) * np.exp(-distance)
+    modes = eigenmodes(dataclasses.replace(problem, layout_cov=layout))
+    sd = np.sqrt(np.diag(problem.log_cov))
+    values, vectors = np.linalg.eigh(np.exp(-distance))
+    expected = vectors[:, ::-1][:, : modes.shape[1]]
+    np.testing.assert_allclose(np.abs(modes * sd[:, None]), np.abs(expected), atol=1e-9)
+    assert values[::-1][: modes.shape[1]].sum() >= 0.99 * values.sum()
+    assert modes.shape != eigenmodes(problem).shape
+
+
 def test_errors_of_the_model_widen_the_posterior(problem, info):
     relative = _variance(problem)
     corr = problem.data_cov / np.sqrt(np.outer(*[np.diag(problem.data_cov)] * 2))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from popinfer.errors import InputError
 from popinfer.loss.distances import CharacteristicDistance, EnergyDistance, SlicedWasserstein
 from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
 from popinfer.survey.detection import Detection
@@ -191,7 +192,7 @@ def test_kernels_count_other_galaxies():
     first = np.concatenate(rest)
     second = np.flatnonzero(label == 0)[again.permutation(400)[60:]]
     with_unknown = np.concatenate([second, first[-50:]])
-    others = kernels.counting([x[first], x[with_unknown]], 2.0, [label[first], label[with_unknown]])
+    others = kernels.counting([x[first], x[with_unknown]], [label[first], label[with_unknown]])
     np.testing.assert_array_equal(others.mask, kernels.mask)
     used = kernels.mask > 0
     np.testing.assert_allclose(others.observed[used], kernels.observed[used], rtol=1e-12)
@@ -200,9 +201,13 @@ def test_kernels_count_other_galaxies():
     np.testing.assert_array_equal(others.n_obs, kernels.n_obs)
     np.testing.assert_array_equal(others.centers, kernels.centers)
     np.testing.assert_array_equal(others.layout_cov, kernels.layout_cov)
-    few = kernels.counting([x[first[:5]], x[second]], 2.0, [label[first[:5]], label[second]])
-    assert few.mask[0].sum() < kernels.mask[0].sum()
-    np.testing.assert_array_equal(few.mask[1], kernels.mask[1])
+    few = kernels.counting([x[first[:20]], x[second]], [label[first[:20]], label[second]])
+    np.testing.assert_array_equal(few.mask, kernels.mask)
+    kept = few.keeping(2.0)
+    assert 2 < kept.mask[0].sum() < kernels.mask[0].sum()
+    np.testing.assert_array_equal(kept.mask[1], kernels.mask[1])
+    with pytest.raises(InputError, match="slice 0: only 0 kernels"):
+        few.keeping(30.0)
 
 
 def test_gradient_matches_finite_differences(kept):

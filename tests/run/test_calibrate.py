@@ -9,7 +9,9 @@ import pytest
 
 from popinfer import cli
 from popinfer.run import calibrate as module
+from popinfer.run.build import build_problem, draw_slices, lightcones
 from popinfer.run.calibrate import SABOTAGES, CalibrateSpec, calibrate, run_trial
+from popinfer.run.guides import _widened
 from popinfer.run.prepare import prepare
 from popinfer.run.simulated import observing
 
@@ -24,17 +26,17 @@ def trial_run(tiny_config, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trial(trial_run):
-    return run_trial(trial_run, 0)
+    return run_trial(trial_run, 0, CalibrateSpec())
 
 
-def fake_trial(run, index, sabotage):
+def fake_trial(run, index, spec):
     """A right posterior of known width, without a survey."""
     rng = np.random.default_rng(index)
     size = run.setup.space.size
     truth = rng.standard_normal(size)
     mean = truth / 2 + rng.standard_normal(size) / 2
     draws = mean + rng.standard_normal((400, size)) / np.sqrt(2)
-    if sabotage == "half_covariance":
+    if spec.sabotage == "half_covariance":
         draws = mean + (draws - mean) / 3
     made = module.Trial.of(truth, draws, True, 10_000 + index)
     return {**{k: module._plain(v) for k, v in vars(made).items()}, "wall_time_s": 0.0}
@@ -50,7 +52,7 @@ def test_a_trial_recovers_its_truth(trial):
 
 
 def test_a_trial_repeats(trial_run, trial):
-    again = run_trial(trial_run, 0)
+    again = run_trial(trial_run, 0, CalibrateSpec())
     assert again["truth"] == trial["truth"]
     np.testing.assert_allclose(again["mean"], trial["mean"], atol=1e-3)
 
@@ -66,12 +68,28 @@ def test_a_simulated_survey_follows_its_truth(trial_run):
 
 def test_a_simulated_survey_keeps_the_kernels(trial_run):
     """They are the design: only what they count is new."""
-    survey = observing(trial_run, np.zeros(2), 5, np.random.default_rng(1)).survey
-    real = trial_run.survey.kernels
-    for name in ("mean", "whiten", "centers"):
+    made = observing(trial_run, np.zeros(2), 5, np.random.default_rng(1))
+    survey, real = made.survey, trial_run.survey.kernels
+    for name in ("mean", "whiten", "centers", "layout_cov", "n_obs"):
         np.testing.assert_array_equal(getattr(survey.kernels, name), getattr(real, name))
     np.testing.assert_array_equal(survey.kernels.n_obs, [len(x) for x in survey.features])
     assert not np.allclose(survey.kernels.observed, real.observed)
+    # errors of the model and modes are those of the layout, counting noise is the simulated galaxies'
+    halos = draw_slices(lightcones(trial_run.config), 5)
+    simulated, own = (build_problem(one.setup, one.survey, halos, []) for one in (made, trial_run))
+    both = np.ix_(simulated.used & own.used, simulated.used & own.used)
+    assert both[0].size > 10
+    np.testing.assert_allclose(np.asarray(simulated.model_cov)[both], np.asarray(own.model_cov)[both])
+    assert not np.allclose(simulated.counting_cov[both], own.counting_cov[both], rtol=0.01)
+
+
+def test_widened_kernels_of_a_simulated_survey_stay_in_place(trial_run):
+    made = observing(trial_run, np.zeros(2), 5, np.random.default_rng(1))
+    wide = _widened(made, 2.0)
+    np.testing.assert_array_equal(wide.centers, trial_run.survey.kernels.centers)
+    assert wide.bandwidth == 2 * trial_run.survey.kernels.bandwidth
+    used = made.survey.kernels.mask > 0
+    assert np.all(wide.observed[used] > made.survey.kernels.observed[used] / 1.3)
 
 
 def test_sabotages_change_the_problem(trial_run):
