@@ -1,6 +1,7 @@
 """One simulated survey of the likelihood study, and the soft counts of all kernel layouts together.
 
-The survey is drawn as `popinfer calibrate` draws it: truth from the prior, errors of the model in its counts.
+Truth and galaxies are drawn as `popinfer calibrate` draws them, with errors of the model in the counts, but
+kernels are laid out by the survey's own galaxies.
 Halos are drawn where the *true* model's galaxies are seen, in place of a pilot fit's; that changes the Monte
 Carlo variance only. One compiled program counts the galaxies of one halo sample with the kernels of every
 layout: those with fewer centers use the first of the widest set (`KernelCounts.build` shuffles galaxies by

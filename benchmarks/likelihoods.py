@@ -4,9 +4,10 @@
 
 Written before the first of its surveys was looked at:
 
-Surveys     drawn from the prior of likelihoods.yaml as `popinfer calibrate` draws them, configuration
-            seed 20261125, indices 0 ... n - 1, with kernels.model_error 0.05 (a draw of that error is in the
-            counts), so that counting and Monte Carlo noise decide as much as the model's error does.
+Surveys     truths and galaxies are drawn as `popinfer calibrate` draws them, from the prior of
+            likelihoods.yaml, kernels laid out by each survey's own galaxies; configuration seed 20261125,
+            indices 0 ... n - 1, with kernels.model_error 0.05 (a draw of that error is in the counts), so
+            that counting and Monte Carlo noise decide as much as the model's error does.
 Candidates  those of likelihood_candidates.py, all with 100 kernels a slice of width 1.0 and samples of 1024
             halos; those that aren't controls or near twins also with one of these changed, never two: 50, 200
             kernels; width 0.6; 512, 2048 halos. Monte Carlo noise is treated as in

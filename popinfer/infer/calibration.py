@@ -1,6 +1,6 @@
 """Does the posterior mean what it says? Simulation-based calibration of an inference as a whole.
 
-Parameters drawn from the prior make simulated surveys; each is analysed as a real one would be. If posteriors
+Parameters drawn from the prior make simulated surveys; each is analysed as the real one is. If posteriors
 are right, then over many surveys
 
 - the share of posterior draws below a parameter's true value is uniform (simulation-based calibration, SBC:

@@ -153,7 +153,7 @@ class Information:
     Attributes
     ----------
     jacobian : J. residual : y - log m. modes : E.
-    cov : E^T (D / d d^T + C_error) E. cov_mc : E^T C_mc E.
+    cov : E^T (V + C_error) E. cov_mc : E^T C_mc E.
     """
 
     jacobian: Float[np.ndarray, "stat par"]
@@ -240,7 +240,7 @@ def replicate_noise(
 def _covariances(
     problem: Problem, noise: Float[np.ndarray, "row stat"]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """E, E^T (D / d d^T + C_error) E, and E^T C_mc E, slice by slice: halos of slices are independent."""
+    """E, E^T (V + C_error) E, and E^T C_mc E, slice by slice: halos of slices are independent."""
     modes, slice_of = eigenmodes(problem), problem.slice_of
     parts = [noise[:, slice_of == index] @ modes[slice_of == index] for index in np.unique(slice_of)]
     return modes, modes.T @ problem.log_cov @ modes, np.sum([one.T @ one for one in parts], axis=0)
