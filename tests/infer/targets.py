@@ -32,6 +32,11 @@ def bimodal(u):
     return jnp.logaddexp(*modes) - 0.5 * jnp.sum((u[1:] / MODE_SD) ** 2)
 
 
+def near_modes(u):
+    """The same, 6 standard deviations apart: the tails of proposals for one mode reach the other."""
+    return bimodal(u + jnp.sign(u[0]) * jnp.array([0.9, 0.0, 0.0]))
+
+
 def funnel(u):
     """Neal's funnel (2003, Annals of Statistics 31, 705): the width of all others follows the first."""
     return -0.5 * (u[0] / 3) ** 2 - 0.5 * jnp.sum(u[1:] ** 2) * jnp.exp(-u[0]) - 0.5 * (len(u) - 1) * u[0]

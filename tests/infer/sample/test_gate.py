@@ -4,7 +4,21 @@ import arviz as az
 import jax
 import numpy as np
 import pytest
-from targets import COV5, MEAN5, bimodal, cauchy_like, cliff, funnel, gaussian5, nowhere, rugged
+from targets import (
+    COV5,
+    MEAN5,
+    MODE_SD,
+    MODE_WEIGHTS,
+    MODES,
+    bimodal,
+    cauchy_like,
+    cliff,
+    funnel,
+    gaussian5,
+    near_modes,
+    nowhere,
+    rugged,
+)
 from toy import silent
 
 from popinfer.infer.laplace import Laplace
@@ -17,9 +31,9 @@ CHAINS = {"nuts": (nuts, NutsSpec), "mclmc": (mclmc, MclmcSpec)}
 FIVE, THREE = Mixture.single(Laplace(MEAN5, COV5)), Mixture.single(Laplace(np.zeros(3), np.eye(3)))
 
 
-def verdict(sample, density, start, spec):
+def verdict(sample, density, start, spec, key=3):
     """The gate's answer to draws stored as a run stores them."""
-    draws = sample(jax.random.key(3), density, start, spec, silent)
+    draws = sample(jax.random.key(key), density, start, spec, silent)
     idata = az.from_dict(posterior={f"p{i}": draws.u[..., i] for i in range(draws.u.shape[-1])})
     idata.add_groups(sample_stats=sample_statistics(draws))
     return judge(idata)
@@ -92,6 +106,20 @@ def test_heavy_tails_are_caught_by_the_importance_weights():
 def test_a_funnel_is_caught_by_the_importance_weights():
     start = Mixture.single(Laplace(np.zeros(6), np.diag([9.0, 1.0, 1.0, 1.0, 1.0, 1.0])))
     assert {"Pareto k-hat", "Importance ESS"} & failed(verdict(psis_laplace, funnel, start, PsisSpec(2000)))
+
+
+def test_a_second_mode_is_shared_out_or_caught_by_the_importance_weights():
+    """Proposals of one mode whose tails meet the other, and wide ones; a far mode needs a start there."""
+    second = Mixture.single(Laplace(np.array([0.6, 0.0, 0.0]), MODE_SD**2 * np.eye(3)))
+    found = [verdict(psis_laplace, near_modes, second, PsisSpec(2000), key) for key in (3, 4, 5)]
+    caught = [{check.title for check in one.checks if not check.passed} for one in found]
+    assert {"Pareto k-hat"} in caught
+    assert "Importance ESS" in failed(verdict(psis_laplace, bimodal, THREE, PsisSpec(2000)))
+    modes = [Laplace(np.array([x, 0.0, 0.0]), MODE_SD**2 * np.eye(3)) for x in MODES]
+    draws = psis_laplace(
+        jax.random.key(3), bimodal, Mixture(tuple(modes), np.array([0.5, 0.5])), PsisSpec(4000), silent
+    )
+    assert np.mean(draws.u[..., 0] > 0) == pytest.approx(MODE_WEIGHTS[1], abs=0.05)
 
 
 def test_few_proposals_are_caught():
