@@ -5,12 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-NODES_PER_PARAMETER, MIN_NODES = 3, 16  # points at which all halo samples are evaluated
+# points at which all halo samples are evaluated: with 3 a parameter, counts in the posterior's tails were so
+# noisy that the density there was too low by half a nat to three
+NODES_PER_PARAMETER, MIN_NODES = 8, 16
+FEW = 3  # nodes a parameter for a first look
 
 
-def n_nodes(n_par: int) -> int:
+def n_nodes(n_par: int, per_parameter: int = NODES_PER_PARAMETER) -> int:
     """Points at which the counts of all halo samples are compared."""
-    return max(NODES_PER_PARAMETER * n_par, MIN_NODES)
+    return max(per_parameter * n_par, MIN_NODES)
 
 
 class Correction(eqx.Module):

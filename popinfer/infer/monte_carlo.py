@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from popinfer.infer.correction import Correction
+from popinfer.infer.correction import Correction, n_nodes
 from popinfer.infer.laplace import Laplace
 from popinfer.infer.likelihood import Problem
 
@@ -85,9 +85,10 @@ def corrected(
     whiten = np.linalg.inv(spread.factor)
     sd = np.where(problem.used, np.sqrt(np.maximum(np.diag(problem.log_cov), 1e-12)), np.inf)
     (offset, slope, weights, length), error = _interpolation((nodes - spread.mean) @ whiten.T, delta, sd)
-    correction = Correction(
-        spread.mean, whiten, offset, slope, (nodes - spread.mean) @ whiten.T, weights, np.asarray(length)
-    )
+    # few nodes leave room for more, so that all corrections share compiled programs
+    room = ((0, max(n_nodes(problem.size) - len(nodes), 0)), (0, 0))
+    z, weights = np.pad((nodes - spread.mean) @ whiten.T, room), np.pad(weights, room)
+    correction = Correction(spread.mean, whiten, offset, slope, z, weights, np.asarray(length))
     problem = dataclasses.replace(problem, correction=correction, n_averaged=n)
     return Corrected(problem, np.concatenate([scatter, error / np.sqrt(len(nodes))]))
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from popinfer.infer.correction import n_nodes
+from popinfer.infer.correction import FEW, n_nodes
 from popinfer.infer.laplace import Laplace
 from popinfer.infer.likelihood import (
     Information,
@@ -144,7 +144,7 @@ def find_region(
     for done in range(1, rounds + 1):
         first = done == 1
         if first:
-            nodes = mixture.spread(n_nodes(problem.size), seed)
+            nodes = mixture.spread(n_nodes(problem.size, FEW), seed)
         else:
             nodes, mixture = _nodes(here, noise, mixture, seed + done)
         whole = corrected(problem, nodes, mixture.moments(), SEARCH_REPLICATES if first else None)
@@ -217,7 +217,7 @@ def _nodes(problem: Problem, noise: np.ndarray, mixture: Mixture, seed: int) -> 
     """Importance-weighted draws of the posterior, somewhat wider than it, and the mixture adapted to it."""
     density = log_density(problem, precision(problem, noise))
     found = weigh(jax.random.key(seed), density, mixture, _PROPOSALS, lambda *_: None)
-    n = n_nodes(problem.size)
     wider = found.weights**_NODE_SHARE
+    n = min(n_nodes(problem.size), np.count_nonzero(wider))
     rng = np.random.default_rng(seed)
     return found.u[rng.choice(len(wider), n, replace=False, p=wider / wider.sum())], found.proposal

@@ -160,6 +160,14 @@ def test_published_tables_are_not_simulated(write_config, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_processes_make_the_same_trials(trial_run, trial):
+    """Workers prepare the run anew and get seed and sabotage with each trial."""
+    made = dict(module._results(trial_run, [0, 1], CalibrateSpec(n_processes=2)))
+    assert sorted(made) == [0, 1]
+    assert made[0]["truth"] == trial["truth"] != made[1]["truth"]
+    np.testing.assert_allclose(made[0]["mean"], trial["mean"], atol=1e-3)
+
+
 def test_workers_leave_with_a_parent_that_is_killed(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(
