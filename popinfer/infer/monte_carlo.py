@@ -84,11 +84,12 @@ def corrected(
     scatter = scatter.reshape(-1, scatter.shape[-1]) / np.sqrt(n * (n - 2) * len(nodes))
     whiten = np.linalg.inv(spread.factor)
     sd = np.where(problem.used, np.sqrt(np.maximum(np.diag(problem.log_cov), 1e-12)), np.inf)
-    (offset, slope, weights, length), error = _interpolation((nodes - spread.mean) @ whiten.T, delta, sd)
+    z = (nodes - spread.mean) @ whiten.T
+    (offset, slope, weights, length), error = _interpolation(z, delta, sd)
     # few nodes leave room for more, so that all corrections share compiled programs
     room = ((0, max(n_nodes(problem.size) - len(nodes), 0)), (0, 0))
-    z, weights = np.pad((nodes - spread.mean) @ whiten.T, room), np.pad(weights, room)
-    correction = Correction(spread.mean, whiten, offset, slope, z, weights, np.asarray(length))
+    padded = np.pad(z, room), np.pad(weights, room)
+    correction = Correction(spread.mean, whiten, offset, slope, *padded, np.asarray(length))
     problem = dataclasses.replace(problem, correction=correction, n_averaged=n)
     return Corrected(problem, np.concatenate([scatter, error / np.sqrt(len(nodes))]))
 

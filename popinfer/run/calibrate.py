@@ -56,15 +56,16 @@ SABOTAGES: dict[str, Callable[[Problem], Problem]] = {
 
 @dataclass(frozen=True)
 class CalibrateSpec:
-    """Number of trials and of processes; a deliberate error, by its name in `SABOTAGES`; seed of the trials.
-
-    The run file's seed stands in for one that is None.
-    """
+    """Number of trials and of processes; a deliberate error, named in `SABOTAGES`; seed of the trials."""
 
     n_trials: int = 200
     n_processes: int = 1
     sabotage: str = "none"
     seed: int | None = None
+
+    def seed_of(self, config: RunConfig) -> int:
+        """Seed of the trials, the run file's when none is given."""
+        return config.seed if self.seed is None else self.seed
 
 
 def calibrate(
@@ -92,12 +93,10 @@ def calibrate(
     config = file if isinstance(file, RunConfig) else load_config(file)
     if config.joint:
         raise InputError("joint: calibrate simulates galaxies, not published tables; leave the section out")
-    if spec.seed is None:
-        spec = dataclasses.replace(spec, seed=config.seed)
     suffix = "" if spec.sabotage == "none" else f"-{spec.sabotage}"
     run = prepare(config, out or Path("results") / f"{config.name}-calibration{suffix}", say)
     trials = run.folder.path / "trials"
-    identity = f"{run.fingerprint('sample')} {code_hash()} {spec.sabotage} {spec.seed}"
+    identity = f"{run.fingerprint('sample')} {code_hash()} {spec.sabotage} {spec.seed_of(config)}"
     run.folder.create()
     trials.mkdir(exist_ok=True)
     missing = [i for i in range(spec.n_trials) if _read(trials, i, identity) is None]
@@ -198,7 +197,7 @@ def _worker_trial(index: int, spec: CalibrateSpec) -> dict[str, Any]:
 
 def run_trial(run: Run, index: int, spec: CalibrateSpec) -> dict[str, Any]:
     """Simulate and analyse one survey; its truth, a draw of the prior, depends on seed and index only."""
-    start, base = time.perf_counter(), run.config.seed if spec.seed is None else spec.seed
+    start, base = time.perf_counter(), spec.seed_of(run.config)
     rng, seed = np.random.default_rng([base, _TRUTH_SEED, index]), base + _TRIAL_SEED * (index + 1)
     truth = rng.standard_normal(run.setup.space.size)
     trial = observing(run, truth, seed, rng)
@@ -232,7 +231,7 @@ def summary(config: RunConfig, spec: CalibrateSpec, found: Calibration) -> dict[
     """The verdict as plain numbers."""
     return {
         "run": config.name,
-        "seed": spec.seed,
+        "seed": spec.seed_of(config),
         "sampler": config.sample.kind,
         "sabotage": spec.sabotage,
         "code": code_hash(),

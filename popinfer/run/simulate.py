@@ -19,6 +19,7 @@ from popinfer.errors import InputError
 from popinfer.infer.systematic import systematic
 from popinfer.population.parameters import ModelParams
 from popinfer.run.build import Predictor, detectable, draw_slices, in_precision, lightcones, predict_galaxies
+from popinfer.run.observed import Survey
 from popinfer.run.prepare import Run
 from popinfer.run.progress import Reporter
 from popinfer.survey.abundance import NumberCounts
@@ -33,6 +34,11 @@ Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
 Wanted = int | tuple[int, ...] | None  # galaxies of each slice
 
 
+def number_counts(survey: Survey) -> NumberCounts | None:
+    """What follows from the survey's solid angle; None where numbers aren't part of the data."""
+    return next((one for one in survey.abundances if isinstance(one, NumberCounts)), None)
+
+
 class _Numbers:
     """Galaxies of each slice: as asked for, else as the survey's solid angle says, else as observed.
 
@@ -40,8 +46,7 @@ class _Numbers:
     """
 
     def __init__(self, run: Run, n_galaxies: Wanted, rng: np.random.Generator) -> None:
-        counts = [one for one in run.survey.abundances if isinstance(one, NumberCounts)]
-        self._counts = counts[0] if counts and n_galaxies is None else None
+        self._counts = number_counts(run.survey) if n_galaxies is None else None
         wanted = run.n_galaxies if n_galaxies is None else np.broadcast_to(n_galaxies, len(run.n_galaxies))
         fixed = [int(n) for n in wanted]
         self.drawn = fixed

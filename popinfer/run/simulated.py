@@ -24,8 +24,7 @@ from popinfer.run.build import model_error_cov
 from popinfer.run.observed import Survey, features_of_slices, patterns_of_slices, slice_members, without
 from popinfer.run.prepare import Run
 from popinfer.run.progress import Silent
-from popinfer.run.simulate import draw_galaxies
-from popinfer.survey.abundance import NumberCounts
+from popinfer.run.simulate import draw_galaxies, number_counts
 
 
 def observing(run: Run, truth: Float[np.ndarray, "par"], seed: int, rng: np.random.Generator) -> Run:
@@ -37,8 +36,8 @@ def observing(run: Run, truth: Float[np.ndarray, "par"], seed: int, rng: np.rand
     seed : of the simulated survey and its analysis. rng : of the model's errors.
     """
     survey, config = run.survey, run.config.model_copy(update={"seed": seed})
-    follows = any(isinstance(one, NumberCounts) for one in survey.abundances)
-    numbers = None if follows else tuple(int(n) for n in np.asarray(survey.kernels.n_obs))
+    as_many = tuple(int(n) for n in np.asarray(survey.kernels.n_obs))
+    numbers = as_many if number_counts(survey) is None else None
     z, mag = draw_galaxies(run, truth, numbers, seed, Silent())
     sigma = np.asarray(survey.noise.sigma(jnp.nan_to_num(jnp.asarray(mag))))
     sigma = np.where(np.isnan(mag), np.nan, sigma)
