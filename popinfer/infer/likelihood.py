@@ -177,12 +177,6 @@ class Information:
         """Gradient of log L."""
         return self.jacobian.T @ self.precision @ self.residual
 
-    @property
-    def log_likelihood(self) -> float:
-        """log L with the normalisation that depends on C."""
-        _, log_det = np.linalg.slogdet(self.cov + self.cov_mc)
-        return float(-0.5 * self.residual @ self.precision @ self.residual - 0.5 * log_det)
-
     def monte_carlo_share(self) -> Float[np.ndarray, "_"]:
         """Share of the halo sample's noise in the variance along each well-measured direction.
 
@@ -227,6 +221,16 @@ def precision(problem: Problem, noise: Float[np.ndarray, "row stat"]) -> Float[n
     """P of the module's equations, given rows of the Monte Carlo covariance."""
     modes, cov, cov_mc = _covariances(problem, noise)
     return modes @ np.linalg.solve(cov + cov_mc, modes.T)
+
+
+def log_normalisation(precision: Float[np.ndarray, "stat stat"]) -> float:
+    """What log L lacks, given P, to be the log of a density of the modes; evidences need it.
+
+    log(pdet(P) / (2 pi)^rank) / 2: that of the residuals' coordinates in an orthonormal basis of the modes.
+    """
+    values = np.linalg.eigvalsh(precision)
+    values = values[values > 1e-12 * values[-1]]
+    return float(0.5 * np.sum(np.log(values / (2 * np.pi))))
 
 
 def replicate_noise(

@@ -56,7 +56,7 @@ def rank_plot(found: Calibration) -> Plot:
         ax.stairs(counts, edges, color=MODEL, lw=1.2)
         ax.text(0.5, 0.93, f"p = {one.p_value:.2g}", transform=ax.transAxes, ha="center", va="top")
         ax.set_title(wrapped(one.name, width=26))
-        top = max(top, 1.15 * float(counts.max()))
+        top = max(top, 1.35 * float(counts.max()))  # headroom for the line of text
     axes[0, 0].set(xlim=(0, 1), ylim=(0, top), xticks=[0, 0.5, 1])
     for ax in axes.ravel()[len(found.names) :]:
         ax.set_visible(False)

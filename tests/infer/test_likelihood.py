@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 from toy import N_PAR, TRUTH, toy
 
 from popinfer.infer.likelihood import (
@@ -13,8 +14,10 @@ from popinfer.infer.likelihood import (
     fair_share,
     information,
     log_density,
+    log_normalisation,
     poisson,
     precision,
+    replicate_noise,
 )
 from popinfer.infer.optimise import Compiled
 
@@ -92,6 +95,19 @@ def test_gradient_and_fisher_information_are_derivatives_of_the_density():
 def test_gradient_is_right_where_the_data_are_off_too(problem, info):
     gradient = jax.grad(log_density(problem, info.precision))(jnp.asarray(TRUTH))
     np.testing.assert_allclose(info.gradient - TRUTH, gradient, rtol=1e-6)
+
+
+@pytest.mark.parametrize("error", [0.0, 0.3])
+def test_normalised_likelihood_is_a_gaussian_of_the_modes(problem, error):
+    """A larger covariance has its price in an evidence."""
+    wider = dataclasses.replace(problem, model_cov=error**2 * np.eye(len(problem.observed)))
+    info = look(wider)
+    basis = np.linalg.qr(info.modes)[0]
+    noise = replicate_noise(wider, TRUTH)
+    cov = basis.T @ (wider.log_cov + noise.T @ noise) @ basis
+    expected = multivariate_normal(np.zeros(len(cov)), cov).logpdf(basis.T @ info.residual)
+    found = log_density(wider, info.precision)(jnp.asarray(TRUTH)) + 0.5 * TRUTH @ TRUTH
+    assert float(found) + log_normalisation(info.precision) == pytest.approx(expected, rel=1e-8)
 
 
 def _variance(problem):
