@@ -13,7 +13,8 @@ slices are the run file's. popinfer fits the catalog with the run file's free pa
 - closure: (truth - posterior mean) / sd of each shared parameter, and the squared distance of all.
 
 With ``--take`` (metallicity, dust, bursts, merging) the mock takes these from diffsky's defaults, not from
-popinfer's relations: what then is shared are the SFH parameters alone. The last line is one JSON object.
+popinfer's relations: what then is shared are the SFH parameters alone. ``--n-table`` (SFRs), ``--ages``,
+``--metallicities`` and ``--bands`` divide diffsky's numerical steps. The last line is one JSON object.
 """
 
 import argparse
@@ -52,6 +53,7 @@ from popinfer.run.summarise import truth_path
 from popinfer.sps.nebular import add_nebular
 
 TAKE = ("metallicity", "dust", "bursts", "merging")
+REFINE = {"n_table": 100, "ages": 1, "metallicities": 1, "bands": 1}  # diffsky's own steps
 # inside the run file's prior, away from its centre and from the pilot of its halos
 TRUTH = {
     "sfh.critical_mass": -0.15,
@@ -77,8 +79,7 @@ def write_request(run: Run, args: argparse.Namespace, folder: Path) -> None:
     request = {
         "seed": args.seed,
         "take": args.take,
-        "n_table": args.n_table,
-        "metallicity_parts": args.metallicity_parts,
+        "refine": {name: getattr(args, name) for name in REFINE},
         "area_deg2": args.area,
         "slices": config.slices,
         "lgm_min": [config.lgm_min_of(i) for i in range(len(config.slices))],
@@ -265,8 +266,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--run", default=str(HERE / "likelihoods.yaml"), help="run file")
     parser.add_argument("--out", type=Path, default=Path("results/closure_diffsky"))
     parser.add_argument("--take", nargs="*", choices=TAKE, default=[], help="parts from diffsky's defaults")
-    parser.add_argument("--n-table", type=int, default=100, help="nodes of diffsky's SFH tables")
-    parser.add_argument("--metallicity-parts", type=int, default=1, help="diffsky's SSPs, an interval")
+    for name, own in REFINE.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=own, help="finer if more")
     parser.add_argument("--area", type=float, default=250.0, help="square degrees of the mock")
     parser.add_argument("--no-fit", action="store_true", help="only compare photometry and populations")
     parser.add_argument("--model-error", type=float, help="kernels.model_error; the run file's when absent")
@@ -285,10 +286,9 @@ def main() -> None:
         galaxies = diffsky_galaxies(args.diffsky_python, args.out)
     listed = observe(run, galaxies, args.seed)
     fitted = prepare(write_catalog(run, listed, args), args.out / "fit", say)
-    options = {k: getattr(args, k) for k in ("take", "n_table", "metallicity_parts", "seed")}
-    error = fitted.config.kernels.model_error
-    result: dict[str, Any] = options | {"model_error": error, "n_galaxies": fitted.n_galaxies}
-    result["photometry"] = [] if args.take else same_galaxies(run, listed)
+    options = {k: getattr(args, k) for k in ("take", *REFINE, "seed")}
+    options |= {"model_error": fitted.config.kernels.model_error, "n_galaxies": fitted.n_galaxies}
+    result: dict[str, Any] = options | {"photometry": [] if args.take else same_galaxies(run, listed)}
     result["population"] = compare(run, listed, args.seed)
     if not args.no_fit:
         result |= fit(fitted, shared(run, args.take), say)

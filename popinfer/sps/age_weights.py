@@ -94,10 +94,11 @@ def _integrate(
 def lookback_fractions(n_nodes: int = 64) -> Float[np.ndarray, "node"]:
     """Lookback ages at which to sample a smooth SFH, as fractions of the time of observation.
 
-    The nodes equidistribute the density 1 / (y + 0.025) + 4 / (1 - y + 0.025): young stars outshine old ones,
-    and SFRs vary on the scale of the cosmic time itself, so the first 2 Gyr need as many nodes as the rest.
-    Against a dense grid, bands at rest-frame 0.13-1.2 micron of galaxies drawn from diffstarpop have errors
-    of 1e-3 mag at the 99th percentile with 64 nodes (2e-3 for quenched galaxies), 2e-3 (8e-3) with 48.
+    The nodes equidistribute the density 1 / (y + 0.025) + 0.5 / (1.05 - y) + 2: young stars outshine old
+    ones, and the oldest were made within a short time. Against a dense grid, 98 % of main-sequence histories
+    drawn from diffstarpop have errors below 1e-3 mag with 64 nodes in bands at rest-frame 0.1-0.9 micron.
+    Histories that rise steeply and end abruptly, as quenched galaxies' do, have errors below 0.011 mag in
+    brightness, 0.002 mag in optical and 0.006 mag in ultraviolet colors; half as much with 96 nodes.
 
     Parameters
     ----------
@@ -111,12 +112,9 @@ def lookback_fractions(n_nodes: int = 64) -> Float[np.ndarray, "node"]:
     """
     ends = np.geomspace(1e-5, 0.5, 2000)
     y = np.concatenate([[0.0], ends, 1 - ends[-2::-1], [1.0]])
-    density = 1 / (y + _SOFTENING) + 4 / (1 - y + _SOFTENING)
+    density = 1 / (y + 0.025) + 0.5 / (1.05 - y) + 2
     area = np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]) * np.diff(y))])
     return np.interp(np.linspace(0, area[-1], n_nodes), area, y)
-
-
-_SOFTENING = 0.025
 
 
 def lookback_matrix(
