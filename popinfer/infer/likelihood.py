@@ -223,11 +223,8 @@ def precision(problem: Problem, noise: Float[np.ndarray, "row stat"]) -> Float[n
     return modes @ np.linalg.solve(cov + cov_mc, modes.T)
 
 
-def log_normalisation(precision: Float[np.ndarray, "stat stat"]) -> float:
-    """What log L lacks, given P, to be the log of a density of the modes; evidences need it.
-
-    log(pdet(P) / (2 pi)^rank) / 2: that of the residuals' coordinates in an orthonormal basis of the modes.
-    """
+def _log_peak(precision: Float[np.ndarray, "stat stat"]) -> float:
+    """Log of the modes' density at no residual, in an orthonormal basis: log(pdet(P) / (2 pi)^rank) / 2."""
     values = np.linalg.eigvalsh(precision)
     values = values[values > 1e-12 * values[-1]]
     return float(0.5 * np.sum(np.log(values / (2 * np.pi))))
@@ -251,20 +248,23 @@ def _covariances(
 
 
 class LogDensity(eqx.Module):
-    """Log posterior density of u up to a constant: log L plus the standard normal log-prior.
+    """Log posterior density of u: log L as a density of the modes, minus |u|^2 / 2 of the prior.
 
-    Its arrays are arguments of `equinox.filter_jit` programs.
+    Its arrays are arguments of `equinox.filter_jit` programs. ``log_peak`` doesn't depend on u: with it
+    evidences of models of the same survey compare, whatever their covariances.
     """
 
     raw_log_counts: LogCounts
     correction: Correction
     log_observed: Float[Array | np.ndarray, "stat"]
     precision: Float[Array | np.ndarray, "stat stat"]
+    log_peak: Float[Array, ""]
 
     def __call__(self, u: Float[Array, "par"]) -> Float[Array, ""]:
         """Log density at u."""
         residual = jnp.asarray(self.log_observed) - self.raw_log_counts(u) - self.correction(u)
-        return -0.5 * residual @ jnp.asarray(self.precision) @ residual - 0.5 * jnp.sum(u**2)
+        chi2 = residual @ jnp.asarray(self.precision) @ residual
+        return self.log_peak - 0.5 * chi2 - 0.5 * jnp.sum(u**2)
 
 
 def correction_of(problem: Problem) -> Correction:
@@ -275,8 +275,8 @@ def correction_of(problem: Problem) -> Correction:
 
 def log_density(problem: Problem, precision: Float[np.ndarray, "stat stat"]) -> LogDensity:
     """Log posterior density of a problem, given P."""
-    observed = jnp.asarray(problem.log_observed)
-    return LogDensity(problem.raw_log_counts, correction_of(problem), observed, jnp.asarray(precision))
+    data = jnp.asarray(problem.log_observed), jnp.asarray(precision), jnp.asarray(_log_peak(precision))
+    return LogDensity(problem.raw_log_counts, correction_of(problem), *data)
 
 
 def poisson(log_m: Float[Array, "stat"], d: Float[Array | np.ndarray, "stat"]) -> Float[Array, ""]:

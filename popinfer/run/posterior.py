@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
-from popinfer.infer.likelihood import log_density, log_normalisation
+from popinfer.infer.likelihood import log_density
 from popinfer.infer.pathfinder import pathfinder
 from popinfer.infer.predictive import observed_groups, predict
 from popinfer.infer.sample import (
@@ -149,8 +149,6 @@ def draw_posterior(run: Run, population: Population, fit: FitResult, say: Report
 
         draws = sampler(key, density, start, spec, progress)
     draws.attrs["region_settled"] = int(fit.settled)
-    if "log_evidence" in draws.attrs:  # so that models of the same survey compare, whatever their covariances
-        draws.attrs["log_evidence"] += log_normalisation(fit.precision)
     if settings.kind != "psis_laplace":  # whose weights tell how much a mode holds
         draws.attrs["missed_mass"] = fit.mixture.missed(draws.u.reshape(-1, draws.u.shape[-1]))
     return draws

@@ -115,8 +115,9 @@ def smc(key: Array, log_density: LogDensity, start: Mixture, spec: SmcSpec, prog
     Draws
         Statistics ``ancestor`` (the prior draw that a particle descends from) and, of the moves of the last
         stage, ``acceptance_rate``, ``n_accepted`` and ``undefined`` (one at least ended where the density is
-        NaN); attributes ``log_evidence`` (of the likelihood, for a normalised prior) and its Monte Carlo
-        error ``log_evidence_sd``, ``power`` (1 when the posterior was reached), ``mutation_acceptance``.
+        NaN); attributes ``log_evidence`` (normalised if the likelihood is; of a normalised prior), its Monte
+        Carlo error ``log_evidence_sd``, ``power`` (1 when the posterior was reached) and
+        ``mutation_acceptance``.
     """
     n, n_par = 4 * (spec.n_particles // 4), len(start.main.mean)
     start_key, stage_key = jax.random.split(key)
