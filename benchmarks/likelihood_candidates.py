@@ -1,9 +1,9 @@
 """The candidates of the likelihood study: densities of u from the soft counts of one kernel layout.
 
 With d the observed counts, D their covariance, m(u) the model's (corrected for Monte Carlo noise around u_c),
-y = log d + diag(D) / (2 d^2), J = d log m / du at u_c, and
+m_c = m(u_c) within two standard deviations of d, J = d log m / du at u_c, and
 
-    C = D / (d d^T) + C_error + C_mc
+    y = log d + diag(V) / 2,    V = D_kl / sqrt(d_k d_l m_ck m_cl),    C = V + C_error + C_mc
 
 the covariance of residuals of log-counts, the candidates are, each times the standard normal prior of u:
 
@@ -19,7 +19,7 @@ linear_modes  the same of d - m, covariance d d^T C.
 moped         Gaussian of J^T P (y - log m), P that of log_modes at 0.99: as many numbers as parameters
               (Heavens, Jimenez & Lahav 2000, MNRAS 317, 965). Gated: u whose chi-square with P is beyond its
               1e-4 quantile have no density.
-full          Gaussian of the eigenmodes of D / (d d^T) + C_error whose variance is larger than that of their
+full          Gaussian of the eigenmodes of V + C_error whose variance is larger than that of their
               Monte Carlo noise, covariance C; of all modes; and with the covariance of the data alone.
 kdescent      chi-square with the counting noise's diagonal alone; over the number of kernels, as that package
               minimises it, and not.
@@ -33,6 +33,8 @@ import numpy as np
 from scipy.linalg import sqrtm
 from scipy.stats import chi2
 
+from popinfer.infer.likelihood import EXPECTED_REACH
+
 NUMERICAL = 1e-10  # eigenvalues below this share of the largest are rounding errors
 GATE = 1e-4
 N_KEPT = 8  # layouts whose precision matrices are kept
@@ -44,13 +46,15 @@ class Local:
 
     Attributes
     ----------
-    observed : d. data_cov : D. error_cov, mc_cov : C_error, C_mc. slice_of : redshift slice of each count.
+    observed : d. data_cov : D. layout_cov : D of the survey that laid the kernels out.
+    error_cov, mc_cov : C_error, C_mc. slice_of : redshift slice of each count.
     jacobian : J. log_model : log m(u_c). center : u_c.
     composite_peak : u*.
     """
 
     observed: np.ndarray
     data_cov: np.ndarray
+    layout_cov: np.ndarray
     error_cov: np.ndarray
     mc_cov: np.ndarray
     slice_of: np.ndarray
@@ -61,11 +65,15 @@ class Local:
 
     @property
     def log_observed(self) -> np.ndarray:
-        return np.log(self.observed) + 0.5 * np.diag(self.data_cov) / self.observed**2
+        return np.log(self.observed) + 0.5 * np.diag(self.log_data_cov)
 
     @property
     def log_data_cov(self) -> np.ndarray:
-        return self.data_cov / np.outer(self.observed, self.observed)
+        """V."""
+        reach = EXPECTED_REACH * np.sqrt(np.diag(self.data_cov) / self.observed**2 + np.diag(self.error_cov))
+        away = np.clip(self.log_model - np.log(self.observed), -reach, reach)
+        scale = self.observed * np.exp(0.5 * away)
+        return self.data_cov / np.outer(scale, scale)
 
     @property
     def cov(self) -> np.ndarray:
@@ -135,10 +143,10 @@ def open_faced(local: Local, log_m: np.ndarray, v: np.ndarray) -> Weighed:
 def leading_modes(local: Local, trace: float) -> np.ndarray:
     """Eigenmodes of the counting noise [stat, mode], of residuals in units of their standard deviation."""
     sd = np.sqrt(np.diag(local.log_data_cov + local.error_cov))
-    noise = np.sqrt(np.diag(local.data_cov))
+    noise = np.sqrt(np.diag(local.layout_cov))
     columns = []
     for own in _slices(local):
-        values, vectors = np.linalg.eigh((local.data_cov / np.outer(noise, noise))[np.ix_(own, own)])
+        values, vectors = np.linalg.eigh((local.layout_cov / np.outer(noise, noise))[np.ix_(own, own)])
         values, vectors = values[::-1], vectors[:, ::-1]
         n_kept = int(np.searchsorted(np.cumsum(values), trace * values.sum())) + 1
         columns.append(_placed(vectors[:, :n_kept] / sd[own][:, None], own, len(sd)))
@@ -146,7 +154,7 @@ def leading_modes(local: Local, trace: float) -> np.ndarray:
 
 
 def modes_above(local: Local, noise: np.ndarray) -> np.ndarray:
-    """Eigenmodes of D / (d d^T) + C_error whose variance is above that of some other noise."""
+    """Eigenmodes of V + C_error whose variance is above that of some other noise."""
     cov = local.log_data_cov + local.error_cov
     sd, columns = np.sqrt(np.diag(cov)), []
     for own in _slices(local):

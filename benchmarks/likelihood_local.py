@@ -1,7 +1,8 @@
 """Counts of every layout corrected for Monte Carlo noise around one point, and the model linearised there.
 
-The equations are those of popinfer/infer/monte_carlo.py, for all layouts at once: raw counts of all halo
-samples at u_c, at u_c +- the columns of the posterior's factor, and at a few draws.
+Simpler than popinfer/infer/monte_carlo.py, which interpolates between nodes all over the posterior: an offset
+and a slope, for all layouts at once, from raw counts of all halo samples at u_c, at u_c +- the columns of the
+posterior's factor, and at a few draws.
 """
 
 from dataclasses import dataclass
@@ -103,18 +104,20 @@ def linearise(counted: Counted, layout: Layout) -> Local:
     kernels = counted.simulated.kernels[layout.n_centers, layout.bandwidth]
     mask = np.asarray(kernels.mask) > 0
     slice_of = np.nonzero(mask)[0]
-    data_cov = np.zeros((len(slice_of), len(slice_of)))
-    for i, cov in enumerate(np.asarray(kernels.data_cov)):
-        data_cov[np.ix_(slice_of == i, slice_of == i)] = cov[np.ix_(mask[i], mask[i])]
+    data_cov, layout_cov = np.zeros((2, len(slice_of), len(slice_of)))
+    for whole, covs in ((data_cov, kernels.data_cov), (layout_cov, kernels.layout_cov)):
+        for i, cov in enumerate(np.asarray(covs)):
+            whole[np.ix_(slice_of == i, slice_of == i)] = cov[np.ix_(mask[i], mask[i])]
     correction = counted.corrections[layout]
     flat = correction.deviations.reshape(-1, len(slice_of))
     mc_cov = flat.T @ flat / (correction.deviations.shape[1] - 1)
     mc_cov *= slice_of[:, None] == slice_of[None, :]
-    error = model_error_cov(counted.simulated.run.config.kernels.model_error, data_cov)
+    error = model_error_cov(counted.simulated.run.config.kernels.model_error, layout_cov)
     observed = np.asarray(kernels.observed)[mask]
     return Local(
         observed,
         data_cov,
+        layout_cov,
         error,
         mc_cov,
         slice_of,

@@ -1,7 +1,7 @@
 """One simulated survey of the likelihood study, and the soft counts of all kernel layouts together.
 
-Truth and galaxies are drawn as `popinfer calibrate` draws them, with errors of the model in the counts, but
-kernels are laid out by the survey's own galaxies.
+Truth and galaxies are drawn as `popinfer calibrate` draws them, and counted by kernels that the real survey
+laid out, with errors of the model in the counts.
 Halos are drawn where the *true* model's galaxies are seen, in place of a pilot fit's; that changes the Monte
 Carlo variance only. One compiled program counts the galaxies of one halo sample with the kernels of every
 layout: those with fewer centers use the first of the widest set (`KernelCounts.build` shuffles galaxies by
@@ -30,7 +30,7 @@ from popinfer.run.build import (
     model_error_cov,
     predict_galaxies,
 )
-from popinfer.run.observed import build_survey
+from popinfer.run.observed import features_of_slices
 from popinfer.run.pilot import shares_seen, thinned
 from popinfer.run.prepare import Run
 from popinfer.run.progress import Silent
@@ -85,21 +85,21 @@ def simulate(run: Run, index: int) -> Simulated:
     config, seed = run.config, run.config.seed + TRIAL_SEED * (index + 1)
     rng = np.random.default_rng([config.seed, TRUTH_SEED, index])
     truth = rng.standard_normal(run.setup.space.size)
-    z, mag = draw_galaxies(run, truth, None, seed, Silent())
+    z, mag = draw_galaxies(run, truth, run.n_galaxies, seed, Silent())
     sigma = np.asarray(run.survey.noise.sigma(jnp.asarray(mag)))
     catalog = dataclasses.replace(run.catalog, z=z, mag=mag, mag_err=sigma, dropped=())
-    config = config.model_copy(update={"seed": seed})
-    survey = build_survey(config, catalog)
+    features = features_of_slices(config, catalog)
     keys = {(layout.n_centers, layout.bandwidth) for layout in LAYOUTS}
-    spec = config.kernels
-    kernels = {
-        (k, h): KernelCounts.build(
-            survey.features, KernelSpec(k, h, spec.floor_mag, spec.min_count), config.seed
-        )
-        for k, h in sorted(keys)
-    }
-    kernels = with_model_error(survey.features, kernels, spec.model_error, rng)
-    survey = dataclasses.replace(survey, kernels=kernels[BASE.n_centers, BASE.bandwidth])
+    kernels, spec = {}, config.kernels
+    for k, h in sorted(keys):
+        own = KernelSpec(k, h, spec.floor_mag, spec.min_count)
+        kernels[k, h] = KernelCounts.build(run.survey.features, own, config.seed).counting(features)
+    kernels = with_model_error(run.survey.features, kernels, spec.model_error, rng)
+    kernels = {key: one.keeping(spec.min_count) for key, one in kernels.items()}
+    survey = dataclasses.replace(
+        run.survey, features=features, kernels=kernels[BASE.n_centers, BASE.bandwidth]
+    )
+    config = config.model_copy(update={"seed": seed})
     trial = dataclasses.replace(run, config=config, catalog=catalog, survey=survey)
     return Simulated(trial, truth, seed, kernels, halo_samples(trial, truth, seed))
 
@@ -112,11 +112,12 @@ def with_model_error(
 ) -> dict[tuple[int, float], KernelCounts]:
     """Counts that differ from the galaxies' own as the model may be wrong: one draw for all layouts.
 
-    Errors of the widest layouts' kernels together are correlated as their counting noise is; the others'
-    kernels are some of these.
+    Errors of the widest layouts' kernels together are correlated as their counting noise is over `features`,
+    which laid them out; the others' kernels are some of these.
     """
     widest = [kernels[k, h] for h, k in WIDEST.items()]
     observed = {key: np.array(one.observed) for key, one in kernels.items()}
+    data_cov = {key: np.array(one.data_cov) for key, one in kernels.items()}
     for i, x in enumerate(features):
         white = (x - widest[0].mean[i, 0]) @ widest[0].whiten[i, 0]
         logs = [np.asarray(log_kernel_matrix(white, one.centers[i], one.bandwidth)) for one in widest]
@@ -125,8 +126,13 @@ def with_model_error(
         values, vectors = np.linalg.eigh(model_error_cov(fraction, np.cov(phi.T)))
         error = vectors @ (np.sqrt(np.maximum(values, 0)) * rng.standard_normal(len(values)))
         for (k, h), counts in observed.items():
-            counts[i] *= np.exp(error[first_kernel(h) :][:k])
-    return {key: dataclasses.replace(one, observed=observed[key]) for key, one in kernels.items()}
+            own = error[first_kernel(h) :][:k]
+            counts[i] *= np.exp(own)
+            data_cov[k, h][i] *= np.exp(0.5 * np.add.outer(own, own))
+    return {
+        key: dataclasses.replace(one, observed=observed[key], data_cov=data_cov[key])
+        for key, one in kernels.items()
+    }
 
 
 def first_kernel(bandwidth: float) -> int:

@@ -7,11 +7,10 @@ import arviz as az
 import numpy as np
 
 from popinfer.report import RunSummary
+from popinfer.report.caveats import MAX_MC_SHARE
 from popinfer.run.fitting import FitResult
 from popinfer.run.posterior import versions
 from popinfer.run.prepare import Population, Run
-
-MAX_MC_SHARE = 0.1
 
 
 def truth_path(catalog: str | Path) -> Path:
@@ -73,12 +72,13 @@ def _truth(run: Run) -> dict[str, float]:
 
 def _warnings(fit: FitResult) -> list[str]:
     """What the report's own rules don't see: they know soft counts, not parameter directions."""
-    share, median = (100 * float(f(fit.mc_direction)) for f in (np.max, np.median))
-    if not share > 100 * MAX_MC_SHARE:
+    share, median = (float(f(fit.mc_counting)) for f in (np.max, np.median))
+    if not share > MAX_MC_SHARE:
         return fit.cautions
     return [
         *fit.cautions,
-        f"Monte Carlo noise of the halo sample makes up to {share:.0f} % of the variance along a "
-        f"direction that the data measure (median {median:.0f} %), more than "
-        f"{100 * MAX_MC_SHARE:.0f} %. The posterior's width includes it; more halos would narrow it.",
+        f"Monte Carlo noise of the halo sample makes up to {100 * share:.0f} % of the variance along a "
+        f"direction that the data measure (median {100 * median:.0f} %), errors of the model left out; "
+        f"{100 * MAX_MC_SHARE:.0f} % are asked for. The posterior's width includes it; more halos "
+        "(halos.n_per_slice) or samples of them (halos.n_replicates) would narrow it.",
     ]

@@ -30,6 +30,7 @@ def toy():
     return Local(
         observed,
         noise * np.outer(observed, observed),
+        noise * np.outer(observed, observed),
         error,
         mc,
         slice_of,
