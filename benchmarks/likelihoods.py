@@ -6,8 +6,9 @@ Written before the first of its surveys was looked at:
 
 Surveys     truths and galaxies are drawn as `popinfer calibrate` draws them, from the prior of
             likelihoods.yaml, and counted by kernels that the real survey laid out; configuration seed
-            20261128, indices 0 ... n - 1, with kernels.model_error 0.05 (a draw of that error is in the
-            counts), so that counting and Monte Carlo noise decide as much as the model's error does.
+            20261128, indices 0 ... n - 1, with a magnitude limit smoothed over 0.03 mag and
+            kernels.model_error 0.05 (a draw of that error is in the counts), so that counting and Monte Carlo
+            noise decide as much as the model's error does.
 Candidates  those of likelihood_candidates.py, all with 100 kernels a slice of width 1.0 and samples of 1024
             halos; those that aren't controls or near twins also with one of these changed, never two: 50, 200
             kernels; width 0.6; 512, 2048 halos. Monte Carlo noise is taken out by an offset and a slope
@@ -70,7 +71,7 @@ from popinfer.run.folder import cache_folder, write_text
 from popinfer.run.prepare import Run, prepare
 
 CONFIG = Path(__file__).with_suffix(".yaml")
-SEED, N_REGISTERED, MODEL_ERROR = 20261128, 24, 0.05
+SEED, N_REGISTERED, MODEL_ERROR, WIDTH_MAG = 20261128, 24, 0.05, 0.03
 
 
 def prepare_study(run: Run, index: int, seconds: dict[str, float]) -> Study:
@@ -202,7 +203,10 @@ def main() -> None:
     precision.start(cache_dir=str(cache_folder()))
     config = load_config(CONFIG)
     kernels = config.kernels.model_copy(update={"model_error": MODEL_ERROR})
-    run = prepare(config.model_copy(update={"seed": args.seed, "kernels": kernels}), args.trials)
+    selection = config.catalog.selection.model_copy(update={"width_mag": WIDTH_MAG})
+    catalog = config.catalog.model_copy(update={"selection": selection})
+    changed = {"seed": args.seed, "kernels": kernels, "catalog": catalog}
+    run = prepare(config.model_copy(update=changed), args.trials)
     args.trials.mkdir(parents=True, exist_ok=True)
     first, step = args.part or (0, 1)
     for index in range(first, args.n, step):
