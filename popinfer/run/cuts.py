@@ -3,12 +3,22 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from popinfer.config import RunConfig
-from popinfer.config_survey import CompletenessConfig, LinearCutConfig, MagnitudeCutConfig
-from popinfer.data import read_completeness
-from popinfer.survey.selection import Completeness, Cut, LinearCut, MagnitudeLimit, Selection
+from popinfer.config_survey import (
+    CompletenessConfig,
+    FunctionCutConfig,
+    LinearCutConfig,
+    MagnitudeCutConfig,
+)
+from popinfer.data import read_completeness, read_function
+from popinfer.errors import InputError
+from popinfer.survey.selection import Completeness, Cut, FunctionCut, LinearCut, MagnitudeLimit, Selection
+
+_TRIED = np.linspace(10.0, 30.0, 41)  # magnitudes
 
 
 def _magnitude(cut: MagnitudeCutConfig, bands: tuple[str, ...]) -> MagnitudeLimit:
@@ -26,6 +36,23 @@ def _linear(cut: LinearCutConfig, bands: tuple[str, ...]) -> LinearCut:
     return LinearCut(coefficients, cut.threshold_mag, cut.width_mag)
 
 
+def _function(cut: FunctionCutConfig, bands: tuple[str, ...]) -> FunctionCut:
+    """The user's function, tried on magnitudes of any color."""
+    columns = tuple(bands.index(band) for band in cut.bands)
+    function = read_function(cut.path, cut.name)
+    mag = jnp.asarray(np.random.default_rng(1).choice(_TRIED, (len(columns), 1000)))
+    try:
+        found = np.asarray(jax.jit(function)(*mag))
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{cut.path}: {cut.name}({', '.join(cut.bands)}) fails on JAX arrays: {reason}"
+        ) from None
+    if found.shape != mag[0].shape or not np.all((found >= 0) & (found <= 1)):
+        raise InputError(f"{cut.path}: {cut.name} has to give one probability within 0..1 for each galaxy")
+    return FunctionCut(columns, function)
+
+
 def _completeness(cut: CompletenessConfig, bands: tuple[str, ...]) -> Completeness:
     return Completeness.interpolate(bands.index(cut.band), *read_completeness(cut.path))
 
@@ -33,6 +60,7 @@ def _completeness(cut: CompletenessConfig, bands: tuple[str, ...]) -> Completene
 CUTS: dict[str, Callable[[Any, tuple[str, ...]], Cut]] = {
     "magnitude": _magnitude,
     "linear": _linear,
+    "function": _function,
     "completeness": _completeness,
 }
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from popinfer.config import RunConfig, load_config
-from popinfer.config_survey import CompletenessConfig
+from popinfer.config_survey import CompletenessConfig, FunctionCutConfig
 from popinfer.data.embedded import asset_hashes, sha256_of
 from popinfer.errors import InputError
 from popinfer.infer.likelihood import Problem
@@ -53,8 +53,8 @@ class Run:
         if self.config.model.nebular is not None:
             files["nebular"] = asset_hashes()["nebular"].actual
         for cut in self.config.catalog.cuts:
-            if isinstance(cut, CompletenessConfig):
-                files[f"completeness {cut.path}"] = sha256_of(Path(cut.path))
+            if isinstance(cut, CompletenessConfig | FunctionCutConfig):
+                files[f"{cut.kind} {cut.path}"] = sha256_of(Path(cut.path))
         for table in self.config.joint:
             for path in filter(None, (table.path, table.covariance)):
                 files[f"{table.kind} {path}"] = sha256_of(Path(path))

@@ -5,6 +5,7 @@ stays differentiable when galaxies cross it:
 
     magnitude limit   sigmoid((faint - m) / width) sigmoid((m - bright) / width)
     linear cut        sigmoid((sum_b c_b m_b - threshold) / width): a color cut has coefficients 1 and -1
+    function          any smooth function of magnitudes that the user gives
     completeness      a table against one band's magnitude, monotone cubic interpolation (Fritsch & Carlson
                       1980, SIAM J. Numer. Anal. 17, 238), constant beyond its ends
 
@@ -140,6 +141,27 @@ class LinearCut(Cut):
         coefficients = np.asarray(self.coefficients)
         used = coefficients != 0
         return (mag[..., used] @ coefficients[used] >= self.threshold).astype(float)
+
+
+class FunctionCut(Cut):
+    """Keep galaxies on one side of any surface in magnitudes.
+
+    Attributes
+    ----------
+    columns : of the bands that enter.
+    function : one array of magnitudes a band -> probability, falling from one to zero at the surface.
+    """
+
+    columns: tuple[int, ...] = eqx.field(static=True)
+    function: Callable[..., Array] = eqx.field(static=True)
+
+    def __call__(self, mag: Float[Array, "*n band"]) -> Float[Array, "*n"]:
+        """Probability that a galaxy with these measured magnitudes is in the sample."""
+        return jnp.asarray(self.function(*(mag[..., i] for i in self.columns)), mag.dtype)
+
+    def sharp(self, mag: Float[np.ndarray, "*n band"]) -> Float[np.ndarray, "*n"]:
+        """One where the probability is a half at least; bands that don't enter may be missing."""
+        return (np.asarray(self(jnp.asarray(mag))) >= 0.5).astype(float)
 
 
 class Completeness(Cut):

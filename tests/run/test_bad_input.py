@@ -129,10 +129,31 @@ def test_results_where_a_file_is(write_config, tmp_path, capsys):
         ({"kind": "magnitude", "band": "g", "faint_magn": 19}, "did you mean 'faint_mag'"),
         ({"kind": "linear", "coefficients": {"g": 1, "x": -1}, "threshold_mag": 0.5}, "'x' is not one of"),
         ({"kind": "completeness", "band": "r", "path": "/nowhere/r.txt"}, "/nowhere/r.txt"),
-        ({"kind": "surface"}, "'magnitude', 'linear', 'completeness'"),
+        ({"kind": "surface"}, "'magnitude', 'linear', 'function', 'completeness'"),
+        ({"kind": "function", "path": "/nowhere/cuts.py", "name": "f", "bands": ["r"]}, "/nowhere/cuts.py"),
+        ({"kind": "function", "path": "c.py", "name": "f", "bands": ["g", "x"]}, "'x' is not one of"),
     ],
 )
 def test_cuts(refused, catalog, cut, says):
+    assert says in refused(catalog=catalog(cuts=[cut]))
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("def f(g, r:", "cuts.py: SyntaxError"),
+        ("import nothing_of_this_name", "cuts.py: ModuleNotFoundError"),
+        ("def other(g, r): return g", "cuts.py: no function 'f' there"),
+        ("def f(g): return 0 * g", "cuts.py: f(g, r) fails on JAX arrays"),
+        ("def f(g, r): return 1.0 if g > r else 0.0", "cuts.py: f(g, r) fails on JAX arrays"),
+        ("def f(g, r): return g - r", "f has to give one probability within 0..1"),
+        ("def f(g, r): return (g * 0 + 1).sum() / len(g)", "f has to give one probability within 0..1"),
+        ("def f(g, r): return (g - r) / (g - r) * 0.5", "f has to give one probability within 0..1"),
+    ],
+)
+def test_functions_that_are_no_cuts(refused, catalog, tmp_path, code, says):
+    (tmp_path / "cuts.py").write_text(code)
+    cut = {"kind": "function", "path": str(tmp_path / "cuts.py"), "name": "f", "bands": ["g", "r"]}
     assert says in refused(catalog=catalog(cuts=[cut]))
 
 

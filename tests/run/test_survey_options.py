@@ -108,13 +108,20 @@ def test_mocks_lack_what_is_beyond_the_limit(run):
 
 @pytest.fixture(scope="module")
 def cut_run(tiny_config, tmp_path_factory):
-    """Red galaxies only, every other one of the faint, correlated errors."""
+    """Red galaxies only, not below a curve, every other one of the faint, correlated errors."""
     table = tmp_path_factory.mktemp("table") / "r.txt"
     table.write_text("17.0 1\n17.1 0.5\n")
+    curve = table.with_name("curve.py")
+    curve.write_text(
+        "import jax\n\n"
+        "def above(g, r):\n"
+        "    return jax.nn.sigmoid((g - r - 0.7 - 0.2 * (17.5 - r) ** 2) / 0.02)\n"
+    )
     raw = copy.deepcopy(tiny_config)
     raw["catalog"] |= {
         "cuts": [
             {"kind": "linear", "coefficients": {"g": 1, "r": -1}, "threshold_mag": 0.7},
+            {"kind": "function", "path": str(curve), "name": "above", "bands": ["g", "r"]},
             {"kind": "completeness", "band": "r", "path": str(table)},
         ],
         "noise_correlation": {"g-r": 0.5},
@@ -125,18 +132,18 @@ def cut_run(tiny_config, tmp_path_factory):
 
 def test_cuts_thin_the_catalog_and_the_model_alike(cut_run):
     mag = np.asarray(cut_run.catalog.mag)
-    assert np.all(mag[:, 0] - mag[:, 1] >= 0.7)
+    assert np.all(mag[:, 0] - mag[:, 1] >= 0.7 + 0.2 * (17.5 - mag[:, 1]) ** 2)
     assert dict(cut_run.catalog.dropped)["outside catalog.cuts"] > 300
     halos = in_precision(cut_run.config, draw_slices(lightcones(cut_run.config), 5))
     params = cut_run.setup.model_params(jnp.zeros(2))
     model = predict_galaxies(Predictor(cut_run.setup, cut_run.survey), params, halos)
     kept = np.asarray(model.weight / model.weight_all)
     g, r = np.moveaxis(np.asarray(model.mag), -1, 0)
-    assert np.all(kept[g - r < 0.55] < 1e-3)
-    faint = (g - r > 0.8) & (r > 17.15) & (r < 17.25)
+    assert np.all(kept[g - r < 0.55 + 0.2 * (17.5 - r) ** 2] < 1e-3)
+    faint = (g - r > 0.85) & (r > 17.15) & (r < 17.25)
     assert faint.sum() > 2
     np.testing.assert_allclose(kept[faint], 0.5, atol=0.01)
-    assert any("completeness" in name for name in cut_run.hashes())
+    assert all(any(kind in name for name in cut_run.hashes()) for kind in ("completeness", "function"))
 
 
 def test_correlated_errors_reach_the_noise_model(cut_run):

@@ -5,13 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from popinfer.survey.selection import Completeness, LinearCut, MagnitudeLimit, Selection
+from popinfer.survey.selection import Completeness, FunctionCut, LinearCut, MagnitudeLimit, Selection
 
 LIMIT = MagnitudeLimit(1, bright=14.0, faint=17.5, width=0.05)
 ONE_SIDED = MagnitudeLimit(0, bright=-np.inf, faint=19.0, width=0.05)
 COLOR = LinearCut((0.0, 1.0, -1.0), threshold=0.6, width=0.05)  # second minus third band
+SURFACE = FunctionCut((1, 2), lambda g, r: jax.nn.sigmoid((g - r - 0.1 * (r - 17.0) ** 2 - 0.6) / 0.05))
 TABLE = Completeness.interpolate(1, np.array([16.0, 17.0, 17.5, 18.0]), np.array([1.0, 0.9, 0.4, 0.0]))
-CUTS = pytest.mark.parametrize("cut", [LIMIT, ONE_SIDED, COLOR, TABLE, Selection((LIMIT, COLOR, TABLE))])
+CUTS = pytest.mark.parametrize(
+    "cut", [LIMIT, ONE_SIDED, COLOR, SURFACE, TABLE, Selection((LIMIT, SURFACE, TABLE))]
+)
 
 
 def selected(r):
@@ -39,6 +42,15 @@ def test_a_color_cut_keeps_the_red_side():
     mag = np.array([[99.0, 17.0, 16.0], [99.0, 17.0, 16.4], [99.0, 17.0, 16.8]])
     np.testing.assert_allclose(COLOR(jnp.asarray(mag)), [1, 0.5, 0], atol=1e-3)
     np.testing.assert_array_equal(COLOR.sharp(mag - np.array([0, 0, 1e-9])), [1, 1, 0])
+
+
+def test_a_surface_follows_the_users_function():
+    """Parabolic: 0.6 mag at r = 17, 1.0 mag two magnitudes away."""
+    mag = np.array(
+        [[np.nan, r + color, r] for r, edge in ((17, 0.6), (15, 1.0)) for color in (edge - 0.3, edge + 0.3)]
+    )
+    np.testing.assert_allclose(SURFACE(jnp.asarray(mag)), [0, 1, 0, 1], atol=0.01)
+    np.testing.assert_array_equal(SURFACE.sharp(mag), [0, 1, 0, 1])
 
 
 def test_bands_outside_a_color_cut_may_be_missing():
