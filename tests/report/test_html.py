@@ -75,7 +75,7 @@ def test_predictive_checks_stand_beside_the_goodness_of_fit(report_folder):
     text = _text(report_folder / "report.html")
     assert "0.0061" in text and "posterior predictive p" in text
     assert "1 of 56 checks have p &lt; 0.01; of a perfect model, about 0.6 would" in text
-    row = re.search(r"<tr><td>u − g</td><td class="slice">0\.12 &lt; z &lt; 0\.16</td>.*", text)
+    row = re.search(r'<tr><td>u − g</td><td class="slice">0\.12 &lt; z &lt; 0\.16</td>.*', text)
     assert row and "0.940" in row[0] and "−0.060 ± 0.004" in row[0] and "<b>≤ 0.002</b>" in row[0]
     magnitude = re.search(r"<tr><td>r</td>.*", text)
     assert magnitude and magnitude[0].count("–") == 3
