@@ -13,7 +13,7 @@ COLOR = LinearCut((0.0, 1.0, -1.0), threshold=0.6, width=0.05)  # second minus t
 SURFACE = FunctionCut((1, 2), lambda g, r: jax.nn.sigmoid((g - r - 0.1 * (r - 17.0) ** 2 - 0.6) / 0.05))
 TABLE = Completeness.interpolate(1, np.array([16.0, 17.0, 17.5, 18.0]), np.array([1.0, 0.9, 0.4, 0.0]))
 CUTS = pytest.mark.parametrize(
-    "cut", [LIMIT, ONE_SIDED, COLOR, SURFACE, TABLE, Selection((LIMIT, SURFACE, TABLE))]
+    "cut", [LIMIT, ONE_SIDED, COLOR, SURFACE, TABLE, Selection((LIMIT, COLOR, SURFACE, TABLE))]
 )
 
 
