@@ -1,9 +1,10 @@
 """Weighted halo lightcones in redshift slices: what the forward model is integrated over.
 
 Abundances come from diffhalos' calibrated (sub)halo mass functions, assembly histories from its normalizing
-flow P(diffmah parameters | mass, time). Every random number is a scrambled Sobol number: mass and redshift
-by inverse transform from a proposal density, the flow's base variables and all galaxy-level scatter as
-standard normals. A halo drawn from proposal density q carries the importance weight
+flow P(diffmah parameters | mass, time). Every random number is a scrambled Sobol number, or an independent
+one where halos are to scatter like a survey's: mass and redshift by inverse transform from a proposal
+density, the flow's base variables and all galaxy-level scatter as standard normals. A halo drawn from
+proposal density q carries the importance weight
 
     w = dn/dlgM (lgM, z) dV/dz / q(lgM, z)      (centrals),
     w = dn/dlgM_host dN/dlgmu dV/dz / q         (satellites),
@@ -52,6 +53,7 @@ class LightconeSpec:
     detection : (log10 masses, probabilities) that a galaxy in such a halo is in the sample; halos are drawn
         in proportion to its square root too. None draws without regard to detection.
     redshifts : (redshifts, density) to draw halos at, from z_min to z_max; the comoving volume when None.
+    independent : draw halos independently of each other; sums over them scatter more.
     """
 
     z_min: float
@@ -62,6 +64,7 @@ class LightconeSpec:
     flatten: float = 1.0
     detection: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     redshifts: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    independent: bool = False
 
     def __post_init__(self) -> None:
         """Refuse slices without volume or halos."""
@@ -78,7 +81,7 @@ def draw_halos(seed: int, spec: LightconeSpec, cosmology: Cosmology = PLANCK15) 
 
     Parameters
     ----------
-    seed : of the Sobol scrambling; equal seeds give equal halos.
+    seed : of the Sobol scrambling or of independent numbers; equal seeds give equal halos.
     spec : the slice.
     cosmology : for volumes and ages; the mass functions are diffhalos' calibrations.
 
@@ -96,7 +99,7 @@ def draw_halos(seed: int, spec: LightconeSpec, cosmology: Cosmology = PLANCK15) 
 
 
 def _draw_kind(kind: str, seed: int, spec: LightconeSpec, n: int, cosmology: Cosmology) -> Halos:
-    uniforms = _sobol(seed, n, N_SPACE + N_MAH + spec.n_normal)
+    uniforms = _uniforms(seed, n, N_SPACE + N_MAH + spec.n_normal, spec.independent)
     z, thinned = _draw_redshift(uniforms[:, 1], spec, cosmology)
     if kind == "central":
         lgm, weight = _draw_central_mass(uniforms[:, 0], z, spec)
@@ -123,10 +126,13 @@ def _draw_kind(kind: str, seed: int, spec: LightconeSpec, n: int, cosmology: Cos
     )
 
 
-def _sobol(seed: int, n: int, dim: int) -> np.ndarray:
-    """Scrambled Sobol points strictly inside the unit cube; n need not be a power of two."""
-    sampler = qmc.Sobol(dim, scramble=True, rng=np.random.default_rng(seed))
-    points = sampler.random_base2(int(np.ceil(np.log2(n))))[:n]
+def _uniforms(seed: int, n: int, dim: int, independent: bool) -> np.ndarray:
+    """Points strictly inside the unit cube, scrambled Sobol ones if not independent; n as it comes."""
+    rng = np.random.default_rng(seed)
+    if independent:
+        points = rng.random((n, dim))
+    else:
+        points = qmc.Sobol(dim, scramble=True, rng=rng).random_base2(int(np.ceil(np.log2(n))))[:n]
     return np.clip(points, 1e-9, 1 - 1e-9)
 
 

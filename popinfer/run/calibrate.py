@@ -11,13 +11,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from popinfer.config import RunConfig, load_config
 from popinfer.errors import InputError
@@ -106,8 +107,12 @@ def calibrate(
             write_text(_path(trials, index), json.dumps({"fingerprint": identity, **content}) + "\n")
             done += 1
             update(done, f"{content['wall_time_s']:.0f} s for the last")
-    stored = [_read(trials, i, identity) for i in range(spec.n_trials)]
-    found = assess(run.setup.space.names, [_trial(one) for one in stored if one is not None])
+    stored = [one for i in range(spec.n_trials) if (one := _read(trials, i, identity)) is not None]
+    good = [_trial(one) for one in stored if "failed" not in one]
+    if len(good) < MIN_TRIALS:
+        reason = next(one["failed"] for one in stored if "failed" in one)
+        raise InputError(f"{len(stored) - len(good)} of {len(stored)} simulated surveys failed: {reason}")
+    found = assess(run.setup.space.names, good, len(stored) - len(good))
     content = json.dumps(summary(config, spec, found), indent=2) + "\n"
     write_text(run.folder.path / "calibration.json", content)
     return found, run.folder
@@ -164,6 +169,11 @@ def _results(run: Run, missing: list[int], spec: CalibrateSpec) -> Iterator[tupl
         futures = {pool.submit(_worker_trial, index, spec): index for index in missing}
         for future in as_completed(futures):
             yield futures[future], future.result()
+    except BrokenExecutor:
+        raise InputError(
+            f"--processes {spec.n_processes}: one of them was killed, perhaps for lack of memory; use fewer. "
+            "Surveys that were finished are kept"
+        ) from None
     finally:  # when something stops the others, trials that haven't begun are let go
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -196,10 +206,29 @@ def _worker_trial(index: int, spec: CalibrateSpec) -> dict[str, Any]:
 
 
 def run_trial(run: Run, index: int, spec: CalibrateSpec) -> dict[str, Any]:
-    """Simulate and analyse one survey; its truth, a draw of the prior, depends on seed and index only."""
-    start, base = time.perf_counter(), spec.seed_of(run.config)
-    rng, seed = np.random.default_rng([base, _TRUTH_SEED, index]), base + _TRIAL_SEED * (index + 1)
-    truth = rng.standard_normal(run.setup.space.size)
+    """Simulate and analyse one survey; its truth, a draw of the prior, depends on seed and index only.
+
+    A survey that can't be simulated or analysed leaves the reason, and counts against the calibration.
+    """
+    start = time.perf_counter()
+    truth, seed, rng = drawn(run, spec.seed_of(run.config), index)
+    try:
+        found = _analysed(run, truth, seed, rng, spec)
+    except (InputError, np.linalg.LinAlgError) as error:
+        found = {"failed": str(error), "truth": truth.tolist()}
+    return {**found, "seed": seed, "wall_time_s": time.perf_counter() - start}
+
+
+def drawn(run: Run, base: int, index: int) -> tuple[Float[np.ndarray, "par"], int, np.random.Generator]:
+    """A survey's true parameters, its seed and the source of its model's errors."""
+    rng = np.random.default_rng([base, _TRUTH_SEED, index])
+    return rng.standard_normal(run.setup.space.size), base + _TRIAL_SEED * (index + 1), rng
+
+
+def _analysed(
+    run: Run, truth: np.ndarray, seed: int, rng: np.random.Generator, spec: CalibrateSpec
+) -> dict[str, Any]:
+    """Truth against posterior, and what the analysis said of itself."""
     trial = observing(run, truth, seed, rng)
     population = _population(trial, SABOTAGES[spec.sabotage], seed)
     fit = fit_population(trial, population, Silent())
@@ -213,8 +242,6 @@ def run_trial(run: Run, index: int, spec: CalibrateSpec) -> dict[str, Any]:
         "monte_carlo_share": [float(x) for x in fit.mc_direction],
         "n_modes": len(fit.mixture.components),
         "n_kernels": int(np.sum(trial.survey.kernels.mask)),
-        "seed": seed,
-        "wall_time_s": time.perf_counter() - start,
     }
 
 
@@ -237,6 +264,7 @@ def summary(config: RunConfig, spec: CalibrateSpec, found: Calibration) -> dict[
         "code": code_hash(),
         "n_trials": found.n_trials,
         "n_unconverged": found.n_unconverged,
+        "n_failed": found.n_failed,
         "passed": found.passed,
         "p_threshold": found.p_threshold,
         "tarp_excursion_sigma": found.tarp_excursion,

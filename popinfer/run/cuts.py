@@ -19,6 +19,10 @@ from popinfer.errors import InputError
 from popinfer.survey.selection import Completeness, Cut, FunctionCut, LinearCut, MagnitudeLimit, Selection
 
 _TRIED = np.linspace(10.0, 30.0, 41)  # magnitudes
+_BETWEEN, _MAX_BETWEEN = (
+    (0.05, 0.95),
+    0.2,
+)  # probabilities on a surface; share of magnitudes there
 
 
 def _magnitude(cut: MagnitudeCutConfig, bands: tuple[str, ...]) -> MagnitudeLimit:
@@ -50,6 +54,12 @@ def _function(cut: FunctionCutConfig, bands: tuple[str, ...]) -> FunctionCut:
         ) from None
     if found.shape != mag[0].shape or not np.all((found >= 0) & (found <= 1)):
         raise InputError(f"{cut.path}: {cut.name} has to give one probability within 0..1 for each galaxy")
+    gradual = np.mean((found > _BETWEEN[0]) & (found < _BETWEEN[1]))
+    if gradual > _MAX_BETWEEN:
+        raise InputError(
+            f"{cut.path}: {cut.name} has to fall from 1 to 0 at a surface; of magnitudes of any color "
+            f"{100 * gradual:.0f} % have a probability in between. For gradual losses use kind: completeness"
+        )
     return FunctionCut(columns, function)
 
 

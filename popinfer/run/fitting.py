@@ -15,16 +15,21 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from diffmah.diffmah_kernels import DiffmahParams, mah_singlehalo
+from jaxtyping import Array, Float
 
+from popinfer.cosmology import age
 from popinfer.infer.correction import Correction
 from popinfer.infer.goodness import Goodness, determined_parameters, goodness_of_fit
 from popinfer.infer.laplace import Laplace, flat_directions, polish
 from popinfer.infer.likelihood import Problem
 from popinfer.infer.mixture import Mixture
 from popinfer.infer.optimise import Fit, density_and_grad
-from popinfer.infer.region import MAX_ROUNDS, Region, find_region
+from popinfer.infer.region import MAX_ROUNDS, SAME, Region, find_region
+from popinfer.records import Halos
 from popinfer.run.folder import RunFolder, atomic, check_fingerprint, need, write_text
 from popinfer.run.guides import Guide, build_guide
 from popinfer.run.prepare import Population, Run
@@ -99,7 +104,7 @@ def fit_population(run: Run, population: Population, say: Reporter) -> FitResult
         np.asarray(target.precision),
         approx,
         region.mixture,
-        modes=_listed(region),
+        modes=listed_modes(region),
         flat=sorted({one.name for one in flat}),
         cautions=_cautions(run, population, approx.mean),
         correction=region.problem.correction,
@@ -136,25 +141,29 @@ def _optimise(guide: Guide, u: np.ndarray, say: Reporter, title: str) -> Fit:
     return found
 
 
-def _listed(region: Region) -> list[dict[str, Any]]:
+def listed_modes(region: Region) -> list[dict[str, Any]]:
     """Where each start ended: start 0 is the pilot; distance from the best in its standard deviations.
 
-    Ends are those of the search; their log-densities are put on the final density's scale.
+    Ends are those of the search; their log-densities are put on the final density's scale. Modes that only
+    the search along the ridge found follow.
     """
     known = [one for one in region.ends if one is not None]
-    if not known:  # a mode along the ridge outweighs them all
-        return [_end(i, None, None) for i in range(len(region.ends))]
-    best = max(known, key=lambda one: one.log_density)
+    # without any, a mode along the ridge outweighs them all
+    best = max(known, key=lambda one: one.log_density) if known else region.modes[0]
     shift = region.modes[0].log_density - best.log_density
-    return [
+    found = [
         _end(i, None, None)
         if one is None
         else _end(i, one.log_density + shift, best.distance(one.approx.mean))
         for i, one in enumerate(region.ends)
     ]
+    for one in region.modes[1:] if known else region.modes:
+        if all(one.distance(end.approx.mean) > SAME for end in known):
+            found.append(_end("ridge", one.log_density, best.distance(one.approx.mean)))
+    return found
 
 
-def _end(start: int, log_density: float | None, distance: float | None) -> dict[str, Any]:
+def _end(start: int | str, log_density: float | None, distance: float | None) -> dict[str, Any]:
     found = {"log_density": log_density, "distance": distance, "converged": log_density is not None}
     return {"start": start, **found}
 
@@ -180,7 +189,7 @@ def _cautions(run: Run, population: Population, u: np.ndarray) -> list[str]:
     """Whether the lowest halos still matter, and whether galaxies are missing from the sample's number."""
     cautions = _uncounted(run)
     galaxies = population.galaxies(jnp.asarray(u))
-    lgm = np.asarray(population.halos.logmp0)
+    lgm = _observed_mass(run, population.halos)
     weight = np.asarray(galaxies.weight, dtype=float).reshape(len(lgm), 2, -1).sum(axis=1)
     for i, (low, high) in enumerate(run.config.slices):
         edge = run.config.lgm_min_of(i)
@@ -191,6 +200,16 @@ def _cautions(run: Run, population: Population, u: np.ndarray) -> list[str]:
                 f"{EDGE_WIDTH} dex of the lowest halo mass, 10^{edge}: lower halos.lgm_min."
             )
     return cautions
+
+
+def _observed_mass(run: Run, halos: Halos) -> Float[np.ndarray, "slice halo"]:
+    """log10 of peak masses at observation [Msun], which the lowest halo mass refers to, not to today's."""
+    lg_today = float(np.log10(age(run.setup.cosmology, 0.0)))
+
+    def one(mah: DiffmahParams, t: Array) -> Array:
+        return mah_singlehalo(mah, t[None], lg_today)[1][0]
+
+    return np.asarray(jax.vmap(jax.vmap(one))(halos.mah_params, jnp.asarray(halos.t_obs)))
 
 
 def _uncounted(run: Run) -> list[str]:

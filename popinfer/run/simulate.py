@@ -1,6 +1,7 @@
 """Galaxies that the survey would list if the model were true.
 
-Halos and noise are independent of those of any run (other Sobol seeds). Galaxies are picked from more model
+Halos and noise are independent of those of any run, and of each other: a run's Sobol numbers would leave a
+fifth of the counting noise out of galaxies picked from them. Galaxies are picked from more model
 galaxies inside the survey's hard limits than are listed, each at most once as far as weights allow, with
 probability in proportion to its weight: rejection sampling, after which they are distributed as independent
 draws of the model would be. (Draws with replacement would have a variance 1 + N / n times as large, n the
@@ -99,9 +100,9 @@ def _model_galaxies(
     """Model galaxies inside the survey's hard limits, slice by slice.
 
     Halos are drawn where galaxies of these parameters enter the survey, until their effective number
-    suffices for those to be listed, and none is too heavy.
+    suffices for those to be listed, and none is too heavy; InputError when so many can't be had.
     """
-    sparse = [dataclasses.replace(one, n_halo=_CHUNK) for one in lightcones(run.config)]
+    sparse = [dataclasses.replace(one, n_halo=_CHUNK, independent=True) for one in lightcones(run.config)]
     with say.task("Pilot halos: which does the survey see?"):
         specs = detectable(run.setup, run.survey, sparse, seed - 1, params)
     predictor = Predictor(run.setup, run.survey)
@@ -120,6 +121,8 @@ def _model_galaxies(
             update(round(100 * min(1.0, ready)), "")
             if ready >= 1:
                 break
+        else:
+            raise InputError(_too_few(parts, numbers.drawn))
     return [_together(one) for one in _by_slice(parts)]
 
 
@@ -139,6 +142,18 @@ def _readiness(parts: tuple[Columns, ...], n: int) -> float:
     twice = np.maximum(n * weight / weight.sum() - 1, 0).sum() / n
     ready = float(effective / (EFFECTIVE_PER_GALAXY * n))
     return ready if twice < MAX_TWICE else min(ready, 0.99)
+
+
+def _too_few(parts: list[list[Columns]], wanted: list[int]) -> str:
+    """Why the search for model galaxies was given up."""
+    weights = [np.concatenate([weight for *_, weight in one]) for one in _by_slice(parts)]
+    effective = [w.sum() ** 2 / max(np.sum(w**2), np.finfo(float).tiny) for w in weights]
+    worst = int(np.argmin([found / max(n, 1) for found, n in zip(effective, wanted, strict=True)]))
+    return (
+        f"redshift slice {worst}: {wanted[worst]} galaxies need {EFFECTIVE_PER_GALAXY} times as many model "
+        f"galaxies that the survey sees; {_MAX_CHUNKS * _CHUNK} halos make {effective[worst]:.0f} (effective "
+        "number). Ask for fewer galaxies, or raise halos.lgm_min if the lowest halos make none"
+    )
 
 
 def _together(parts: tuple[Columns, ...]) -> Columns:

@@ -10,6 +10,7 @@ import pytest
 
 from popinfer.infer.region import find_region
 from popinfer.infer.sample import PsisSpec, psis_laplace
+from popinfer.run.fitting import listed_modes
 
 from .toy import N_BIN, silent, toy
 
@@ -48,6 +49,17 @@ def test_both_modes_are_found_from_starts_on_either_side(two_modes):
     assert found.converged
     assert sides(found) == {1, -1}
     assert [int(np.sign(one.approx.mean[0])) for one in found.ends] == [1, -1]
+
+
+def test_a_mode_that_no_start_led_to_is_listed(two_modes):
+    problem, _ = two_modes
+    both = find_region(problem, [np.array([0.5, 0, 0]), np.array([-0.5, 0, 0])], 0)
+    assert [one["start"] for one in listed_modes(both)] == [0, 1]
+    modes = tuple(sorted(both.modes, key=lambda one: -one.approx.mean[0]))
+    *found, other = listed_modes(dataclasses.replace(both, ends=(both.ends[0], None), modes=modes))
+    assert [one["converged"] for one in found] == [True, False]
+    assert other["start"] == "ridge"
+    assert other["distance"] > 3
 
 
 def test_counts_are_corrected_at_both_modes(two_modes):

@@ -11,7 +11,7 @@ from diffmah.diffmah_kernels import _log_mah_kern
 from popinfer import precision
 from popinfer.cosmology import PLANCK15, age, comoving_volume_per_z
 from popinfer.errors import InputError
-from popinfer.population.halos import LightconeSpec, detection_curve, draw_halos
+from popinfer.population.halos import LightconeSpec, _uniforms, detection_curve, draw_halos
 
 with precision.keep_precision():
     from diffhalos.ccshmf.ccshmf_model import DEFAULT_CCSHMF_PARAMS, predict_cuml_cshmf
@@ -164,6 +164,17 @@ def test_equal_seeds_give_equal_halos_and_others_do_not():
     for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True):
         np.testing.assert_array_equal(a, b)
     assert not np.array_equal(first.logmp0, other.logmp0)
+
+
+def test_independent_halos_scatter_as_independent_numbers_do():
+    """Sobol points are more even: right for an integral, wrong for a survey's counting noise."""
+    means = {
+        independent: np.array([_uniforms(seed, 256, 4, independent).mean(axis=0) for seed in range(200)])
+        for independent in (True, False)
+    }
+    expected = 1 / np.sqrt(12 * 256)
+    np.testing.assert_allclose(means[True].std(axis=0), expected, rtol=0.2)
+    assert np.all(means[False].std(axis=0) < 0.2 * expected)
 
 
 def test_flattening_puts_more_halos_at_high_mass():

@@ -149,6 +149,7 @@ def test_cuts(refused, catalog, cut, says):
         ("def f(g, r): return g - r", "f has to give one probability within 0..1"),
         ("def f(g, r): return (g * 0 + 1).sum() / len(g)", "f has to give one probability within 0..1"),
         ("def f(g, r): return (g - r) / (g - r) * 0.5", "f has to give one probability within 0..1"),
+        ("def f(g, r): return 0 * g + 0.6", "f has to fall from 1 to 0 at a surface"),
     ],
 )
 def test_functions_that_are_no_cuts(refused, catalog, tmp_path, code, says):

@@ -124,6 +124,31 @@ def test_restart_keeps_trials_and_refuses_others(tiny_config, tmp_path, monkeypa
         calibrate(config, CalibrateSpec(25), tmp_path)
 
 
+def test_surveys_without_a_posterior_are_counted(trial_run, tiny_config, tmp_path, monkeypatch):
+    """They neither stop the others nor pass unseen, and don't come back as successes after a restart."""
+    from popinfer.config import RunConfig
+    from popinfer.errors import InputError
+
+    def no_galaxies(*_):
+        raise InputError("would see no galaxy")
+
+    monkeypatch.setattr(module, "observing", no_galaxies)
+    failed = run_trial(trial_run, 3, CalibrateSpec())
+    assert failed["failed"] == "would see no galaxy"
+    config = RunConfig.model_validate(tiny_config)
+    monkeypatch.setattr(module, "run_trial", lambda *a: failed if a[1] == 3 else fake_trial(*a))
+    found, folder = calibrate(config, CalibrateSpec(60), tmp_path / "one")
+    assert (found.n_trials, found.n_failed, found.passed) == (59, 1, True)
+    assert json.loads((folder.path / "calibration.json").read_text())["n_failed"] == 1
+    monkeypatch.setattr(module, "run_trial", lambda *a: failed if a[1] < 3 else fake_trial(*a))
+    found, _ = calibrate(config, CalibrateSpec(60), tmp_path / "three")
+    assert not found.passed
+    assert "3 simulated surveys have no posterior" in found.failure
+    monkeypatch.setattr(module, "run_trial", lambda *_: failed)
+    with pytest.raises(InputError, match="30 of 30 simulated surveys failed: would see no galaxy"):
+        calibrate(config, CalibrateSpec(30), tmp_path / "all")
+
+
 @pytest.mark.parametrize(("sabotage", "code"), [("none", 0), ("half_covariance", 3)])
 def test_exit_code_and_page(write_config, tmp_path, monkeypatch, capsys, sabotage, code):
     monkeypatch.setattr(module, "run_trial", fake_trial)

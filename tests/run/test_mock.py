@@ -8,8 +8,12 @@ import yaml
 from popinfer.cli import main
 from popinfer.config import load_config
 from popinfer.errors import InputError
+from popinfer.run import simulate
+from popinfer.run.build import draw_slices
 from popinfer.run.mock import _as_measured, parse_values
-from popinfer.run.simulate import _pick, _readiness
+from popinfer.run.prepare import prepare
+from popinfer.run.progress import Silent
+from popinfer.run.simulate import _pick, _readiness, draw_galaxies
 from popinfer.run.summarise import truth_path
 
 
@@ -76,6 +80,27 @@ def test_a_slice_without_galaxies_is_not_ready():
     light, one_heavy = np.ones(20_325), np.append(np.ones(20_000), 325.0)
     assert _readiness(((*none[:2], light),), 500) >= 1.0
     assert _readiness(((*none[:2], one_heavy),), 500) < 1.0  # the last would be picked eight times
+
+
+def test_mocks_are_made_of_independent_halos(tiny_run, monkeypatch):
+    """A pool of Sobol halos would leave a fifth of the counting noise out."""
+    run, asked = prepare(tiny_run[0]), []
+
+    def drawn(specs, seed):
+        asked.extend(one.independent for one in specs)
+        return draw_slices(specs, seed)
+
+    monkeypatch.setattr(simulate, "draw_slices", drawn)
+    draw_galaxies(run, np.zeros(run.setup.space.size), 300, 1, Silent())
+    assert asked
+    assert all(asked)
+
+
+def test_more_galaxies_than_halos_make_are_refused(tiny_run, monkeypatch):
+    run = prepare(tiny_run[0])
+    monkeypatch.setattr(simulate, "_MAX_CHUNKS", 1)
+    with pytest.raises(InputError, match="1000000 galaxies need 5 times as many model galaxies"):
+        draw_galaxies(run, np.zeros(run.setup.space.size), 1_000_000, 1, Silent())
 
 
 def test_no_galaxy_is_picked_twice_where_weights_allow():

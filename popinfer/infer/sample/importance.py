@@ -109,7 +109,7 @@ def weigh(
             progress(len(log_p), spec.n_proposals, f"importance weights, round {index + 1}")
         log_weight = log_p - _log_proposal(u, rounds, _round_sizes(spec)[: index + 1], spec.scale)
         log_weight = np.where(np.isfinite(log_weight), log_weight, -np.inf)
-        weights, pareto_k = _smoothed(log_weight)
+        weights, pareto_k = smoothed(log_weight)
         rounds.append(rounds[-1].adapted(u, weights))
     return Weighted(u, log_p, log_weight, weights, pareto_k, rounds[-1])
 
@@ -131,7 +131,7 @@ def _round_sizes(spec: PsisSpec) -> list[int]:
     return np.diff(np.linspace(0, spec.n_proposals, n_rounds + 1).round().astype(int)).tolist()
 
 
-def _smoothed(log_weight: np.ndarray) -> tuple[np.ndarray, float]:
+def smoothed(log_weight: np.ndarray) -> tuple[np.ndarray, float]:
     """Pareto-smoothed weights, adding up to one, and k-hat; equal ones and infinity when none is finite."""
     if not np.isfinite(log_weight.max()):
         return np.full(len(log_weight), 1 / len(log_weight)), np.inf
