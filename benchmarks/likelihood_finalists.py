@@ -45,6 +45,7 @@ from scipy.stats import chi2
 
 from popinfer import precision
 from popinfer.config import load_config
+from popinfer.errors import InputError
 from popinfer.infer.calibration import Calibration, Trial, assess
 from popinfer.infer.likelihood import Problem, correction_of, information
 from popinfer.infer.optimise import Compiled
@@ -246,7 +247,10 @@ def main() -> None:
     for index in range(first, args.n, step):
         path = args.trials / f"{SEED}_{index:04d}.json"
         if not path.is_file():
-            content = run_trial(run, index)
+            try:
+                content = run_trial(run, index)
+            except InputError as error:
+                content = {"index": index, "made_by": made_by(run), "failed": str(error), "wall_time_s": 0.0}
             write_text(path, json.dumps(content))
             print(f"survey {index}: {content['wall_time_s']:.0f} s", flush=True)
     if args.part:
@@ -255,7 +259,9 @@ def main() -> None:
     if any(one["made_by"] != made_by(run) for one in trials):
         parser.error(f"{args.trials}: has surveys of another version of the code or of the run file")
     meta = {"seed": SEED, "model_error": MODEL_ERROR, "n_registered": N_REGISTERED, "code": code_hash()}
-    found = meta | summarise(trials, run.setup.space.names)
+    simulated = [one for one in trials if "failed" not in one]
+    meta["n_failed"] = len(trials) - len(simulated)
+    found = meta | summarise(simulated, run.setup.space.names)
     write_text(args.out, json.dumps(found, indent=1) + "\n")
     for name, one in found["finalists"].items():
         numbers = {key: value for key, value in one.items() if isinstance(value, float)}

@@ -1,11 +1,11 @@
 """Galaxies that the survey would list if the model were true.
 
 Halos and noise are independent of those of any run, and of each other: a run's Sobol numbers would leave a
-fifth of the counting noise out of galaxies picked from them. Galaxies are picked from more model
-galaxies inside the survey's hard limits than are listed, each at most once as far as weights allow, with
-probability in proportion to its weight: rejection sampling, after which they are distributed as independent
-draws of the model would be. (Draws with replacement would have a variance 1 + N / n times as large, n the
-effective number of model galaxies.)
+tenth of the counting noise out of galaxies picked from them. Galaxies are picked from more model galaxies
+inside the survey's hard limits than are listed, each at most once as far as weights allow, with probability
+in proportion to its weight: rejection sampling, after which they are distributed as independent draws of the
+model would be, however many there are to choose from. (Draws with replacement would have a variance 1 + N / n
+times as large, n the effective number of model galaxies.)
 With the survey's solid angle, their number follows from the model too, cosmic variance included.
 """
 
@@ -25,9 +25,9 @@ from popinfer.run.prepare import Run
 from popinfer.run.progress import Reporter
 from popinfer.survey.abundance import NumberCounts
 
-EFFECTIVE_PER_GALAXY = 5  # model galaxies of equal weight for every listed one
+EFFECTIVE_PER_GALAXY = 2  # model galaxies of equal weight for every listed one
 MAX_TWICE = 0.01  # of the listed galaxies are others once more: those too heavy to be picked once only
-_CHUNK, _MAX_CHUNKS = 8192, 200  # halos a slice at once; how often at most
+_CHUNK, _MAX_CHUNKS = 8192, 1000  # halos a slice at once; how often at most
 _SEED = 500_009  # far from the seeds of runs
 
 # of one slice: redshifts [point], magnitudes [point, band], weights [point]
