@@ -23,11 +23,13 @@ class HalosConfig(Section):
     ``pilot`` holds parameter values near the expected answer: a first fit's halos are drawn where that
     model's galaxies enter the sample, the run's own where the first fit's do. It changes the Monte Carlo
     noise, never the result's expectation. ``n_replicates`` more samples measure that noise, and the counts
-    follow the mean of all: it falls with their number.
+    follow the mean of all: it falls with their number. Where it would be more than a tenth of the variance of
+    data and model error, there are more replicates, up to ``max_replicates``.
     """
 
     n_per_slice: int = Field(default=2048, ge=16)
     n_replicates: int = Field(default=48, ge=16)
+    max_replicates: int = Field(default=96, ge=16)
     lgm_min: float | list[float] = 11.0
     flatten: float = Field(default=1.0, gt=0, le=1)
     pilot: dict[str, float] = Field(default={})

@@ -10,10 +10,14 @@ where s_j is the share of the candidate's own galaxies that the survey sees, ave
 the modes of a quick fit. That is the choice of least variance for a sum over seen galaxies; it sets the
 variance only, the weights are exact whatever the fit. Candidates are picked at equal steps of cumulated
 probability, in order of mass.
+
+Counts follow the mean of the run's sample and its replicates: of so many that its noise, along the direction
+in which it matters most, is at most a tenth of the variance of data and model error, if the run file lets it.
 """
 
 import dataclasses
-from collections.abc import Callable
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jax
@@ -23,7 +27,9 @@ from jaxtyping import Float
 
 from popinfer.config import RunConfig
 from popinfer.infer.laplace import Laplace
+from popinfer.infer.likelihood import information
 from popinfer.infer.mixture import Mixture
+from popinfer.infer.monte_carlo import centered
 from popinfer.infer.optimise import Compiled, gauss_newton
 from popinfer.infer.region import SEARCH_REPLICATES, find_region
 from popinfer.infer.systematic import systematic
@@ -50,6 +56,7 @@ N_AROUND = 3  # parameters at which shares are taken
 SPREAD_FIRST = 0.3  # of them around the first pilot, in units of the priors' widths
 SPREAD = 2.0  # around the second one, in its posterior standard deviations
 MIN_SHARE = 1e-4  # of a candidate's galaxies: halos that the pilot thinks invisible are kept with it
+MAX_NOISE = 0.1  # Monte Carlo variance of the mean of all samples, in units of all other variance
 _REPLICATE_STEP = 17
 
 
@@ -80,10 +87,36 @@ def tuned_halos(config: RunConfig, setup: Setup, survey: Survey, seed: int, say:
     """
     with say.task("Pilot fit: which halos does the survey see?"):
         pilot = _found(config, setup, survey, seed)
-    n_samples = config.halos.n_replicates + 1
+    drawing, n_samples, samples = _samples(setup, survey, pilot, seed + 3), config.halos.n_replicates + 1, []
     with say.task("Halos and their replicates", n_samples) as update:
-        samples = _draw(setup, survey, pilot, seed + 3, n_samples, lambda i: update(i, ""))
+        for one in itertools.islice(drawing, n_samples):
+            samples.append(one)
+            update(len(samples), "")
+    n_more = lacking(setup, survey, samples, pilot.u, config.halos.max_replicates)
+    if n_more:
+        with say.task("More replicates: Monte Carlo noise is large", n_more) as update:
+            for one in itertools.islice(drawing, n_more):
+                samples.append(one)
+                update(len(samples) - n_samples, "")
     return HaloSamples(samples, pilot.u)
+
+
+def lacking(
+    setup: Setup, survey: Survey, samples: list[Halos], u: Float[np.ndarray, "par"], most: int
+) -> int:
+    """How many replicates more bring the noise of the samples' mean at u down to `MAX_NOISE`.
+
+    Parameters
+    ----------
+    setup, survey : what the model and the data are.
+    samples : of the run and replicates.
+    u : where the posterior is, about.
+    most : replicates, unless there are more already.
+    """
+    problem = centered(build_problem(setup, survey, samples[0], samples[1:]), u)
+    share = information(problem, u, Compiled(problem).jacobian).monte_carlo_share()[0]
+    wanted = np.ceil(len(samples) * share / max(1 - share, np.finfo(float).tiny) / MAX_NOISE)
+    return max(int(min(wanted, most + 1)) - len(samples), 0)
 
 
 def _found(config: RunConfig, setup: Setup, survey: Survey, seed: int) -> Pilot:
@@ -93,7 +126,8 @@ def _found(config: RunConfig, setup: Setup, survey: Survey, seed: int) -> Pilot:
     start = np.zeros(problem.size)
     found = gauss_newton(Compiled(problem).with_fair_share(start), start, max_steps=MAX_STEPS)
     near = Mixture.single(Laplace(found.u, SPREAD_FIRST**2 * np.eye(problem.size)))
-    few = _draw(setup, survey, _pilot(setup, survey, near, seed), seed + 5, SEARCH_REPLICATES + 1)
+    drawing = _samples(setup, survey, _pilot(setup, survey, near, seed), seed + 5)
+    few = list(itertools.islice(drawing, SEARCH_REPLICATES + 1))
     better = find_region(build_problem(setup, survey, few[0], few[1:]), [found.u], seed, rounds=1)
     return _pilot(setup, survey, better.mixture.widened(SPREAD), seed)
 
@@ -113,23 +147,14 @@ def _pilot(setup: Setup, survey: Survey, around: Mixture, seed: int) -> Pilot:
     return Pilot(u, around, specs)
 
 
-def _draw(
-    setup: Setup,
-    survey: Survey,
-    pilot: Pilot,
-    seed: int,
-    n_samples: int,
-    done: Callable[[int], None] = lambda i: None,
-) -> list[Halos]:
-    """Independent samples of tuned halos."""
+def _samples(setup: Setup, survey: Survey, pilot: Pilot, seed: int) -> Iterator[Halos]:
+    """Independent samples of tuned halos, without end."""
     rng, predictor = np.random.default_rng(seed), Predictor(setup, survey)
-    around, samples = pilot.around.spread(N_AROUND, seed), []
-    for i in range(n_samples):
+    around = pilot.around.spread(N_AROUND, seed)
+    for i in itertools.count():
         candidates = draw_slices(pilot.specs, seed + _REPLICATE_STEP * i)
         share = shares_seen(predictor, around, candidates)
-        samples.append(thinned(candidates, share, setup.config.halos.n_per_slice, rng))
-        done(i + 1)
-    return samples
+        yield thinned(candidates, share, setup.config.halos.n_per_slice, rng)
 
 
 def shares_seen(predictor: Predictor, around: np.ndarray, candidates: Halos) -> np.ndarray:

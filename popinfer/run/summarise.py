@@ -80,5 +80,5 @@ def _warnings(fit: FitResult) -> list[str]:
         f"Monte Carlo noise of the halo sample makes up to {100 * share:.0f} % of the variance along a "
         f"direction that the data measure (median {100 * median:.0f} %), errors of the model left out; "
         f"{100 * MAX_MC_SHARE:.0f} % are asked for. The posterior's width includes it; more halos "
-        "(halos.n_per_slice) or samples of them (halos.n_replicates) would narrow it.",
+        "(halos.n_per_slice) or samples of them (halos.n_replicates, max_replicates) would narrow it.",
     ]

@@ -17,7 +17,7 @@ TINY = {
     },
     "slices": [[0.06, 0.09]],
     "features": ["g-r", "r"],
-    "halos": {"n_per_slice": 256, "n_replicates": 16, "lgm_min": 11.2},
+    "halos": {"n_per_slice": 256, "n_replicates": 16, "max_replicates": 16, "lgm_min": 11.2},
     "free": {
         "dust.lg_av": {"loc": -0.4, "scale": 0.2},
         "metallicity.zero_point": {"loc": 0.0, "scale": 0.15},
