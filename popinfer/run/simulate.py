@@ -105,7 +105,7 @@ def _model_galaxies(
     sparse = [dataclasses.replace(one, n_halo=_CHUNK, independent=True) for one in lightcones(run.config)]
     with say.task("Pilot halos: which does the survey see?"):
         specs = detectable(run.setup, run.survey, sparse, seed - 1, params)
-    predictor = Predictor(run.setup, run.survey)
+    predictor, rng = Predictor(run.setup, run.survey), np.random.default_rng(seed + 11)
     parts: list[list[Columns]] = []
     with say.task("Mock galaxies", 100) as update:
         while len(parts) < _MAX_CHUNKS:
@@ -114,6 +114,7 @@ def _model_galaxies(
             mag, weight = np.asarray(galaxies.mag, float), np.asarray(galaxies.weight_all, float)
             z = np.tile(np.asarray(halos.z_obs, float), (1, 2))
             weight = weight * run.survey.selection.sharp(mag) * _membership(run, params, z)
+            weight = _one_a_halo(weight, rng)
             seen = [np.flatnonzero(row) for row in weight]
             parts.append([(z[s, i], mag[s, i], weight[s, i]) for s, i in enumerate(seen)])
             numbers.draw(np.array([sum(one[2].sum() for one in s) for s in _by_slice(parts)]) / len(parts))
@@ -124,6 +125,20 @@ def _model_galaxies(
         else:
             raise InputError(_too_few(parts, numbers.drawn))
     return [_together(one) for one in _by_slice(parts)]
+
+
+def _one_a_halo(
+    weight: Float[np.ndarray, "slice gal"], rng: np.random.Generator
+) -> Float[np.ndarray, "slice gal"]:
+    """Weights of which one kind of galaxy has all in each halo, the other none.
+
+    The model has two galaxies in a halo, one of either kind, with a probability each; in a survey there is
+    one. Lists that hold both would scatter more: they are alike in all that the halo decides.
+    """
+    kinds = weight.reshape(len(weight), 2, -1)
+    total = kinds.sum(axis=1)
+    first = rng.random(total.shape) * total < kinds[:, 0]
+    return np.stack([total * first, total * ~first], axis=1).reshape(weight.shape)
 
 
 def _by_slice(parts: list[list[Columns]]) -> list[tuple[Columns, ...]]:

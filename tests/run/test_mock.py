@@ -13,7 +13,7 @@ from popinfer.run.build import draw_slices
 from popinfer.run.mock import _as_measured, parse_values
 from popinfer.run.prepare import prepare
 from popinfer.run.progress import Silent
-from popinfer.run.simulate import _pick, _readiness, draw_galaxies
+from popinfer.run.simulate import _one_a_halo, _pick, _readiness, draw_galaxies
 from popinfer.run.summarise import truth_path
 
 
@@ -70,6 +70,16 @@ def test_picked_galaxies_are_distributed_as_independent_draws():
     np.testing.assert_allclose(np.mean(counts, axis=0), n * shares, atol=1.0)
     binomial = np.sqrt(n * shares * (1 - shares))
     np.testing.assert_allclose(np.std(counts, axis=0), binomial, rtol=0.05)
+
+
+def test_a_halo_holds_one_galaxy():
+    """Of the two kinds that the model has there; on average as often as they weigh."""
+    rng = np.random.default_rng(3)
+    kinds = np.array([[3.0, 0.0, 0.0, 2.0], [1.0, 5.0, 0.0, 2.0]])  # [kind, halo]
+    chosen = np.stack([_one_a_halo(kinds.reshape(1, -1), rng).reshape(2, 4) for _ in range(4000)])
+    assert (np.count_nonzero(chosen, axis=1) == [1, 1, 0, 1]).all()
+    np.testing.assert_allclose(chosen.sum(axis=1), np.broadcast_to(kinds.sum(axis=0), (4000, 4)))
+    np.testing.assert_allclose(chosen.mean(axis=0), kinds, atol=0.15)
 
 
 def test_a_slice_without_galaxies_is_not_ready():
