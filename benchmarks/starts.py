@@ -1,14 +1,17 @@
 """How many starts of the guide reach its best optimum, with and without a schedule of bandwidths.
 
     python benchmarks/starts.py FILE [--n 20] [--out FOLDER] [--schedule 3,1.7,1]... [--sd 1,3]
+        [--json FILE]
 
 FILE is a run file; its halos are drawn once and kept in FOLDER (default: results/starts-<name>), so that a
 second call starts at once. Starts are draws of the prior, and draws moved out to 3 prior standard deviations
 as a whole (|u| = 3 sqrt(number of parameters)). A start has arrived when its end's log-density is within 0.5
 of the best end of all schedules. Other ends are listed by how far below the best they are, and how far away.
+--json stores the table.
 """
 
 import argparse
+import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,8 +59,28 @@ def climb_all(guide: Guide, schedule: tuple[float, ...], sd: float, begin: np.nd
     return Row(schedule, sd, [guide.climb(u) for u in begin], time.perf_counter() - start)
 
 
+def best_of(rows: list[Row]) -> Fit:
+    return max((end for row in rows for end in row.ends), key=lambda end: end.log_density)
+
+
+def stored(rows: list[Row]) -> list[dict[str, object]]:
+    best = best_of(rows).log_density
+    return [
+        {
+            "bandwidths": row.schedule,
+            "sd": row.sd,
+            "n_starts": len(row.ends),
+            "n_arrived": sum(best - end.log_density < ARRIVED for end in row.ends),
+            "behind": sorted(best - end.log_density for end in row.ends),
+            "n_stopped": sum(not end.converged for end in row.ends),
+            "steps_median": float(np.median([end.n_steps for end in row.ends])),
+        }
+        for row in rows
+    ]
+
+
 def table(rows: list[Row]) -> str:
-    best = max((end for row in rows for end in row.ends), key=lambda end: end.log_density)
+    best = best_of(rows)
     lines = [f"best end: {best.log_density:.2f} at u = {np.round(best.u, 2)}", ""]
     lines += ["| bandwidths | starts | arrived | steps, median | s a start | others: log-density, distance |"]
     lines += ["|---|---|---|---|---|---|"]
@@ -82,12 +105,13 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=20)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--schedule", action="append", help="bandwidths, comma-separated; may be repeated")
+    parser.add_argument("--json", type=Path, help="file for the table")
     parser.add_argument("--sd", default="1,3", help="how far out starts are, comma-separated")
     options = parser.parse_args()
     precision.start(cache_dir=str(cache_folder()))
     run = prepare(options.file, options.out or Path("results") / f"starts-{options.file.stem}", Terminal())
-    stored = run.folder.halos.is_file()
-    population = load_population(run) if stored else halos(run, Terminal())
+    drawn = run.folder.halos.is_file()
+    population = load_population(run) if drawn else halos(run, Terminal())
     rows = []
     for text in options.schedule or ["1", "1.7,1", "3,1.7,1"]:
         schedule = tuple(float(x) for x in text.split(","))
@@ -96,6 +120,8 @@ def main() -> None:
             begin = starts(options.n, population.problem.size, sd)
             rows.append(climb_all(guide, schedule, sd, begin))
             print(table(rows), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(stored(rows), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +14,7 @@ from popinfer.run.build import draw_slices
 from popinfer.run.mock import _as_measured, parse_values
 from popinfer.run.prepare import prepare
 from popinfer.run.progress import Silent
-from popinfer.run.simulate import _one_a_halo, _pick, _readiness, draw_galaxies
+from popinfer.run.simulate import _model_galaxies, _Numbers, _one_a_halo, _pick, _readiness, draw_galaxies
 from popinfer.run.summarise import truth_path
 
 
@@ -80,6 +81,17 @@ def test_a_halo_holds_one_galaxy():
     assert (np.count_nonzero(chosen, axis=1) == [1, 1, 0, 1]).all()
     np.testing.assert_allclose(chosen.sum(axis=1), np.broadcast_to(kinds.sum(axis=0), (4000, 4)))
     np.testing.assert_allclose(chosen.mean(axis=0), kinds, atol=0.15)
+
+
+def test_model_galaxies_are_of_different_halos(tiny_run):
+    """Both kinds of a halo have its redshift, which hardly any other halo has in single precision."""
+    run, n = prepare(tiny_run[0]), 300
+    params = run.setup.model_params(jnp.zeros(run.setup.space.size))
+    numbers = _Numbers(run, n, np.random.default_rng(1))
+    (z, mag, weight), *_ = _model_galaxies(run, params, numbers, 5, Silent())
+    assert len(z) == len(mag) == len(weight) > 2 * n
+    assert (weight > 0).all()
+    assert len(np.unique(z)) > 0.99 * len(z)
 
 
 def test_a_slice_without_galaxies_is_not_ready():
