@@ -11,11 +11,17 @@ there,
 If the covariance of the counts is right, d2 has the mean tr(C F) + u_true^T C u_true over surveys of that
 truth; what it differs by is luck. The analysis' own distance has nearly the same luck, since both see the
 same galaxies and errors: without it (a control variate) its mean is known better. The truths' luck, by which
-the mean above differs from the number of parameters, is told too. Surveys that were done are kept in
-FOLDER/luck.
+the mean above differs from the number of parameters, is told too.
+
+The errors drawn for the model make most of the noise, and are known. Without them what is left of r is that
+of counting galaxies and halos alone: `noise` is |F^(-1/2) J^T P r|^2 of it, to be compared with the mean that
+the covariances of both imply.
+
+Surveys that were done are kept in FOLDER/luck.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -36,7 +42,7 @@ from popinfer.run.simulated import observing
 
 
 def one_step(run: Run, seed: int, index: int) -> dict[str, float]:
-    """Squared distance of a one-step estimate from the truth, and its mean over surveys of this truth."""
+    """Squared distances of a one-step estimate from the truth, and their means over surveys of this truth."""
     truth, own_seed, rng = drawn(run, seed, index)
     trial = observing(run, truth, own_seed, rng)
     halos, *others = tuned_halos(trial.config, trial.setup, trial.survey, own_seed, Silent()).samples
@@ -44,10 +50,28 @@ def one_step(run: Run, seed: int, index: int) -> dict[str, float]:
     info = information(problem, truth, Compiled(problem).jacobian)
     cov = np.linalg.inv(info.fisher + np.eye(len(truth)))
     pull = info.gradient - truth
+    estimator = np.linalg.solve(info.fisher, info.jacobian.T @ info.precision)
+    away = estimator @ (info.residual - model_errors(run, trial, truth, own_seed))
+    to_modes = estimator @ np.linalg.pinv(info.modes.T)
+    noise = info.cov + info.cov_mc - info.modes.T @ problem.model_cov @ info.modes
     return {
         "distance2": float(pull @ cov @ pull),
         "expected": float(np.trace(cov @ info.fisher) + truth @ cov @ truth),
+        "noise": float(away @ info.fisher @ away),
+        "noise_expected": float(np.trace(to_modes @ noise @ to_modes.T @ info.fisher)),
     }
+
+
+def model_errors(run: Run, trial: Run, truth: np.ndarray, seed: int) -> np.ndarray:
+    """What the errors drawn for the model added to the logarithms of a simulated survey's counts."""
+    kernels = run.config.kernels.model_copy(update={"model_error": 0.0})
+    without = dataclasses.replace(run, config=run.config.model_copy(update={"kernels": kernels}))
+    plain = observing(without, truth, seed, np.random.default_rng(0))
+    with_errors, galaxies = (np.asarray(one.survey.kernels.observed).ravel() for one in (trial, plain))
+    used = np.asarray(trial.survey.kernels.mask).ravel() > 0
+    errors = np.where(used, np.log(np.where(used, with_errors / galaxies, 1.0)), 0.0)
+    n_other = sum(len(one.observed) for one in trial.survey.effective_counts())
+    return np.concatenate([errors, np.zeros(n_other)])
 
 
 def error_of(x: np.ndarray) -> float:
@@ -56,16 +80,10 @@ def error_of(x: np.ndarray) -> float:
 
 def summarise(calibration: np.ndarray, steps: list[dict[str, float]], n_par: int) -> dict[str, float]:
     """Distances over the number of parameters, each with its error."""
-    found, expected = (np.array([one[key] for one in steps]) / n_par for key in ("distance2", "expected"))
-    luck, calibration = found - expected, calibration / n_par
-    slope = float(np.polyfit(luck, calibration, 1)[0])
-    rows = {
-        "calibration": calibration,
-        "one_step": found,
-        "one_step_expected": expected,
-        "luck": luck,
-        "calibration_without_luck": calibration - slope * luck,
-    }
+    rows = {key: np.array([one[key] for one in steps]) / n_par for key in steps[0]}
+    rows |= {"luck": rows["distance2"] - rows["expected"], "calibration": calibration / n_par}
+    slope = float(np.polyfit(rows["luck"], rows["calibration"], 1)[0])
+    rows["calibration_without_luck"] = rows["calibration"] - slope * rows["luck"]
     means = {name: float(x.mean()) for name, x in rows.items()}
     return means | {f"{name}_error": error_of(x) for name, x in rows.items()} | {"n_surveys": len(steps)}
 
