@@ -21,12 +21,11 @@ Surveys that were done are kept in FOLDER/luck.
 """
 
 import argparse
-import dataclasses
 import json
-import os
 from pathlib import Path
 
 import numpy as np
+import parts
 
 from popinfer import precision
 from popinfer.infer.likelihood import information
@@ -35,6 +34,7 @@ from popinfer.infer.optimise import Compiled
 from popinfer.run.build import build_problem
 from popinfer.run.calibrate import drawn
 from popinfer.run.folder import cache_folder, code_hash, write_text
+from popinfer.run.observed import patterns_of_slices
 from popinfer.run.pilot import tuned_halos
 from popinfer.run.prepare import Run, prepare
 from popinfer.run.progress import Silent
@@ -51,7 +51,7 @@ def one_step(run: Run, seed: int, index: int) -> dict[str, float]:
     cov = np.linalg.inv(info.fisher + np.eye(len(truth)))
     pull = info.gradient - truth
     estimator = np.linalg.solve(info.fisher, info.jacobian.T @ info.precision)
-    away = estimator @ (info.residual - model_errors(run, trial, truth, own_seed))
+    away = estimator @ (info.residual - model_errors(trial))
     to_modes = estimator @ np.linalg.pinv(info.modes.T)
     noise = info.cov + info.cov_mc - info.modes.T @ problem.model_cov @ info.modes
     return {
@@ -62,15 +62,16 @@ def one_step(run: Run, seed: int, index: int) -> dict[str, float]:
     }
 
 
-def model_errors(run: Run, trial: Run, truth: np.ndarray, seed: int) -> np.ndarray:
+def model_errors(trial: Run) -> np.ndarray:
     """What the errors drawn for the model added to the logarithms of a simulated survey's counts."""
-    kernels = run.config.kernels.model_copy(update={"model_error": 0.0})
-    without = dataclasses.replace(run, config=run.config.model_copy(update={"kernels": kernels}))
-    plain = observing(without, truth, seed, np.random.default_rng(0))
-    with_errors, galaxies = (np.asarray(one.survey.kernels.observed).ravel() for one in (trial, plain))
-    used = np.asarray(trial.survey.kernels.mask).ravel() > 0
-    errors = np.where(used, np.log(np.where(used, with_errors / galaxies, 1.0)), 0.0)
-    n_other = sum(len(one.observed) for one in trial.survey.effective_counts())
+    survey = trial.survey
+    patterns = patterns_of_slices(trial.config, trial.catalog, survey.detection)
+    galaxies = survey.kernels.counting(survey.features, patterns)
+    used = np.asarray(survey.kernels.mask).ravel() > 0
+    with_errors, without = (np.asarray(one.observed).ravel()[used] for one in (survey.kernels, galaxies))
+    errors = np.zeros(used.size)
+    errors[used] = np.log(with_errors / without)
+    n_other = sum(len(one.observed) for one in survey.effective_counts())
     return np.concatenate([errors, np.zeros(n_other)])
 
 
@@ -99,10 +100,7 @@ def main() -> None:
     parser.add_argument("--part", type=int, nargs=2, help="only every N-th survey from the I-th, no table")
     parser.add_argument("--out", type=Path, help="JSON file for the table")
     args = parser.parse_args()
-    first, step = args.part or (0, 1)
-    if args.part:  # one core each, so that parts don't wait for each other
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[first % len(cores)]})
+    first, step = parts.take(args.part)
     precision.start(cache_dir=str(cache_folder()))
     run, folder = prepare(args.file, args.folder), args.folder / "luck"
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,6 +109,8 @@ def main() -> None:
         trial = json.loads((args.folder / "trials" / f"{index:04d}.json").read_text())
         if "failed" in trial:
             continue
+        if trial["seed"] != drawn(run, args.seed, index)[1]:
+            parser.error(f"--seed {args.seed}: {args.folder} is a calibration with another seed")
         path = folder / f"{code_hash()}_{index:04d}.json"
         if not path.is_file():
             write_text(path, json.dumps(one_step(run, args.seed, index)))

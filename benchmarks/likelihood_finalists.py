@@ -30,7 +30,6 @@ Trials are files: an interrupted study goes on where it was, if nothing has chan
 import argparse
 import dataclasses
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import parts
 from likelihood_candidates import GATE
 from scipy.special import logsumexp
 from scipy.stats import chi2
@@ -235,10 +235,7 @@ def main() -> None:
     parser.add_argument("--trials", type=Path, default=Path("results/likelihood_finalists"))
     parser.add_argument("--out", type=Path, default=Path("results/reference/likelihood_finalists.json"))
     args = parser.parse_args()
-    first, step = args.part or (0, 1)
-    if args.part:  # one core each, so that parts don't wait for each other
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[first % len(cores)]})
+    first, step = parts.take(args.part)
     precision.start(cache_dir=str(cache_folder()))
     config = load_config(CONFIG)
     kernels = config.kernels.model_copy(update={"model_error": MODEL_ERROR})
