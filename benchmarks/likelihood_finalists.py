@@ -114,7 +114,7 @@ def halved(problem: Problem) -> Problem:
 
 @eqx.filter_jit
 def log_counts(problem_counts: Any, correction: Any, u: jax.Array) -> jax.Array:
-    return jax.lax.map(lambda one: problem_counts(one) + correction(one), u)
+    return jax.lax.map(lambda one: correction(problem_counts(one), one), u)
 
 
 def run_trial(run: Run, index: int) -> dict[str, Any]:

@@ -162,7 +162,7 @@ def calibrate(
     out: Out = None,
     quiet: Quiet = False,
 ) -> None:
-    """Simulate surveys from the prior, analyze each, and test whether the posteriors cover the truth."""
+    """Simulate surveys from the prior, analyse each, and test whether the posteriors cover the truth."""
     say = _start(quiet)
     from popinfer.report import write_calibration
     from popinfer.run.calibrate import CalibrateSpec

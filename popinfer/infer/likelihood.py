@@ -119,7 +119,7 @@ class Problem:
     def log_counts(self, u: Float[Array, "par"]) -> Float[Array, "stat"]:
         """Logarithm of the model's counts m, corrected for Monte Carlo noise."""
         raw = self.raw_log_counts(u)
-        return raw if self.correction is None else raw + self.correction(u)
+        return raw if self.correction is None else self.correction(raw, u)
 
     def log_replicates(
         self, u: Float[Array | np.ndarray, "par"], most: int | None = None
@@ -262,13 +262,13 @@ class LogDensity(eqx.Module):
 
     def __call__(self, u: Float[Array, "par"]) -> Float[Array, ""]:
         """Log density at u."""
-        residual = jnp.asarray(self.log_observed) - self.raw_log_counts(u) - self.correction(u)
+        residual = jnp.asarray(self.log_observed) - self.correction(self.raw_log_counts(u), u)
         chi2 = residual @ jnp.asarray(self.precision) @ residual
         return self.log_peak - 0.5 * chi2 - 0.5 * jnp.sum(u**2)
 
 
 def correction_of(problem: Problem) -> Correction:
-    """The problem's correction; one by zero where it has none."""
+    """The problem's correction; one that changes nothing where it has none."""
     none = Correction.constant(np.zeros(len(problem.observed)), problem.size)
     return jax.tree.map(jnp.asarray, problem.correction or none)
 

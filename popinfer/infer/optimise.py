@@ -79,19 +79,19 @@ class Smooth(Protocol):
 
 @eqx.filter_jit
 def _log_counts(counts: LogCounts, correction: Correction, u: Array) -> Array:
-    return counts(u) + correction(u)
+    return correction(counts(u), u)
 
 
 @eqx.filter_jit
 def _jacobian(counts: LogCounts, correction: Correction, u: Array) -> Array:
-    return jax.jacfwd(lambda u: counts(u) + correction(u))(u)
+    return jax.jacfwd(lambda u: correction(counts(u), u))(u)
 
 
 @eqx.filter_jit
 def _composite_and_grad(
     u: Array, counts: LogCounts, correction: Correction, observed: Array | np.ndarray
 ) -> tuple[Array, Array]:
-    return jax.value_and_grad(lambda u: poisson(counts(u) + correction(u), observed))(u)
+    return jax.value_and_grad(lambda u: poisson(correction(counts(u), u), observed))(u)
 
 
 @eqx.filter_jit
@@ -121,7 +121,7 @@ class Compiled:
 
     @property
     def correction(self) -> Correction:
-        """The problem's correction; zeros where it has none."""
+        """The problem's correction; one that changes nothing where it has none."""
         return correction_of(self.problem)
 
     def log_counts(self, u: Array) -> Array:

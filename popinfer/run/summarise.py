@@ -5,6 +5,7 @@ from pathlib import Path
 
 import arviz as az
 import numpy as np
+from jaxtyping import Float
 
 from popinfer.report import RunSummary
 from popinfer.report.caveats import MAX_MC_SHARE
@@ -54,7 +55,7 @@ def summarise(run: Run, population: Population, fit: FitResult, idata: az.Infere
         flat_directions=tuple(fit.flat),
         modes=tuple(fit.modes),
         sampler=dict(idata.sample_stats.attrs),
-        warnings=tuple(_warnings(fit)),
+        warnings=(*fit.cautions, *_monte_carlo(fit.mc_counting)),
         priors={p.name: str(p.prior) for p in free},
         units={p.name: p.unit for p in free},
         meanings={p.name: p.meaning for p in free},
@@ -70,15 +71,20 @@ def _truth(run: Run) -> dict[str, float]:
     return {name: float(values[name]) for name in run.setup.space.names if name in values}
 
 
-def _warnings(fit: FitResult) -> list[str]:
-    """What the report's own rules don't see: they know soft counts, not parameter directions."""
-    share, median = (float(f(fit.mc_counting)) for f in (np.max, np.median))
-    if not share > MAX_MC_SHARE:
-        return fit.cautions
+def _monte_carlo(mc_counting: Float[np.ndarray, "direction"]) -> list[str]:
+    """What the report's own rules don't see: they know soft counts, not directions of parameters.
+
+    Parameters
+    ----------
+    mc_counting : Monte Carlo share of the variance of counting and Monte Carlo noise.
+    """
+    over_counting = mc_counting / np.maximum(1 - mc_counting, 1e-3)
+    largest, median = 100 * over_counting.max(), 100 * np.median(over_counting)
+    if not largest > 100 * MAX_MC_SHARE:
+        return []
     return [
-        *fit.cautions,
-        f"Monte Carlo noise of the halo sample makes up to {100 * share:.0f} % of the variance along a "
-        f"direction that the data measure (median {100 * median:.0f} %), errors of the model left out; "
-        f"{100 * MAX_MC_SHARE:.0f} % are asked for. The posterior's width includes it; more halos "
-        "(halos.n_per_slice) or samples of them (halos.n_replicates, max_replicates) would narrow it.",
+        f"Monte Carlo noise of the halo sample is up to {largest:.0f} % of the counting noise (variances, "
+        f"along a direction that the data measure; median {median:.0f} %), and {100 * MAX_MC_SHARE:.0f} % "
+        "are asked for. The posterior's width includes it; more halos (halos.n_per_slice) or samples of them "
+        "(halos.n_replicates, max_replicates) would narrow it."
     ]

@@ -16,7 +16,7 @@ from popinfer.infer.monte_carlo import centered, corrected
 from popinfer.infer.optimise import Compiled, gauss_newton
 from popinfer.infer.region import SEARCH_REPLICATES, find_region
 
-from .toy import N_BIN, N_PAR, TRUTH, Toy, toy
+from .toy import N_BIN, N_PAR, N_STAT, TRUTH, Toy, toy
 
 N_REPLICATES = 12
 
@@ -140,6 +140,60 @@ def test_noise_that_is_left_is_as_large_as_stated(model, curvature):
             noise.append(found.problem.log_counts(jnp.asarray(u)) - model.log_counts(u))
     ratio = np.mean(np.square(noise)) / np.mean(stated)
     assert 0.85 < ratio < 1.18
+
+
+def rough_counts(model, waves, u):
+    """Log-counts of a sample that come and go within a tenth of the nodes' spread."""
+    return model.log_counts(u) + 0.02 * jnp.sin(waves @ u * 30 + waves[:, 0] * 50)
+
+
+def test_the_runs_own_halos_are_not_followed_where_they_are_rough(model):
+    """Every sample's roughness is its own: one of them says nothing about the mean of all."""
+    waves = np.random.default_rng(7).standard_normal((N_REPLICATES + 1, N_STAT, N_PAR))
+    own, *others = [partial(rough_counts, model, one) for one in waves]
+    observed, factor = model.kernels @ model.bins(TRUTH), np.diag([0.3, 0.3, 0.2])
+    problem = dataclasses.replace(model.problem(observed), raw_log_counts=own, replicates=tuple(others))
+    whole = corrected_around(problem, factor).problem
+    followed = dataclasses.replace(
+        whole, correction=dataclasses.replace(whole.correction, follow=np.ones(()))
+    )
+    assert whole.correction.follow < 0.4
+    rough = {name: [] for name in ("chosen", "followed")}
+    for z in np.random.default_rng(8).standard_normal((40, N_PAR)):
+        u = jnp.asarray(TRUTH + factor @ z)
+        rough["chosen"].append(whole.log_counts(u) - model.log_counts(u))
+        rough["followed"].append(followed.log_counts(u) - model.log_counts(u))
+    assert np.std(rough["chosen"]) < 0.6 * np.std(rough["followed"])
+
+
+def test_the_runs_own_halos_are_followed_where_the_model_bends(model):
+    """What all samples do alike, and nodes are too few to show, is taken from the run's own."""
+    bends = np.random.default_rng(9).standard_normal((N_STAT, N_PAR))
+
+    def counts(normals, u):
+        return model.noisy_log_counts(normals, u) + 0.3 * jnp.sin(6 * bends @ u)
+
+    own, *others = np.random.default_rng(10).standard_normal((N_REPLICATES + 1, N_BIN))
+    problem = dataclasses.replace(
+        model.problem(model.kernels @ model.bins(TRUTH)),
+        raw_log_counts=partial(counts, own),
+        replicates=tuple(partial(counts, one) for one in others),
+    )
+    assert corrected_around(problem, np.diag([0.3, 0.3, 0.2])).problem.correction.follow > 0.95
+
+
+def test_far_from_the_nodes_the_model_itself_is_followed(model):
+    """Whatever the share that is followed near them."""
+    problem = noisy_problem(model, model.kernels @ model.bins(TRUTH), np.random.default_rng(11), 0.01, 3.0)
+    whole = corrected_around(problem, np.diag([0.05, 0.05, 0.05])).problem
+    near, far = {}, {}
+    for follow in (0.0, 1.0):
+        correction = dataclasses.replace(whole.correction, follow=np.asarray(follow))
+        for found, u in ((near, TRUTH + 0.05), (far, TRUTH + 1.0)):
+            own = problem.raw_log_counts(jnp.asarray(u)) + 0.1
+            found[follow] = np.asarray(correction(own, jnp.asarray(u)))
+    np.testing.assert_allclose(far[0.0], far[1.0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(near[1.0] - near[0.0], 0.1, atol=0.03)
 
 
 def region_of(problem, seed):
