@@ -9,8 +9,8 @@ from jaxtyping import Array, Float
 # noisy that the density there was too low by half a nat to three
 NODES_PER_PARAMETER, MIN_NODES = 8, 16
 FEW = 3  # nodes a parameter for a first look
-REACH = 4.0  # of the nodes, in units of their scatter: further away the run's own halos are followed
-NUGGET = 1e-6  # relative to the kernel's variance; keeps long kernels' matrices regular
+REACH = 4.0  # length of the kernel that says how well nodes know a point, in units of a mode's size
+NUGGET = 1e-6  # variance of white noise relative to a kernel's; keeps long kernels' matrices regular
 
 
 def n_nodes(n_par: int, per_parameter: int = NODES_PER_PARAMETER) -> int:
@@ -27,8 +27,8 @@ class Correction(eqx.Module):
         rho(u) = follow + (1 - follow) v(u),
 
     where S_0 interpolates log m_0, and v is the variance of a Gaussian process that is known at the nodes
-    (kernel of length `REACH`), relative to what it is far from them all. Offset, slope and weights are those
-    of S and of S_0.
+    (kernel of length `REACH`), relative to what it is far from them all: one minus k^T known k. Offset, slope
+    and weights are those of S and of S_0.
     """
 
     center: Float[Array | np.ndarray, "par"]

@@ -51,12 +51,11 @@ class Mixture:
         """The same with standard deviations times a factor."""
         return Mixture(tuple(Laplace(one.mean, factor**2 * one.cov) for one in self.components), self.weights)
 
-    def moments(self) -> Laplace:
-        """Mean and covariance of the whole."""
+    def within(self) -> Laplace:
+        """Mean of the whole, and the components' own covariance in the mean: what a mode's size is."""
         means = np.stack([one.mean for one in self.components])
-        mean = self.weights @ means
-        within = np.einsum("k,kij->ij", self.weights, np.stack([one.cov for one in self.components]))
-        return Laplace(mean, within + (self.weights[:, None] * (means - mean)).T @ (means - mean))
+        covs = np.stack([one.cov for one in self.components])
+        return Laplace(self.weights @ means, np.einsum("k,kij->ij", self.weights, covs))
 
     def spread(self, n: int, seed: int) -> Float[np.ndarray, "n par"]:
         """Points that fill the mixture evenly: Sobol points, components in proportion to their weights."""

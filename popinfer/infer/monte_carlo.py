@@ -11,36 +11,44 @@ l is computed at nodes u_j spread as the posterior is, and interpolated between 
 interpolation misses there, l - S, is in part what it misses of the run's own halos, whose counts are known
 everywhere (a control variate with common random numbers; S_0 interpolates log m_0):
 
-    log m(u) = S(u) + rho (log m_0(u) - S_0(u)),    rho = <e_j, e_0j> / <e_0j, e_0j>,
+    log m(u) = S(u) + rho (log m_0(u) - S_0(u)).
 
-with e_j and e_0j the leave-one-out errors of S and S_0 at the nodes. Where the posterior is narrow, one
-sample of halos is rougher in u than the mean of all of them, and rho is small: with rho = 1 its roughness
-would stay in the density, and make it narrower. Far from the nodes rho rises to one: there the model itself
-is followed.
+Let e_j and e_0j be the errors of S and S_0 at node j when it is left out: rho is the one for which
+d_j = e_j - rho e_0j are smallest. Where the posterior is narrow, one sample of halos is rougher in u than the
+mean of all of them, and rho is small: with rho = 1 its roughness would stay in the density, and make it
+narrower. Away from the nodes rho rises to one (`Correction`): there the model itself is followed.
 
 The interpolation is universal kriging (Rasmussen & Williams 2006, section 2.7): a Gaussian process in
-coordinates z in which the nodes have unit covariance, with a constant, a linear trend and a squared
-exponential kernel, whose length has the smallest leave-one-out errors (their eq. 5.12) of log m. The noise
-that is left in log m,
+coordinates z in which the posterior's modes have unit covariance, with a constant, a linear trend, a squared
+exponential kernel and white noise. Length and noise are those with the smallest leave-one-out errors d_j
+(their eq. 5.12).
 
-    C_mc = mean_j Cov_r[m_r(u_j) / mean_r m_r(u_j)] / (R + 1) + mean_j d_j d_j^T,    d_j = e_j - rho e_0j,
+The noise that is left in log m is measured with the replicates. With x_rj = m_r(u_j) / mean_r m_r(u_j) - 1,
+p_rj its interpolation at node j when left out and e_rj = x_rj - p_rj,
 
-has the part of the mean that R + 1 samples leave, and what the interpolation may miss.
+    C_mc = mean_j {R / (R + 1)^2 Cov_r[p_rj] + Cov_r[p_rj / (R + 1) + rho e_rj] + kappa d_j d_j^T},
+
+where the second term is the run's own halos'. The last is what the interpolation may miss of the model
+itself: kappa is the share of d_j that isn't noise of the samples, which has the covariance
+(R / (R + 1)^2 + (1 / (R + 1) - rho)^2) Cov_r[e_rj].
 """
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from popinfer.errors import InputError
 from popinfer.infer.correction import NUGGET, REACH, Correction, n_nodes
 from popinfer.infer.laplace import Laplace
 from popinfer.infer.likelihood import Problem
 
-LENGTHS = (2.0, 4.0, 8.0, 16.0)  # of the kernel, in units of the nodes' scatter
-_CONSTANT, _TREND = 1e6, 1e2  # prior variances relative to the kernel's: hardly any prior at all
+LENGTHS = (2.0, 4.0, 8.0, 16.0)  # of the kernel, in units of a mode's size
+WHITE = (NUGGET, 1e-4, 1e-2, 1.0)  # variance of white noise relative to the kernel's
+_CONSTANT, _TREND = 1e3, 1e2  # prior variances relative to the kernel's: hardly any prior at all
 
 
 def centered(problem: Problem, u: Float[Array | np.ndarray, "par"], most: int | None = None) -> Problem:
@@ -84,17 +92,16 @@ def corrected(
     pairs = [_log_counts(problem, u, most) for u in nodes]
     own = np.stack([one for one, _ in pairs])
     everyone = np.stack([_log_mean(one, others) for one, others in pairs])
+    if not (np.isfinite(own).all() and np.isfinite(everyone).all()):
+        raise InputError("the model's counts of galaxies aren't finite where the posterior is")
     problem = problem.expecting(everyone.mean(axis=0))
-    n = len(pairs[0][1]) + 1
-    scatter = np.stack([_relative(others) for _, others in pairs])
-    scatter = scatter.reshape(-1, scatter.shape[-1]) / np.sqrt(n * (n - 2) * len(nodes))
     whiten = np.linalg.inv(spread.factor)
     sd = np.where(problem.used, np.sqrt(np.maximum(np.diag(problem.log_cov), 1e-12)), np.inf)
     z = (nodes - spread.mean) @ whiten.T
-    found = _interpolation(z, np.stack([everyone, own]), sd)
+    known = np.linalg.inv(_kernel(z, REACH) + NUGGET * np.eye(len(z)))
+    found = _interpolation(z, np.stack([everyone, own]), sd, 1 / np.diag(known))
     # few nodes leave room for more, so that all corrections share compiled programs
     room = (0, max(n_nodes(problem.size) - len(nodes), 0))
-    known = np.linalg.inv(_kernel(z, REACH) + NUGGET * np.eye(len(z)))
     correction = Correction(
         spread.mean,
         whiten,
@@ -106,13 +113,15 @@ def corrected(
         np.asarray(found.follow),
         np.pad(known, (room, room)),
     )
+    n = len(pairs[0][1]) + 1
     problem = dataclasses.replace(problem, correction=correction, n_averaged=n)
-    return Corrected(problem, np.concatenate([scatter, found.error / np.sqrt(len(nodes))]))
+    replicates = np.stack([_relative(others) for _, others in pairs], axis=1)
+    return Corrected(problem, found.noise(replicates, sd))
 
 
 @dataclass(frozen=True)
 class _Interpolation:
-    """Of a `Correction`: S and S_0, rho, and leave-one-out errors d_j."""
+    """Of a `Correction`: S and S_0, rho; d_j and rho at the nodes when left out, and kriging's matrix."""
 
     offset: Float[np.ndarray, "2 stat"]
     slope: Float[np.ndarray, "2 stat par"]
@@ -120,27 +129,60 @@ class _Interpolation:
     length: float
     follow: float
     error: Float[np.ndarray, "node stat"]
+    share: Float[np.ndarray, "node"]
+    inverse: Float[np.ndarray, "node node"]
+
+    def noise(
+        self, replicates: Float[np.ndarray, "replicate node stat"], sd: Float[np.ndarray, "stat"]
+    ) -> Float[np.ndarray, "row stat"]:
+        """Rows of C_mc, given x_rj and what kappa weighs counts with."""
+        (n_rep, n_node, n_stat), share = replicates.shape, self.share[:, None]
+        errors = _left_out(self.inverse, replicates)
+        smooth = replicates - errors
+        own = smooth / (n_rep + 1) + share * errors
+        rows = np.concatenate([np.sqrt(n_rep) / (n_rep + 1) * smooth, own]) / np.sqrt(max(n_rep - 1, 1))
+        part = n_rep / (n_rep + 1) ** 2 + (1 / (n_rep + 1) - share) ** 2
+        of_samples = np.sum(part * (errors / sd) ** 2) / max(n_rep - 1, 1)
+        missed = np.sum((self.error / sd) ** 2)
+        kappa = max(1 - of_samples / max(missed, np.finfo(float).tiny), 0.0)
+        together = np.concatenate([rows.reshape(-1, n_stat), np.sqrt(kappa) * self.error])
+        return together / np.sqrt(n_node)
 
 
 def _interpolation(
-    z: Float[np.ndarray, "node par"], counts: Float[np.ndarray, "2 node stat"], sd: Float[np.ndarray, "stat"]
+    z: Float[np.ndarray, "node par"],
+    counts: Float[np.ndarray, "2 node stat"],
+    sd: Float[np.ndarray, "stat"],
+    unknown: Float[np.ndarray, "node"],
 ) -> _Interpolation:
-    """Interpolate log-counts of all samples and of the run's own; errors are smallest in units of sd."""
-    mean = counts.mean(axis=1)
-    trend, best = _CONSTANT + _TREND * z @ z.T + NUGGET * np.eye(len(z)), (np.inf, None)
-    for length in LENGTHS:
-        inverse = np.linalg.inv(trend + _kernel(z, length))
-        weights = inverse @ (counts - mean[:, None])
-        errors = weights / np.diag(inverse)[:, None]
+    """Interpolate log-counts of all samples and of the run's own; errors are smallest in units of sd.
+
+    unknown : v at each node, were it not one.
+    """
+    mean, rest = counts.mean(axis=1), 1 - np.minimum(unknown, 1.0)[:, None]
+    trend, found = _CONSTANT + _TREND * z @ z.T, {}
+    for length, white in itertools.product(LENGTHS, WHITE):
+        inverse = np.linalg.inv(trend + _kernel(z, length) + white * np.eye(len(z)))
+        errors = _left_out(inverse, counts - mean[:, None])
         everyone, own = errors / sd
-        follow = float(np.clip(np.sum(everyone * own) / max(np.sum(own**2), np.finfo(float).tiny), 0, 1))
-        size = float(np.mean((everyone - follow * own) ** 2))
-        if size < best[0]:
-            offset, slope = mean + _CONSTANT * weights.sum(axis=1), _TREND * weights.mT @ z
-            error = errors[0] - follow * errors[1]
-            best = size, _Interpolation(offset, slope, weights, length, follow, error)
-    assert best[1] is not None
-    return best[1]
+        # rho_j = follow rest_j + 1 - rest_j
+        size = np.sum((rest * own) ** 2)
+        product = np.sum(rest * own * (everyone - (1 - rest) * own))
+        follow = float(np.clip(product / size, 0.0, 1.0)) if size > 0 else 1.0
+        share = 1 - (1 - follow) * rest
+        error, weights = errors[0] - share * errors[1], inverse @ (counts - mean[:, None])
+        offset, slope = mean + _CONSTANT * weights.sum(axis=1), _TREND * weights.mT @ z
+        found[float(np.mean((error / sd) ** 2))] = _Interpolation(
+            offset, slope, weights, length, follow, error, share[:, 0], inverse
+        )
+    return found[min(found)]
+
+
+def _left_out(
+    inverse: Float[np.ndarray, "node node"], values: Float[np.ndarray, "*many node stat"]
+) -> Float[np.ndarray, "*many node stat"]:
+    """Errors of kriging at each node when it is left out."""
+    return inverse @ values / np.diag(inverse)[:, None]
 
 
 def _kernel(z: Float[np.ndarray, "node par"], length: float) -> Float[np.ndarray, "node node"]:

@@ -147,7 +147,7 @@ def find_region(
             nodes = mixture.spread(n_nodes(problem.size, FEW), seed)
         else:
             nodes, mixture = _nodes(here, noise, mixture, seed + done)
-        whole = corrected(problem, nodes, mixture.moments(), SEARCH_REPLICATES if first else None)
+        whole = corrected(problem, nodes, mixture.within(), SEARCH_REPLICATES if first else None)
         here, noise, before = whole.problem, whole.noise, modes
         modes, _ = _climbed(here, precision(here, noise), [one.approx.mean for one in before])
         moved = max(min(one.distance(old.approx.mean) for old in before) for one in modes)

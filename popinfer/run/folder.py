@@ -26,6 +26,7 @@ from popinfer.config import RunConfig
 from popinfer.errors import InputError
 from popinfer.records import Halos
 
+_FORMAT = 2  # of what stages store: files of another one are refused like those of another configuration
 # sections that a stage's result does not depend on
 _IRRELEVANT = {
     "halos": ("name", "fit", "sample", "predictive"),
@@ -115,7 +116,7 @@ def write_text(path: Path, text: str) -> None:
 def fingerprint(config: RunConfig, hashes: Mapping[str, str], stage: str) -> str:
     """Hash of what a stage's result depends on: its part of the configuration, the data files' hashes."""
     content = config.model_dump(mode="json", exclude=set(_IRRELEVANT[stage]))
-    text = json.dumps([content, dict(hashes)], sort_keys=True)
+    text = json.dumps([_FORMAT, content, dict(hashes)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

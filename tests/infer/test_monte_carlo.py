@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from jaxtyping import Array
 
+from popinfer.errors import InputError
 from popinfer.infer.laplace import Laplace
+from popinfer.infer.likelihood import Problem
 from popinfer.infer.mixture import Mixture
 from popinfer.infer.monte_carlo import centered, corrected
 from popinfer.infer.optimise import Compiled, gauss_newton
@@ -147,17 +149,35 @@ def rough_counts(model, waves, u):
     return model.log_counts(u) + 0.02 * jnp.sin(waves @ u * 30 + waves[:, 0] * 50)
 
 
+def rough_problem(model, seed):
+    """Samples each with a roughness of its own."""
+    waves = np.random.default_rng(seed).standard_normal((N_REPLICATES + 1, N_STAT, N_PAR))
+    own, *others = [partial(rough_counts, model, one) for one in waves]
+    observed = model.kernels @ model.bins(TRUTH)
+    return dataclasses.replace(model.problem(observed), raw_log_counts=own, replicates=tuple(others))
+
+
+def test_roughness_that_is_left_is_not_understated(model):
+    """A node that is left out lies further from the others than a new point does."""
+    factor, noise, stated = np.diag([0.3, 0.3, 0.2]), [], []
+    for seed in range(40):
+        found = corrected_around(rough_problem(model, 50 + seed), factor, seed)
+        stated.append(np.sum(found.noise**2, axis=0))
+        for z in np.random.default_rng(seed).standard_normal((4, N_PAR)):
+            u = TRUTH + factor @ z
+            noise.append(found.problem.log_counts(jnp.asarray(u)) - model.log_counts(u))
+    ratio = np.mean(np.square(noise)) / np.mean(stated)
+    assert 0.4 < ratio < 1.1
+
+
 def test_the_runs_own_halos_are_not_followed_where_they_are_rough(model):
     """Every sample's roughness is its own: one of them says nothing about the mean of all."""
-    waves = np.random.default_rng(7).standard_normal((N_REPLICATES + 1, N_STAT, N_PAR))
-    own, *others = [partial(rough_counts, model, one) for one in waves]
-    observed, factor = model.kernels @ model.bins(TRUTH), np.diag([0.3, 0.3, 0.2])
-    problem = dataclasses.replace(model.problem(observed), raw_log_counts=own, replicates=tuple(others))
-    whole = corrected_around(problem, factor).problem
+    factor = np.diag([0.3, 0.3, 0.2])
+    whole = corrected_around(rough_problem(model, 7), factor).problem
     followed = dataclasses.replace(
         whole, correction=dataclasses.replace(whole.correction, follow=np.ones(()))
     )
-    assert whole.correction.follow < 0.4
+    assert whole.correction.follow < 0.2
     rough = {name: [] for name in ("chosen", "followed")}
     for z in np.random.default_rng(8).standard_normal((40, N_PAR)):
         u = jnp.asarray(TRUTH + factor @ z)
@@ -194,6 +214,56 @@ def test_far_from_the_nodes_the_model_itself_is_followed(model):
             found[follow] = np.asarray(correction(own, jnp.asarray(u)))
     np.testing.assert_allclose(far[0.0], far[1.0], rtol=0, atol=1e-6)
     np.testing.assert_allclose(near[1.0] - near[0.0], 0.1, atol=0.03)
+
+
+def share_followed(correction, u):
+    """rho(u): how far a change of the run's own counts moves the corrected ones."""
+    own = jnp.zeros(correction.offset.shape[1])
+    return float(np.mean(correction(own + 1, jnp.asarray(u)) - correction(own, jnp.asarray(u))))
+
+
+def test_the_share_that_is_followed_rises_away_from_the_nodes():
+    """Nine parameters, as in a full run: hardly any near the middle, nearly all at ten of its widths."""
+    n_par, rng = 9, np.random.default_rng(12)
+    spread = Laplace(np.zeros(n_par), np.eye(n_par))
+    correction = corrected_around_modes(n_par, Mixture.single(spread).spread(8 * n_par, 0), spread)
+    directions = rng.standard_normal((20, n_par))
+    directions /= np.linalg.norm(directions, axis=1)[:, None]
+    shares = [np.mean([share_followed(correction, r * x) for x in directions]) for r in (0, 2, 4, 6, 8, 10)]
+    assert shares[1] < 0.05
+    assert shares[-1] > 0.85
+    assert np.all(np.diff(shares) > 0)
+
+
+def test_between_two_modes_the_model_itself_is_followed():
+    one, other = (Laplace(np.full(N_PAR, x), 0.02 * np.eye(N_PAR)) for x in (-1.0, 1.0))
+    modes = Mixture((one, other), np.array([0.5, 0.5]))
+    correction = corrected_around_modes(N_PAR, modes.spread(8 * N_PAR, 0), modes.within())
+    assert share_followed(correction, one.mean) < 0.05
+    assert share_followed(correction, np.zeros(N_PAR)) > 0.8
+
+
+def corrected_around_modes(n_par, nodes, spread):
+    """Correction of samples that are rough, and nothing else, in any number of parameters."""
+    waves = np.random.default_rng(13).standard_normal((N_REPLICATES + 1, N_STAT, n_par))
+    own, *others = [lambda u, k=k: 5.0 + 0.02 * jnp.sin(100 * k @ u) for k in waves]
+    problem = Problem(
+        names=tuple(map(str, range(n_par))),
+        raw_log_counts=own,
+        observed=np.full(N_STAT, np.exp(5.0)),
+        data_cov=np.exp(5.0) * np.eye(N_STAT),
+        slice_of=np.zeros(N_STAT, int),
+        replicates=tuple(others),
+        n_soft=N_STAT,
+    )
+    return corrected(problem, nodes, spread).problem.correction
+
+
+def test_counts_that_are_not_finite_are_refused(model):
+    problem = noisy_problem(model, model.kernels @ model.bins(TRUTH), np.random.default_rng(14), 0.01)
+    broken = dataclasses.replace(problem, raw_log_counts=lambda u: problem.raw_log_counts(u) + jnp.log(-u[0]))
+    with pytest.raises(InputError, match="aren't finite"):
+        corrected_around(broken, np.diag([0.05, 0.05, 0.05]))
 
 
 def region_of(problem, seed):

@@ -117,7 +117,8 @@ def test_summary_has_goodness_and_provenance(tiny_run):
     assert 0 < summary.mc_share_median <= summary.mc_share_max < 1
     share = max(json.loads((tiny_run[1] / "fit.json").read_text())["monte_carlo_share_of_counting"])
     assert share > 0.1  # 256 halos are few
-    assert any(f"up to {100 * share:.0f} % of the variance along" in text for text in summary.warnings)
+    of_counting = 100 * share / (1 - share)
+    assert any(f"up to {of_counting:.0f} % of the counting noise" in text for text in summary.warnings)
     assert {one["start"] for one in summary.modes} == {0, 1, 2}  # pilot, prior draw, reflection
     assert set(summary.best_fit) == set(summary.priors) == {"dust.lg_av", "metallicity.zero_point"}
 

@@ -1,0 +1,134 @@
+"""Does a posterior follow the mean of all its halo samples?
+
+    python benchmarks/followed.py FILE [--survey SEED INDEX ...] [--n 200] [--part I N] [--out FILE]
+
+Fits the run file's galaxies, or those of simulated surveys of `popinfer calibrate FILE --seed SEED`, and
+takes n points that fill the posterior, its tails included. At each of them all halo samples are evaluated,
+and the density computed with their mean: what the run's own, which interpolates between nodes, stands for.
+For the run's density (`chosen`) and one with the same nodes that follows the run's own halos wherever they
+are rough (`own`, rho = 1 in `popinfer.infer.monte_carlo`):
+
+    error: standard deviation over the posterior of log-density minus that of the samples' mean [nat];
+    widths: posterior standard deviation of every parameter over that with the samples' mean.
+"""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import parts
+from jaxtyping import Array
+
+from popinfer import precision
+from popinfer.infer.likelihood import Problem, correction_of, log_density
+from popinfer.infer.monte_carlo import centered
+from popinfer.infer.sample.importance import PsisSpec, weigh
+from popinfer.run.calibrate import drawn
+from popinfer.run.fitting import FitResult, fit_population
+from popinfer.run.folder import cache_folder, write_text
+from popinfer.run.pilot import tuned_halos
+from popinfer.run.prepare import Run, population_of, prepare
+from popinfer.run.progress import Silent
+from popinfer.run.simulated import observing
+
+ADAPTING = PsisSpec(n_proposals=800, n_rounds=4)
+
+
+def surveys(run: Run, seed: int, indices: list[int]) -> Iterator[tuple[str, Run, int]]:
+    """Name, run and seed of simulated surveys, or of the run file's own."""
+    if not indices:
+        yield run.config.name, run, run.config.seed
+    for index in indices:
+        truth, own_seed, rng = drawn(run, seed, index)
+        yield f"survey {index}", observing(run, truth, own_seed, rng), own_seed
+
+
+def compare(run: Run, seed: int, n: int) -> dict[str, Any]:
+    """Errors of densities and widths of posteriors."""
+    samples = tuned_halos(run.config, run.setup, run.survey, seed, Silent())
+    population = population_of(run, samples)
+    fit = fit_population(run, population, Silent())
+    problem = fit.applied(population.problem)
+    density = log_density(problem, fit.precision)
+    adapted = weigh(jax.random.key(seed), density, fit.mixture, ADAPTING, lambda *_: None).proposal
+    u = adapted.draw(np.random.default_rng(seed), n)
+    exact, log_proposal = log_densities(problem, fit, u, by_all_samples), adapted.log_density(u)
+    chosen = float(correction_of(problem).follow)
+    found: dict[str, Any] = {"follow": chosen}
+    for name, follow in (("chosen", chosen), ("own", 1.0)):
+        followed = dataclasses.replace(correction_of(problem), follow=jnp.asarray(follow))
+        one = dataclasses.replace(problem, correction=followed)
+        found[name] = judged(u, log_densities(one, fit, u, by_interpolation), exact, log_proposal)
+    return found | {"n_samples": len(samples.samples), "monte_carlo_share": float(fit.mc_direction[0])}
+
+
+def by_all_samples(problem: Problem, u: Array) -> Array:
+    """Log-counts of the mean of all halo samples at u."""
+    return centered(problem, u).log_counts(u)
+
+
+def by_interpolation(problem: Problem, u: Array) -> Array:
+    """Those that the density follows."""
+    return problem.log_counts(u)
+
+
+def log_densities(
+    problem: Problem, fit: FitResult, points: np.ndarray, log_counts: Callable[[Problem, Array], Array]
+) -> np.ndarray:
+    """Log posterior densities, up to a constant."""
+    found = []
+    for u in points:
+        residual = problem.log_observed - np.asarray(log_counts(problem, jnp.asarray(u)))
+        found.append(-0.5 * residual @ fit.precision @ residual - 0.5 * u @ u)
+    return np.array(found)
+
+
+def judged(u: np.ndarray, log_p: np.ndarray, exact: np.ndarray, log_proposal: np.ndarray) -> dict[str, Any]:
+    """Error of a density over the exact posterior, and widths relative to it."""
+    weights, error = normalised(exact - log_proposal), log_p - exact
+    ratio = width(u, normalised(log_p - log_proposal)) / width(u, weights)
+    return {
+        "error": float(np.sqrt(weights @ (error - weights @ error) ** 2)),
+        "widths": ratio.round(3).tolist(),
+    }
+
+
+def normalised(log_weights: np.ndarray) -> np.ndarray:
+    weights = np.exp(log_weights - log_weights.max())
+    return weights / weights.sum()
+
+
+def width(u: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Standard deviation of every parameter."""
+    return np.sqrt(weights @ (u - weights @ u) ** 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("file", type=Path, help="run file")
+    parser.add_argument("--survey", type=int, nargs="+", help="seed of a calibration, indices of its surveys")
+    parser.add_argument("--n", type=int, default=200, help="points")
+    parser.add_argument("--part", type=int, nargs=2, help="only every N-th survey from the I-th")
+    parser.add_argument("--out", type=Path, help="JSON file")
+    args = parser.parse_args()
+    first, step = parts.take(args.part)
+    precision.start(cache_dir=str(cache_folder()))
+    run, found = prepare(args.file), {}
+    seed, *indices = args.survey or [0]
+    for name, one, own_seed in surveys(run, seed, indices[first::step]):
+        found[name] = compare(one, own_seed, args.n)
+        print(f"{name}: {json.dumps(found[name])}", flush=True)
+    if args.out:
+        write_text(args.out, json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
