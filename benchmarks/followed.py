@@ -4,12 +4,13 @@
 
 Fits the run file's galaxies, or those of simulated surveys of `popinfer calibrate FILE --seed SEED`, and
 takes n points that fill the posterior, its tails included. At each of them all halo samples are evaluated,
-and the density computed with their mean: what the run's own, which interpolates between nodes, stands for.
-For the run's density (`chosen`) and one with the same nodes that follows the run's own halos wherever they
-are rough (`own`, rho = 1 in `popinfer.infer.monte_carlo`):
+and the density computed with their mean. Two densities that interpolate between nodes are compared with it,
+the run's own (`chosen`) and one that follows the run's own halos wherever they are rough (`own`: rho = 1 in
+`popinfer.infer.monte_carlo`, all else being equal):
 
-    error: standard deviation over the posterior of log-density minus that of the samples' mean [nat];
-    widths: posterior standard deviation of every parameter over that with the samples' mean.
+    error: standard deviation over the posterior of the difference of log-densities [nat];
+    widths: posterior standard deviation of every parameter over that with the samples' mean, and ess, the
+        effective number of points that they are computed from.
 """
 
 import argparse
@@ -40,11 +41,14 @@ from popinfer.run.simulated import observing
 ADAPTING = PsisSpec(n_proposals=800, n_rounds=4)
 
 
-def surveys(run: Run, seed: int, indices: list[int]) -> Iterator[tuple[str, Run, int]]:
-    """Name, run and seed of simulated surveys, or of the run file's own."""
-    if not indices:
+def surveys(run: Run, wanted: list[int] | None, part: list[int] | None) -> Iterator[tuple[str, Run, int]]:
+    """Name, run and seed of this part's simulated surveys, or of the run file's own."""
+    first, step = parts.take(part)
+    if wanted is None:
         yield run.config.name, run, run.config.seed
-    for index in indices:
+        return
+    seed, *indices = wanted
+    for index in indices[first::step]:
         truth, own_seed, rng = drawn(run, seed, index)
         yield f"survey {index}", observing(run, truth, own_seed, rng), own_seed
 
@@ -96,6 +100,7 @@ def judged(u: np.ndarray, log_p: np.ndarray, exact: np.ndarray, log_proposal: np
     return {
         "error": float(np.sqrt(weights @ (error - weights @ error) ** 2)),
         "widths": ratio.round(3).tolist(),
+        "ess": float(1 / np.sum(weights**2)),
     }
 
 
@@ -119,15 +124,17 @@ def main() -> None:
     parser.add_argument("--part", type=int, nargs=2, help="only every N-th survey from the I-th")
     parser.add_argument("--out", type=Path, help="JSON file")
     args = parser.parse_args()
-    first, step = parts.take(args.part)
+    if args.survey is not None and len(args.survey) < 2:
+        parser.error("--survey: give a seed and at least one index")
+    if args.survey is None and args.part:
+        parser.error("--part: is for several surveys (--survey)")
     precision.start(cache_dir=str(cache_folder()))
     run, found = prepare(args.file), {}
-    seed, *indices = args.survey or [0]
-    for name, one, own_seed in surveys(run, seed, indices[first::step]):
+    for name, one, own_seed in surveys(run, args.survey, args.part):
         found[name] = compare(one, own_seed, args.n)
         print(f"{name}: {json.dumps(found[name])}", flush=True)
-    if args.out:
-        write_text(args.out, json.dumps(found, indent=1) + "\n")
+        if args.out:
+            write_text(args.out, json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
