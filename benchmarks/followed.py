@@ -16,7 +16,7 @@ the run's own (`chosen`) and one that follows the run's own halos wherever they 
 import argparse
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import parts
-from jaxtyping import Array
 
 from popinfer import precision
+from popinfer.infer.correction import Correction
 from popinfer.infer.likelihood import Problem, correction_of, log_density
 from popinfer.infer.monte_carlo import centered
+from popinfer.infer.region import GivenPrecision
 from popinfer.infer.sample.importance import PsisSpec, weigh
 from popinfer.run.calibrate import drawn
 from popinfer.run.fitting import FitResult, fit_population
@@ -62,41 +63,24 @@ def compare(run: Run, seed: int, n: int) -> dict[str, Any]:
     density = log_density(problem, fit.precision)
     adapted = weigh(jax.random.key(seed), density, fit.mixture, ADAPTING, lambda *_: None).proposal
     u = adapted.draw(np.random.default_rng(seed), n)
-    exact, log_proposal = log_densities(problem, fit, u, by_all_samples), adapted.log_density(u)
-    chosen = float(correction_of(problem).follow)
-    found: dict[str, Any] = {"follow": chosen}
-    for name, follow in (("chosen", chosen), ("own", 1.0)):
-        followed = dataclasses.replace(correction_of(problem), follow=jnp.asarray(follow))
-        one = dataclasses.replace(problem, correction=followed)
-        found[name] = judged(u, log_densities(one, fit, u, by_interpolation), exact, log_proposal)
+    exact = np.array([log_p(problem, fit, x, centered(problem, x).correction) for x in u])
+    log_proposal, chosen = adapted.log_density(u), correction_of(problem)
+    found: dict[str, Any] = {"follow": float(chosen.follow)}
+    for name, one in (("chosen", chosen), ("own", dataclasses.replace(chosen, follow=jnp.ones(())))):
+        interpolated = np.array([log_p(problem, fit, x, one) for x in u])
+        found[name] = judged(u, interpolated, exact, log_proposal)
     return found | {"n_samples": len(samples.samples), "monte_carlo_share": float(fit.mc_direction[0])}
 
 
-def by_all_samples(problem: Problem, u: Array) -> Array:
-    """Log-counts of the mean of all halo samples at u."""
-    return centered(problem, u).log_counts(u)
+def log_p(problem: Problem, fit: FitResult, u: np.ndarray, correction: Correction | None) -> float:
+    """Log posterior density at u up to a constant, with counts corrected in one way or another."""
+    return GivenPrecision(dataclasses.replace(problem, correction=correction), fit.precision).at(u)[0]
 
 
-def by_interpolation(problem: Problem, u: Array) -> Array:
-    """Those that the density follows."""
-    return problem.log_counts(u)
-
-
-def log_densities(
-    problem: Problem, fit: FitResult, points: np.ndarray, log_counts: Callable[[Problem, Array], Array]
-) -> np.ndarray:
-    """Log posterior densities, up to a constant."""
-    found = []
-    for u in points:
-        residual = problem.log_observed - np.asarray(log_counts(problem, jnp.asarray(u)))
-        found.append(-0.5 * residual @ fit.precision @ residual - 0.5 * u @ u)
-    return np.array(found)
-
-
-def judged(u: np.ndarray, log_p: np.ndarray, exact: np.ndarray, log_proposal: np.ndarray) -> dict[str, Any]:
+def judged(u: np.ndarray, found: np.ndarray, exact: np.ndarray, log_proposal: np.ndarray) -> dict[str, Any]:
     """Error of a density over the exact posterior, and widths relative to it."""
-    weights, error = normalised(exact - log_proposal), log_p - exact
-    ratio = width(u, normalised(log_p - log_proposal)) / width(u, weights)
+    weights, error = normalised(exact - log_proposal), found - exact
+    ratio = width(u, normalised(found - log_proposal)) / width(u, weights)
     return {
         "error": float(np.sqrt(weights @ (error - weights @ error) ** 2)),
         "widths": ratio.round(3).tolist(),
