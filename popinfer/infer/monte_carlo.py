@@ -121,7 +121,10 @@ def corrected(
 
 @dataclass(frozen=True)
 class _Interpolation:
-    """Of a `Correction`: S and S_0, rho; d_j and rho at the nodes when left out, and kriging's matrix."""
+    """Of a `Correction`: S and S_0, rho; d_j and rho at the nodes when left out, and kriging's matrix.
+
+    `loss` is the mean square of d_j in the units that counts are weighed with.
+    """
 
     offset: Float[np.ndarray, "2 stat"]
     slope: Float[np.ndarray, "2 stat par"]
@@ -131,13 +134,14 @@ class _Interpolation:
     error: Float[np.ndarray, "node stat"]
     share: Float[np.ndarray, "node"]
     inverse: Float[np.ndarray, "node node"]
+    loss: float
 
     def noise(
         self, replicates: Float[np.ndarray, "replicate node stat"], sd: Float[np.ndarray, "stat"]
     ) -> Float[np.ndarray, "row stat"]:
         """Rows of C_mc, given x_rj and what kappa weighs counts with."""
         (n_rep, n_node, n_stat), share = replicates.shape, self.share[:, None]
-        errors = _left_out(self.inverse, replicates)
+        errors = self.inverse @ replicates / np.diag(self.inverse)[:, None]  # when a node is left out
         smooth = replicates - errors
         own = smooth / (n_rep + 1) + share * errors
         rows = np.concatenate([np.sqrt(n_rep) / (n_rep + 1) * smooth, own]) / np.sqrt(max(n_rep - 1, 1))
@@ -160,29 +164,24 @@ def _interpolation(
     unknown : v at each node, were it not one.
     """
     mean, rest = counts.mean(axis=1), 1 - np.minimum(unknown, 1.0)[:, None]
-    trend, found = _CONSTANT + _TREND * z @ z.T, {}
+    trend, candidates = _CONSTANT + _TREND * z @ z.T, []
     for length, white in itertools.product(LENGTHS, WHITE):
         inverse = np.linalg.inv(trend + _kernel(z, length) + white * np.eye(len(z)))
-        errors = _left_out(inverse, counts - mean[:, None])
+        weights = inverse @ (counts - mean[:, None])
+        errors = weights / np.diag(inverse)[:, None]
         everyone, own = errors / sd
         # rho_j = follow rest_j + 1 - rest_j
         size = np.sum((rest * own) ** 2)
         product = np.sum(rest * own * (everyone - (1 - rest) * own))
         follow = float(np.clip(product / size, 0.0, 1.0)) if size > 0 else 1.0
         share = 1 - (1 - follow) * rest
-        error, weights = errors[0] - share * errors[1], inverse @ (counts - mean[:, None])
+        error = errors[0] - share * errors[1]
         offset, slope = mean + _CONSTANT * weights.sum(axis=1), _TREND * weights.mT @ z
-        found[float(np.mean((error / sd) ** 2))] = _Interpolation(
-            offset, slope, weights, length, follow, error, share[:, 0], inverse
+        loss = float(np.mean((error / sd) ** 2))
+        candidates.append(
+            _Interpolation(offset, slope, weights, length, follow, error, share[:, 0], inverse, loss)
         )
-    return found[min(found)]
-
-
-def _left_out(
-    inverse: Float[np.ndarray, "node node"], values: Float[np.ndarray, "*many node stat"]
-) -> Float[np.ndarray, "*many node stat"]:
-    """Errors of kriging at each node when it is left out."""
-    return inverse @ values / np.diag(inverse)[:, None]
+    return min(candidates, key=lambda one: one.loss)
 
 
 def _kernel(z: Float[np.ndarray, "node par"], length: float) -> Float[np.ndarray, "node node"]:

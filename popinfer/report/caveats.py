@@ -11,7 +11,7 @@ from popinfer.report.predictive import Histograms
 from popinfer.report.style import slice_label
 from popinfer.report.summary import RunSummary
 
-MAX_MC_SHARE = 0.1
+MAX_MC_SHARE = 0.1  # of the variance of a soft count here, relative to counting noise in `run.summarise`
 OTHER_MODE_DISTANCE = 3.0  # posterior standard deviations: nearer ends are the same optimum
 RIVAL_LOG_DENSITY = 10.0  # a mode this many nats below the best still counts as a rival
 GOOD_P, POOR_P = 0.05, 0.001

@@ -153,16 +153,19 @@ def _readiness(parts: tuple[Columns, ...], n: int) -> float:
         return 0.0
     if n == 0:
         return 1.0
-    effective = weight.sum() ** 2 / np.sum(weight**2)
     twice = np.maximum(n * weight / weight.sum() - 1, 0).sum() / n
-    ready = float(effective / (EFFECTIVE_PER_GALAXY * n))
+    ready = _effective(weight) / (EFFECTIVE_PER_GALAXY * n)
     return ready if twice < MAX_TWICE else min(ready, 0.99)
+
+
+def _effective(weight: Float[np.ndarray, "gal"]) -> float:
+    """Effective number of weighted galaxies (Kish), zero without any."""
+    return float(weight.sum() ** 2 / max(np.sum(weight**2), np.finfo(float).tiny))
 
 
 def _too_few(parts: list[list[Columns]], wanted: list[int]) -> str:
     """Why the search for model galaxies was given up."""
-    weights = [np.concatenate([weight for *_, weight in one]) for one in _by_slice(parts)]
-    effective = [w.sum() ** 2 / max(np.sum(w**2), np.finfo(float).tiny) for w in weights]
+    effective = [_effective(np.concatenate([weight for *_, weight in one])) for one in _by_slice(parts)]
     worst = int(np.argmin([found / max(n, 1) for found, n in zip(effective, wanted, strict=True)]))
     return (
         f"redshift slice {worst}: {wanted[worst]} galaxies need {EFFECTIVE_PER_GALAXY} times as many model "

@@ -78,13 +78,18 @@ def _monte_carlo(mc_counting: Float[np.ndarray, "direction"]) -> list[str]:
     ----------
     mc_counting : Monte Carlo share of the variance of counting and Monte Carlo noise.
     """
-    over_counting = mc_counting / np.maximum(1 - mc_counting, 1e-3)
-    largest, median = 100 * over_counting.max(), 100 * np.median(over_counting)
-    if not largest > 100 * MAX_MC_SHARE:
+    over_counting = mc_counting / np.maximum(1 - mc_counting, np.finfo(float).tiny)
+    largest, median = over_counting.max(), np.median(over_counting)
+    if not largest > MAX_MC_SHARE:
         return []
     return [
-        f"Monte Carlo noise of the halo sample is up to {largest:.0f} % of the counting noise (variances, "
-        f"along a direction that the data measure; median {median:.0f} %), and {100 * MAX_MC_SHARE:.0f} % "
+        f"Monte Carlo noise of the halo sample reaches {_percent(largest)} of the counting noise (variances, "
+        f"along a direction that the data measure; median {_percent(median)}), and {_percent(MAX_MC_SHARE)} "
         "are asked for. The posterior's width includes it; more halos (halos.n_per_slice) or samples of them "
         "(halos.n_replicates, max_replicates) would narrow it."
     ]
+
+
+def _percent(ratio: float) -> str:
+    """A ratio in percent; one that is beyond all use isn't told to the digit."""
+    return f"{100 * ratio:.0f} %" if ratio < 10 else "more than 1,000 %"

@@ -118,7 +118,7 @@ def test_summary_has_goodness_and_provenance(tiny_run):
     share = max(json.loads((tiny_run[1] / "fit.json").read_text())["monte_carlo_share_of_counting"])
     assert share > 0.1  # 256 halos are few
     of_counting = 100 * share / (1 - share)
-    assert any(f"up to {of_counting:.0f} % of the counting noise" in text for text in summary.warnings)
+    assert any(f"reaches {of_counting:.0f} % of the counting noise" in text for text in summary.warnings)
     assert {one["start"] for one in summary.modes} == {0, 1, 2}  # pilot, prior draw, reflection
     assert set(summary.best_fit) == set(summary.priors) == {"dust.lg_av", "metallicity.zero_point"}
 

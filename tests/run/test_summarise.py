@@ -12,7 +12,7 @@ def test_no_warning_below_a_tenth_of_counting_noise(shares):
 def test_monte_carlo_noise_is_told_in_units_of_counting_noise():
     """A tenth of the sum of both is more than a tenth of one."""
     (warning,) = _monte_carlo(np.array([0.2, 0.05, 0.05]))
-    assert "up to 25 % of the counting noise" in warning
+    assert "reaches 25 % of the counting noise" in warning
     assert "median 5 %" in warning
     assert _monte_carlo(np.array([0.095]))
-    assert _monte_carlo(np.ones(1))
+    assert "more than 1,000 % of the counting noise" in _monte_carlo(np.ones(1))[0]
