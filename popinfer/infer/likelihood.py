@@ -5,12 +5,13 @@ count, and because a residual in the logarithm grows however far the model is fr
 observed counts, D their covariance, and m_c the model's counts where the posterior is,
 
     y = log d + diag(V) / 2                         (without the bias of a noisy count's logarithm),
-    V = D_kl / sqrt(d_k d_l m_ck m_cl),             (counting)
+    V = R_kl + (D_kl / (d_k d_l) - R_kl) sqrt(d_k d_l / (m_ck m_cl)),     (counting)
     C = V + C_error + C_mc(u_c)                     (the model's allowed error, the halo sample).
 
 V is in proportion to 1 / m, not to 1 / d: a count that happens to be high would otherwise weigh more than one
-that happens to be low, and draw the model up. It is taken from the observed galaxies in all else, and m_c / d
-is kept within two standard deviations, so that a bad model can't remove the counts that refute it.
+that happens to be low, and draw the model up. Not so R, errors in proportion to a number (cosmic variance,
+published tables; none in soft counts). V is taken from the observed galaxies in all else, and m_c / d is kept
+within two standard deviations, so that a bad model can't remove the counts that refute it.
 
 Overlapping kernels make neighbouring counts almost equal, and C almost singular. The statistics are therefore
 the leading eigenvectors of the counting noise's correlation matrix, as many as hold 99 % of its trace in each
@@ -44,7 +45,6 @@ TRACE_KEPT = 0.99
 EXPECTED_REACH = 2.0  # standard deviations that m_c may be away from d
 RIDGE = 0.05  # of the prior's unit information; affects only directions known worse than the prior
 
-
 LogCounts = Callable[[Array], Array]
 
 
@@ -55,13 +55,14 @@ class Problem:
     Attributes
     ----------
     names : one a component of u; the prior of u is standard normal.
-    raw_log_counts : u -> log m_0, the logarithm of the soft counts of the run's halos (all slices), float64.
-        Its arrays are arguments of compiled programs when it is an equinox Module.
+    raw_log_counts : u -> log m_0, log-counts of the run's halos (all slices), float64; its arrays are
+        arguments of compiled programs when it is an equinox Module.
     observed : d. A count that isn't used is one in model and data, without variance.
     data_cov : D, covariance of d.
     layout_cov : D of the survey that laid the kernels out, whose correlations define modes; data_cov when
         absent.
-    expected : m_c, counts that V is in proportion to the inverse of; d when absent.
+    relative_cov : R of the module's equations.
+    expected : m_c, counts that V is taken at; d when absent.
     slice_of : redshift slice of each count; soft counts of different slices are independent.
     replicates : the same as raw_log_counts for independent halo samples of the same size.
     n_soft : how many of the counts are soft counts; those after them are abundances.
@@ -78,6 +79,7 @@ class Problem:
     replicates: tuple[LogCounts, ...]
     n_soft: int
     model_cov: Float[np.ndarray, "stat stat"] | float = 0.0
+    relative_cov: Float[np.ndarray, "stat stat"] | float = 0.0
     correction: Correction | None = None
     n_averaged: int = 1
     expected: Float[np.ndarray, "stat"] | None = None
@@ -96,8 +98,9 @@ class Problem:
     @property
     def counting_cov(self) -> Float[np.ndarray, "stat stat"]:
         """V of the module's equations."""
-        scale = self.observed if self.expected is None else np.sqrt(self.observed * self.expected)
-        return self.data_cov / np.outer(scale, scale)
+        fewer = np.ones(len(self.observed)) if self.expected is None else self.observed / self.expected
+        falling = self.data_cov / np.outer(self.observed, self.observed) - self.relative_cov
+        return self.relative_cov + falling * np.sqrt(np.outer(fewer, fewer))
 
     @property
     def log_observed(self) -> Float[np.ndarray, "stat"]:
@@ -251,7 +254,7 @@ class LogDensity(eqx.Module):
     """Log posterior density of u: log L as a density of the modes, minus |u|^2 / 2 of the prior.
 
     Its arrays are arguments of `equinox.filter_jit` programs. ``log_peak`` doesn't depend on u: with it
-    evidences of models of the same survey compare, whatever their covariances.
+    evidences of models of the same survey compare, as far as the modes span the same space.
     """
 
     raw_log_counts: LogCounts
@@ -288,8 +291,8 @@ def fair_share(problem: Problem, jacobian: Float[np.ndarray, "stat par"]) -> flo
     """Weight of the composite likelihood against the prior: one over how often it counts a galaxy.
 
     The composite likelihood's magnitude adjustment (Pauli, Racugno & Ventura 2011, Statistica Sinica 21,
-    149): mean of the score's variance J^T D J over its Fisher information J^T diag(d) J, both taken with the
-    observed counts, so that a bad starting model doesn't matter; Monte Carlo noise is left out.
+    149): mean of the score's variance J^T diag(d) (V + C_error) diag(d) J over its Fisher information
+    J^T diag(d) J, both taken with the observed counts, so that a bad starting model doesn't matter.
     """
     scaled, ridge = jacobian * problem.observed[:, None], RIDGE * np.eye(problem.size)
     sensitivity = scaled.T @ jacobian + ridge

@@ -255,6 +255,7 @@ def build_problem(setup: Setup, survey: Survey, halos: Halos, replicates: list[H
         observed=np.concatenate([soft, *(one.observed for one in effective)]),
         data_cov=np.asarray(block_diag(soft_cov, *(one.cov for one in effective))),
         layout_cov=np.asarray(block_diag(layout_cov, *(one.cov for one in effective))),
+        relative_cov=np.asarray(block_diag(0.0 * soft_cov, *(one.relative_cov for one in effective))),
         model_cov=np.asarray(block_diag(error, *(np.zeros_like(one.cov) for one in effective))),
         slice_of=np.concatenate([np.repeat(np.arange(n_slice), n_kernel), *(x.slices for x in effective)]),
         replicates=tuple(others),

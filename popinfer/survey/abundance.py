@@ -45,6 +45,11 @@ class Abundance(eqx.Module):
     slices: eqx.AbstractVar[tuple[int, ...]]
     names: eqx.AbstractVar[tuple[str, ...]]
 
+    @property
+    @abstractmethod
+    def relative_cov(self) -> Float[np.ndarray, "stat stat"]:
+        """The part of the covariance that grows as the numbers' squares, over these."""
+
     @abstractmethod
     def __call__(
         self, galaxies: Galaxies, listed: Float[Array, "slice"], z: Float[Array, "slice halo"]
@@ -90,6 +95,11 @@ class NumberCounts(Abundance):
         """Variance of the numbers' field-to-field scatter over their squares."""
         return (np.diag(self.cov) - self.observed) / self.observed**2
 
+    @property
+    def relative_cov(self) -> Float[np.ndarray, "stat stat"]:
+        """Cosmic variance."""
+        return np.diag(self.relative_cosmic_variance)
+
     def __call__(
         self, galaxies: Galaxies, listed: Float[Array, "slice"], z: Float[Array, "slice halo"]
     ) -> Float[Array, "stat"]:
@@ -118,6 +128,11 @@ class MassFunction(Abundance):
     z_range: tuple[float, float]
     rescale: float = 1.0
 
+    @property
+    def relative_cov(self) -> Float[np.ndarray, "stat stat"]:
+        """All of the published covariance: how it would change with the densities isn't known."""
+        return self.cov / np.outer(self.observed, self.observed)
+
     def __call__(
         self, galaxies: Galaxies, listed: Float[Array, "slice"], z: Float[Array, "slice halo"]
     ) -> Float[Array, "stat"]:
@@ -137,12 +152,13 @@ class EffectiveCounts:
 
     Attributes
     ----------
-    scale : counts per unit of the numbers. observed, cov : of the counts. slices : of each.
+    scale : counts per unit of the numbers. observed, cov, relative_cov : of the counts. slices : of each.
     """
 
     scale: Float[np.ndarray, "stat"]
     observed: Float[np.ndarray, "stat"]
     cov: Float[np.ndarray, "stat stat"]
+    relative_cov: Float[np.ndarray, "stat stat"]
     slices: tuple[int, ...]
 
     @classmethod
@@ -157,7 +173,7 @@ class EffectiveCounts:
         share = overcounting[list(abundance.slices)]
         scale = share * abundance.observed / np.diag(abundance.cov)
         cov = np.outer(scale, scale) * abundance.cov
-        return cls(scale, scale * abundance.observed, cov, abundance.slices)
+        return cls(scale, scale * abundance.observed, cov, abundance.relative_cov, abundance.slices)
 
 
 def overcounting_of(observed: Float[np.ndarray, "stat"], cov: Float[np.ndarray, "stat stat"]) -> float:

@@ -121,3 +121,33 @@ def test_numbers_add_the_information_that_they_have(cosmic_variance):
     variance = number + cosmic_variance * number**2
     best = slope**2 * (soft + number**2 / variance)  # information of two independent measurements
     assert amplitude_error(problem) == pytest.approx((1 + best) ** -0.5, rel=0.01)
+
+
+@pytest.mark.parametrize("observed", [3600.0, 4000.0, 4400.0])
+def test_only_counting_noise_depends_on_the_model(observed):
+    """Cosmic variance that fell with the model's number would make high fields weigh less than low ones."""
+    expected, cosmic_variance = 4000.0, 0.01
+    counts = NumberCounts.build(np.array([observed]), np.ones(1), np.array([cosmic_variance]), ("a",))
+    variance = relative_variance(counts, expected)
+    np.testing.assert_allclose(variance, 1 / expected + cosmic_variance, rtol=1e-12)
+
+
+def test_published_errors_are_fractions_of_the_model():
+    np.testing.assert_allclose(relative_variance(table(0.2), 1.1e-3), 0.1**2, rtol=1e-12)
+
+
+def relative_variance(abundance, expected: float) -> np.ndarray:
+    """Diagonal of V with the model at the expected numbers."""
+    effective = EffectiveCounts.of(abundance, np.full(2, 8.0))
+    n = len(effective.observed)
+    problem = Problem(
+        names=("amplitude",),
+        raw_log_counts=lambda u: jnp.zeros(n),
+        observed=effective.observed,
+        data_cov=effective.cov,
+        relative_cov=effective.relative_cov,
+        slice_of=np.zeros(n, int),
+        replicates=(),
+        n_soft=0,
+    )
+    return np.diag(problem.expecting(np.log(effective.scale * expected)).counting_cov)
