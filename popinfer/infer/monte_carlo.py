@@ -16,7 +16,8 @@ everywhere (a control variate with common random numbers; S_0 interpolates log m
 Let e_j and e_0j be the errors of S and S_0 at node j when it is left out: rho is the one for which
 d_j = e_j - rho e_0j are smallest. Where the posterior is narrow, one sample of halos is rougher in u than the
 mean of all of them, and rho is small: with rho = 1 its roughness would stay in the density, and make it
-narrower. Away from the nodes rho rises to one (`Correction`): there the model itself is followed.
+narrower. Away from the nodes rho rises to one (`Correction`): there the run's own halos are followed, but for
+the difference of the two trends.
 
 The interpolation is universal kriging (Rasmussen & Williams 2006, section 2.7): a Gaussian process in
 coordinates z in which the posterior's modes have unit covariance, with a constant, a linear trend, a squared

@@ -202,17 +202,20 @@ def test_the_runs_own_halos_are_followed_where_the_model_bends(model):
     assert corrected_around(problem, np.diag([0.3, 0.3, 0.2])).problem.correction.follow > 0.95
 
 
-def test_far_from_the_nodes_the_model_itself_is_followed(model):
+def test_far_from_the_nodes_the_models_own_counts_are_followed_but_for_the_trends(model):
     """Whatever the share that is followed near them."""
     problem = noisy_problem(model, model.kernels @ model.bins(TRUTH), np.random.default_rng(11), 0.01, 3.0)
     whole = corrected_around(problem, np.diag([0.05, 0.05, 0.05])).problem
-    near, far = {}, {}
+    near, far, own = {}, {}, np.zeros(N_STAT)
     for follow in (0.0, 1.0):
         correction = dataclasses.replace(whole.correction, follow=np.asarray(follow))
         for found, u in ((near, TRUTH + 0.05), (far, TRUTH + 1.0)):
             own = problem.raw_log_counts(jnp.asarray(u)) + 0.1
             found[follow] = np.asarray(correction(own, jnp.asarray(u)))
     np.testing.assert_allclose(far[0.0], far[1.0], rtol=0, atol=1e-6)
+    z = whole.correction.whiten @ (TRUTH + 1.0 - whole.correction.center)
+    everyone, alone = whole.correction.offset + whole.correction.slope @ z
+    np.testing.assert_allclose(far[0.0] - own, everyone - alone, rtol=0, atol=1e-6)
     np.testing.assert_allclose(near[1.0] - near[0.0], 0.1, atol=0.03)
 
 
