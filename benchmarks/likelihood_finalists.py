@@ -195,8 +195,7 @@ def summarise(trials: list[dict[str, Any]], parameters: tuple[str, ...]) -> dict
             "difference": float(further.mean()),
             "difference_error": float(further.std(ddof=1) / np.sqrt(len(further))),
         }
-    shared = float(np.mean([one[DEFAULT]["distance2"] for one in complete]) / len(parameters))
-    found = {"finalists": rows, "default_in_complete": shared, "winner": winner(rows, len(parameters))}
+    found = {"finalists": rows, "winner": winner(rows, len(parameters))}
     return found | {"n_surveys": len(trials), "n_complete": len(complete)}
 
 

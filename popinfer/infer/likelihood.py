@@ -98,9 +98,9 @@ class Problem:
     @property
     def counting_cov(self) -> Float[np.ndarray, "stat stat"]:
         """V of the module's equations."""
-        fewer = np.ones(len(self.observed)) if self.expected is None else self.observed / self.expected
+        scale = np.sqrt(self.observed / (self.observed if self.expected is None else self.expected))
         falling = self.data_cov / np.outer(self.observed, self.observed) - self.relative_cov
-        return self.relative_cov + falling * np.sqrt(np.outer(fewer, fewer))
+        return self.relative_cov + falling * np.outer(scale, scale)
 
     @property
     def log_observed(self) -> Float[np.ndarray, "stat"]:

@@ -38,10 +38,12 @@ MIN_TRIALS = 20
 
 
 def _half_covariance(problem: Problem) -> Problem:
-    halved = {
-        name: 0.5 * np.asarray(getattr(problem, name)) for name in ("data_cov", "relative_cov", "model_cov")
-    }
-    return dataclasses.replace(problem, **halved)
+    return dataclasses.replace(
+        problem,
+        data_cov=0.5 * problem.data_cov,
+        relative_cov=0.5 * np.asarray(problem.relative_cov),
+        model_cov=0.5 * np.asarray(problem.model_cov),
+    )
 
 
 def _no_monte_carlo(problem: Problem) -> Problem:

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from toy import silent
 
-from popinfer.infer.laplace import Laplace
 from popinfer.infer.likelihood import information, log_density
-from popinfer.infer.mixture import Mixture
 from popinfer.infer.optimise import Compiled, gauss_newton
+from popinfer.infer.region import find_region
 from popinfer.infer.sample import NutsSpec, nuts
 
 STEP = 1e-4  # in units of the priors' widths: truncation and rounding errors are both below 1e-6
@@ -44,15 +43,17 @@ def test_gradient_of_the_posterior_matches_finite_differences(small_problem):
 @pytest.mark.slow
 def test_batched_chains_give_the_draws_of_chains_in_sequence(small_problem):
     """To rounding, while chains are where the posterior is: far away, and in single precision, it grows."""
-    compiled, u = Compiled(small_problem), np.zeros(small_problem.size)
-    u = gauss_newton(compiled.with_fair_share(u), u, max_steps=15).u
-    for _ in range(4):  # from the guide's optimum to the posterior's mode, about
-        info = information(small_problem, u, compiled.jacobian)
-        cov = np.linalg.inv(info.fisher + np.eye(len(u)))
-        u = u + np.clip(cov @ (info.gradient - u), -0.5, 0.5)
-    density, around = log_density(small_problem, info.precision), Mixture.single(Laplace(u, cov))
+    centre = np.zeros(small_problem.size)
+    guide = gauss_newton(Compiled(small_problem).with_fair_share(centre), centre, max_steps=15)
+    region = find_region(small_problem, [guide.u], 1, rounds=1)
     one, other = (
-        nuts(jax.random.key(8), density, around, NutsSpec(2, 15, 5, start_scale=1.0, chains=mode), silent).u
+        nuts(
+            jax.random.key(8),
+            region.density,
+            region.mixture,
+            NutsSpec(2, 15, 5, start_scale=1.0, chains=mode),
+            silent,
+        ).u
         for mode in ("sequence", "vmap")
     )
     np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
