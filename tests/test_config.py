@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from popinfer.config import NutsConfig, RunConfig, SampleConfig, load_config
-from popinfer.config_fit import LossConfig
+from popinfer.config.inference import LossConfig
 from popinfer.errors import InputError
 from popinfer.run.losses import LOSSES
 from popinfer.run.posterior import SAMPLERS

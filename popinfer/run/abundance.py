@@ -3,7 +3,7 @@
 import numpy as np
 
 from popinfer.config import RunConfig
-from popinfer.config_survey import MassFunctionConfig
+from popinfer.config.survey import MassFunctionConfig
 from popinfer.data import read_mass_function
 from popinfer.survey.abundance import Abundance, MassFunction, NumberCounts
 from popinfer.survey.cosmic_variance import FULL_SKY_DEG2, comoving_volume, slice_variance

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from popinfer.config import RunConfig
-from popinfer.config_survey import (
+from popinfer.config.survey import (
     CompletenessConfig,
     FunctionCutConfig,
     LinearCutConfig,

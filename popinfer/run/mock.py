@@ -16,7 +16,7 @@ import yaml
 from astropy.table import Table
 
 from popinfer.config import RunConfig, load_config
-from popinfer.config_survey import BandConfig
+from popinfer.config.survey import BandConfig
 from popinfer.data.catalog_io import SUFFIXES
 from popinfer.errors import InputError
 from popinfer.params import ParamSpace

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from popinfer.config import RunConfig
-from popinfer.config_survey import BandConfig
+from popinfer.config.survey import BandConfig
 from popinfer.data import BandColumns, CatalogSpec, load_catalog
 from popinfer.errors import InputError
 from popinfer.loss.kernel_counts import KernelCounts, KernelSpec

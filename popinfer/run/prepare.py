@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from popinfer.config import RunConfig, load_config
-from popinfer.config_survey import CompletenessConfig, FunctionCutConfig
+from popinfer.config.survey import CompletenessConfig, FunctionCutConfig
 from popinfer.data.embedded import asset_hashes, sha256_of
 from popinfer.errors import InputError
 from popinfer.infer.likelihood import Problem

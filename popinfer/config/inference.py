@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from popinfer.config_survey import Section
+from popinfer.config.survey import Section
 
 
 class SoftCountsConfig(Section):

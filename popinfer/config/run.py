@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from popinfer.config_errors import one_line
-from popinfer.config_fit import FitConfig
-from popinfer.config_survey import CatalogConfig, MassFunctionConfig, Section
+from popinfer.config.errors import one_line
+from popinfer.config.inference import FitConfig
+from popinfer.config.survey import CatalogConfig, MassFunctionConfig, Section
 from popinfer.errors import InputError
 
 
