@@ -1,12 +1,33 @@
 """The one exception that users are meant to see."""
 
+from collections.abc import Sequence
+
 
 class InputError(ValueError):
     """What the user gave can't be used.
 
     The message is one line: it names the file, field or value, and what would be right. The command line
     prints it without a traceback and exits with code 2.
+
+    Attributes
+    ----------
+    lines : the message; several lines when several things are wrong, one a thing.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.lines: tuple[str, ...] = (message,)
+
+    @classmethod
+    def of_lines(cls, lines: Sequence[str]) -> "InputError":
+        """One error for several wrong things, each with a line of its own."""
+        error = cls("\n".join(lines))
+        error.lines = tuple(lines)
+        return error
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep the lines when the error passes from one process to another."""
+        return InputError.of_lines, (self.lines,)
 
 
 class NotConvergedError(RuntimeError):

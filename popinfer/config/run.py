@@ -1,177 +1,37 @@
-"""What a run file may say: frozen pydantic models, one a section.
+"""What a whole run file may say: a frozen pydantic model, one attribute a section.
 
 Physical values carry their unit in the key (``faint_mag``, ``lgm_min`` is log10 Msun by name). A key that
-doesn't exist is refused with the line's full name and the nearest right one.
+doesn't exist is refused with its full name, its line and the nearest right one.
 """
 
-import itertools
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from popinfer.config.errors import one_line
-from popinfer.config.inference import FitConfig
-from popinfer.config.survey import CatalogConfig, MassFunctionConfig, Section
-from popinfer.errors import InputError
-
-
-class HalosConfig(Section):
-    """Size of the halo sample; ``lgm_min`` [log10 Msun] per slice or one for all.
-
-    ``pilot`` holds parameter values near the expected answer: a first fit's halos are drawn where that
-    model's galaxies enter the sample, the run's own where the first fit's do. It changes the Monte Carlo
-    noise, never the result's expectation. ``n_replicates`` more samples measure that noise, and the counts
-    follow the mean of all: it falls with their number. Where it would be more than a tenth of the variance of
-    data and model error, there are more replicates, up to ``max_replicates``.
-    """
-
-    n_per_slice: int = Field(default=2048, ge=16)
-    n_replicates: int = Field(default=48, ge=16)
-    max_replicates: int = Field(default=96, ge=16)
-    lgm_min: float | list[float] = 11.0
-    flatten: float = Field(default=1.0, gt=0, le=1)
-    pilot: dict[str, float] = Field(default={})
-
-
-class NebularConfig(Section):
-    """Nebular emission at a fixed ionisation parameter."""
-
-    logu: float = Field(default=-2.5, ge=-4, le=0)
-
-
-class ModelConfig(Section):
-    """Components of the forward model and parameters held at values other than fiducial."""
-
-    sfh_calibration: str = "smdpl_dr1"
-    dust_law: Literal["kriek_conroy13", "salim18"] = "kriek_conroy13"
-    nebular: NebularConfig | None = NebularConfig()
-    birth_cloud_av_mag: float = Field(default=0.76, ge=0)
-    ssp: str | None = None
-    template_knots_angstrom: list[float] = Field(default=[3200.0, 4300.0, 5700.0, 6900.0, 8300.0])
-    fixed: dict[str, float] = Field(default={})
-
-    @model_validator(mode="after")
-    def _increasing(self) -> "ModelConfig":
-        knots = self.template_knots_angstrom
-        if len(knots) < 2 or any(b <= a for a, b in itertools.pairwise(knots)):
-            raise ValueError("template_knots_angstrom: at least two wavelengths, increasing")
-        return self
-
-
-class PriorConfig(Section):
-    """Prior of a free parameter in its physical unit.
-
-    ``normal`` and ``lognormal`` (median, scatter in ln) need ``loc`` and ``scale``, ``uniform`` needs ``low``
-    and ``high``, ``truncnormal`` all four.
-    """
-
-    prior: Literal["normal", "truncnormal", "uniform", "lognormal"] = "normal"
-    loc: float | None = None
-    scale: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-    @model_validator(mode="after")
-    def _complete(self) -> "PriorConfig":
-        wanted = {"loc", "scale"} if self.prior != "uniform" else set()
-        wanted |= {"low", "high"} if self.prior in ("uniform", "truncnormal") else set()
-        if set(self.numbers()) != wanted:
-            names = ", ".join(sorted(wanted))
-            raise ValueError(f"prior {self.prior} takes {names}: all of them and nothing else")
-        return self
-
-    def numbers(self) -> dict[str, float]:
-        """The numbers that were given."""
-        every = {"loc": self.loc, "scale": self.scale, "low": self.low, "high": self.high}
-        return {name: value for name, value in every.items() if value is not None}
-
-
-class KernelsConfig(Section):
-    """Layout of the kernel soft counts.
-
-    ``model_error`` is the fraction by which the model may be wrong about each count, beyond noise: it widens
-    the posterior where the data are better than the physics.
-    """
-
-    n_centers: int = Field(default=100, ge=2)
-    bandwidth: float = Field(default=1.0, gt=0)
-    floor_mag: float = Field(default=0.03, ge=0)
-    min_count: float = Field(default=5.0, gt=0)
-    min_pattern: int = Field(default=50, ge=20)  # galaxies of a slice that lack the same bands, else left out
-    model_error: float = Field(default=0.0, ge=0, lt=1)
-
-
-class ChainsConfig(Section):
-    """Markov chains: how many, how long; ``auto`` runs them in sequence on a CPU, batched on a GPU.
-
-    ``start`` is the Gaussian that whitens and that chains start around.
-    """
-
-    start: Literal["laplace", "pathfinder"] = "laplace"
-    n_chains: int = Field(default=4, ge=2)
-    n_warmup: int = Field(default=150, ge=10)
-    n_draws: int = Field(default=400, ge=10)
-    chains: Literal["auto", "sequence", "vmap"] = "auto"
-
-
-class NutsConfig(ChainsConfig):
-    """The no-U-turn sampler, the reference."""
-
-    kind: Literal["nuts"]
-    target_accept: float = Field(default=0.8, gt=0.5, lt=1)
-    max_tree_depth: int = Field(default=8, ge=2, le=12)
-
-
-class MclmcConfig(ChainsConfig):
-    """Adjusted microcanonical sampler; ``length`` of a trajectory in units of sqrt(number of parameters)."""
-
-    kind: Literal["mclmc"]
-    target_accept: float = Field(default=0.9, gt=0.5, lt=1)
-    length: float = Field(default=1.0, gt=0)
-    max_steps: int = Field(default=64, ge=1)
-
-
-class PsisConfig(Section):
-    """Importance-weighted Gaussian; ``start`` is where it comes from."""
-
-    kind: Literal["psis_laplace"]
-    start: Literal["laplace", "pathfinder"] = "laplace"
-    n_proposals: int = Field(default=2000, ge=100)
-    n_draws: int = Field(default=1000, ge=40)
-
-
-class SmcConfig(Section):
-    """Tempered sequential Monte Carlo from the prior; ``ess_fraction`` sets how small its steps are."""
-
-    kind: Literal["smc"]
-    n_particles: int = Field(default=1000, ge=40)
-    ess_fraction: float = Field(default=0.6, ge=0.3, le=0.95)
-    n_moves: int = Field(default=3, ge=1)
-    max_leapfrog: int = Field(default=8, ge=1)
-    particles: Literal["auto", "sequence", "vmap"] = "auto"
-
-
-SampleConfig = NutsConfig | MclmcConfig | PsisConfig | SmcConfig
-
-
-class PredictiveConfig(Section):
-    """Posterior draws for which predictions are stored."""
-
-    n_draws: int = Field(default=60, ge=4)
+from popinfer.config.checks import Given, problems_across
+from popinfer.config.errors import Problem, ProblemsError, as_error, problems_in
+from popinfer.config.halos import HalosConfig
+from popinfer.config.inference import FitConfig, KernelsConfig, PredictiveConfig, SampleConfig
+from popinfer.config.model import ModelConfig, PriorConfig
+from popinfer.config.reading import read_yaml
+from popinfer.config.section import Section
+from popinfer.config.survey import CatalogConfig, MassFunctionConfig
 
 
 class RunConfig(Section):
     """A whole run file."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    seed: int = Field(default=1, ge=0)
+    seed: int = Field(default=1, ge=0, lt=2**63)
     precision: Literal["single", "double"] = "single"
     catalog: CatalogConfig
     slices: list[tuple[float, float]] = Field(min_length=1)
-    features: list[str] = Field(min_length=1)
-    joint: list[MassFunctionConfig] = Field(default=[])
+    features: list[str] = Field(min_length=1, max_length=100)
+    joint: list[MassFunctionConfig] = Field(default=[], max_length=1000)
     halos: HalosConfig = HalosConfig()
     model: ModelConfig = ModelConfig()
     free: dict[str, PriorConfig] = Field(min_length=1)
@@ -182,49 +42,11 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":
-        self._check_features()
-        for low, high in self.slices:
-            if not 0 < low < high:
-                raise ValueError(f"slices: [{low}, {high}] must satisfy 0 < low < high")
-        for (low, high), (after, _) in itertools.pairwise(sorted(self.slices)):
-            if after < high:
-                raise ValueError(f"slices: [{low}, {high}] overlaps the next, which begins at {after}")
-        self._check_photoz()
-        for i, table in enumerate(self.joint):
-            if not any(low <= table.redshift < high for low, high in self.slices):
-                raise ValueError(f"joint.{i}: redshift {table.redshift:g} is in none of the slices")
-        if isinstance(self.halos.lgm_min, list) and len(self.halos.lgm_min) != len(self.slices):
-            raise ValueError("halos.lgm_min: one number, or as many as slices")
+        bands, fixed, pilot = tuple(self.catalog.bands), self.model.fixed, self.halos.pilot
+        problems = problems_across(Given(dict(self), bands, tuple(self.free), fixed, pilot))
+        if problems:
+            raise ProblemsError(problems)
         return self
-
-    def _check_features(self) -> None:
-        bands = list(self.catalog.bands)
-        for feature in self.features:
-            parts = feature.split("-")
-            unknown = [b for b in parts if b not in bands]
-            if unknown:
-                raise ValueError(
-                    f"features: '{feature}' needs band '{unknown[0]}'; bands are {sorted(bands)}"
-                )
-            if len(parts) > 2 or len(set(parts)) < len(parts):
-                raise ValueError(f"features: '{feature}' has to be a band, or two different ones: g-r")
-        if len(set(self.features)) < len(self.features):
-            raise ValueError(f"features: {self.features} names one of them twice")
-
-    def _check_photoz(self) -> None:
-        photoz = self.catalog.photoz
-        free = {name for name in (*self.free, *self.model.fixed) if name.startswith("photoz.")}
-        if photoz is None:
-            if free:
-                raise ValueError(f"'{min(free)}' needs the section catalog.photoz")
-            return
-        if photoz.outlier_range is None:
-            if "photoz.outlier_fraction" in free:
-                raise ValueError("'photoz.outlier_fraction' needs catalog.photoz.outlier_range")
-            return
-        low, high = photoz.outlier_range
-        if any(a < low or b > high for a, b in self.slices):
-            raise ValueError("catalog.photoz.outlier_range has to contain all slices")
 
     def lgm_min_of(self, index: int) -> float:
         """Lowest halo mass of a slice [log10 Msun]."""
@@ -236,46 +58,70 @@ class RunConfig(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML as usual, but a key that is given twice is an error: the first would be lost without a word."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """A mapping's dictionary."""
-        seen = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key '{key.value}' is given twice", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def load_config(path: str | Path) -> RunConfig:
-    """Read a run file.
+    """Read and check a run file; no data file is opened.
 
     Raises
     ------
     InputError
-        One line naming the file and the key, and what would be right.
+        All that is wrong, one line a problem: file, line, key, and what would be right.
     """
-    path = Path(path)
+    content, lines = read_yaml(path)
     try:
-        raw = yaml.load(path.read_text(), _UniqueKeys)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such run file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: can't be read ({type(error).__name__})") from None
-    except yaml.constructor.ConstructorError as error:
-        where = f"line {error.problem_mark.line + 1}" if error.problem_mark is not None else "a line"
-        raise InputError(f"{path}: {where}: {error.problem}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark is not None else ""
-        raise InputError(f"{path}: not valid YAML{where}") from None
-    if not isinstance(raw, dict):
-        raise InputError(f"{path}: a run file is a mapping of sections, for example 'catalog:'")
-    try:
-        return RunConfig.model_validate(raw)
+        return RunConfig.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{path}: {one_line(error, RunConfig)}") from None
+        problems = problems_in(error, RunConfig, content)
+        if any(e["loc"] for e in error.errors()):  # else checks across sections were made
+            problems += _across_valid_sections(content, [e["loc"] for e in error.errors()])
+        raise as_error(str(path), problems, lines) from None
+
+
+def _across_valid_sections(content: Mapping[str, Any], failed: Sequence[tuple[Any, ...]]) -> list[Problem]:
+    """Problems that what is right in itself has with each other.
+
+    Parameters
+    ----------
+    content : of the run file.
+    failed : places of what is wrong in itself.
+    """
+    wrong, sections = {loc[0] for loc in failed if loc}, {}
+    for name, field in RunConfig.model_fields.items():
+        if name in content and name not in wrong:
+            sections[name] = TypeAdapter(Annotated[field.annotation, field]).validate_python(content[name])
+        elif name not in wrong and not field.is_required():
+            sections[name] = field.get_default()
+    names = _keys(content.get("free"))
+    if "free" in wrong:
+        right = set(names) - {loc[1] for loc in failed if len(loc) > 1 and loc[0] == "free"}
+        sections["free"] = {name: PriorConfig.model_validate(content["free"][name]) for name in sorted(right)}
+    fixed, pilot = (_values(content, sections, *keys) for keys in (("model", "fixed"), ("halos", "pilot")))
+    return problems_across(Given(sections, _bands_of(content, sections), names, fixed, pilot))
+
+
+def _bands_of(content: Mapping[str, Any], sections: Mapping[str, Any]) -> tuple[str, ...] | None:
+    if "catalog" in sections:
+        return tuple(sections["catalog"].bands)
+    catalog = content.get("catalog")
+    bands = catalog.get("bands") if isinstance(catalog, dict) else None
+    return _keys(bands) if isinstance(bands, dict) else None
+
+
+def _values(
+    content: Mapping[str, Any], sections: Mapping[str, Any], section: str, key: str
+) -> Mapping[str, float | None]:
+    """Values of parameters from a section, though others of its keys be wrong."""
+    if section in sections:
+        return getattr(sections[section], key)
+    stated = content.get(section)
+    values = stated.get(key) if isinstance(stated, dict) else None
+    numbers = values if isinstance(values, dict) else {}
+    return {
+        name: float(x)
+        if isinstance(x, int | float) and math.isfinite(x) and not isinstance(x, bool)
+        else None
+        for name, x in numbers.items()
+    }
+
+
+def _keys(mapping: Any) -> tuple[str, ...]:
+    return tuple(mapping) if isinstance(mapping, dict) else ()

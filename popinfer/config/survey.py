@@ -3,13 +3,9 @@
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
-
-class Section(BaseModel):
-    """Base of all sections: frozen, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from popinfer.config.section import Section
 
 
 class BandConfig(Section):
@@ -120,7 +116,7 @@ class PhotozConfig(Section):
     be freed around them. Outliers' redshifts lie anywhere in ``outlier_range``.
     """
 
-    scatter: float = Field(gt=0, lt=0.3)
+    scatter: float = Field(ge=1e-5, lt=0.3)
     bias: float = Field(default=0.0, gt=-0.3, lt=0.3)
     outlier_fraction: float = Field(default=0.0, ge=0, lt=1)
     outlier_range: tuple[FiniteFloat, FiniteFloat] | None = None
@@ -142,9 +138,9 @@ class NumberDensityConfig(Section):
     with the field (cosmic variance) follows from the matter power spectrum and the galaxies' ``bias``.
     """
 
-    area_deg2: float = Field(gt=0, le=41253)
-    sampling: float = Field(default=1.0, gt=0, le=1)
-    bias: float = Field(default=1.2, gt=0)  # L* galaxies, Zehavi et al. 2011 (ApJ 736, 59)
+    area_deg2: float = Field(ge=1e-6, le=41253)
+    sampling: float = Field(default=1.0, ge=1e-6, le=1)
+    bias: float = Field(default=1.2, ge=0.1, le=20)  # L* galaxies, Zehavi et al. 2011 (ApJ 736, 59)
 
 
 class MassFunctionConfig(Section):
@@ -157,7 +153,7 @@ class MassFunctionConfig(Section):
     path: str
     redshift: FiniteFloat
     covariance: str | None = None
-    scatter_dex: float = Field(default=0.1, ge=0.01)
+    scatter_dex: float = Field(default=0.1, ge=0.01, le=2)
 
 
 class CatalogConfig(Section):
@@ -176,7 +172,8 @@ class CatalogConfig(Section):
     selection: SelectionConfig
     cuts: list[CutConfig] = Field(default=[])
     format: Literal["auto", "parquet", "fits", "hdf5", "csv", "ecsv"] = "auto"
-    missing: list[float] = [-9999.0, -999.0, -99.0, 99.0, 999.0]  # values that stand for "not measured"
+    # values that stand for "not measured"
+    missing: list[float] = Field(default=[-9999.0, -999.0, -99.0, 99.0, 999.0])
     missing_bands: Literal["drop", "keep"] = "drop"
     noise_correlation: dict[str, FiniteFloat] = Field(default={})
     noise: Literal["drawn", "analytic"] = "drawn"
