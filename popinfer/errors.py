@@ -1,6 +1,16 @@
-"""The one exception that users are meant to see."""
+"""The exceptions that users are meant to see, and how values look in them."""
 
 from collections.abc import Sequence
+
+LONGEST = 80  # characters of a value that a message repeats
+
+
+def shortened(text: str, longest: int = LONGEST) -> str:
+    """One line of printable characters, with its middle left out when it is long."""
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    if len(plain) <= longest:
+        return plain
+    return f"{plain[: longest // 2]}...{plain[-longest // 4 :]} ({len(plain):,} characters)"
 
 
 class InputError(ValueError):

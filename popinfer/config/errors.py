@@ -7,10 +7,10 @@ from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from popinfer.errors import InputError
+from popinfer.errors import InputError, shortened
 
 Path = tuple[str | int, ...]
-_LONGEST = 80  # characters of a value that are repeated
+_LONGEST_KEY = 160  # characters
 # a message that opens with the keys, below its section, that it speaks of
 _KEYED = re.compile(r"([A-Za-z_][\w.+'-]*(?:\.[\w+'-]+)*): ")
 _TEXT = "; a name or a text that looks like a number is written in quotes"
@@ -71,17 +71,9 @@ def as_error(file: str, problems: Sequence[Problem], lines: Mapping[Path, int]) 
     return InputError.of_lines([*texts, f"{file}: {len(texts)} things have to be put right"])
 
 
-def shortened(text: str, longest: int = _LONGEST) -> str:
-    """One line of printable characters, with its middle left out when it is long."""
-    plain = "".join(c if c.isprintable() else " " for c in text)
-    if len(plain) <= longest:
-        return plain
-    return f"{plain[: longest // 2]}...{plain[-longest // 4 :]} ({len(plain):,} characters)"
-
-
 def dotted(path: Path) -> str:
     """A path as messages spell it."""
-    return shortened(".".join(str(part) for part in path), 2 * _LONGEST)
+    return shortened(".".join(str(part) for part in path), _LONGEST_KEY)
 
 
 def _line(path: Path, lines: Mapping[Path, int]) -> int:

@@ -16,9 +16,9 @@ from typing import Any, NoReturn
 import yaml
 
 from popinfer.config.errors import Path as Keys
-from popinfer.config.errors import Problem, as_error, shortened
+from popinfer.config.errors import Problem, as_error
 from popinfer.config.section import expanded
-from popinfer.errors import InputError
+from popinfer.errors import InputError, shortened
 
 # run files have some kB and hundreds of entries; aliases count as often as they are used
 _MAX_BYTES, _MAX_EVENTS, _MAX_ENTRIES, _MAX_DEPTH = 256_000, 40_000, 20_000, 20

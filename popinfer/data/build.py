@@ -60,7 +60,9 @@ def build_ssp(source: Path | None, workdir: Path, out: Path) -> None:
 def build_nebular(source: Path | None, workdir: Path, out: Path) -> None:
     """Write the nebular grid to `out`: lines within the wavelength grid, and the continuum on it."""
     nodes = compact_wavelengths()
-    names = np.array(sources.obtain(sources.LINE_NAMES, source, workdir).read_text().splitlines())
+    names = np.array(
+        sources.obtain(sources.LINE_NAMES, source, workdir).read_text(encoding="utf-8").splitlines()
+    )
     line_file = sources.obtain(sources.LINES, source, workdir)
     cont_file = sources.obtain(sources.CONTINUUM, source, workdir)
     with _open(line_file) as lines, _open(cont_file) as continuum:

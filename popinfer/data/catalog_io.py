@@ -103,7 +103,7 @@ def _read_csv(path: Path, wanted: list[str]) -> Columns:
 
 def _commented_header(path: Path, wanted: list[str]) -> list[str] | None:
     """Column names from a leading comment line, which is where NumPy and others write them."""
-    with path.open(errors="replace") as stream:
+    with path.open(encoding="utf-8", errors="replace") as stream:
         for line in stream:
             names = [name.strip() for name in line.lstrip("#").split(",")]
             if not line.startswith("#"):

@@ -28,7 +28,10 @@ def read_completeness(path: str | Path) -> tuple[Float[np.ndarray, "node"], Floa
     if not path.is_file():
         raise InputError(f"{path}: no such completeness table")
     try:
-        lines = [line.split("#")[0].replace(",", " ").split() for line in path.read_text().splitlines()]
+        lines = [
+            line.split("#")[0].replace(",", " ").split()
+            for line in path.read_text(encoding="utf-8").splitlines()
+        ]
         table = np.array([[float(x) for x in line] for line in lines if line])
     except (ValueError, OSError):
         raise InputError(f"{path}: a completeness table has two columns of numbers") from None

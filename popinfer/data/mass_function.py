@@ -69,7 +69,12 @@ def _read_covariance(path: Path, n: int) -> Float[np.ndarray, "bin bin"]:
     if not path.is_file():
         _refuse(path, "no such covariance matrix")
     try:
-        matrix = np.loadtxt(path, delimiter="," if "," in path.read_text() else None, ndmin=2)
+        matrix = np.loadtxt(
+            path,
+            delimiter="," if "," in path.read_text(encoding="utf-8") else None,
+            ndmin=2,
+            encoding="utf-8",
+        )
     except (ValueError, OSError):
         _refuse(path, "can't be read as a matrix of numbers")
     if matrix.shape != (n, n):

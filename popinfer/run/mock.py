@@ -6,6 +6,7 @@ file.
 """
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,10 @@ from astropy.table import Table
 from popinfer.config import RunConfig, load_config
 from popinfer.config.survey import BandConfig
 from popinfer.data.catalog_io import SUFFIXES
-from popinfer.errors import InputError
+from popinfer.errors import InputError, shortened
 from popinfer.params import ParamSpace
-from popinfer.run.folder import atomic, write_text
+from popinfer.population.domains import check_values
+from popinfer.run.folder import atomic, check_writable, write_text
 from popinfer.run.prepare import Run, prepare
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.simulate import draw_galaxies
@@ -48,7 +50,11 @@ def parse_values(settings: list[str]) -> dict[str, float]:
         except ValueError:
             equals = ""
         if not equals:
-            raise InputError(f"--set {setting}: has to be name=number, for example dust.lg_av=-0.3")
+            raise InputError(
+                f"--set {shortened(setting)}: has to be name=number, for example dust.lg_av=-0.3"
+            )
+        if not math.isfinite(values[name.strip()]):
+            raise InputError(f"--set {shortened(setting)}: has to be a finite number")
     return values
 
 
@@ -76,6 +82,10 @@ def make_mock(
     out, say = Path(out), Silent() if say is None else say
     format_ = _format(out)
     config = file if isinstance(file, RunConfig) else load_config(file)
+    check_writable(out.parent, f"--out {out}")
+    if out.is_dir():
+        raise InputError(f"--out {out}: is a folder; a mock catalog is a file")
+    check_values(spec.values, tuple(config.catalog.bands), config.model.template_knots_angstrom)
     truth_file, run_file = truth_path(out), out.with_suffix(".yaml")
     if not isinstance(file, RunConfig) and run_file.resolve() == Path(file).resolve():
         raise InputError(f"--out {out}: its run file would overwrite {file}; choose another name")

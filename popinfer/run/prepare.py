@@ -11,7 +11,6 @@ from jaxtyping import Array
 from popinfer.config import RunConfig, load_config
 from popinfer.config.survey import CompletenessConfig, FunctionCutConfig
 from popinfer.data.embedded import asset_hashes, sha256_of
-from popinfer.errors import InputError
 from popinfer.infer.likelihood import Problem
 from popinfer.records import Catalog, Galaxies, Halos
 from popinfer.run.build import (
@@ -23,8 +22,9 @@ from popinfer.run.build import (
     lightcones,
     predict_galaxies,
 )
-from popinfer.run.folder import HaloSamples, RunFolder, fingerprint, read_halos
+from popinfer.run.folder import HaloSamples, RunFolder, check_writable, fingerprint, read_halos
 from popinfer.run.losses import complete_features
+from popinfer.run.memory import check_memory
 from popinfer.run.observed import Survey, build_catalog, build_survey
 from popinfer.run.progress import Reporter, Silent
 
@@ -119,8 +119,8 @@ def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Re
     say = Silent() if say is None else say
     config = file if isinstance(file, RunConfig) else load_config(file)
     folder = RunFolder(Path(out) if out is not None else Path("results") / config.name)
-    if folder.path.exists() and not folder.path.is_dir():
-        raise InputError(f"{folder.path}: is a file, results need a folder")
+    check_writable(folder.path, "" if out is None else f"--out {out}")
+    check_memory(config)
     lightcones(config)  # refuse impossible slices before tables are made for them
     with say.task("Reading the catalog") as update:
         catalog = build_catalog(config)

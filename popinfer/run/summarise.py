@@ -67,7 +67,7 @@ def _truth(run: Run) -> dict[str, float]:
     path = truth_path(run.config.catalog.path)
     if not path.is_file():
         return {}
-    values = json.loads(path.read_text())
+    values = json.loads(path.read_text(encoding="utf-8"))
     return {name: float(values[name]) for name in run.setup.space.names if name in values}
 
 
