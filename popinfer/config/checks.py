@@ -73,7 +73,7 @@ def _bands(given: Given) -> Iterator[Problem]:
                 f"catalog.bands: '{band}' can't name a band: features are written g-r and files hold it, so "
                 "letters, digits and _ . + ' only",
             )
-    for i, feature in enumerate(given.sections.get("features") or ()):
+    for i, feature in enumerate(given.sections.get("features", [])):
         parts, path = feature.split("-"), ("features", i)
         unknown = [b for b in parts if b not in given.bands]
         if unknown:
@@ -86,7 +86,7 @@ def _bands(given: Given) -> Iterator[Problem]:
 
 
 def _features(given: Given) -> Iterator[Problem]:
-    features = given.sections.get("features") or []
+    features = given.sections.get("features", [])
     if len(set(features)) < len(features):
         yield Problem(("features",), f"features: {features} names one of them twice")
 

@@ -14,6 +14,12 @@ _LONGEST_KEY = 160  # characters
 # a message that opens with the keys, below its section, that it speaks of
 _KEYED = re.compile(r"([A-Za-z_][\w.+'-]*(?:\.[\w+'-]+)*): ")
 _TEXT = "; a name or a text that looks like a number is written in quotes"
+_WORDS = (
+    ("a valid dictionary or object to extract fields from", "a mapping of keys"),
+    ("a valid dictionary or instance of", "a mapping for"),
+    ("a valid dictionary", "a mapping of keys"),
+    ("a valid tuple", "a list"),
+)
 _SEXAGESIMAL = re.compile(r"[-+]?\d+(:\d+)+(\.\d*)?")
 
 
@@ -103,10 +109,17 @@ def _without_failed_alternatives(errors: Sequence[Any], raw: Any) -> Iterator[An
     for e, path in zip(errors, paths, strict=True):
         # an alternative's name in the location makes it longer than the path
         alternative = len(e["loc"]) > len(path)
-        deeper = any(other != path and other[: len(path)] == path for other in paths)
-        wrong_type = e["type"].endswith("_type")
-        if not (alternative and deeper and wrong_type):
+        better = any(
+            other[: len(path)] == path and (other != path or not _is_type(rival))
+            for other, rival in zip(paths, errors, strict=True)
+        )
+        if not (alternative and better and _is_type(e)):
             yield e
+
+
+def _is_type(error: Any) -> bool:
+    """Whether an error is about a value's type, and so of an alternative that wasn't meant."""
+    return error["type"].endswith("_type")
 
 
 def _described(error: Any, path: Path) -> list[Problem]:
@@ -122,8 +135,10 @@ def _described(error: Any, path: Path) -> list[Problem]:
         opening = _KEYED.match(message)
         if opening:  # a finer place than the section's
             path = (*path, *(int(x) if x.isdigit() else x for x in opening.group(1).split(".")))
-    message = message.removeprefix("Input should be ").replace(" or instance of FilterConfig", "")
-    message = message if error["type"] == "value_error" or message == error["msg"] else f"has to be {message}"
+            return [Problem(path, f"{key + '.' if key else ''}{message}")]
+    message = re.sub(r"^Input should be ", "has to be ", message)
+    for pydantic, ours in _WORDS:
+        message = message.replace(pydantic, ours)
     value = error.get("input")
     given = "" if isinstance(value, dict | list | tuple) or not key else f" (given: {shortened(repr(value))})"
     return [Problem(path, f"{key + ': ' if key else ''}{message}{given}{_hint(error['type'], value)}")]
@@ -160,6 +175,9 @@ def _hint(kind: str, value: Any) -> str:
 
 def _unknown(root: type[BaseModel], loc: tuple[Any, ...], path: Path, near: str) -> str:
     known = ", ".join(_known(root, loc))
+    before, colon, _ = str(loc[-1]).partition(":")
+    if colon and before in known.split(", "):
+        return f"unknown key '{dotted(path)}'; a blank has to follow the colon"
     return f"unknown key '{dotted(path)}'" + (f"; did you mean '{near}'?" if near else f"; known: {known}")
 
 

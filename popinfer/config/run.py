@@ -87,7 +87,7 @@ def _across_valid_sections(content: Mapping[str, Any], failed: Sequence[tuple[An
     wrong, sections = {loc[0] for loc in failed if loc}, {}
     for name, field in RunConfig.model_fields.items():
         if name in content and name not in wrong:
-            sections[name] = TypeAdapter(Annotated[field.annotation, field]).validate_python(content[name])
+            sections[name] = TypeAdapter(field.rebuild_annotation()).validate_python(content[name])
         elif name not in wrong and not field.is_required():
             sections[name] = field.get_default()
     names = _keys(content.get("free"))

@@ -42,14 +42,12 @@ def needed_bytes(config: RunConfig) -> dict[str, float]:
 
 def available_bytes() -> float | None:
     """Memory that can still be had: the machine's, or the container's when that is less; None if unknown."""
-    limits = []
+    limits: list[float] = []
     try:
-        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
-            name, value, *_ = line.split()
-            if name in ("MemAvailable:", "SwapFree:"):
-                limits.append(1024.0 * float(value))
-        limits = [sum(limits)] if limits else []
-    except (OSError, ValueError):
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        amounts = [line.split()[1] for line in lines if line.startswith(("MemAvailable:", "SwapFree:"))]
+        limits += [1024 * sum(map(float, amounts))] if amounts else []
+    except (OSError, ValueError):  # another system
         pass
     for path in _CGROUP_LIMITS:
         try:
@@ -76,6 +74,6 @@ def check_memory(config: RunConfig, available: float | None = None) -> None:
         section, _, name = key.partition(".")
         value = getattr(getattr(config, section), name)
         raise InputError(
-            f"{key}: {value:,} needs about {needs[key] / _GIB:,.0f} GiB of memory, and {available / _GIB:,.1f} GiB "
-            "are available here; use fewer"
+            f"{key}: {value:,} needs about {needs[key] / _GIB:,.1f} GiB of memory, and this machine has "
+            f"{available / _GIB:,.1f} GiB to give; use fewer"
         )
