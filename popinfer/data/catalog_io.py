@@ -7,8 +7,9 @@ may pick one element of a vector column: ``modelflux[2]``.
 import difflib
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypedDict, Unpack
 
 import h5py
 import numpy as np
@@ -36,7 +37,44 @@ SUFFIXES = {
 _ELEMENT = re.compile(r"(.+)\[(\d+)\]")
 
 
-def read_columns(path: Path, names: Sequence[str], format: str = "auto") -> dict[str, FloatArray]:
+@dataclass(frozen=True)
+class Column:
+    """One column of a table file.
+
+    Attributes
+    ----------
+    values : float64 of shape (row,), NaN where the file has a masked or null entry; or Python strings, as an
+        object array of shape (row,), where text was asked for.
+    unit : what the file itself says, for example "nJy" or "mag(AB)"; None where it says nothing.
+    description : what the file itself says; None where it says nothing.
+    """
+
+    values: NDArray
+    unit: str | None = None
+    description: str | None = None
+
+
+class ReadOptions(TypedDict, total=False):
+    """Further keywords of `read_columns`; each is described there."""
+
+    text: Sequence[str]
+    flags: Sequence[str]
+    missing: Sequence[str]
+    say: Callable[[str], None] | None
+
+
+def user_path(path: str | Path) -> Path:
+    """The path with ``~`` and ``~name`` replaced by that user's home folder."""
+    return Path(path).expanduser()
+
+
+def read_columns(
+    path: Path,
+    names: Sequence[str],
+    format: str = "auto",
+    table: str | int | None = None,
+    **options: Unpack[ReadOptions],
+) -> dict[str, Column]:
     """Read columns of a table file.
 
     Parameters
@@ -69,7 +107,7 @@ def read_columns(path: Path, names: Sequence[str], format: str = "auto") -> dict
     except Exception as error:  # the readers raise dozens of kinds for damaged files
         why = str(error).strip().split("\n")[0]
         raise InputError(f"{path}: can't be read as {kind} ({type(error).__name__}: {why})") from error
-    return {name: _numbers(path, name, columns[_base(name)]) for name in names}
+    return {name: Column(_numbers(path, name, columns[_base(name)])) for name in names}
 
 
 def _format(path: Path, format: str) -> str:
