@@ -13,8 +13,8 @@ from typing import NoReturn, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from popinfer.data.catalog_io import read_columns, user_path
-from popinfer.data.embedded import asset_path, sha256_of
+from popinfer.data.catalog_io import fingerprint, read_columns, user_path
+from popinfer.data.embedded import asset_path
 from popinfer.data.photometry_columns import BandColumns, BandPhotometry, ErrorKind, Unit, convert
 from popinfer.errors import InputError
 from popinfer.records import Catalog
@@ -116,7 +116,7 @@ def load_catalog(spec: CatalogSpec) -> Catalog:
         filter_names=tuple(band.filter for band in spec.bands.values()),
         dropped=tuple(sieve.dropped.items()),
         source=str(spec.path),
-        sha256=sha256_of(path),
+        sha256=fingerprint(path),
     )
 
 
