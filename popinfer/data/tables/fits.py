@@ -134,13 +134,8 @@ def _chosen(request: Request, tables: list[_Hdu]) -> _Hdu:
             which = "has no table" if not chosen else "has several tables called"
             request.refuse(f"{which} {quoted(request.table)}; there are {listed}")
         return chosen[0]
-    complete = [hdu for hdu in tables if not request.lacking(hdu.names)]
-    if len(complete) > 1:
-        both = ", ".join(f"{hdu.number} {quoted(hdu.name)}" for hdu in complete)
-        request.refuse(f"several tables have all the columns: {both}; choose with table")
-    if complete:
-        return complete[0]
-    return min(tables, key=lambda hdu: len(request.lacking(hdu.names)))
+    called = {f"{hdu.number} {quoted(hdu.name)}": hdu for hdu in tables}
+    return called[request.choose({label: hdu.names for label, hdu in called.items()})]
 
 
 def _fields(request: Request, hdu: _Hdu) -> list[_Field]:

@@ -102,8 +102,8 @@ def read(request: Request) -> dict[str, Column]:
         used = {place.column: table.sources[place.column] for place in places.values()}
         masks = {column: table.sources.get(f"{column}.mask") for column in used}
         for column, source in used.items():
-            check_stored(request, column, source.dataset)
             check_type(request, column, source)
+            check_stored(request, column, source.dataset)
         rows = _rows(request, used)
         builder, pace = Builder(request), Pace(request)
         step = _step([source for source in (*used.values(), *masks.values()) if source is not None])
@@ -127,21 +127,14 @@ def _chosen(request: Request, tables: list[_Found]) -> _Found:
             there = ", ".join(quoted(table.path) for table in tables[:20]) or "none"
             request.refuse(f"has no table {quoted(request.table)}; there are {there}")
         tables = chosen
-    complete = [table for table in tables if not request.lacking(list(table.sources))]
-    if len(complete) > 1:
-        both = ", ".join(quoted(table.path) for table in complete)
-        request.refuse(f"several tables have all the columns: {both}; choose with table")
-    if complete:
-        return complete[0]
-    if not tables:
-        request.refuse("holds no table")
     for table in tables:
-        for name in request.names:
-            if name in table.broken:
-                request.refuse(
-                    f"column {quoted(name)} is a link to {quoted(table.broken[name])}, which isn't there"
-                )
-    return min(tables, key=lambda table: len(request.lacking(list(table.sources))))
+        for name in set(request.names) & set(table.broken):
+            target = quoted(table.broken[name])
+            request.refuse(f"column {quoted(name)} is a link to {target}, which isn't there")
+    called = {quoted(table.path): table for table in tables}
+    if not called:
+        request.refuse("holds no table")
+    return called[request.choose({label: list(table.sources) for label, table in called.items()})]
 
 
 def _compound_sources(request: Request, dataset: h5py.Dataset) -> dict[str, Source]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from popinfer.data.tables.notes import as_text
-from popinfer.data.tables.request import Note, Request, quoted
+from popinfer.data.tables.request import Note, Request, quoted, shown
 
 _FILL_ATTRIBUTES = ("_FillValue", "missing_value")  # of NetCDF
 _UNITS = ("unit", "units")
@@ -121,7 +121,7 @@ def check_stored(request: Request, name: str, dataset: Any) -> None:
         return _check_virtual(request, name, dataset, folder)
     for file, _, _ in dataset.external or ():
         if not (folder / os.fsdecode(file)).is_file():
-            request.refuse(f"column {quoted(name)} is in the file {quoted(file)}, which isn't there")
+            request.refuse(f"column {quoted(name)} is in the file {shown(file)}, which isn't there")
         size += (folder / os.fsdecode(file)).stat().st_size
     request.check_size(math.ceil(dataset.size * dataset.dtype.itemsize / 8 / len(request.names)), size)
     written = _written(dataset)

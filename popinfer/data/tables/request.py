@@ -4,7 +4,7 @@ import difflib
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -94,6 +94,28 @@ class Request:
             if counts[place.column] > 1:
                 self.refuse(f"has {counts[place.column]} columns called {quoted(place.column)}")
         return known
+
+    def choose(self, tables: Mapping[str, Sequence[str]]) -> str:
+        """Which of several tables has all the columns asked for.
+
+        Parameters
+        ----------
+        tables : mapping
+            What a message calls a table -> the names of its columns.
+
+        Raises
+        ------
+        InputError
+            Several have, or none has.
+        """
+        complete = [table for table, names in tables.items() if not self.lacking(names)]
+        if len(complete) == 1:
+            return complete[0]
+        if complete:
+            self.refuse(f"several tables have all the columns: {', '.join(complete)}; choose with table")
+        self.places(list(dict.fromkeys(name for names in tables.values() for name in names)))
+        lacks = [f"{table} lacks {quoted(self.lacking(names)[0])}" for table, names in tables.items()]
+        self.refuse(f"no table has all the columns: {', '.join(lacks[:20])}")
 
     def check_size(self, rows: int, bytes_on_disk: int) -> None:
         """Refuse a table that is out of all proportion to its file."""

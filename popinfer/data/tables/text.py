@@ -71,7 +71,9 @@ def _read(request: Request, is_ecsv: bool) -> dict[str, Column]:
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         request.refuse(f"can't be read to its end ({error})")
     if later and request.say is not None:
-        request.say(f"{request.path.name}: {later} lines among the rows start with # and are left out")
+        request.say(
+            f"{request.path.name}: comments among its rows, which start with #, are left out: {later}"
+        )
     return builder.finish({name: layout.notes.get(place.column, Note()) for name, place in places.items()})
 
 
