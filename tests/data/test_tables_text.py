@@ -67,6 +67,12 @@ def test_hash_signs_inside_cells_are_no_comments(written):
     assert values(path, "id", text=["id"])["id"].tolist() == [f"obj#{i}" for i in range(8)]
 
 
+def test_a_last_line_without_its_end_is_said(written):
+    lines = []
+    read_columns(written(HEADER + "a,0.1,17\nb,0.2,1"), ["z"], say=lines.append)
+    assert lines == ["c.csv: its last line has no end; is the file complete?"]
+
+
 def test_comments_among_the_rows_are_said(written):
     lines = []
     read_columns(written(HEADER + "a,0.1,17\n#b,0.2,18\nc,0.3,19\n"), ["z"], say=lines.append)

@@ -40,8 +40,10 @@ def described(request: Request, lines: list[str]) -> Description:
         header = yaml.load("\n".join(_without_meta(lines)))
         columns = [dict(column) for column in header["datatype"]]
         names = [column["name"] for column in columns]
-    except Exception as error:  # a damaged description raises anything from YAML's own errors to TypeError
-        request.refuse(f"the description of its columns can't be read ({type(error).__name__})")
+    except Exception:  # a damaged description raises anything from YAML's own errors to TypeError
+        request.refuse(
+            "the description of its columns can't be read; it has to be YAML with a list of columns"
+        )
     if not all(isinstance(name, str) for name in names):
         request.refuse("the description of its columns has a name that is no text")
     return Description(columns, str(header.get("delimiter", " ")))

@@ -98,6 +98,8 @@ def _line_blocks(request: Request, stream: io.BufferedIOBase, size: int) -> Iter
         if len(carry) > _LONGEST_LINE:
             request.refuse(f"has a line of more than {_LONGEST_LINE >> 20} MB; it can't be a table")
     if carry:
+        if request.say is not None:
+            request.say(f"{request.path.name}: its last line has no end; is the file complete?")
         yield carry + b"\n"
 
 
