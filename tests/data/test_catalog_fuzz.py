@@ -320,7 +320,7 @@ def test_columns_of_anything_else(kind, name, values, options):
     with tempfile.TemporaryDirectory() as folder:
         try:
             path = write(folder, kind, columns, options)
-        except Exception:  # noqa: BLE001: the format can't hold such a column; then there is nothing to read
+        except Exception:  # the format cannot hold such a column, so there is nothing to read
             return
         catalog = load(path)
         if catalog is None:
