@@ -13,8 +13,8 @@ from typing import NoReturn, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from popinfer.data.catalog_io import read_columns
-from popinfer.data.embedded import asset_path, sha256_of
+from popinfer.data.catalog_io import fingerprint, read_columns, user_path
+from popinfer.data.embedded import asset_path
 from popinfer.data.photometry_columns import BandColumns, BandPhotometry, ErrorKind, Unit, convert
 from popinfer.errors import InputError
 from popinfer.records import Catalog
@@ -93,9 +93,9 @@ def load_catalog(spec: CatalogSpec) -> Catalog:
         unit, or no row is left. The message names the file, the column and what would be right.
     """
     _check_spec(spec)
-    path = asset_path(EMBEDDED_SAMPLE) if str(spec.path) == EMBEDDED_SAMPLE else Path(spec.path)
-    columns = read_columns(path, _column_names(spec), spec.format)
-    columns = {name: _without_sentinels(values, spec.missing) for name, values in columns.items()}
+    path = asset_path(EMBEDDED_SAMPLE) if str(spec.path) == EMBEDDED_SAMPLE else user_path(spec.path)
+    table = read_columns(path, _column_names(spec), spec.format)
+    columns = {name: _without_sentinels(column.values, spec.missing) for name, column in table.items()}
     z = columns[spec.redshift]
     if z.size == 0:
         _refuse(path, "has no rows")
@@ -116,7 +116,7 @@ def load_catalog(spec: CatalogSpec) -> Catalog:
         filter_names=tuple(band.filter for band in spec.bands.values()),
         dropped=tuple(sieve.dropped.items()),
         source=str(spec.path),
-        sha256=sha256_of(path),
+        sha256=fingerprint(path),
     )
 
 

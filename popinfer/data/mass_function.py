@@ -44,7 +44,7 @@ def read_mass_function(path: str | Path, covariance: str | Path | None = None) -
     """
     path = Path(path)
     names = _COLUMNS if covariance is None else _COLUMNS[:-1]
-    columns = read_columns(path, names)
+    columns = {name: column.values for name, column in read_columns(path, names).items()}
     for name, values in columns.items():
         if len(values) == 0:
             _refuse(path, "has no rows")
