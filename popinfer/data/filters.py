@@ -13,10 +13,11 @@ import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import h5py
 import numpy as np
+from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 
@@ -29,6 +30,9 @@ FloatArray = NDArray[np.float64]
 # can't be told from noise in the measured curve but may reach beyond the SED.
 _EDGE = 1e-5
 _HDF5 = (".h5", ".hdf5", ".hdf")
+_AB_ZERO = 3631e-23  # erg/s/cm2/Hz, the flux density of AB magnitude zero
+_LIGHT = 2.99792458e18  # Angstrom/s
+_LEAK = 1e-3  # of a curve may lie beyond Vega's spectrum
 
 
 def load_filters(names: Sequence[str | Path]) -> Filters:
@@ -68,6 +72,53 @@ def load_filter(name: str | Path) -> tuple[str, FloatArray, FloatArray]:
         _refuse(text, f"no such file, and no filter has that name{_suggest(text)}")
     full = resolve_name(text)
     return (full, *_clean(full, *_read_ascii(_curve_folder() / f"{full}.par")))
+
+
+def vega_to_ab(name: str | Path) -> float:
+    """AB magnitude of Vega in a filter: what has to be added to a Vega magnitude to make it an AB one.
+
+    Vega's spectrum is the one of sedpy, CALSPEC's ``alpha_lyr_stis_005`` (Bohlin 2007, ASPC 364, 315), taken
+    to have magnitude zero in every filter. Curve and spectrum are linear between their nodes.
+
+    Parameters
+    ----------
+    name : str or Path
+        As for `load_filters`.
+
+    Returns
+    -------
+    float
+        m_AB - m_Vega [mag].
+
+    Raises
+    ------
+    InputError
+        The filter can't be read, or reaches beyond Vega's spectrum.
+    """
+    full, wave, trans = load_filter(name)
+    star_wave, star = _vega()
+    grid = np.union1d(wave, star_wave[(star_wave > wave[0]) & (star_wave < wave[-1])])
+    curve = np.interp(grid, wave, trans)
+    known = (grid >= star_wave[0]) & (grid <= star_wave[-1])
+    of_zero = np.trapezoid(curve / grid, grid) * _AB_ZERO * _LIGHT
+    if np.trapezoid(curve * ~known / grid, grid) * _AB_ZERO * _LIGHT > _LEAK * of_zero:
+        _refuse(
+            full,
+            f"covers {wave[0]:.0f} to {wave[-1]:.0f} Angstrom, but Vega's spectrum is known from "
+            f"{star_wave[0]:.0f} to {star_wave[-1]:.0f} only: give AB magnitudes",
+        )
+    photons = np.trapezoid(curve * np.interp(grid, star_wave, star) * known * grid, grid)
+    return float(-2.5 * np.log10(photons / of_zero))
+
+
+@functools.cache
+def _vega() -> tuple[FloatArray, FloatArray]:
+    """Wavelengths [Angstrom] and flux [erg/s/cm2/Angstrom] of Vega."""
+    # Any: astropy's types do not know that this extension is a table
+    hdus: Any = fits.open(Path(str(files("sedpy"))) / "data" / "alpha_lyr_stis_005.fits")
+    with hdus:
+        table = hdus[1].data
+        return np.array(table["WAVELENGTH"], np.float64), np.array(table["FLUX"], np.float64)
 
 
 def resolve_name(name: str) -> str:
