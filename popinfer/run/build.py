@@ -12,8 +12,10 @@ from jaxtyping import Array, Float
 from scipy.linalg import block_diag
 
 from popinfer.config import RunConfig
+from popinfer.config_survey import BandConfig
 from popinfer.cosmology import PLANCK15, Cosmology
 from popinfer.data import load_filters, load_nebular, load_ssp
+from popinfer.data.filters import FilterFile, FilterName
 from popinfer.errors import InputError
 from popinfer.infer.likelihood import Problem
 from popinfer.params import FreeParam, ParamSpace, Prior
@@ -81,7 +83,7 @@ def build_setup(config: RunConfig) -> Setup:
     both = set(config.model.fixed) & set(space.names)
     if both:
         raise InputError(f"parameter '{min(both)}' is both free and fixed: keep one")
-    filters = load_filters([band.filter for band in config.catalog.bands.values()])
+    filters = load_filters([curve_of(band) for band in config.catalog.bands.values()])
     ssp = load_ssp(config.model.ssp)
     if config.model.nebular is not None:
         ssp = add_nebular(ssp, load_nebular(), config.model.nebular.logu)
@@ -91,6 +93,14 @@ def build_setup(config: RunConfig) -> Setup:
     law = DUST_LAWS[config.model.dust_law]()
     forward = ForwardModel(PLANCK15, law, MassMetallicity(), DustPopulation(), Burstiness())
     return Setup(config, space, names, params, forward, filters, ssp, stacked, PLANCK15)
+
+
+def curve_of(band: BandConfig) -> FilterName:
+    """Name or file of a band's filter curve, with all that the run file says of it."""
+    curve = band.filter
+    return (
+        curve if isinstance(curve, str) else FilterFile(curve.path, curve.columns, curve.unit, curve.counts)
+    )
 
 
 def table_redshifts(config: RunConfig) -> list[Float[np.ndarray, "z"]]:

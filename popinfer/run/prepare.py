@@ -11,6 +11,7 @@ from jaxtyping import Array
 from popinfer.config import RunConfig, load_config
 from popinfer.config_survey import CompletenessConfig, FunctionCutConfig
 from popinfer.data.embedded import asset_hashes, sha256_of
+from popinfer.data.filters import curve_notes
 from popinfer.errors import InputError
 from popinfer.infer.likelihood import Problem
 from popinfer.records import Catalog, Galaxies, Halos
@@ -127,6 +128,8 @@ def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Re
         update(1, f"{catalog.z.size} galaxies")
     with say.task("Stellar populations in the survey's bands"):
         setup = build_setup(config)
+        for note in curve_notes(setup.filters, setup.bands):
+            say.say(f"warning: {note}")
         survey = build_survey(config, catalog)
         if config.fit.loss.kind != "soft_counts":
             complete_features(config, survey)  # refuse before anything is written

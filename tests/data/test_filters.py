@@ -52,7 +52,7 @@ def test_every_format_gives_the_same_curve(tmp_path, name):
 
 
 def test_every_sedpy_curve_loads_and_is_clean():
-    filters = load_filters(known_filters())
+    filters = load_filters(known_filters("sedpy"))
     assert len(filters.names) > 150
     for name, wave, trans in zip(filters.names, filters.wave, filters.trans, strict=True):
         assert np.all(np.diff(wave) > 0), name
@@ -106,7 +106,7 @@ def test_digits_are_no_abbreviation():
 
 def test_negative_transmissions_are_clipped(tmp_path):
     path = tmp_path / "f.h5"
-    write_hdf5(path, WAVE, np.array([-0.01, 0.1, 0.6, -0.02, 0.3, -0.5]))
+    write_hdf5(path, WAVE, np.array([-0.001, 0.1, 0.6, -0.002, 0.3, -0.001]))
     _, trans = one(path)
     np.testing.assert_allclose(trans, [0, 0.1, 0.6, 0, 0.3, 0])
 
@@ -164,7 +164,7 @@ def test_ecsv_in_a_unit_that_is_no_length_is_refused(tmp_path):
 
 def test_vega_is_as_bright_as_sedpy_says():
     beyond = []
-    for name in known_filters():
+    for name in known_filters("sedpy"):
         try:
             ours = vega_to_ab(name)
         except InputError as error:
