@@ -219,12 +219,10 @@ def _check_pivot(name: str | Path, at: float, believed: bool) -> None:
         for unit, low, high in (("nm", 91.2, 912), ("micron", 0.0912, 30), ("m", 9.12e-8, 3e-5))
         if low <= at < high
     ]
-    guess = f"are the wavelengths in {likely[0]}? Say so: 'filter: {{path: ..., unit: {likely[0]}}}'"
-    _refuse(
-        name,
-        f"has a pivot wavelength of {at:.4g} Angstrom, outside 912 Angstrom to 30 micron; "
-        + (guess if likely else "wavelengths have to be in Angstrom, or 'unit' has to name theirs"),
-    )
+    guess = "wavelengths have to be in Angstrom, or 'unit' has to name theirs"
+    if likely:
+        guess = f"are the wavelengths in {likely[0]}? Say so, 'filter: {{path: ..., unit: {likely[0]}}}'"
+    _refuse(name, f"has a pivot wavelength of {at:.4g} Angstrom, outside 912 Angstrom to 30 micron; {guess}")
 
 
 def _read(path: Path, said: FilterFile) -> tuple[FloatArray, FloatArray, str | None]:
