@@ -12,6 +12,7 @@ from popinfer.config import RunConfig, load_config
 from popinfer.config_survey import CompletenessConfig, FunctionCutConfig
 from popinfer.data.embedded import asset_hashes, sha256_of
 from popinfer.data.filters import curve_notes
+from popinfer.data.ssp_checks import oldest_note
 from popinfer.errors import InputError
 from popinfer.infer.likelihood import Problem
 from popinfer.records import Catalog, Galaxies, Halos
@@ -23,6 +24,7 @@ from popinfer.run.build import (
     in_precision,
     lightcones,
     predict_galaxies,
+    universe_age,
 )
 from popinfer.run.folder import HaloSamples, RunFolder, fingerprint, read_halos
 from popinfer.run.losses import complete_features
@@ -128,7 +130,9 @@ def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Re
         update(1, f"{catalog.z.size} galaxies")
     with say.task("Stellar populations in the survey's bands"):
         setup = build_setup(config)
-        for note in curve_notes(setup.filters, setup.bands):
+        notes = [*curve_notes(setup.filters, setup.bands)]
+        notes.append(oldest_note(np.asarray(setup.ssp.ssp_lg_age_gyr), universe_age(config)) or "")
+        for note in filter(None, notes):
             say.say(f"warning: {note}")
         survey = build_survey(config, catalog)
         if config.fit.loss.kind != "soft_counts":
