@@ -231,6 +231,25 @@ def doctor(quiet: Quiet = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def filters(
+    pattern: Annotated[str, typer.Argument(help="Part of a name, such as sdss; * and ? as in a shell.")] = "",
+    plot: Annotated[Path | None, typer.Option("--plot", help="Picture of these curves (.png, .pdf).")] = None,
+) -> None:
+    """List the filter curves that can be used by name: source, pivot wavelength and width."""
+    from popinfer.data.filters import list_filters, plot_filters
+
+    rows = list_filters(pattern)
+    if plot is not None:
+        plot_filters([row.name for row in rows], plot)
+    width = max(len(row.name) for row in rows)
+    typer.echo(f"{'name':{width}}  source    pivot [Angstrom]  width [Angstrom]")
+    for row in rows:
+        typer.echo(f"{row.name:{width}}  {row.source:8}  {row.pivot:16.0f}  {row.width:16.0f}")
+    if plot is not None:
+        typer.echo(plot)
+
+
 @ssp_app.command()
 def info(
     file: Annotated[Path | None, typer.Argument(help="HDF5 file; the embedded grid when absent.")] = None,

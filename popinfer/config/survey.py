@@ -8,15 +8,29 @@ from pydantic import Field, FiniteFloat, model_validator
 from popinfer.config.section import Section
 
 
+class FilterConfig(Section):
+    """A filter curve in a file, of which more has to be said than its path.
+
+    ``columns`` are the names or numbers (from 1) of wavelength and transmission where there are more than 2;
+    ``unit`` is that of the wavelengths, as in ``nm`` or ``micron``. ``counts`` is ``photon`` for a chance of
+    detection, ``energy`` for a response to energy.
+    """
+
+    path: str
+    columns: tuple[str | int, str | int] | None = None
+    unit: str | None = None
+    counts: Literal["photon", "energy"] | None = None
+
+
 class BandConfig(Section):
-    """One band of the catalog: which filter, which columns, in which unit.
+    """One band of the catalog: which filter (a name, a file, or a mapping), which columns, in which unit.
 
     With ``missing_bands: keep``, values fainter than ``detection_mag`` [AB] count as not detected;
     ``observed_fraction`` is the share of galaxies that the band was observed for at all. Without
     ``detection_mag`` both are fitted to the catalog's own missing values.
     """
 
-    filter: str
+    filter: str | FilterConfig
     value: str
     error: str
     unit: Literal["mag", "nmgy", "Jy", "uJy", "nJy", "cgs"] = "mag"
@@ -27,6 +41,11 @@ class BandConfig(Section):
     detection_mag: float | None = None
     detection_width_mag: float = Field(default=0.05, gt=0)
     observed_fraction: float = Field(default=1.0, gt=0, le=1)
+
+    @property
+    def filter_name(self) -> str:
+        """The filter's name or path."""
+        return self.filter if isinstance(self.filter, str) else self.filter.path
 
 
 class SelectionConfig(Section):

@@ -76,7 +76,7 @@ def build_catalog(config: RunConfig) -> Catalog:
 
 def _columns(band: BandConfig) -> BandColumns:
     return BandColumns(
-        filter=band.filter,
+        filter=band.filter_name,
         value=band.value,
         error=band.error,
         extinction=band.extinction,

@@ -11,6 +11,9 @@ from jaxtyping import Array
 from popinfer.config import RunConfig, load_config
 from popinfer.config.survey import CompletenessConfig, FunctionCutConfig
 from popinfer.data.embedded import asset_hashes, sha256_of
+from popinfer.data.filters import curve_notes
+from popinfer.data.ssp_checks import oldest_note
+from popinfer.errors import InputError
 from popinfer.infer.likelihood import Problem
 from popinfer.records import Catalog, Galaxies, Halos
 from popinfer.run.build import (
@@ -21,6 +24,7 @@ from popinfer.run.build import (
     in_precision,
     lightcones,
     predict_galaxies,
+    universe_age,
 )
 from popinfer.run.folder import HaloSamples, RunFolder, check_writable, fingerprint, read_halos
 from popinfer.run.losses import complete_features
@@ -127,6 +131,10 @@ def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Re
         update(1, f"{catalog.z.size} galaxies")
     with say.task("Stellar populations in the survey's bands"):
         setup = build_setup(config)
+        notes = [*curve_notes(setup.filters, setup.bands)]
+        notes.append(oldest_note(np.asarray(setup.ssp.ssp_lg_age_gyr), universe_age(config)) or "")
+        for note in filter(None, notes):
+            say.say(f"warning: {note}")
         survey = build_survey(config, catalog)
         if config.fit.loss.kind != "soft_counts":
             complete_features(config, survey)  # refuse before anything is written
