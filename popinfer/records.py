@@ -23,6 +23,8 @@ class Catalog(eqx.Module):
     filter_names : the filter curve of each band.
     dropped : (reason, number of rows) for every row that was left out.
     source, sha256 : where the rows came from.
+    id : name of each galaxy; None where the table names none.
+    warnings : sentences on what a person should look at. notes : on what was done.
     """
 
     z: Float[Arr, "gal"]
@@ -33,6 +35,9 @@ class Catalog(eqx.Module):
     dropped: tuple[tuple[str, int], ...] = eqx.field(static=True, default=())
     source: str = eqx.field(static=True, default="")
     sha256: str = eqx.field(static=True, default="")
+    id: tuple[str, ...] | None = eqx.field(static=True, default=None)
+    warnings: tuple[str, ...] = eqx.field(static=True, default=())
+    notes: tuple[str, ...] = eqx.field(static=True, default=())
 
 
 class SSP(eqx.Module):

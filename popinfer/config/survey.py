@@ -1,9 +1,9 @@
 """The run file's sections on the survey: catalog, bands, selection. See `popinfer.config`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from popinfer.config.section import Section
 
@@ -22,9 +22,19 @@ class FilterConfig(Section):
     counts: Literal["photon", "energy"] | None = None
 
 
+Unit = Literal["mag", "luptitude", "maggy", "nmgy", "Jy", "mJy", "uJy", "nJy", "cgs"]
+Magnitude = Annotated[float, Field(ge=-5, le=40)]  # an apparent magnitude that a limit can have
+
+
 class BandConfig(Section):
     """One band of the catalog: which filter (a name, a file, or a mapping), which columns, in which unit.
 
+    ``error`` is a column or one number for all rows, in the unit of the values; ``error_unit`` is that of the
+    errors where it is another one. Units that the file itself states are used, and must not contradict these.
+    ``unit: luptitude`` is an asinh magnitude of softening ``softening`` [maggies]; ``system: vega`` a
+    magnitude relative to Vega. ``extinction`` is a column [mag] that is subtracted from the magnitudes.
+    ``bright_mag`` and ``faint_mag`` leave out galaxies beyond them, in model and data alike; like all limits
+    they are AB magnitudes after zero points and extinction.
     With ``missing_bands: keep``, values fainter than ``detection_mag`` [AB] count as not detected;
     ``observed_fraction`` is the share of galaxies that the band was observed for at all. Without
     ``detection_mag`` both are fitted to the catalog's own missing values.
@@ -32,14 +42,19 @@ class BandConfig(Section):
 
     filter: str | FilterConfig
     value: str
-    error: str
-    unit: Literal["mag", "nmgy", "Jy", "uJy", "nJy", "cgs"] = "mag"
+    error: str | float
+    unit: Unit | None = None
+    error_unit: Unit | None = None
+    system: Literal["ab", "vega"] = "ab"
+    softening: float | None = Field(default=None, ge=1e-14, le=1e-3)
     error_kind: Literal["sigma", "ivar"] = "sigma"
     extinction: str | None = None
-    zero_point_mag: float = 0.0
-    error_floor_mag: float = Field(default=0.0, ge=0)
-    detection_mag: float | None = None
-    detection_width_mag: float = Field(default=0.05, gt=0)
+    zero_point_mag: float = Field(default=0.0, ge=-2, le=2)
+    error_floor_mag: float = Field(default=0.0, ge=0, le=1)
+    bright_mag: Magnitude | None = None
+    faint_mag: Magnitude | None = None
+    detection_mag: Magnitude | None = None
+    detection_width_mag: float = Field(default=0.05, ge=1e-4, le=1)
     observed_fraction: float = Field(default=1.0, gt=0, le=1)
 
     @property
@@ -47,14 +62,34 @@ class BandConfig(Section):
         """The filter's name or path."""
         return self.filter if isinstance(self.filter, str) else self.filter.path
 
+    @model_validator(mode="after")
+    def _columns(self) -> "BandConfig":
+        if self.error == self.value:
+            raise ValueError(f"error: column '{self.value}' is the value's; name the column of its error")
+        if isinstance(self.error, float) and not self.error > 0:
+            raise ValueError(f"error: {self.error:g} has to be above 0")
+        if self.system == "vega" and self.unit not in (None, "mag"):
+            raise ValueError(f"system: vega is of magnitudes; unit is {self.unit}")
+        if self.bright_mag is not None and self.faint_mag is not None and self.bright_mag >= self.faint_mag:
+            raise ValueError(f"bright_mag {self.bright_mag:g} has to be below faint_mag {self.faint_mag:g}")
+        return self
+
 
 class SelectionConfig(Section):
-    """Magnitude limits that define the sample, in AB magnitudes of one band."""
+    """Magnitude limits that define the sample, in AB magnitudes of one band after zero point and
+    extinction.
+    """
 
     band: str
-    bright_mag: float
-    faint_mag: float
-    width_mag: float = Field(default=0.02, gt=0)
+    bright_mag: Magnitude
+    faint_mag: Magnitude
+    width_mag: float = Field(default=0.02, ge=1e-4, le=1)
+
+    @model_validator(mode="after")
+    def _limits(self) -> "SelectionConfig":
+        if self.bright_mag >= self.faint_mag:
+            raise ValueError(f"bright_mag {self.bright_mag:g} has to be below faint_mag {self.faint_mag:g}")
+        return self
 
 
 class MagnitudeCutConfig(Section):
@@ -62,9 +97,9 @@ class MagnitudeCutConfig(Section):
 
     kind: Literal["magnitude"]
     band: str
-    bright_mag: FiniteFloat | None = None
-    faint_mag: FiniteFloat | None = None
-    width_mag: float = Field(default=0.02, gt=0)
+    bright_mag: Magnitude | None = None
+    faint_mag: Magnitude | None = None
+    width_mag: float = Field(default=0.02, ge=1e-4, le=1)
 
     @property
     def uses(self) -> set[str]:
@@ -85,7 +120,7 @@ class LinearCutConfig(Section):
     kind: Literal["linear"]
     coefficients: dict[str, FiniteFloat] = Field(min_length=1)
     threshold_mag: FiniteFloat
-    width_mag: float = Field(default=0.02, gt=0)
+    width_mag: float = Field(default=0.02, ge=1e-4, le=1)
 
     @property
     def uses(self) -> set[str]:
@@ -183,21 +218,48 @@ class CatalogConfig(Section):
     selections besides the main magnitude limit; probabilities multiply. ``noise_correlation`` holds the
     correlation coefficients of pairs of bands' errors, ``g-r: 0.3``; others are independent. ``noise`` says
     whether model galaxies get random errors (``drawn``) or the kernels average over them (``analytic``).
+
+    ``table`` chooses one of several tables in a file: name or number of a FITS HDU, path of an HDF5 group.
+    ``id`` is a column of the galaxies' names. ``where`` holds conditions on rows, a column of true and false
+    or ``column < number``, all of which must be met. ``missing`` adds values and words that mean "not
+    measured" to the usual ones (-9999, -999, -99, 99, 999). ``duplicates: allow`` accepts galaxies that are
+    listed several times, ``implausible: warn`` medians and errors that no survey has.
     """
 
     path: str
     redshift: str
+    table: str | int | None = None
+    id: str | None = None
+    where: list[str] = Field(default=[])
     bands: dict[str, BandConfig]
     selection: SelectionConfig
     cuts: list[CutConfig] = Field(default=[])
     format: Literal["auto", "parquet", "fits", "hdf5", "csv", "ecsv"] = "auto"
-    # values that stand for "not measured"
-    missing: list[float] = Field(default=[-9999.0, -999.0, -99.0, 99.0, 999.0])
+    missing: list[FiniteFloat | str] = Field(default=[])
+    duplicates: Literal["refuse", "allow"] = "refuse"
+    implausible: Literal["refuse", "warn"] = "refuse"
     missing_bands: Literal["drop", "keep"] = "drop"
     noise_correlation: dict[str, FiniteFloat] = Field(default={})
     noise: Literal["drawn", "analytic"] = "drawn"
     photoz: PhotozConfig | None = None
     number_density: NumberDensityConfig | None = None
+
+    @field_validator("where", mode="before")
+    @classmethod
+    def _one_or_many(cls, given: Any) -> Any:
+        return [given] if isinstance(given, str) else given
+
+    @property
+    def all_cuts(self) -> "list[CutConfig]":
+        """The cuts, and the bands' own magnitude limits as such."""
+        limits = [
+            MagnitudeCutConfig(
+                kind="magnitude", band=name, bright_mag=band.bright_mag, faint_mag=band.faint_mag
+            )
+            for name, band in self.bands.items()
+            if (band.bright_mag, band.faint_mag) != (None, None)
+        ]
+        return [*self.cuts, *limits]
 
     def correlation_matrix(self) -> np.ndarray:
         """Correlation of the bands' errors, [band, band]."""

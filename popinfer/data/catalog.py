@@ -1,28 +1,43 @@
 """Turn a survey's table into clean AB magnitudes and errors.
 
-How a value becomes a magnitude is in `popinfer.data.photometry_columns`. Every row left out is counted
-under the first reason that applies to it. What can only be a mistake in the run file (fluxes called
-magnitudes, negative errors, a column that is mostly empty) is refused rather than dropped.
+How a value becomes a magnitude is in `popinfer.data.photometry_columns`. Every row left out is counted under
+the first reason that applies to it. What can only be a mistake in the run file (fluxes called magnitudes,
+negative errors, a column that is mostly empty, galaxies listed twice) is refused rather than dropped.
 """
 
-from collections.abc import Mapping
+import operator
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, get_args
+from typing import Literal, NoReturn
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from popinfer.data.catalog_io import fingerprint, read_columns, user_path
 from popinfer.data.embedded import asset_path
-from popinfer.data.photometry_columns import BandColumns, BandPhotometry, ErrorKind, Unit, convert
+from popinfer.data.photometry_columns import BandColumns, BandPhotometry, check_columns, convert
+from popinfer.data.tables.request import Column
 from popinfer.errors import InputError
 from popinfer.records import Catalog
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 EMBEDDED_SAMPLE = "sdss_mgs"
+MISSING = (-9999.0, -999.0, -99.0, 99.0, 999.0)  # what surveys write for "not measured"
+MAX_REPEATED = 0.01  # of the rows
 _Z_CEILING = 20.0
+_CONDITION = re.compile(r"^\s*(?P<column>.+?)\s*(?P<operator><=|>=|==|!=|<|>)\s*(?P<number>[-+0-9.eE]+)\s*$")
+_OPERATORS: dict[str, Callable[[FloatArray, float], BoolArray]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
 
 
 @dataclass(frozen=True)
@@ -35,27 +50,69 @@ class CatalogSpec:
     bands : band name -> columns, in the order of the band axis.
     redshift : column name of the redshift.
     format : "auto" (by suffix), "parquet", "fits", "hdf5", "csv" or "ecsv".
+    table : which table of a file that holds several: name or number of a FITS HDU, path of an HDF5 group.
+    id : column of the galaxies' names; None where they have none.
+    where : conditions on rows, a column of true and false or "column < number"; rows that meet them all are
+        used.
     z_min, z_max : redshifts to keep, both included.
     selection_band : band that the two limits apply to.
     mag_bright, mag_faint : magnitudes to keep in that band, both included, after zero point and extinction.
-    missing : values that stand for "not measured" in any column.
+    missing : further values and words that stand for "not measured" in any column, besides `MISSING`.
     keep_missing : keep rows that lack some bands (NaN there), as long as the selection band, the required
         bands and one more band are there; otherwise such rows are dropped.
     required : further bands that every row needs when rows that lack bands are kept.
+    duplicates : "refuse" a table where more than `MAX_REPEATED` of the rows repeat another, or "allow" it.
+    implausible : "refuse" a table whose medians or errors no survey has, or "warn" of it.
     """
 
     path: str | Path
     bands: Mapping[str, BandColumns]
     redshift: str = "z"
     format: str = "auto"
+    table: str | int | None = None
+    id: str | None = None
+    where: tuple[str, ...] = ()
     z_min: float = 0.0
     z_max: float = _Z_CEILING
     selection_band: str | None = None
     mag_bright: float | None = None
     mag_faint: float | None = None
-    missing: tuple[float, ...] = (-9999.0, -999.0, -99.0, 99.0, 999.0)
+    missing: tuple[float | str, ...] = ()
     keep_missing: bool = False
     required: tuple[str, ...] = ()
+    duplicates: Literal["refuse", "allow"] = "refuse"
+    implausible: Literal["refuse", "warn"] = "refuse"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A row is used where a column of true and false is true (or not), or where a number compares so."""
+
+    column: str
+    operator: str = ""
+    number: float = np.nan
+    negated: bool = False
+
+    @classmethod
+    def parse(cls, path: str | Path, text: str) -> "Condition":
+        """From "clean", "not blended" or "flag == 0"."""
+        match = _CONDITION.match(text)
+        if match is None:
+            negated = text.strip().startswith("not ")
+            column = text.strip().removeprefix("not ").strip()
+            if not column or any(sign in column for sign in "<>=!&|"):
+                _refuse(path, f"where: {text!r} has to be a column of true and false, or like 'column < 3'")
+            return cls(column, negated=negated)
+        try:
+            return cls(match["column"], match["operator"], float(match["number"]))
+        except ValueError:
+            _refuse(path, f"where: {text!r} compares with {match['number']!r}, which is no number")
+
+    def met(self, values: FloatArray) -> BoolArray:
+        """Rows that meet it; those without a value don't."""
+        if self.operator:
+            return np.isfinite(values) & _OPERATORS[self.operator](values, self.number)
+        return values == (0.0 if self.negated else 1.0)
 
 
 class _Sieve:
@@ -73,18 +130,21 @@ class _Sieve:
             self.keep &= ~bad
 
 
-def load_catalog(spec: CatalogSpec) -> Catalog:
+def load_catalog(spec: CatalogSpec, say: Callable[[str], None] | None = None) -> Catalog:
     """Read, convert and clean a catalog.
 
     Parameters
     ----------
     spec : CatalogSpec
         File, columns, and cuts.
+    say : callable, optional
+        Gets a line now and then while a large file is read.
 
     Returns
     -------
     Catalog
-        ``z [gal]``, ``mag`` and ``mag_err [gal band]``; ``dropped`` lists (reason, rows).
+        ``z [gal]``, ``mag`` and ``mag_err [gal band]``; ``dropped`` lists (reason, rows), ``warnings`` what
+        a person should look at.
 
     Raises
     ------
@@ -94,30 +154,98 @@ def load_catalog(spec: CatalogSpec) -> Catalog:
     """
     _check_spec(spec)
     path = asset_path(EMBEDDED_SAMPLE) if str(spec.path) == EMBEDDED_SAMPLE else user_path(spec.path)
-    table = read_columns(path, _column_names(spec), spec.format)
-    columns = {name: _without_sentinels(column.values, spec.missing) for name, column in table.items()}
-    z = columns[spec.redshift]
+    conditions = [Condition.parse(path, text) for text in spec.where]
+    columns = _read(path, spec, conditions, say)
+    z = columns[spec.redshift].values
     if z.size == 0:
         _refuse(path, "has no rows")
     bands = {name: convert(path, name, band, columns) for name, band in spec.bands.items()}
     for name, band in bands.items():
         _check_half_present(path, name, band, spec)
+    doubts = tuple(doubt for band in bands.values() for doubt in band.doubts)
+    if doubts and spec.implausible == "refuse":
+        _refuse(path, f"{doubts[0]}; if that is right, set implausible: warn")
     sieve = _Sieve(z.size)
+    for condition, text in zip(conditions, spec.where, strict=True):
+        sieve.drop(~condition.met(columns[condition.column].values), f"not {text}")
     _sift_redshift(path, z, spec, sieve)
     _sift_bands(bands, spec, sieve)
     if not sieve.keep.any():
         reasons = ", ".join(f"{reason} ({rows})" for reason, rows in sieve.dropped.items())
         _refuse(path, f"none of its {z.size} rows is left: {reasons}")
+    mag = np.stack([band.mag[sieve.keep] for band in bands.values()], axis=-1)
+    names = None if spec.id is None else tuple(columns[spec.id].values[sieve.keep])
+    repeated = _repeated(path, spec, np.flatnonzero(sieve.keep), np.column_stack([z[sieve.keep], mag]), names)
     return Catalog(
         z=z[sieve.keep],
-        mag=np.stack([band.mag[sieve.keep] for band in bands.values()], axis=-1),
+        mag=mag,
         mag_err=np.stack([band.err[sieve.keep] for band in bands.values()], axis=-1),
         bands=tuple(bands),
-        filter_names=tuple(band.filter for band in spec.bands.values()),
+        filter_names=tuple(str(getattr(band.filter, "path", band.filter)) for band in spec.bands.values()),
         dropped=tuple(sieve.dropped.items()),
         source=str(spec.path),
         sha256=fingerprint(path),
+        id=names,
+        warnings=(*doubts, *repeated),
+        notes=tuple(note for band in bands.values() for note in band.notes),
     )
+
+
+def _read(
+    path: Path, spec: CatalogSpec, conditions: list[Condition], say: Callable[[str], None] | None
+) -> dict[str, Column]:
+    """All columns that the run file names, values that mean "not measured" as NaN."""
+    numbers = [spec.redshift, *(name for band in spec.bands.values() for name in band.columns)]
+    numbers += [condition.column for condition in conditions]
+    names = list(dict.fromkeys([*numbers, *((spec.id,) if spec.id else ())]))
+    table = read_columns(
+        path,
+        names,
+        spec.format,
+        spec.table,
+        text=(spec.id,) if spec.id else (),
+        flags=tuple(condition.column for condition in conditions if not condition.operator),
+        missing=tuple(word for word in spec.missing if isinstance(word, str)),
+        say=say,
+    )
+    sentinels = (*MISSING, *(value for value in spec.missing if not isinstance(value, str)))
+    compared = {condition.column for condition in conditions}
+    return {
+        name: column
+        if name == spec.id or (name in compared and name not in numbers[: -len(conditions)])
+        else Column(_without_sentinels(column.values, sentinels), column.unit, column.description)
+        for name, column in table.items()
+    }
+
+
+def _repeated(
+    path: Path, spec: CatalogSpec, rows: NDArray[np.int_], values: FloatArray, names: tuple[str, ...] | None
+) -> tuple[str, ...]:
+    """What is to be said of galaxies that repeat another; InputError where there are too many.
+
+    Parameters
+    ----------
+    rows : where the galaxies are in the file.
+    values : redshift and magnitudes of each.
+    names : of the galaxies.
+    """
+    compared = [("redshift and all magnitudes", pd.DataFrame(values).duplicated().to_numpy())]
+    if names is not None:
+        compared.append((f"id (column {spec.id!r})", pd.Series(names).duplicated().to_numpy()))
+    said = []
+    for what, again in compared:
+        if not again.any():
+            continue
+        text = f"{int(again.sum())} of {len(rows)} galaxies repeat another's {what}, first in row "
+        f"{rows[again][0]}"
+        if again.mean() > MAX_REPEATED and spec.duplicates == "refuse":
+            _refuse(
+                path,
+                f"{text}: a galaxy that is listed twice counts twice; list each once, or set duplicates: "
+                f"allow",
+            )
+        said.append(text)
+    return tuple(said)
 
 
 def _check_spec(spec: CatalogSpec) -> None:
@@ -126,12 +254,9 @@ def _check_spec(spec: CatalogSpec) -> None:
     if not spec.bands:
         _refuse(where, "the catalog needs at least one band")
     for name, band in spec.bands.items():
-        if band.unit not in get_args(Unit):
-            _refuse(where, f"band {name}: unit {band.unit!r} is unknown; one of {', '.join(get_args(Unit))}")
-        if band.error_kind not in get_args(ErrorKind):
-            _refuse(where, f"band {name}: error_kind {band.error_kind!r} has to be sigma or ivar")
-        if not band.error_floor >= 0 or not np.isfinite(band.zero_point):
-            _refuse(where, f"band {name}: error_floor has to be 0 or more, zero_point finite")
+        check_columns(where, name, band)
+        if spec.redshift in band.columns:
+            _refuse(where, f"column {spec.redshift!r} is named as the redshift and in band {name}")
     if not 0 <= spec.z_min < spec.z_max:
         _refuse(where, f"z_min {spec.z_min} has to be 0 or more and below z_max {spec.z_max}")
     limits = [limit for limit in (spec.mag_bright, spec.mag_faint) if limit is not None]
@@ -139,23 +264,18 @@ def _check_spec(spec: CatalogSpec) -> None:
         _refuse(where, f"selection_band {spec.selection_band!r} is not one of {', '.join(spec.bands)}")
     if limits and spec.selection_band is None:
         _refuse(where, "mag_bright and mag_faint need a selection_band")
+    if not np.all(np.isfinite(limits)):
+        _refuse(where, f"mag_bright {spec.mag_bright} and mag_faint {spec.mag_faint} have to be finite")
     if limits != sorted(limits):
         _refuse(where, f"mag_bright {spec.mag_bright} has to be below mag_faint {spec.mag_faint}")
 
 
-def _column_names(spec: CatalogSpec) -> list[str]:
-    names = [spec.redshift]
-    for band in spec.bands.values():
-        names += [band.value, band.error] + ([band.extinction] if band.extinction else [])
-    return list(dict.fromkeys(names))
-
-
 def _without_sentinels(values: FloatArray, missing: tuple[float, ...]) -> FloatArray:
     """NaN for values that mean "not measured", also when the column held them in single precision."""
-    found = np.zeros(values.shape, bool)
-    for one in missing:
-        found |= (values == one) | (values == np.float32(one))
-    return np.where(found, np.nan, values)
+    absent = np.zeros(values.shape, bool)
+    for value in missing:
+        absent |= (values == value) | (values == np.float32(value))
+    return np.where(absent, np.nan, values)
 
 
 def _check_half_present(path: Path, name: str, band: BandPhotometry, spec: CatalogSpec) -> None:
@@ -173,11 +293,22 @@ def _check_half_present(path: Path, name: str, band: BandPhotometry, spec: Catal
 def _sift_redshift(path: Path, z: FloatArray, spec: CatalogSpec, sieve: _Sieve) -> None:
     finite = np.isfinite(z)
     absurd = finite & ((z < -0.1) | (z > _Z_CEILING))
+    where = f"column {spec.redshift!r}"
     if absurd.sum() > finite.sum() / 2:
+        hint = "; is it a velocity in km/s? Divide by 299792.458" if np.median(z[finite]) > 200 else ""
         _refuse(
             path,
-            f"column {spec.redshift!r} is outside 0..{_Z_CEILING:g} in {int(absurd.sum())} rows, first in "
-            f"row {np.flatnonzero(absurd)[0]} ({z[absurd][0]:g}); redshift has to name the redshift",
+            f"{where} is outside 0..{_Z_CEILING:g} in {int(absurd.sum())} rows, first in row "
+            f"{np.flatnonzero(absurd)[0]} ({z[absurd][0]:g}); redshift has to name the redshift{hint}",
+        )
+    if finite.sum() > 1 and np.ptp(z[finite]) == 0:
+        _refuse(path, f"{where} holds {z[finite][0]:g} in every row; redshift has to name the redshift")
+    if np.mean(z[finite] <= 0) > 0.5:
+        _refuse(
+            path,
+            f"{where} is zero or negative in most rows, first in row "
+            f"{np.flatnonzero(finite & (z <= 0))[0]}; redshift "
+            "has to name the redshift, not its logarithm",
         )
     sieve.drop(~finite, "no redshift")
     sieve.drop(z <= 0, "redshift not positive")

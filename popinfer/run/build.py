@@ -12,10 +12,8 @@ from jaxtyping import Array, Float
 from scipy.linalg import block_diag
 
 from popinfer.config import RunConfig
-from popinfer.config_survey import BandConfig
 from popinfer.cosmology import PLANCK15, Cosmology, age
 from popinfer.data import load_filters, load_nebular, load_ssp
-from popinfer.data.filters import FilterFile, FilterName
 from popinfer.errors import InputError
 from popinfer.infer.likelihood import Problem
 from popinfer.params import FreeParam, ParamSpace, Prior
@@ -33,7 +31,7 @@ from popinfer.population.parameters import (
     with_values,
 )
 from popinfer.records import SSP, Filters, Galaxies, Halos
-from popinfer.run.observed import Survey, build_photoz, feature_matrix
+from popinfer.run.observed import Survey, build_photoz, curve_of, feature_matrix
 from popinfer.sps.birth_cloud import behind_birth_clouds
 from popinfer.sps.dust import DustLaw, KriekConroy13, Salim18
 from popinfer.sps.nebular import add_nebular
@@ -99,14 +97,6 @@ def build_setup(config: RunConfig) -> Setup:
 def universe_age(config: RunConfig) -> float:
     """Age of the universe [Gyr] at the lowest redshift: no star is older."""
     return float(age(PLANCK15, min(low for low, _ in config.slices)))
-
-
-def curve_of(band: BandConfig) -> FilterName:
-    """Name or file of a band's filter curve, with all that the run file says of it."""
-    curve = band.filter
-    return (
-        curve if isinstance(curve, str) else FilterFile(curve.path, curve.columns, curve.unit, curve.counts)
-    )
 
 
 def table_redshifts(config: RunConfig) -> list[Float[np.ndarray, "z"]]:

@@ -89,4 +89,4 @@ def build_selection(config: RunConfig) -> Selection:
     """The main magnitude limit, and then all further cuts."""
     bands, main = tuple(config.catalog.bands), config.catalog.selection
     limit = MagnitudeLimit(bands.index(main.band), main.bright_mag, main.faint_mag, main.width_mag)
-    return Selection((limit, *(CUTS[cut.kind](cut, bands) for cut in config.catalog.cuts)))
+    return Selection((limit, *(CUTS[cut.kind](cut, bands) for cut in config.catalog.all_cuts)))

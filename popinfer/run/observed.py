@@ -1,6 +1,7 @@
 """The observed side of a run: the catalog with the run file's cuts, and what the survey does to galaxies."""
 
 import dataclasses
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -10,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from popinfer.config import RunConfig
 from popinfer.config.survey import BandConfig
-from popinfer.data import BandColumns, CatalogSpec, load_catalog
+from popinfer.data import BandColumns, CatalogSpec, FilterFile, load_catalog
 from popinfer.errors import InputError
 from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
 from popinfer.population.parameters import PhotozParams
@@ -46,10 +47,11 @@ def feature_matrix(config: RunConfig) -> Float[np.ndarray, "band feature"]:
     return matrix
 
 
-def build_catalog(config: RunConfig) -> Catalog:
+def build_catalog(config: RunConfig, say: Callable[[str], None] | None = None) -> Catalog:
     """Read the catalog with the run file's cuts, from the lowest slice to the highest.
 
-    Galaxies that lack bands which too few others lack in the same slice are left out.
+    Galaxies that lack bands which too few others lack in the same slice are left out. ``say`` gets a line
+    now and then while a large file is read.
     """
     section, selection = config.catalog, build_selection(config)
     spec = CatalogSpec(
@@ -57,16 +59,21 @@ def build_catalog(config: RunConfig) -> Catalog:
         bands={name: _columns(band) for name, band in section.bands.items()},
         redshift=section.redshift,
         format=section.format,
+        table=section.table,
+        id=section.id,
+        where=tuple(section.where),
         missing=tuple(section.missing),
+        duplicates=section.duplicates,
+        implausible=section.implausible,
         z_min=min(low for low, _ in config.slices),
         z_max=max(high for _, high in config.slices),
         selection_band=section.selection.band,
         mag_bright=section.selection.bright_mag,
         mag_faint=section.selection.faint_mag,
         keep_missing=section.missing_bands == "keep",
-        required=tuple(set().union(*(cut.uses for cut in section.cuts))),
+        required=tuple(set().union(*(cut.uses for cut in section.all_cuts))),
     )
-    catalog = load_catalog(spec)
+    catalog = load_catalog(spec, say)
     catalog = without(catalog, selection.sharp(np.asarray(catalog.mag)) == 0, "outside catalog.cuts")
     rare = np.zeros(catalog.z.shape, bool)
     for inside in slice_members(config, np.asarray(catalog.z)):
@@ -74,14 +81,25 @@ def build_catalog(config: RunConfig) -> Catalog:
     return without(catalog, rare, "few galaxies lack the same bands")
 
 
+def curve_of(band: BandConfig) -> str | FilterFile:
+    """Name or file of a band's filter curve, with all that the run file says of it."""
+    curve = band.filter
+    return (
+        curve if isinstance(curve, str) else FilterFile(curve.path, curve.columns, curve.unit, curve.counts)
+    )
+
+
 def _columns(band: BandConfig) -> BandColumns:
     return BandColumns(
-        filter=band.filter_name,
+        filter=curve_of(band),
         value=band.value,
         error=band.error,
         extinction=band.extinction,
         zero_point=band.zero_point_mag,
         unit=band.unit,
+        error_unit=band.error_unit,
+        system=band.system,
+        softening=band.softening,
         error_kind=band.error_kind,
         error_floor=band.error_floor_mag,
         detection=band.detection_mag,
@@ -97,6 +115,7 @@ def without(catalog: Catalog, bad: Bool[np.ndarray, "gal"], reason: str) -> Cata
         z=np.asarray(catalog.z)[~bad],
         mag=np.asarray(catalog.mag)[~bad],
         mag_err=np.asarray(catalog.mag_err)[~bad],
+        id=None if catalog.id is None else tuple(np.array(catalog.id, object)[~bad]),
         dropped=(*catalog.dropped, (reason, int(bad.sum()))),
     )
 
@@ -240,7 +259,7 @@ def build_integrated(
     if config.catalog.noise == "drawn":
         return None
     bands = list(config.catalog.bands)
-    used = {bands.index(name) for cut in config.catalog.cuts for name in cut.uses} | set(detection_bands)
+    used = {bands.index(name) for cut in config.catalog.all_cuts for name in cut.uses} | set(detection_bands)
     if len(used) == len(bands):
         raise InputError(
             "catalog.noise: analytic needs a band that catalog.cuts don't use and no galaxy lacks; use drawn"

@@ -1,5 +1,6 @@
 """A run file made ready: everything that all stages share, checked before anything is written."""
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ from popinfer.config.survey import CompletenessConfig, FunctionCutConfig
 from popinfer.data.embedded import asset_hashes, sha256_of
 from popinfer.data.filters import curve_notes
 from popinfer.data.ssp_checks import oldest_note
-from popinfer.errors import InputError
 from popinfer.infer.likelihood import Problem
 from popinfer.records import Catalog, Galaxies, Halos
 from popinfer.run.build import (
@@ -30,6 +30,7 @@ from popinfer.run.folder import HaloSamples, RunFolder, check_writable, fingerpr
 from popinfer.run.losses import complete_features
 from popinfer.run.memory import check_memory
 from popinfer.run.observed import Survey, build_catalog, build_survey
+from popinfer.run.plausible import color_doubts, reading_table
 from popinfer.run.progress import Reporter, Silent
 
 
@@ -127,18 +128,26 @@ def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Re
     check_memory(config)
     lightcones(config)  # refuse impossible slices before tables are made for them
     with say.task("Reading the catalog") as update:
-        catalog = build_catalog(config)
+        catalog = build_catalog(config, say.say)
         update(1, f"{catalog.z.size} galaxies")
+    for line in reading_table(config, catalog):
+        say.say(line)
     with say.task("Stellar populations in the survey's bands"):
         setup = build_setup(config)
         notes = [*curve_notes(setup.filters, setup.bands)]
         notes.append(oldest_note(np.asarray(setup.ssp.ssp_lg_age_gyr), universe_age(config)) or "")
-        for note in filter(None, notes):
+        catalog = _with_doubts(catalog, color_doubts(config, catalog, setup.ssp, setup.filters))
+        for note in (*catalog.warnings, *filter(None, notes)):
             say.say(f"warning: {note}")
         survey = build_survey(config, catalog)
         if config.fit.loss.kind != "soft_counts":
             complete_features(config, survey)  # refuse before anything is written
     return Run(config, setup, catalog, survey, folder)
+
+
+def _with_doubts(catalog: Catalog, doubts: tuple[str, ...]) -> Catalog:
+    """The catalog with further warnings."""
+    return dataclasses.replace(catalog, warnings=(*catalog.warnings, *doubts))
 
 
 def load_population(run: Run) -> Population:

@@ -1,0 +1,106 @@
+"""Is a catalog's photometry what its description says? Colors that no galaxy has, and a table of what was
+read.
+
+Median colors of each slice are compared with those of any mixture of a young and an old stellar population,
+of any metallicity, behind any amount of dust. Zero points that were forgotten (Vega magnitudes, wrong units
+in a band), filters that were swapped, and extinction that was taken out twice shift several colors at once,
+away from all of them. The library is the run's own stellar populations, so a doubt may also be one of these.
+"""
+
+import itertools
+
+import numpy as np
+from jaxtyping import Float
+
+from popinfer.config import RunConfig
+from popinfer.records import SSP, Catalog, Filters
+from popinfer.sps.dust import KriekConroy13
+
+# mag, between the medians of a slice and the nearest mixture: medians of the embedded SDSS sample are within
+# 0.02, the same taken as Vega magnitudes 0.18 to 0.20 away, with two neighboring filters swapped 0.4 or more
+MAX_DISTANCE = 0.12
+_YOUNG = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # share of the mass formed in the young population
+_AV = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # mag
+_EVERY = 6  # of the SSP ages
+
+
+def color_doubts(config: RunConfig, catalog: Catalog, ssp: SSP, filters: Filters) -> tuple[str, ...]:
+    """Sentences on slices whose median colors no galaxy has."""
+    doubts = []
+    for low, high in config.slices:
+        inside = (np.asarray(catalog.z) >= low) & (np.asarray(catalog.z) < high)
+        mag = np.asarray(catalog.mag)[inside]
+        complete = mag[np.isfinite(mag).all(axis=1)]
+        if len(complete) < 1 or mag.shape[1] < 2:
+            continue
+        z = float(np.median(np.asarray(catalog.z)[inside]))
+        measured = np.median(complete[:, :-1] - complete[:, 1:], axis=0)
+        away = measured - _library_colors(ssp, filters, z)
+        nearest = away[np.argmin(np.abs(away).max(axis=1))]
+        if np.abs(nearest).max() > MAX_DISTANCE:
+            names = [f"{a}-{b}" for a, b in itertools.pairwise(catalog.bands)]
+            medians = ", ".join(f"{name} {x:.2f}" for name, x in zip(names, measured, strict=True))
+            doubts.append(
+                f"at {low:g} < z < {high:g} the median colors ({medians}) are {np.abs(nearest).max():.2f} "
+                f"mag from those of "
+                f"any galaxy, most in {names[int(np.abs(nearest).argmax())]}: check that magnitudes are AB "
+                f"(or set system: "
+                "vega), that each band has its own filter, and that extinction is taken out once"
+            )
+    return tuple(doubts)
+
+
+def _library_colors(ssp: SSP, filters: Filters, z: float) -> Float[np.ndarray, "galaxy color"]:
+    """Colors of all mixtures at a redshift."""
+    light, pivots = _band_light(ssp, filters, z)
+    ages = np.asarray(ssp.ssp_lg_age_gyr)
+    chosen = np.arange(0, len(ages), _EVERY)
+    young, old = chosen[ages[chosen] < 0], chosen[ages[chosen] >= -0.5]
+    y, o = (x.ravel() for x in np.meshgrid(young, old))
+    share = np.array(_YOUNG)[:, None, None, None]
+    mixed = (share * light[:, y] + (1 - share) * light[:, o]).reshape(-1, light.shape[-1])
+    k = np.asarray(KriekConroy13()(pivots, KriekConroy13.fiducial), float)
+    mag = -2.5 * np.log10(np.maximum(mixed, np.finfo(float).tiny)) + np.array(_AV)[:, None, None] * k
+    mag = mag.reshape(-1, mag.shape[-1])
+    return mag[:, :-1] - mag[:, 1:]
+
+
+def _band_light(
+    ssp: SSP, filters: Filters, z: float
+) -> tuple[Float[np.ndarray, "met age band"], Float[np.ndarray, "band"]]:
+    """Mean flux per frequency in each band (photon-counting), and the bands' rest-frame pivots [Angstrom]."""
+    wave, flux = np.asarray(ssp.ssp_wave), np.asarray(ssp.ssp_flux)
+    light, pivots = [], []
+    for filter_wave, trans in zip(filters.wave, filters.trans, strict=True):
+        rest = np.asarray(filter_wave) / (1 + z)
+        grid = np.union1d(rest, wave[(wave > rest[0]) & (wave < rest[-1])])
+        response = np.interp(grid, rest, np.asarray(trans)) / grid
+        weight = np.gradient(grid) * response
+        low = np.clip(np.searchsorted(wave, grid) - 1, 0, len(wave) - 2)
+        step = np.clip((grid - wave[low]) / (wave[low + 1] - wave[low]), 0, 1)
+        spectrum = flux[..., low] * (1 - step) + flux[..., low + 1] * step
+        light.append(spectrum @ weight / weight.sum())
+        pivots.append(np.sqrt(np.sum(weight * grid**2) / weight.sum()))
+    return np.stack(light, axis=-1), np.array(pivots)
+
+
+def reading_table(config: RunConfig, catalog: Catalog) -> list[str]:
+    """Lines for a person: galaxies, medians and errors of each slice and band, and what was left out, and
+    why.
+    """
+    lines = []
+    mag, error = np.asarray(catalog.mag), np.asarray(catalog.mag_err)
+    for low, high in config.slices:
+        inside = (np.asarray(catalog.z) >= low) & (np.asarray(catalog.z) < high)
+        lines.append(f"  {low:g} < z < {high:g}: {int(inside.sum()):,} galaxies")
+        for band, m, e in zip(catalog.bands, mag[inside].T, error[inside].T, strict=True):
+            seen = np.isfinite(m)
+            if not seen.any():
+                lines.append(f"    {band}: none measured")
+                continue
+            lacking = "" if seen.all() else f", {int((~seen).sum()):,} not measured"
+            lines.append(
+                f"    {band}: median {np.median(m[seen]):.2f}, error {np.median(e[seen]):.3f} mag{lacking}"
+            )
+    lines += [f"  left out: {rows:,} {reason}" for reason, rows in catalog.dropped]
+    return lines + [f"  {note}" for note in catalog.notes]
