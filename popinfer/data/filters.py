@@ -166,7 +166,9 @@ def _read_ecsv(path: Path) -> tuple[NDArray, NDArray]:
 
 def _read_ascii(path: Path) -> tuple[NDArray, NDArray]:
     try:
-        rows = np.loadtxt(path, delimiter="," if path.suffix.lower() == ".csv" else None, ndmin=2)
+        rows = np.loadtxt(
+            path, delimiter="," if path.suffix.lower() == ".csv" else None, ndmin=2, encoding="utf-8"
+        )
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: needs two columns of numbers ({_first_line(error)})") from error
     if rows.shape[1] < 2 or rows.shape[0] < 2:
