@@ -37,7 +37,7 @@ def missing_devices() -> str:
     try:
         jax.devices()
     except Exception:  # a missing plugin raises errors of many kinds
-        return f"JAX_PLATFORMS={jax.config.read('jax_platforms') or ''}"
+        return f"JAX_PLATFORMS={jax.config.jax_platforms or ''}"
     return ""
 
 
