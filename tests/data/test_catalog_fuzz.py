@@ -378,22 +378,47 @@ def test_flipped_bytes(kind, flips, options):
             assert len(catalog.z) <= ROWS
 
 
-cells = st.one_of(
-    st.floats(width=64).map(repr),
-    st.floats(10, 30).map(lambda number: f"{number:.3f}"),
-    st.sampled_from(
-        ["", "nan", "INDEF", "--", "1.0D+01", "1,5", "0x11", "1_0", "inf", " 17 ", "17.", ".5", "+3", "#"]
+ODD = [
+    "",
+    "nan",
+    "INDEF",
+    "--",
+    "1,5",
+    "0x11",
+    "1_0",
+    "inf",
+    "True",
+    "#",
+    "2024-01-01",
+    "1e400",
+    "-",
+    "\u00e9",
+]
+WAYS_TO_WRITE = ["{:.3f}", " {:.2f} ", "{:e}", '"{:.4f}"', "+{:.1f}", "{:.6E}", "{:010.3f}"]
+numbers_written = st.builds(
+    lambda number, way: way.format(number), st.floats(0.05, 19.0), st.sampled_from(WAYS_TO_WRITE)
+)
+odd_cells = st.one_of(
+    st.sampled_from(ODD), st.floats(width=64).map(repr), st.text('0123456789.,;eE+-#" \t\r\n|', max_size=8)
+)
+usual_rows = st.lists(numbers_written, min_size=5, max_size=5)
+odd_rows = st.one_of(
+    st.builds(
+        lambda row, at, cell: [*row[:at], cell, *row[at + 1 :]], usual_rows, st.integers(0, 4), odd_cells
     ),
-    st.text('0123456789.,;eE+-#" \t\r\n|', max_size=8),
+    st.lists(st.one_of(numbers_written, odd_cells), min_size=3, max_size=7),
 )
 
 
-@fuzz(100)
+@fuzz(120)
 @given(
-    rows=st.lists(st.lists(cells, min_size=4, max_size=6), min_size=1, max_size=6),
+    rows=st.one_of(
+        st.lists(usual_rows, max_size=4),
+        st.builds(lambda a, b: [*a, b], st.lists(usual_rows, max_size=3), odd_rows),
+    ),
     separator=st.sampled_from([",", ";", "\t", "|", " "]),
     end=st.sampled_from(["\n", "\r\n", "\r"]),
-    good=st.integers(0, 20),
+    good=st.integers(8, 20),
 )
 def test_text_of_any_kind(rows, separator, end, good):
     """Whatever is read from text, float() reads from the same cells."""

@@ -319,6 +319,12 @@ def test_many_groups_deep_and_wide(store):
     assert_columns(store(fill), {"z": Z})
 
 
+def test_a_group_of_many_columns(store):
+    path = store(put({f"c{i}": [float(i)] for i in range(3000)}))
+    assert_columns(path, {"c2999": [2999]})
+    assert "the nearest are" in refusal(path, "d2999")
+
+
 def declared(rows, **options):
     def fill(file):
         file.create_dataset("g", (rows,), "f8", chunks=(min(rows, 1 << 20),), **options)

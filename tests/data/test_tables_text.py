@@ -217,6 +217,12 @@ def test_a_file_that_expands_without_bounds(written, monkeypatch):
     assert "expands from" in refusal(written(packed, "c.csv.gz"), "z", "g")
 
 
+def test_more_comments_than_a_block_before_the_header(written):
+    comments = f"# a comment, of some length, {'x' * 900} before the header\n" * 10_000
+    assert_columns(written(comments + HEADER + ROWS), EXPECTED)
+    assert_columns(written(comments + "# " + HEADER + ROWS), EXPECTED)
+
+
 def test_many_columns(written):
     names = ",".join(f"c{i}" for i in range(100_000))
     path = written(

@@ -57,7 +57,7 @@ class _Search:
             return
         self._visited.add(key)
         if isinstance(node, h5py.Dataset):
-            if node.dtype.names is not None and node.ndim == 1:
+            if _is_compound(node) and node.ndim == 1:
                 self.tables.append(_Found(path, _compound_sources(self._request, node)))
             return
         pandas = attribute_text(node, "pandas_type")
@@ -82,8 +82,8 @@ class _Search:
                 link = group.get(name, getlink=True)
                 broken[name] = str(getattr(link, "filename", "") or getattr(link, "path", "nowhere"))
                 continue
-            if isinstance(item, h5py.Dataset) and item.dtype.names is None:
-                sources[name] = Source(item, note=note_of(item))
+            if isinstance(item, h5py.Dataset) and not _is_compound(item):
+                sources[name] = Source(item)
             elif isinstance(item, h5py.Group) and isinstance(item.get("data"), h5py.Dataset):
                 sources |= _vaex_sources(name, item)
             elif isinstance(item, h5py.Group | h5py.Dataset):
@@ -111,6 +111,12 @@ def read(request: Request) -> dict[str, Column]:
             _add_rows(request, places, used, masks, slice(start, min(rows, start + step)), builder)
             pace(builder.rows, builder.rows / max(1, rows))
         return builder.finish({name: used[place.column].note for name, place in places.items()})
+
+
+def _is_compound(dataset: h5py.Dataset) -> bool:
+    """Whether the rows are records; complex numbers are stored as such, and aren't."""
+    is_record = dataset.id.get_type().get_class() == h5py.h5t.COMPOUND  # much faster to ask than the dtype
+    return is_record and dataset.dtype.names is not None
 
 
 def _identity(node: h5py.Group | h5py.Dataset) -> tuple[int, int]:
@@ -149,7 +155,7 @@ def _compound_sources(request: Request, dataset: h5py.Dataset) -> dict[str, Sour
     listed = next((dataset.attrs[key] for key in ("units", "unit", "UNITS") if key in dataset.attrs), None)
     if isinstance(listed, np.ndarray) and listed.shape == (len(names),):
         notes = {**{name: Note(as_text(unit)) for name, unit in zip(names, listed, strict=True)}, **notes}
-    return {name: Source(dataset, member=name, note=notes.get(name, Note())) for name in names}
+    return {name: Source(dataset, member=name, said=notes.get(name, Note())) for name in names}
 
 
 def as_text_line(line: bytes | str) -> str:
@@ -159,7 +165,7 @@ def as_text_line(line: bytes | str) -> str:
 
 def _vaex_sources(name: str, group: Any) -> dict[str, Source]:
     note = note_of(group)
-    sources = {name: Source(group["data"], note=note if note.unit else note_of(group["data"]))}
+    sources = {name: Source(group["data"], said=note if note.unit else None)}
     for mask in ("mask", "null_bitmap"):
         if isinstance(group.get(mask), h5py.Dataset):
             sources[f"{name}.mask"] = Source(group[mask])

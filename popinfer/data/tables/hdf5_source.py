@@ -6,7 +6,7 @@ value, usually 0, and without a word. Both are refused here.
 
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,19 @@ class Source:
     member : its field, when the dataset is compound.
     column : its second index, when the dataset holds several columns side by side, as pandas writes them.
     refused : why its values are no numbers although they are stored as such; None when they are.
-    note : what the file says of it.
+    said : what the file says of it, where that isn't among the dataset's own attributes.
     """
 
     dataset: h5py.Dataset
     member: str | None = None
     column: int | None = None
     refused: str | None = None
-    note: Note = field(default_factory=Note)
+    said: Note | None = None
+
+    @property
+    def note(self) -> Note:
+        """What the file says of the column."""
+        return note_of(self.dataset) if self.said is None else self.said
 
     def pick(self, rows: NDArray) -> NDArray:
         """The column's part of some rows of the dataset, missing values masked, packed ones unpacked."""

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from popinfer.data.tables.request import Note, Request
 
-# YAML is read at about 20,000 lines a second; a description longer than that is of no catalog.
-_MOST_LINES = 100_000
+# YAML is read at about 5,000 lines a second; a description that takes longer than seconds is of no catalog.
+_MOST_LINES = 20_000
 
 
 class Description(NamedTuple):

@@ -25,6 +25,7 @@ from popinfer.data.tables.request import Column, Note, Pace, Place, Request, quo
 
 _BLOCK = 8 << 20
 _LONGEST_LINE = 64 << 20
+_MOST_HEADERS = 100  # comments, the last before the rows, among which the names of the columns are sought
 _BLANKS = re.compile(rb'("[^"\n]*")|[ \t]+')
 _COMMENTS = re.compile(rb"(?m)^#[^\n]*\n")
 _SEPARATORS = (",", ";", "\t", "|", " ")
@@ -58,7 +59,7 @@ def _read(request: Request, is_ecsv: bool) -> dict[str, Column]:
     try:
         with open_expanded(request) as stream:
             blocks = _line_blocks(request, stream, size)
-            comments, first, rest = _opening(request, next(blocks, b""))
+            comments, first, rest = _opening(request, blocks)
             layout = (
                 _ecsv_layout(request, comments, first) if is_ecsv else _csv_layout(request, comments, first)
             )
@@ -103,19 +104,21 @@ def _line_blocks(request: Request, stream: io.BufferedIOBase, size: int) -> Iter
         yield carry + b"\n"
 
 
-def _opening(request: Request, block: bytes) -> tuple[list[str], bytes, bytes]:
-    """The comments that the file begins with, its first other line, and the rest of the block."""
-    at, comments = 0, []
-    while at < len(block):
-        end = block.index(b"\n", at) + 1
-        line = block[at:end]
-        if line.startswith(b"#"):
-            comments.append(_decoded(line[1:]).rstrip("\n"))
-        elif line.strip():
-            if b"\0" in line:
-                request.refuse("holds bytes that no text has; it can't be read as a table in text")
-            return comments, line, block[end:]
-        at = end
+def _opening(request: Request, blocks: Iterator[bytes]) -> tuple[list[str], bytes, bytes]:
+    """The comments that the file begins with, its first other line, and the rest of that line's block."""
+    comments: list[str] = []
+    for block in blocks:
+        at = 0
+        while at < len(block):
+            end = block.index(b"\n", at) + 1
+            line = block[at:end]
+            if line.startswith(b"#"):
+                comments.append(_decoded(line[1:]).rstrip("\n"))
+            elif line.strip():
+                if b"\0" in line:
+                    request.refuse("holds bytes that no text has; it can't be read as a table in text")
+                return comments, line, block[end:]
+            at = end
     return comments, b"", b""
 
 
@@ -144,7 +147,7 @@ def _one_blank(blanks: re.Match[bytes]) -> bytes:
 
 def _csv_layout(request: Request, comments: list[str], first: bytes) -> _Layout:
     """The separator and the names, from the first line or from a comment before it, as NumPy writes it."""
-    for line in (first, *reversed(comments)):
+    for line in (first, *reversed(comments[-_MOST_HEADERS:])):
         for separator in _SEPARATORS:
             names = _split(line, separator)
             if not request.lacking(names):
