@@ -96,7 +96,8 @@ def test_doctor_tells_which_devices_there_are(tmp_path):
     done = program("doctor", code=code, JAX_PLATFORMS="nonsense", POPINFER_CACHE=str(tmp_path))
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "JAX_PLATFORMS=nonsense: JAX has NO SUCH DEVICE here" in done.stdout
-    assert "device       TFRT_CPU_0" in done.stdout or "cuda" in done.stdout.lower()
+    listed = [line for line in done.stdout.splitlines() if line.startswith("device ")]
+    assert len(listed) >= 2 and "NO SUCH" not in listed[1], listed
 
 
 def test_jaxs_own_variables_that_it_cant_read(tmp_path):
