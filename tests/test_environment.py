@@ -116,6 +116,23 @@ def test_latin_1_locale_prints_names_of_any_script(tmp_path):
     assert ".yaml:1: name: has to be a valid string" in done.stderr
 
 
+def test_latin_1_locale_writes_what_it_reads(tmp_path):
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from popinfer.report import RunSummary\n"
+        "from popinfer.run.folder import write_text\n"
+        "folder, name = Path(sys.argv[1]), 'M\\u2609 \\u03bb \\u9280'\n"
+        "RunSummary(name, warnings=(name,)).write(folder / 's.json')\n"
+        "assert RunSummary.read(folder / 's.json').warnings == (name,)\n"
+        "write_text(folder / 'r.yaml', name)\n"
+        "assert (folder / 'r.yaml').read_bytes().decode('utf-8') == name\n"
+    )
+    variables = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = program(str(tmp_path), code=code, POPINFER_CACHE=str(tmp_path), **variables)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_another_user_is_refused_a_folder_that_isnt_theirs(tmp_path):
     mine = tmp_path / "mine"
