@@ -222,9 +222,14 @@ def calibrate(
 def doctor(quiet: Quiet = False) -> None:
     """Versions, devices, precision, embedded data, and a short self-test."""
     _start(quiet, any_device=True)
+    from popinfer import precision
+
+    missing = precision.missing_devices()
+    if missing:  # before modules are imported that ask for a device
+        precision.use_any_device()
     from popinfer.run.doctor import examine
 
-    text, healthy = examine()
+    text, healthy = examine(missing)
     if not quiet or not healthy:
         typer.echo(text)
     if not healthy:

@@ -13,17 +13,19 @@ from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
 from popinfer.population.parameters import ParamNames, fiducial_params
 from popinfer.population.relations import Relations
 from popinfer.population.sfh import N_NORMALS
-from popinfer.precision import missing_devices, use_any_device
 from popinfer.records import Halos
 from popinfer.run.posterior import versions
 
 
-def examine() -> tuple[str, bool]:
-    """Return what was found, as lines for a person, and whether all is well."""
+def examine(missing: str = "") -> tuple[str, bool]:
+    """Return what was found, as lines for a person, and whether all is well.
+
+    Parameters
+    ----------
+    missing : a choice of devices that JAX couldn't give, as `popinfer.precision.missing_devices` says it.
+    """
     lines = [f"{name:<12s} {version}" for name, version in versions().items()]
-    missing = missing_devices()
     if missing:
-        use_any_device()
         lines.append(f"{'device':<12s} {missing}: JAX has NO SUCH DEVICE here; it has those that follow")
     lines += [f"{'device':<12s} {device}" for device in jax.devices()]
     lines.append(f"{'precision':<12s} float64 {'available' if jax.config.read('jax_enable_x64') else 'off'}")
