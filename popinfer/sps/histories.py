@@ -17,6 +17,7 @@ from .metallicity import check_metallicity
 from .stars import Attenuation, Stars
 
 _OLDEST = 100.0  # Gyr: no cosmology is that old, so the unit is another one
+_LGMET_MAX = -0.3  # half of the mass in metals: above, it is Z itself, or log10 of Z/Zsun
 _SLACK = 1e-4  # of t_obs: single precision, and ages of the universe that differ in the fourth digit
 
 
@@ -68,14 +69,11 @@ def check_history(t_table: Any, sfr_table: Any, t_obs: Any) -> None:
     if shape[-1:] != (n_t,):
         raise InputError(f"sfr_table has shape {shape}, t_table {n_t} times: the last axis has to be as long")
     if not isinstance(sfr_table, Tracer) and np.size(sfr_table):
-        low, high = float(jnp.min(jnp.asarray(sfr_table))), float(jnp.max(jnp.asarray(sfr_table)))
-        if not (low >= 0 and np.isfinite(high)):
-            sfr = np.asarray(sfr_table, np.float64)
+        sfr = np.asarray(sfr_table)  # not jax.numpy: inside a compiled function that would be traced
+        if not (sfr.min() >= 0 and np.isfinite(sfr.max())):
             where = np.argwhere(~(np.isfinite(sfr) & (sfr >= 0)))[0]
             raise InputError(
-                f"sfr_table{where.tolist()} = {sfr[tuple(where)]:g}: star formation rates have to be "
-                f"finite and "
-                "not negative"
+                f"sfr_table{where.tolist()} = {sfr[tuple(where)]:g}: rates have to be finite and not negative"
             )
     t, observed = known(t_table), known(t_obs)
     if t is not None and observed is not None:
@@ -107,4 +105,4 @@ def check_population(stars: Stars, attenuation: Attenuation | None, t_obs: Any) 
             raise InputError(
                 f"{name} has shape {np.shape(values)}: one value a galaxy, of which there are {n}"
             )
-    check_metallicity(stars.lgmet, stars.lgmet_scatter)
+    check_metallicity(stars.lgmet, stars.lgmet_scatter, _LGMET_MAX)

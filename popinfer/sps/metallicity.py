@@ -35,7 +35,6 @@ from .concrete import require
 from .units import Arr, Scalar
 
 _EXTRAPOLATION = 0.1
-_LGMET_MAX = -0.3  # half of the mass in metals
 
 
 def lgmet_weights(
@@ -62,7 +61,7 @@ def lgmet_weights(
     Raises
     ------
     InputError
-        See `check_metallicity`.
+        The mean is not a number, or the scatter not positive (unless traced).
     """
     check_metallicity(lgmet, lgmet_scatter)
     dtype = jnp.result_type(lgmet, lgmet_scatter, 0.0)
@@ -141,19 +140,17 @@ def lgmet_from_slope(
     return jnp.asarray(lgmet - slope * jnp.log10(1 + age / pivot_gyr))
 
 
-def check_metallicity(lgmet: Any, scatter: Any) -> None:
-    """Refuse what is no log10 Z, such as Z itself or log10 of Z/Zsun, and scatters that aren't positive.
+def check_metallicity(lgmet: Any, scatter: Any, highest: float = np.inf) -> None:
+    """Refuse NaN, scatters that aren't positive, and mean log10 Z above ``highest`` (unless traced).
 
     Raises
     ------
     InputError
         Names the value.
     """
-    require(
-        "lgmet", lgmet, -np.inf, _LGMET_MAX, "log10 of the metal mass fraction Z, such as -1.7 for Z = 0.02"
-    )
+    require("lgmet", lgmet, -np.inf, highest, "log10 of the metal mass fraction Z, such as -1.7 for Z = 0.02")
     tiny = float(np.finfo(np.float32).tiny)
-    require("lgmet_scatter", scatter, tiny, 10, "standard deviation of log10 Z in dex, above 0")
+    require("lgmet_scatter", scatter, tiny, np.inf, "standard deviation of log10 Z in dex, above 0")
 
 
 def _beyond(distance: Float[Array, ""], interval: Float[Array, ""]) -> Float[Array, ""]:
