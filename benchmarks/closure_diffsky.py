@@ -263,7 +263,7 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--diffsky-python", required=True, help="a Python that can import diffsky")
-    parser.add_argument("--run", default=str(HERE / "likelihoods.yaml"), help="run file")
+    parser.add_argument("--run", default=str(HERE / "closure_diffsky.yaml"), help="run file")
     parser.add_argument("--out", type=Path, default=Path("results/closure_diffsky"))
     parser.add_argument("--take", nargs="*", choices=TAKE, default=[], help="parts from diffsky's defaults")
     for name, own in REFINE.items():

@@ -1,7 +1,6 @@
 """What a run file may say of the fit: the loss that guides it, the optimiser, where it starts."""
 
 import itertools
-import math
 from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
@@ -21,28 +20,7 @@ class EnergyConfig(Section):
     kind: Literal["energy"]
 
 
-class SlicedWassersteinConfig(Section):
-    """Squared Wasserstein distance of such galaxies, the mean over ``n_directions`` projections."""
-
-    kind: Literal["sliced_wasserstein"]
-    n_directions: int = Field(default=64, ge=1)
-
-
-class CharacteristicConfig(Section):
-    """Distance of their characteristic functions at ``n_frequencies``.
-
-    Frequencies are of size ``width``, in inverse standard deviations of the galaxies, and follow a Student
-    distribution with ``dof`` degrees of freedom (``.inf``: a Gaussian). Small widths see far; a small ``dof``
-    adds frequencies that see fine structure, and make the loss rough.
-    """
-
-    kind: Literal["characteristic"]
-    n_frequencies: int = Field(default=256, ge=1)
-    width: FiniteFloat = Field(default=0.3, gt=0)
-    dof: float = Field(default=math.inf, gt=0)
-
-
-LossConfig = SoftCountsConfig | EnergyConfig | SlicedWassersteinConfig | CharacteristicConfig
+LossConfig = SoftCountsConfig | EnergyConfig
 
 
 class FitConfig(Section):

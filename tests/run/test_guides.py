@@ -84,9 +84,9 @@ def test_density_is_the_losss_and_its_gradient_that_of_finite_differences(run, p
         assert float(slope[i]) == pytest.approx(float(numeric), rel=1e-4, abs=1e-3)
 
 
-@pytest.mark.parametrize(("kind", "optimiser"), [("energy", "auto"), ("characteristic", "adam")])
-def test_other_losses_are_climbed(run, population, kind, optimiser):
-    guide = build_guide(with_fit(run, loss={"kind": kind}, kind=optimiser, max_steps=6), population)
+@pytest.mark.parametrize("optimiser", ["auto", "adam"])
+def test_other_losses_are_climbed(run, population, optimiser):
+    guide = build_guide(with_fit(run, loss={"kind": "energy"}, kind=optimiser, max_steps=6), population)
     found = guide.climb(U)
     assert guide.optimiser == {"auto": "lbfgs"}.get(optimiser, optimiser)
     assert found.log_density > guide.value(U) + 1
