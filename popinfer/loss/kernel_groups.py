@@ -57,7 +57,7 @@ class Group(NamedTuple):
 
 
 def laid_out(
-    x: Float[np.ndarray, "gal feature"], n_slice: int, spec: KernelSpec, rng: np.random.Generator
+    key: PRNGKeyArray, x: Float[np.ndarray, "gal feature"], n_slice: int, spec: KernelSpec
 ) -> Group:
     """Kernels at some of the galaxies of one pattern, in a slice of n_slice, that count the others."""
     n, n_feature = x.shape
@@ -67,7 +67,7 @@ def laid_out(
         return counted(x, mean, whiten, np.zeros((0, n_feature)), spec.bandwidth)
     n_centers = max(round(spec.n_centers * n / n_slice), min(MIN_CENTERS, n // 4))
     mean[has], whiten[np.ix_(has, has)] = whitening(x[:, has], spec.floor)
-    order = rng.permutation(n)
+    order = numpy_generator(key).permutation(n)
     centers = np.where(has, x - mean, 0.0)[order[:n_centers]] @ whiten
     return counted(x[order[n_centers:]], mean, whiten, centers, spec.bandwidth)._replace(n=n)
 

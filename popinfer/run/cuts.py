@@ -44,7 +44,7 @@ def _function(cut: FunctionCutConfig, bands: tuple[str, ...]) -> FunctionCut:
     """The user's function, tried on magnitudes of any color."""
     columns = tuple(bands.index(band) for band in cut.bands)
     function = read_function(cut.path, cut.name)
-    mag = jnp.asarray(np.random.default_rng(1).choice(_TRIED, (len(columns), 1000)))
+    mag = jnp.asarray(numpy_generator(fixed_key("cut")).choice(_TRIED, (len(columns), 1000)))
     try:
         found = np.asarray(jax.jit(function)(*mag))
     except Exception as error:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, PRNGKeyArray
 
 from popinfer.config import RunConfig, load_config
 from popinfer.config_survey import CompletenessConfig, FunctionCutConfig
 from popinfer.data.embedded import asset_hashes, sha256_of
 from popinfer.errors import InputError
 from popinfer.infer.likelihood import Problem
+from popinfer.random import root_key
 from popinfer.records import Catalog, Galaxies, Halos
 from popinfer.run.build import (
     Predictor,
@@ -31,13 +32,14 @@ from popinfer.run.progress import Reporter, Silent
 
 @dataclass(frozen=True)
 class Run:
-    """A run file, its observed side and its model, and where results go."""
+    """A run file, its observed side and its model, where results go, and the root of its random streams."""
 
     config: RunConfig
     setup: Setup
     catalog: Catalog
     survey: Survey
     folder: RunFolder
+    key: PRNGKeyArray
 
     @property
     def n_galaxies(self) -> tuple[int, ...]:
@@ -130,7 +132,7 @@ def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Re
         survey = build_survey(config, catalog)
         if config.fit.loss.kind != "soft_counts":
             complete_features(config, survey)  # refuse before anything is written
-    return Run(config, setup, catalog, survey, folder)
+    return Run(config, setup, catalog, survey, folder, root_key(config.seed))
 
 
 def load_population(run: Run) -> Population:

@@ -78,7 +78,8 @@ def fit_limit(catalog: Catalog, band: int, complete: tuple[int, ...]) -> tuple[f
     """
     mag = np.asarray(catalog.mag, float)
     if len(mag) > _MAX_FITTED:
-        mag = mag[np.random.default_rng(0).choice(len(mag), _MAX_FITTED, replace=False)]
+        rng = numpy_generator(fixed_key("detection", catalog.bands[band]))
+        mag = mag[rng.choice(len(mag), _MAX_FITTED, replace=False)]
     seen = np.isfinite(mag[:, band])
     if min(seen.sum(), (~seen).sum()) < MIN_MISSING:
         raise InputError(

@@ -114,10 +114,10 @@ class Photoz:
         )
 
     def draw(
-        self, rng: np.random.Generator, params: PhotozParams, z: Float[Arr, "gal"], index: int
+        self, key: PRNGKeyArray, params: PhotozParams, z: Float[Arr, "gal"], index: int
     ) -> Float[np.ndarray, "gal"]:
         """Photometric redshifts of galaxies known to lie in a slice."""
-        z, (low, high) = np.asarray(z, float), self.slices[index]
+        rng, z, (low, high) = numpy_generator(key), np.asarray(z, float), self.slices[index]
         f = float(np.clip(params.outlier_fraction, 0, 1))
         scatter, center = float(params.scatter) * (1 + z), z + float(params.bias) * (1 + z)
         a, b = ndtr((low - center) / scatter), ndtr((high - center) / scatter)
