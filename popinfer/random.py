@@ -1,18 +1,18 @@
 """Named random streams: the one rule by which random numbers are told apart.
 
-A root key is made of a seed, and every use of random numbers has a key of its own, which is the root's child by a
-path of names,
+A root key is made of a seed, and every use of random numbers has a key of its own: the root's child by a path
+of names,
 
     key = stream(root_key(seed), "halos", "candidates", 3),
 
-such as "the third batch of candidates for the run's halos". A name is text or a whole number. Each is hashed with
-its type (the first 64 bits of SHA-256), so that ("a", 1), ("a1",) and ("a", "1") are three streams, and folded into
-the key (`jax.random.fold_in`, 32 bits at a time). Different paths then give different keys, but for a chance of
-2^-64 a pair. Seeds and keys are never added to: sums of two numbers are soon equal.
+such as "the third batch of candidates for the run's halos". A name is text or a whole number. Each is hashed
+with its type (the first 64 bits of SHA-256), so that ("a", 1), ("a1",) and ("a", "1") are three streams, and
+folded into the key (`jax.random.fold_in`, 32 bits at a time). Different paths give different keys, but for a
+chance of 2^-64 a pair. Nothing is ever added to a seed: sums of two numbers are soon equal.
 
-The rule for whoever writes a function with random numbers: `key` is its first argument; it derives one stream for
-each use, by a name that it gives to no other use, and hands streams, not its own key, to the functions that it calls.
-A key is used up by one draw: by `numpy_generator`, `sobol`, or a function of `jax.random`.
+The rule for a function that uses random numbers: `key` is its first argument. It derives one stream for each
+use, by a name that it gives to no other use, and hands these streams, not its own key, to the functions that
+it calls. A key is used up by one draw: by `numpy_generator`, by `sobol`, or by a function of `jax.random`.
 """
 
 import hashlib

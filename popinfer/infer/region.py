@@ -222,5 +222,6 @@ def _nodes(
     found = weigh(stream(key, "proposals"), density, mixture, _PROPOSALS, lambda *_: None)
     wider = found.weights**_NODE_SHARE
     n = min(n_nodes(problem.size), np.count_nonzero(wider))
-    picked = numpy_generator(stream(key, "choice")).choice(len(wider), n, replace=False, p=wider / wider.sum())
+    rng = numpy_generator(stream(key, "choice"))
+    picked = rng.choice(len(wider), n, replace=False, p=wider / wider.sum())
     return found.u[picked], found.proposal

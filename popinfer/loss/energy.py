@@ -2,8 +2,8 @@
 
 It is the worked example of a loss of one's own: a final class of `popinfer.loss.base.Loss` that says how far
 two weighted samples are from each other. With x_i the model's points and shares w_i, y_j the observed
-galaxies and their shares v_j, in whitened coordinates (Szekely & Rizzo 2013, J. Stat. Plan. Inference 143, 1249,
-eq. 2.4),
+galaxies and their shares v_j, in whitened coordinates, it is (Szekely & Rizzo 2013, J. Stat. Plan. Inference
+143, 1249, eq. 2.4)
 
     D = 2 sum w_i v_j rho(x_i - y_j) - sum w_i w_k rho(x_i - x_k) - sum v_j v_l rho(y_j - y_l),
 

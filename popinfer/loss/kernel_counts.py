@@ -29,12 +29,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from popinfer.errors import InputError
 from popinfer.loss.base import in_tiles
 from popinfer.loss.kernel_groups import KernelSpec, counted, joined, laid_out
 from popinfer.loss.kernels import expected_log_kernels, log_kernel_matrix
+from popinfer.random import stream
 from popinfer.records import Arr
 from popinfer.survey.integrated_noise import Scatter
 

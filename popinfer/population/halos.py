@@ -98,9 +98,7 @@ def draw_halos(key: PRNGKeyArray, spec: LightconeSpec, cosmology: Cosmology = PL
     return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
-def _draw_kind(
-    key: PRNGKeyArray, kind: str, spec: LightconeSpec, n: int, cosmology: Cosmology
-) -> Halos:
+def _draw_kind(key: PRNGKeyArray, kind: str, spec: LightconeSpec, n: int, cosmology: Cosmology) -> Halos:
     uniforms = _uniforms(key, n, N_SPACE + N_MAH + spec.n_normal, spec.independent)
     z, thinned = _draw_redshift(uniforms[:, 1], spec, cosmology)
     if kind == "central":

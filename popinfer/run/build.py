@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.linalg import block_diag
 
 from popinfer.config import RunConfig
@@ -30,6 +30,7 @@ from popinfer.population.parameters import (
     meaning,
     with_values,
 )
+from popinfer.random import stream
 from popinfer.records import SSP, Filters, Galaxies, Halos
 from popinfer.run.observed import Survey, build_photoz, feature_matrix
 from popinfer.sps.birth_cloud import behind_birth_clouds

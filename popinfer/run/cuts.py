@@ -16,6 +16,7 @@ from popinfer.config_survey import (
 )
 from popinfer.data import read_completeness, read_function
 from popinfer.errors import InputError
+from popinfer.random import fixed_key, numpy_generator
 from popinfer.survey.selection import Completeness, Cut, FunctionCut, LinearCut, MagnitudeLimit, Selection
 
 _TRIED = np.linspace(10.0, 30.0, 41)  # magnitudes

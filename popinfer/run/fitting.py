@@ -40,7 +40,6 @@ EDGE_WIDTH = 0.1  # dex above halos.lgm_min
 MAX_EDGE_SHARE = 0.01  # of a slice's predicted galaxies
 
 
-
 @dataclass(frozen=True)
 class FitResult:
     """What the fit stage leaves for sampling and the report.

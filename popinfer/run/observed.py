@@ -14,6 +14,7 @@ from popinfer.data import BandColumns, CatalogSpec, load_catalog
 from popinfer.errors import InputError
 from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
 from popinfer.population.parameters import PhotozParams
+from popinfer.random import root_key, stream
 from popinfer.records import Catalog
 from popinfer.run.abundance import build_abundances
 from popinfer.run.cuts import build_selection

@@ -127,9 +127,7 @@ def _model_galaxies(
     return [_together(one) for one in _by_slice(parts)]
 
 
-def _one_a_halo(
-    key: PRNGKeyArray, weight: Float[np.ndarray, "slice gal"]
-) -> Float[np.ndarray, "slice gal"]:
+def _one_a_halo(key: PRNGKeyArray, weight: Float[np.ndarray, "slice gal"]) -> Float[np.ndarray, "slice gal"]:
     """Weights of which one kind of galaxy has all in each halo, the other none.
 
     The model has two galaxies in a halo, one of either kind, with a probability each; in a survey there is
@@ -185,9 +183,7 @@ def _membership(run: Run, params: ModelParams, z: np.ndarray) -> np.ndarray | fl
     return 1.0 if photoz is None else np.asarray(photoz.membership(params.photoz, jnp.asarray(z)))
 
 
-def _redshifts(
-    key: PRNGKeyArray, run: Run, params: ModelParams, z: np.ndarray, index: int
-) -> np.ndarray:
+def _redshifts(key: PRNGKeyArray, run: Run, params: ModelParams, z: np.ndarray, index: int) -> np.ndarray:
     """Redshifts of a slice's galaxies as the catalog lists them."""
     photoz = run.survey.photoz
     return z if photoz is None else photoz.draw(key, params.photoz, z, index)

@@ -26,6 +26,7 @@ from jaxtyping import Array, Bool, Float
 from scipy.optimize import minimize
 
 from popinfer.errors import InputError
+from popinfer.random import fixed_key, numpy_generator
 from popinfer.records import Arr, Catalog
 
 MIN_MISSING = 30  # galaxies without a band, below which its detection can't be fitted

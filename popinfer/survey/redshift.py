@@ -19,11 +19,12 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import norm
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import ndtr, ndtri
 
 from popinfer.cosmology import PLANCK15, Cosmology, comoving_volume_per_z
 from popinfer.population.parameters import PhotozParams
+from popinfer.random import numpy_generator
 from popinfer.records import Arr
 
 REACH = 4.0  # core standard deviations that a lightcone covers on both sides
