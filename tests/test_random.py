@@ -31,7 +31,6 @@ def test_paths_that_read_alike_are_different_streams():
 
 def test_a_path_is_walked_name_by_name():
     assert bits(stream(KEY, "a", 2, "b")) == bits(stream(stream(stream(KEY, "a"), 2), "b"))
-    assert bits(stream(KEY, np.int64(2))) == bits(stream(KEY, 2))
 
 
 def test_streams_are_the_same_on_every_machine_and_in_every_version():
@@ -51,12 +50,11 @@ def test_roots_are_as_many_as_seeds_however_large():
     roots = {bits(root_key(seed)) for seed in seeds}
     assert len(roots) == len(seeds)
     assert bits(fixed_key(0)) not in roots
-    assert bits(root_key(np.uint32(7))) == bits(root_key(7))
 
 
 def test_neighbouring_seeds_steps_and_trials_never_meet():
-    """Sums of seeds and offsets do: 1 + 1_000_003 is both a satellite of one trial and a central of the next."""
-    numbers = (0, 1, 2, 3, 5, 17, 1009, 7919, 104_729, 1_000_003)
+    """Sums do: 1 + 1_000_003 would be the satellites of one trial and the centrals of the next."""
+    numbers = (0, 1, 2, 17, 7919, 1_000_003)
     keys = [
         bits(stream(root_key(seed), "trial", trial, "slice", step))
         for seed, trial, step in itertools.product(numbers, repeat=3)

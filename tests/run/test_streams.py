@@ -15,8 +15,9 @@ N_TRIALS = 50
 def replayed(roots, paths):
     """Keys of all paths below each root, [root x path, word]."""
     below = {(): roots}
-    for path in sorted({path[:n] for path in paths for n in range(1, len(path) + 1)}, key=len):
-        below[path] = jax.vmap(lambda key, name=path[-1]: stream(key, name))(below[path[:-1]])
+    nodes = {path[:n] for path in paths for n in range(1, len(path) + 1)}
+    for node in sorted(nodes, key=len):
+        below[node] = jax.vmap(lambda key, name=node[-1]: stream(key, name))(below[node[:-1]])
     return np.concatenate([np.asarray(jax.random.key_data(below[path])) for path in paths])
 
 
@@ -51,7 +52,7 @@ def test_a_trial_uses_every_stream_once(trial, trial_streams):
 def test_a_run_its_neighbours_and_fifty_trials_share_no_stream(tiny_run, run_streams, trial, trial_streams):
     """Seeds 17 apart, and the run's own, had streams in common while numbers were added to seeds."""
     assert tiny_run[2] == 0 and "failed" not in trial
-    seeds = np.array([3, 2, 4, 20, 1_000_006])
+    seeds = (3, 2, 4, 20, 1_000_006)
     runs = replayed(_stacked([root_key(seed) for seed in seeds]), run_streams.below("seed", 3))
     tails = [path for path in trial_streams.below("seed", 3, "trial", 0) if path]
     roots = [stream(root_key(seed), "trial", i) for seed in (3, 4) for i in range(N_TRIALS)]

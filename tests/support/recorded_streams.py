@@ -1,4 +1,4 @@
-"""Which random streams a piece of work used: every key that was derived, and every generator that was made."""
+"""Which random streams were used: every key that was derived, and every generator that was made."""
 
 from collections import Counter
 from collections.abc import Iterator
