@@ -13,6 +13,7 @@ chance of 2^-64 a pair. Nothing is ever added to a seed: sums of two numbers are
 The rule for a function that uses random numbers: `key` is its first argument. It derives one stream for each
 use, by a name that it gives to no other use, and hands these streams, not its own key, to the functions that
 it calls. A key is used up by one draw: by `numpy_generator`, by `sobol`, or by a function of `jax.random`.
+The root key itself is used up too: by the choice of the kernels' centers (`popinfer.run.observed`).
 """
 
 import hashlib
@@ -20,6 +21,7 @@ import operator
 from collections.abc import Iterable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.stats import qmc
@@ -30,13 +32,15 @@ _IMPLEMENTATION = "threefry2x32"  # named, so that a setting of the user's chang
 
 
 def root_key(seed: int) -> PRNGKeyArray:
-    """Key of a run, a mock or a calibration.
+    """Key of a run, a mock or a calibration: that of `jax.random.key`, whatever JAX's settings are.
 
     Parameters
     ----------
-    seed : any whole number; equal seeds give equal random numbers everywhere.
+    seed : any whole number from zero; equal seeds give equal random numbers everywhere.
     """
-    return _derived(jax.random.key(0, impl=_IMPLEMENTATION), ("seed", seed))
+    if not 0 <= seed < 2**64:  # a key holds 64 bits
+        return _derived(_plain_key(0), ("seed", seed))
+    return _plain_key(seed)
 
 
 def fixed_key(*names: Name) -> PRNGKeyArray:
@@ -46,7 +50,7 @@ def fixed_key(*names: Name) -> PRNGKeyArray:
     ----------
     names : where the numbers are used.
     """
-    return _derived(jax.random.key(0, impl=_IMPLEMENTATION), ("fixed", *names))
+    return _derived(_plain_key(0), ("fixed", *names))
 
 
 def stream(key: PRNGKeyArray, name: Name, *names: Name) -> PRNGKeyArray:
@@ -67,14 +71,20 @@ def stream(key: PRNGKeyArray, name: Name, *names: Name) -> PRNGKeyArray:
 
 
 def numpy_generator(key: PRNGKeyArray) -> np.random.Generator:
-    """NumPy's generator, seeded by all bits of the key."""
-    return np.random.default_rng(np.random.SeedSequence(_entropy(key)))
+    """NumPy's generator, seeded by the key's bits as one number; of a root key that is its seed."""
+    return np.random.default_rng(_entropy(key))
 
 
 def sobol(key: PRNGKeyArray, n: int, dim: int) -> Float[np.ndarray, "n dim"]:
     """Sobol points in the unit cube, scrambled by the key: the first n of a power of two."""
     points = qmc.Sobol(dim, scramble=True, rng=numpy_generator(key))
     return points.random_base2(int(np.ceil(np.log2(n))))[:n]
+
+
+def _plain_key(seed: int) -> Array:
+    """What `jax.random.key` makes of a number of at most 64 bits where float64 is enabled."""
+    words = np.frombuffer(operator.index(seed).to_bytes(8, "big"), ">u4").astype(np.uint32)
+    return jax.random.wrap_key_data(jnp.asarray(words), impl=_IMPLEMENTATION)
 
 
 def _derived(key: PRNGKeyArray, names: Iterable[Name]) -> Array:
@@ -90,6 +100,6 @@ def _words(name: Name) -> np.ndarray:
     return np.frombuffer(hashlib.sha256(text.encode()).digest()[:8], "<u4").astype(np.uint32)
 
 
-def _entropy(key: PRNGKeyArray) -> list[int]:
-    """The key's bits as whole numbers."""
-    return [int(word) for word in np.asarray(jax.random.key_data(key)).ravel()]
+def _entropy(key: PRNGKeyArray) -> int:
+    """The key's bits as one whole number."""
+    return int.from_bytes(np.asarray(jax.random.key_data(key)).astype(">u4").tobytes(), "big")

@@ -35,7 +35,7 @@ from popinfer.errors import InputError
 from popinfer.loss.base import in_tiles
 from popinfer.loss.kernel_groups import KernelSpec, counted, joined, laid_out
 from popinfer.loss.kernels import expected_log_kernels, log_kernel_matrix
-from popinfer.random import stream
+from popinfer.random import numpy_generator
 from popinfer.records import Arr
 from popinfer.survey.integrated_noise import Scatter
 
@@ -93,6 +93,7 @@ class KernelCounts(eqx.Module):
         InputError
             When a slice has fewer galaxies than twice the number of centers, or hardly any kernel in use.
         """
+        rng = numpy_generator(key)
         labels = [np.zeros(len(x), int) for x in features] if patterns is None else patterns
         n_pattern = 1 + max(int(label.max(initial=0)) for label in labels)
         for index, x in enumerate(features):
@@ -102,8 +103,8 @@ class KernelCounts(eqx.Module):
                     f"for n_centers = {spec.n_centers}"
                 )
         groups = [
-            [laid_out(stream(key, i, p), x[label == p], len(x), spec) for p in range(n_pattern)]
-            for i, (x, label) in enumerate(zip(features, labels, strict=True))
+            [laid_out(rng, x[label == p], len(x), spec) for p in range(n_pattern)]
+            for x, label in zip(features, labels, strict=True)
         ]
         sizes = tuple(max(len(groups[i][p].centers) for i in range(len(features))) for p in range(n_pattern))
         counts = [

@@ -24,7 +24,7 @@ class Recorded:
 
     Attributes
     ----------
-    paths : names from the root of every key that was seen, the root's own (``"seed", seed``) included.
+    paths : names from the root of every key that was derived.
     derived : keys of named streams, once for each call of `popinfer.random.stream`.
     generated : keys that generators were seeded by, once for each generator.
     """
@@ -44,7 +44,7 @@ class Recorded:
             child = derive(key, names)
             parent = bits(key)
             self.paths[bits(child)] = self.paths.get(parent, ()) + names
-            if parent in self.paths:  # roots and fixed keys have no parent, and are made anew where needed
+            if names[0] != "fixed":  # fixed keys are made anew where they are needed
                 self.derived.append(bits(child))
             return child
 
