@@ -1,10 +1,9 @@
 """The run file's sections on inference: the kernels that count, the fit, the sampler, predictions."""
 
 import itertools
-import math
 from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import Field, model_validator
 
 from popinfer.config.section import Section
 
@@ -38,28 +37,7 @@ class EnergyConfig(Section):
     kind: Literal["energy"]
 
 
-class SlicedWassersteinConfig(Section):
-    """Squared Wasserstein distance of such galaxies, the mean over ``n_directions`` projections."""
-
-    kind: Literal["sliced_wasserstein"]
-    n_directions: int = Field(default=64, ge=1, le=100_000)
-
-
-class CharacteristicConfig(Section):
-    """Distance of their characteristic functions at ``n_frequencies``.
-
-    Frequencies are of size ``width``, in inverse standard deviations of the galaxies, and follow a Student
-    distribution with ``dof`` degrees of freedom (``.inf``: a Gaussian). Small widths see far; a small ``dof``
-    adds frequencies that see fine structure, and make the loss rough.
-    """
-
-    kind: Literal["characteristic"]
-    n_frequencies: int = Field(default=256, ge=1, le=100_000)
-    width: FiniteFloat = Field(default=0.3, ge=0.001, le=1000)
-    dof: float = Field(default=math.inf, ge=0.1, allow_inf_nan=True)
-
-
-LossConfig = SoftCountsConfig | EnergyConfig | SlicedWassersteinConfig | CharacteristicConfig
+LossConfig = SoftCountsConfig | EnergyConfig
 
 
 class FitConfig(Section):

@@ -12,13 +12,13 @@ probability rho_k(u) that u came from component k and normalised importance weig
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, PRNGKeyArray
 from scipy.linalg import solve_triangular
 from scipy.special import gammaln, logsumexp, ndtri
-from scipy.stats import qmc
 
 from popinfer.infer.laplace import Laplace
 from popinfer.infer.systematic import systematic
+from popinfer.random import sobol
 
 DOF = 5.0  # of the Student-t proposals
 _MIN_WEIGHT = 0.02  # of a component: it goes on proposing where it found nothing yet
@@ -57,11 +57,9 @@ class Mixture:
         covs = np.stack([one.cov for one in self.components])
         return Laplace(self.weights @ means, np.einsum("k,kij->ij", self.weights, covs))
 
-    def spread(self, n: int, seed: int) -> Float[np.ndarray, "n par"]:
+    def spread(self, key: PRNGKeyArray, n: int) -> Float[np.ndarray, "n par"]:
         """Points that fill the mixture evenly: Sobol points, components in proportion to their weights."""
-        size = len(self.components[0].mean)
-        sobol = qmc.Sobol(size, rng=np.random.default_rng(seed)).random_base2(int(np.ceil(np.log2(n))))[:n]
-        return self.placed(self.shared_out(n), ndtri(sobol))
+        return self.placed(self.shared_out(n), ndtri(sobol(key, n, len(self.components[0].mean))))
 
     def shared_out(self, n: int) -> Int[np.ndarray, "n"]:
         """A component for each of n points, in proportion to the weights."""

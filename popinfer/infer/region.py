@@ -12,9 +12,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from popinfer.infer.correction import FEW, n_nodes
 from popinfer.infer.laplace import Laplace
@@ -31,6 +31,7 @@ from popinfer.infer.mixture import Mixture
 from popinfer.infer.monte_carlo import centered, corrected
 from popinfer.infer.optimise import Compiled, Fit, gauss_newton
 from popinfer.infer.sample.importance import PsisSpec, weigh
+from popinfer.random import numpy_generator, stream
 
 SEARCH_REPLICATES = 7  # a search for modes follows the mean of so many and the run's own halos
 MAX_ROUNDS = 6
@@ -121,9 +122,9 @@ class Region:
 
 
 def find_region(
+    key: PRNGKeyArray,
     problem: Problem,
     starts: list[np.ndarray],
-    seed: int,
     rounds: int = MAX_ROUNDS,
     progress: Say | None = None,
 ) -> Region:
@@ -131,9 +132,9 @@ def find_region(
 
     Parameters
     ----------
+    key : of nodes and proposals.
     problem : corrected or not.
     starts : points to climb from; the first should be good.
-    seed : of nodes and proposals.
     rounds : at most; with one the search ends with `SEARCH_REPLICATES`, uncorrected beyond them.
     progress : called with (round, how far a mode moved in its standard deviations).
     """
@@ -142,11 +143,11 @@ def find_region(
     modes, ends = _search(here, precision(here, noise), starts)
     mixture, moved, done = mixture_of(modes), np.inf, 0
     for done in range(1, rounds + 1):
-        first = done == 1
+        first, round_key = done == 1, stream(key, "nodes", done)
         if first:
-            nodes = mixture.spread(n_nodes(problem.size, FEW), seed)
+            nodes = mixture.spread(round_key, n_nodes(problem.size, FEW))
         else:
-            nodes, mixture = _nodes(here, noise, mixture, seed + done)
+            nodes, mixture = _nodes(round_key, here, noise, mixture)
         whole = corrected(problem, nodes, mixture.within(), SEARCH_REPLICATES if first else None)
         here, noise, before = whole.problem, whole.noise, modes
         modes, _ = _climbed(here, precision(here, noise), [one.approx.mean for one in before])
@@ -213,11 +214,14 @@ def _mode(objective: GivenPrecision, end: Fit) -> Mode:
     return Mode(Laplace(end.u + cov @ gradient, 0.5 * (cov + cov.T)), end.log_density + gain)
 
 
-def _nodes(problem: Problem, noise: np.ndarray, mixture: Mixture, seed: int) -> tuple[np.ndarray, Mixture]:
+def _nodes(
+    key: PRNGKeyArray, problem: Problem, noise: np.ndarray, mixture: Mixture
+) -> tuple[np.ndarray, Mixture]:
     """Importance-weighted draws of the posterior, somewhat wider than it, and the mixture adapted to it."""
     density = log_density(problem, precision(problem, noise))
-    found = weigh(jax.random.key(seed), density, mixture, _PROPOSALS, lambda *_: None)
+    found = weigh(stream(key, "proposals"), density, mixture, _PROPOSALS, lambda *_: None)
     wider = found.weights**_NODE_SHARE
     n = min(n_nodes(problem.size), np.count_nonzero(wider))
-    rng = np.random.default_rng(seed)
-    return found.u[rng.choice(len(wider), n, replace=False, p=wider / wider.sum())], found.proposal
+    rng = numpy_generator(stream(key, "choice"))
+    picked = rng.choice(len(wider), n, replace=False, p=wider / wider.sum())
+    return found.u[picked], found.proposal

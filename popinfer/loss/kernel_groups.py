@@ -57,7 +57,7 @@ class Group(NamedTuple):
 
 
 def laid_out(
-    x: Float[np.ndarray, "gal feature"], n_slice: int, spec: KernelSpec, rng: np.random.Generator
+    rng: np.random.Generator, x: Float[np.ndarray, "gal feature"], n_slice: int, spec: KernelSpec
 ) -> Group:
     """Kernels at some of the galaxies of one pattern, in a slice of n_slice, that count the others."""
     n, n_feature = x.shape

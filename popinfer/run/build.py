@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.linalg import block_diag
 
 from popinfer.config import RunConfig
@@ -30,6 +30,7 @@ from popinfer.population.parameters import (
     meaning,
     with_values,
 )
+from popinfer.random import stream
 from popinfer.records import SSP, Filters, Galaxies, Halos
 from popinfer.run.observed import Survey, build_photoz, curve_of, feature_matrix
 from popinfer.sps.birth_cloud import behind_birth_clouds
@@ -136,21 +137,25 @@ def lightcones(config: RunConfig) -> list[LightconeSpec]:
     ]
 
 
-def draw_slices(specs: list[LightconeSpec], seed: int) -> Halos:
+def draw_slices(key: PRNGKeyArray, specs: list[LightconeSpec]) -> Halos:
     """Halos of all slices, stacked on a leading slice axis."""
-    drawn = [draw_halos(seed + 7919 * index, spec) for index, spec in enumerate(specs)]
+    drawn = [draw_halos(stream(key, "slice", index), spec) for index, spec in enumerate(specs)]
     return jax.tree.map(lambda *x: np.stack(x), *drawn)
 
 
 def detectable(
-    setup: Setup, survey: Survey, specs: list[LightconeSpec], seed: int, params: ModelParams | None = None
+    key: PRNGKeyArray,
+    setup: Setup,
+    survey: Survey,
+    specs: list[LightconeSpec],
+    params: ModelParams | None = None,
 ) -> list[LightconeSpec]:
     """Lightcones that draw halos where the survey sees galaxies, learned from a pilot sample.
 
     The pilot's selection probability against halo mass, kept above a floor, shapes the proposal. A wrong
     pilot costs variance, never bias: weights are exact. ``params`` are the run file's pilot when absent.
     """
-    pilot = in_precision(setup.config, draw_slices(specs, seed))
+    pilot = in_precision(setup.config, draw_slices(key, specs))
     if params is None:
         params = with_values(setup.params, setup.config.halos.pilot, setup.names)
     galaxies = predict_galaxies(Predictor(setup, survey), params, pilot)

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import PRNGKeyArray
 
 from popinfer.config import RunConfig, load_config
 from popinfer.environment import cache_folder
 from popinfer.errors import InputError
 from popinfer.infer.calibration import Calibration, Trial, assess
 from popinfer.infer.likelihood import Problem
+from popinfer.random import numpy_generator, root_key, stream
 from popinfer.report import judge
 from popinfer.run.fitting import fit_population
 from popinfer.run.folder import RunFolder, check_fingerprint, code_hash, write_text
@@ -34,7 +35,6 @@ from popinfer.run.prepare import Population, Run, population_of, prepare
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.simulated import observing
 
-_TRUTH_SEED, _TRIAL_SEED = 77_003, 1_000_003
 MIN_TRIALS = 20
 
 
@@ -215,30 +215,23 @@ def run_trial(run: Run, index: int, spec: CalibrateSpec) -> dict[str, Any]:
     A survey that can't be simulated or analysed leaves the reason, and counts against the calibration.
     """
     start = time.perf_counter()
-    truth, seed, rng = drawn(run, spec.seed_of(run.config), index)
+    key = stream(root_key(spec.seed_of(run.config)), "trial", index)
+    truth = numpy_generator(stream(key, "truth")).standard_normal(run.setup.space.size)
     try:
-        found = _analysed(run, truth, seed, rng, spec)
+        found = _analysed(key, run, truth, spec)
     except (InputError, np.linalg.LinAlgError) as error:
         found = {"failed": str(error), "truth": truth.tolist()}
-    return {**found, "seed": seed, "wall_time_s": time.perf_counter() - start}
+    return {**found, "wall_time_s": time.perf_counter() - start}
 
 
-def drawn(run: Run, base: int, index: int) -> tuple[Float[np.ndarray, "par"], int, np.random.Generator]:
-    """A survey's true parameters, its seed and the source of its model's errors."""
-    rng = np.random.default_rng([base, _TRUTH_SEED, index])
-    return rng.standard_normal(run.setup.space.size), base + _TRIAL_SEED * (index + 1), rng
-
-
-def _analysed(
-    run: Run, truth: np.ndarray, seed: int, rng: np.random.Generator, spec: CalibrateSpec
-) -> dict[str, Any]:
+def _analysed(key: PRNGKeyArray, run: Run, truth: np.ndarray, spec: CalibrateSpec) -> dict[str, Any]:
     """Truth against posterior, and what the analysis said of itself."""
-    trial = observing(run, truth, seed, rng)
-    population = _population(trial, SABOTAGES[spec.sabotage], seed)
+    trial = observing(key, run, truth)
+    population = _population(trial, SABOTAGES[spec.sabotage])
     fit = fit_population(trial, population, Silent())
     draws = draw_posterior(trial, population, fit, Silent())
     verdict = judge(judged_groups(trial, draws, {}))
-    result = Trial.of(truth, draws.u.reshape(-1, len(truth)), verdict.converged, seed)
+    result = Trial.of(stream(key, "comparison"), truth, draws.u.reshape(-1, len(truth)), verdict.converged)
     return {
         **{name: _plain(value) for name, value in vars(result).items()},
         "failures": list(verdict.failures),
@@ -253,8 +246,9 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-def _population(run: Run, problem_of: Callable[[Problem], Problem], seed: int) -> Population:
-    population = population_of(run, tuned_halos(run.config, run.setup, run.survey, seed, Silent()))
+def _population(run: Run, problem_of: Callable[[Problem], Problem]) -> Population:
+    halos = tuned_halos(stream(run.key, "halos"), run.config, run.setup, run.survey, Silent())
+    population = population_of(run, halos)
     return dataclasses.replace(population, problem=problem_of(population.problem))
 
 

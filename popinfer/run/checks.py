@@ -20,13 +20,12 @@ from popinfer.infer.posterior_check import posterior_check
 from popinfer.infer.predictive import Bins
 from popinfer.loss.kernel_counts import KernelCounts
 from popinfer.population.parameters import ModelParams
+from popinfer.random import numpy_generator, stream
 from popinfer.records import Halos
 from popinfer.run.build import Predictor, SampleCounts, predict_galaxies
 from popinfer.run.fitting import FitResult
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
-
-_SEED = 211
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Checker:
                 numbers.append(expected_statistics(features, weight, dividing))
                 histograms.append(bins.expected(features, weight, run.n_galaxies))
                 update(len(numbers), "")
-        rng = np.random.default_rng(run.config.seed + _SEED)
+        rng = numpy_generator(stream(run.key, "checks"))
         replicator = Replicator(run.n_galaxies, dividing, rng, HaloNoise.of(np.stack(numbers)))
         observed = observed_statistics(survey.features, dividing)
         return cls(names, observed, replicator, bins, HaloNoise.of(np.stack(histograms)))

@@ -29,6 +29,7 @@ from popinfer.infer.likelihood import Problem
 from popinfer.infer.mixture import Mixture
 from popinfer.infer.optimise import Fit, density_and_grad
 from popinfer.infer.region import MAX_ROUNDS, SAME, Region, find_region
+from popinfer.random import numpy_generator, stream
 from popinfer.records import Halos
 from popinfer.run.folder import RunFolder, atomic, check_fingerprint, need, write_text
 from popinfer.run.guides import Guide, build_guide
@@ -37,8 +38,6 @@ from popinfer.run.progress import Reporter
 
 EDGE_WIDTH = 0.1  # dex above halos.lgm_min
 MAX_EDGE_SHARE = 0.01  # of a slice's predicted galaxies
-
-_CURVATURE_SEED = 43
 
 
 @dataclass(frozen=True)
@@ -88,13 +87,13 @@ def fit_population(run: Run, population: Population, say: Reporter) -> FitResult
     start = time.perf_counter()
     with say.task("Compiling the model"):
         guide = build_guide(run, population)
-    starts, seed = _optimise_all(run, population, guide, say), run.config.seed + _CURVATURE_SEED
+    starts = _optimise_all(run, population, guide, say)
     with say.task("Modes and width of the posterior", MAX_ROUNDS) as update:
 
         def progress(step: int, length: float) -> None:
             update(step, f"moved by {length:.1f} sd")
 
-        region = find_region(population.problem, starts, seed, progress=progress)
+        region = find_region(stream(run.key, "fit", "region"), population.problem, starts, progress=progress)
         target = region.density
         density = density_and_grad(target)
         approx = polish(density, region.modes[0].approx)
@@ -122,7 +121,7 @@ def _optimise_all(run: Run, population: Population, guide: Guide, say: Reporter)
     reflection of one mode in it leads to the other.
     """
     settings, size = run.config.fit, population.problem.size
-    rng = np.random.default_rng(run.config.seed + 31)
+    rng = numpy_generator(stream(run.key, "fit", "starts"))
     ends = [
         _optimise(guide, u, say, f"Fit from prior draw {i + 1}")
         for i, u in enumerate(rng.normal(size=(settings.n_prior_starts, size)))

@@ -6,8 +6,8 @@ centers, the catalog counted anew at each bandwidth (centers among the others: o
 see far, and blur the structure that stops a climb. The end of each level is the start of the next; the last
 is the run's own.
 
-The other losses are distances between features (`popinfer.loss.distances`), each in units in which a small
-shift of all galaxies by delta, in standard deviations of the observed ones, costs delta^2. The guide is then
+Other losses are distances between features (`popinfer.loss.energy`), each in units in which a small shift of
+all galaxies by delta, in standard deviations of the observed ones, costs delta^2. The guide is then
 
     -N loss / 2 + log-likelihood of abundances + log-prior,
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, PRNGKeyArray
 
 from popinfer.config import RunConfig
 from popinfer.infer.laplace import Laplace
@@ -34,6 +34,7 @@ from popinfer.infer.optimise import Compiled, gauss_newton
 from popinfer.infer.region import SEARCH_REPLICATES, find_region
 from popinfer.infer.systematic import systematic
 from popinfer.population.halos import LightconeSpec
+from popinfer.random import numpy_generator, stream
 from popinfer.records import Halos
 from popinfer.run.build import (
     Predictor,
@@ -57,7 +58,6 @@ SPREAD_FIRST = 0.3  # of them around the first pilot, in units of the priors' wi
 SPREAD = 2.0  # around the second one, in its posterior standard deviations
 MIN_SHARE = 1e-4  # of a candidate's galaxies: halos that the pilot thinks invisible are kept with it
 MAX_NOISE = 0.1  # Monte Carlo variance of the mean of all samples, in units of all other variance
-_REPLICATE_STEP = 17
 
 
 @dataclass(frozen=True)
@@ -75,19 +75,22 @@ class Pilot:
     specs: list[LightconeSpec]
 
 
-def tuned_halos(config: RunConfig, setup: Setup, survey: Survey, seed: int, say: Reporter) -> HaloSamples:
+def tuned_halos(
+    key: PRNGKeyArray, config: RunConfig, setup: Setup, survey: Survey, say: Reporter
+) -> HaloSamples:
     """The run's halos and its replicates, drawn where the best-fitting model's galaxies are seen.
 
     Parameters
     ----------
+    key : of pilots and halos.
     config : the run file.
     setup, survey : what the model and the data are.
-    seed : of pilots and halos.
     say : hears about progress.
     """
     with say.task("Pilot fit: which halos does the survey see?"):
-        pilot = _found(config, setup, survey, seed)
-    drawing, n_samples, samples = _samples(setup, survey, pilot, seed + 3), config.halos.n_replicates + 1, []
+        pilot = _found(stream(key, "search"), config, setup, survey)
+    drawing = _samples(stream(key, "samples"), setup, survey, pilot)
+    n_samples, samples = config.halos.n_replicates + 1, []
     with say.task("Halos and their replicates", n_samples) as update:
         for one in itertools.islice(drawing, n_samples):
             samples.append(one)
@@ -119,27 +122,29 @@ def lacking(
     return max(int(min(wanted, most + 1)) - len(samples), 0)
 
 
-def _found(config: RunConfig, setup: Setup, survey: Survey, seed: int) -> Pilot:
+def _found(key: PRNGKeyArray, config: RunConfig, setup: Setup, survey: Survey) -> Pilot:
     """A quick fit on halos that the run file's pilot finds, and a better one on those of the first."""
-    specs = detectable(setup, survey, lightcones(config), seed)
-    problem = build_problem(setup, survey, draw_slices(specs, seed + 1), [])
+    specs = detectable(stream(key, "detectable"), setup, survey, lightcones(config))
+    problem = build_problem(setup, survey, draw_slices(stream(key, "halos"), specs), [])
     start = np.zeros(problem.size)
     found = gauss_newton(Compiled(problem).with_fair_share(start), start, max_steps=MAX_STEPS)
     near = Mixture.single(Laplace(found.u, SPREAD_FIRST**2 * np.eye(problem.size)))
-    drawing = _samples(setup, survey, _pilot(setup, survey, near, seed), seed + 5)
+    first = _pilot(stream(key, "first"), setup, survey, near)
+    drawing = _samples(stream(key, "samples"), setup, survey, first)
     few = list(itertools.islice(drawing, SEARCH_REPLICATES + 1))
-    better = find_region(build_problem(setup, survey, few[0], few[1:]), [found.u], seed, rounds=1)
-    return _pilot(setup, survey, better.mixture.widened(SPREAD), seed)
+    problem = build_problem(setup, survey, few[0], few[1:])
+    better = find_region(stream(key, "region"), problem, [found.u], rounds=1)
+    return _pilot(stream(key, "last"), setup, survey, better.mixture.widened(SPREAD))
 
 
-def _pilot(setup: Setup, survey: Survey, around: Mixture, seed: int) -> Pilot:
+def _pilot(key: PRNGKeyArray, setup: Setup, survey: Survey, around: Mixture) -> Pilot:
     """Candidates' lightcones for parameters in a region."""
     u = around.main.mean
     config, params = setup.config, setup.model_params(jnp.asarray(u))
     n = config.halos.n_per_slice
     many = [dataclasses.replace(one, n_halo=CANDIDATES * n) for one in lightcones(config)]
-    specs = detectable(setup, survey, many, seed, params)
-    halos = in_precision(config, draw_slices(specs, seed + 2))
+    specs = detectable(stream(key, "detectable"), setup, survey, many, params)
+    halos = in_precision(config, draw_slices(stream(key, "candidates"), specs))
     weight = np.asarray(predict_galaxies(Predictor(setup, survey), params, halos).weight, float)
     effective = weight.sum(axis=1) ** 2 / np.sum(weight**2, axis=1)
     if effective.min() < ENOUGH * n:
@@ -147,14 +152,14 @@ def _pilot(setup: Setup, survey: Survey, around: Mixture, seed: int) -> Pilot:
     return Pilot(u, around, specs)
 
 
-def _samples(setup: Setup, survey: Survey, pilot: Pilot, seed: int) -> Iterator[Halos]:
+def _samples(key: PRNGKeyArray, setup: Setup, survey: Survey, pilot: Pilot) -> Iterator[Halos]:
     """Independent samples of tuned halos, without end."""
-    rng, predictor = np.random.default_rng(seed), Predictor(setup, survey)
-    around = pilot.around.spread(N_AROUND, seed)
+    predictor = Predictor(setup, survey)
+    around = pilot.around.spread(stream(key, "around"), N_AROUND)
     for i in itertools.count():
-        candidates = draw_slices(pilot.specs, seed + _REPLICATE_STEP * i)
+        candidates = draw_slices(stream(key, "candidates", i), pilot.specs)
         share = shares_seen(predictor, around, candidates)
-        yield thinned(candidates, share, setup.config.halos.n_per_slice, rng)
+        yield thinned(stream(key, "thinning", i), candidates, share, setup.config.halos.n_per_slice)
 
 
 def shares_seen(predictor: Predictor, around: np.ndarray, candidates: Halos) -> np.ndarray:
@@ -168,10 +173,10 @@ def shares_seen(predictor: Predictor, around: np.ndarray, candidates: Halos) -> 
     return np.maximum(np.mean(shares, axis=0), MIN_SHARE)
 
 
-def thinned(candidates: Halos, share: np.ndarray, n: int, rng: np.random.Generator) -> Halos:
+def thinned(key: PRNGKeyArray, candidates: Halos, share: np.ndarray, n: int) -> Halos:
     """Keep n halos of each slice; see the module's equations."""
     slices = []
-    for i, start in enumerate(rng.random(len(share))):
+    for i, start in enumerate(numpy_generator(key).random(len(share))):
         one = jax.tree.map(lambda x, i=i: np.asarray(x)[i], candidates)
         order = np.lexsort((one.logmp0, one.is_central))
         probability = inclusion(one.weight[order] * np.sqrt(share[i][order]), n)

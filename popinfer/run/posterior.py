@@ -33,6 +33,7 @@ from popinfer.infer.sample import (
 )
 from popinfer.population.parameters import fiducial_params
 from popinfer.population.relations import GRIDS, Z_DENSITY, Z_RELATIONS, Relations, summarise
+from popinfer.random import numpy_generator, stream
 from popinfer.run.build import Predictor
 from popinfer.run.checks import Checker, kernel_centers
 from popinfer.run.fitting import FitResult
@@ -136,20 +137,20 @@ def draw_posterior(run: Run, population: Population, fit: FitResult, say: Report
     settings = run.config.sample
     problem = fit.applied(population.problem)
     density = log_density(problem, fit.precision)
-    key = jax.random.key(run.config.seed)
+    key = stream(run.key, "sample")
     build, sampler, title = SAMPLERS[settings.kind]
     spec = build(**settings.model_dump(exclude={"kind", "start"}))
     start = fit.mixture
     if getattr(settings, "start", None) == "pathfinder":  # particles start from the prior
         with say.task("Pathfinder"):
-            found = pathfinder(jax.random.key(run.config.seed + 91), density, fit.approx)
+            found = pathfinder(stream(key, "pathfinder"), density, fit.approx)
             start = fit.mixture.with_main(found)
     with say.task(title, spec.n_steps) as update:
 
         def progress(done: int, _total: int, text: str) -> None:
             update(done, text)
 
-        draws = sampler(key, density, start, spec, progress)
+        draws = sampler(stream(key, settings.kind), density, start, spec, progress)
     draws.attrs["region_settled"] = int(fit.settled)
     if settings.kind != "psis_laplace":  # whose weights tell how much a mode holds
         draws.attrs["missed_mass"] = fit.mixture.missed(draws.u.reshape(-1, draws.u.shape[-1]))
@@ -181,8 +182,7 @@ def sample_statistics(draws: Draws) -> xr.Dataset:
 
 
 def _prior_draws(run: Run) -> np.ndarray:
-    rng = np.random.default_rng(run.config.seed + 57)
-    return rng.normal(size=(1, N_PRIOR, run.setup.space.size))
+    return numpy_generator(stream(run.key, "prior")).normal(size=(1, N_PRIOR, run.setup.space.size))
 
 
 def _thin(u: np.ndarray, n: int) -> np.ndarray:
@@ -238,8 +238,8 @@ def _derived(run: Run, draws: np.ndarray, say: Reporter) -> xr.Dataset:
     setup = run.setup
     with say.task("Derived relations", len(draws) + 1) as update:
         fractions = np.asarray(setup.tables.light.fractions)[0]
-        seed, n_halo = run.config.seed + 7001, run.config.halos.n_per_slice
-        relations = Relations.build(setup.cosmology, setup.ssp, fractions, seed, n_halo)
+        key, n_halo = stream(run.key, "relations"), run.config.halos.n_per_slice
+        relations = Relations.build(key, setup.cosmology, setup.ssp, fractions, n_halo)
         compiled = eqx.filter_jit(relations)
         rows = []
         fiducial = fiducial_params(run.config.model.sfh_calibration, setup.names)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, PRNGKeyArray
 
 from popinfer.config import RunConfig, load_config
 from popinfer.config.survey import CompletenessConfig, FunctionCutConfig
@@ -15,6 +15,7 @@ from popinfer.data.embedded import asset_hashes, sha256_of
 from popinfer.data.filters import curve_notes
 from popinfer.data.ssp_checks import oldest_note
 from popinfer.infer.likelihood import Problem
+from popinfer.random import root_key
 from popinfer.records import Catalog, Galaxies, Halos
 from popinfer.run.build import (
     Predictor,
@@ -36,13 +37,14 @@ from popinfer.run.progress import Reporter, Silent
 
 @dataclass(frozen=True)
 class Run:
-    """A run file, its observed side and its model, and where results go."""
+    """A run file, its observed side and its model, where results go, and the root of its random streams."""
 
     config: RunConfig
     setup: Setup
     catalog: Catalog
     survey: Survey
     folder: RunFolder
+    key: PRNGKeyArray
 
     @property
     def n_galaxies(self) -> tuple[int, ...]:
@@ -142,7 +144,7 @@ def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Re
         survey = build_survey(config, catalog)
         if config.fit.loss.kind != "soft_counts":
             complete_features(config, survey)  # refuse before anything is written
-    return Run(config, setup, catalog, survey, folder)
+    return Run(config, setup, catalog, survey, folder, root_key(config.seed))
 
 
 def _with_doubts(catalog: Catalog, doubts: tuple[str, ...]) -> Catalog:

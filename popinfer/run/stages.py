@@ -18,6 +18,7 @@ from popinfer.infer.fisher import Identifiability, identifiability
 from popinfer.infer.likelihood import information
 from popinfer.infer.monte_carlo import centered
 from popinfer.infer.optimise import Compiled
+from popinfer.random import stream
 from popinfer.report import RunSummary, Verdict, judge, write_report
 from popinfer.run.fitting import FitResult, fit_population, read_fit, write_fit
 from popinfer.run.folder import RunFolder, check_fingerprint, check_writable, need, write_halos, write_text
@@ -31,7 +32,7 @@ from popinfer.run.summarise import summarise
 def halos(run: Run, say: Reporter | None = None) -> Population:
     """Draw the run's halos and the replicates that tell how much Monte Carlo noise they bring."""
     say, start, config = say or Silent(), time.perf_counter(), run.config
-    drawn = tuned_halos(config, run.setup, run.survey, config.seed, say)
+    drawn = tuned_halos(stream(run.key, "halos"), config, run.setup, run.survey, say)
     run.folder.create()
     write_text(run.folder.config, config.to_yaml())
     write_halos(run.folder, drawn, run.fingerprint("halos"), time.perf_counter() - start)

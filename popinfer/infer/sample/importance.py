@@ -16,6 +16,7 @@ from scipy.special import logsumexp
 
 from popinfer.infer.mixture import Mixture
 from popinfer.infer.sample.draws import Draws, LogDensity, Progress, systematic_resample
+from popinfer.random import numpy_generator
 
 _MIN_ROUND = 20
 _BATCH = 20  # densities between two words of progress
@@ -98,7 +99,7 @@ def weigh(
     Every proposal's weight is its density over the mixture of all rounds' proposals (Cornuet et al. 2012,
     Scandinavian Journal of Statistics 39, 798), so a poor early round costs draws, not correctness.
     """
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    rng = numpy_generator(key)
     u, log_p = np.empty((0, len(start.main.mean))), np.empty(0)
     log_weight = weights = np.empty(0)
     rounds, pareto_k = [start], np.inf
