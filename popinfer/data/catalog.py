@@ -255,8 +255,8 @@ def _check_redshift_unit(path: Path, spec: CatalogSpec, unit: str | None) -> Non
     if said is not None and said.kind != "unknown":
         _refuse(
             path,
-            f"column {spec.redshift!r} is in {unit!r}, as the file says; a redshift has no unit (of a velocity "
-            "in km/s: divide by 299792.458)",
+            f"column {spec.redshift!r} is in {unit!r}, as the file says; a redshift has no unit (of a "
+            "velocity in km/s: divide by 299792.458)",
         )
 
 

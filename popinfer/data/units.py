@@ -24,14 +24,14 @@ FLUX_UNITS: dict[str, float] = {
 }
 UNITS = ("mag", "luptitude", *FLUX_UNITS)
 
-_MAGNITUDES = ("mag", "mags", "magnitude", "magnitudes", "[mag]")
+_MAGNITUDES = ("mag", "mags", "magnitude", "magnitudes", "[mag]", "(mag)", "mag(1)")
 _AB = ("ab", "abmag", "abmags", "mag(ab)", "abmagnitude", "abmagnitudes", "magab", "mag(abflux)")
-_VEGA = ("vega", "vegamag", "mag(vega)", "magvega", "vegamagnitude")
+_VEGA = ("vega", "vegamag", "vegamags", "mag(vega)", "magvega", "vegamagnitude", "vegamagnitudes")
 _ASINH = ("luptitude", "luptitudes", "asinhmag", "mag(asinh)", "asinh")
-_MAGGIES = {"maggy": 0.0, "maggies": 0.0, "mgy": 0.0}
+_ST = ("stmag", "mag(st)", "magst", "stmagnitude")
+_MAGGIES = ("maggy", "maggies", "mgy")
 _NANOMAGGIES = ("nmgy", "nanomaggy", "nanomaggie", "nanomaggies", "nmaggy", "nmgys", "nanomgy")
 _UNCALIBRATED = ("electron", "count", "ct", "adu", "dn", "photon", "ph", "e-")
-_OTHER = ("stmag", "mag(st)", "magst", "stmagnitude")
 _INVERSE = re.compile(
     r"^(?:1\s*/\s*\(?\s*(?P<over>.+?)\s*\)?|\(?(?P<base>.+?)\)?)\s*(?:\*\*|\^)?\s*(?P<power>\(?-?2\)?)\)?$"
 )
@@ -52,6 +52,21 @@ class FileUnit:
     kind: Literal["flux", "mag", "ab", "vega", "luptitude", "uncalibrated", "other", "unknown"]
     ab: float = float("nan")
     inverse_variance: bool = False
+
+
+_WORDS = {
+    word: unit
+    for words, unit in (
+        (_MAGNITUDES, FileUnit("mag")),
+        (_AB, FileUnit("ab")),
+        (_VEGA, FileUnit("vega")),
+        (_ASINH, FileUnit("luptitude")),
+        (_ST, FileUnit("other")),
+        (_MAGGIES, FileUnit("flux", FLUX_UNITS["maggy"])),
+        (_NANOMAGGIES, FileUnit("flux", FLUX_UNITS["nmgy"])),
+    )
+    for word in words
+}
 
 
 def parse_unit(text: str | None) -> FileUnit | None:
@@ -83,22 +98,11 @@ def _inverse(text: str) -> FileUnit | None:
 
 def _known(text: str) -> FileUnit | None:
     """Words that surveys use."""
-    word = re.sub(r"[\s_]", "", text).lower()
-    if word in _NANOMAGGIES:
-        return FileUnit("flux", FLUX_UNITS["nmgy"])
-    if word in _MAGGIES:
-        return FileUnit("flux", FLUX_UNITS["maggy"])
-    if word in _MAGNITUDES:
-        return FileUnit("mag")
-    if word in _AB:
-        return FileUnit("ab")
-    if word in _VEGA:
-        return FileUnit("vega")
-    if word in _ASINH:
-        return FileUnit("luptitude")
-    if word in _OTHER:
-        return FileUnit("other")
-    if re.sub(r"[\s_]", "", text).startswith("MJy"):
+    letters = re.sub(r"[\s_]", "", text)
+    word = letters.lower()
+    if word in _WORDS:
+        return _WORDS[word]
+    if letters.startswith("MJy"):
         return None  # a million Jy, which is astropy's
     # micro in the spellings that astropy doesn't know
     micro = word.replace("µ", "u").replace("μ", "u").replace("micro", "u")
@@ -128,14 +132,10 @@ def _from_astropy(text: str) -> FileUnit | None:
     if isinstance(unit, units.UnrecognizedUnit) or unit == units.dimensionless_unscaled:
         return None
     if isinstance(unit, units.function.FunctionUnitBase):  # a logarithm of something
-        if isinstance(unit, units.MagUnit) and unit.physical_unit == units.dimensionless_unscaled:
-            return FileUnit("mag")  # "mag(1)", as astropy writes magnitudes of no system
         is_ab = isinstance(unit, units.MagUnit) and unit.physical_unit == units.AB
         return FileUnit("ab" if is_ab else "other")
-    if unit == units.mag:
-        return FileUnit("mag")
-    if unit == units.mag**-2:
-        return FileUnit("mag", inverse_variance=True)
+    if unit in (units.mag, units.mag**-2):
+        return FileUnit("mag", inverse_variance=unit != units.mag)
     for power, inverse in ((1, False), (-2, True)):
         try:
             factor = float(((1 * unit) ** (1 / power)).to(units.Jy).value)

@@ -59,7 +59,7 @@ def color_doubts(config: RunConfig, catalog: Catalog, ssp: SSP, filters: Filters
 def _library_magnitudes(
     ssp: SSP, filters: Filters, z: float
 ) -> tuple[Float[np.ndarray, "galaxy band"], Float[np.ndarray, "band"]]:
-    """Magnitudes of all mixtures at a redshift, up to a constant of each, and rest-frame pivots [Angstrom]."""
+    """Magnitudes of all mixtures, up to a constant of each, and the bands' rest-frame pivots [Angstrom]."""
     light, pivots = _band_light(ssp, filters, z)
     ages = np.asarray(ssp.ssp_lg_age_gyr)
     chosen = np.arange(0, len(ages), _EVERY)
