@@ -363,7 +363,9 @@ def _sift_redshift(path: Path, z: FloatArray, spec: CatalogSpec, sieve: _Sieve) 
     absurd = finite & ((z < -0.1) | (z > _Z_CEILING))
     where = f"column {spec.redshift!r}"
     if absurd.sum() > finite.sum() / 2:
-        hint = "; is it a velocity in km/s? Divide by 299792.458" if np.median(z[finite]) > 200 else ""
+        middle = np.median(z[finite])
+        hint = "; is it a velocity in km/s? Divide by 299792.458" if middle > 200 else ""
+        hint = ", not its logarithm" if -10 < middle < 0 else hint
         _refuse(
             path,
             f"{where} is outside 0..{_Z_CEILING:g} in {int(absurd.sum())} rows, first in row "

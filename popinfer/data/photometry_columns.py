@@ -171,7 +171,7 @@ def convert(path: Path, name: str, band: BandColumns, columns: Mapping[str, Colu
     if band.extinction:
         shift = shift - columns[band.extinction].values
     mag, sigma, unusable = _magnitudes(name, unit, value, error, shift)
-    doubts = (*_doubts(name, band, unit, mag, sigma), *_extinction_doubts(name, band, columns))
+    doubts = (*_extinction_doubts(name, band, columns), *_doubts(name, band, unit, mag, sigma))
     _leave_out_accidents(name, mag, sigma, unusable)
     if band.detection is not None:
         faint = mag > band.detection

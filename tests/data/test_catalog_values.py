@@ -215,7 +215,7 @@ def test_luptitudes_round_trip(load, base, band):
 def test_faint_luptitudes_differ_from_pogsons(load, base):
     """At zero flux an asinh magnitude is -2.5 log10 b; at F = 2 b it is 0.96 mag brighter."""
     b = 1e-9
-    frame = base.assign(lup=luptitude(2 * b, b), elup=0.2)
+    frame = base.assign(lup=luptitude(2 * b, b), elup=0.2, zs=np.linspace(0.06, 0.12, 2000))
     frame.loc[:9, "lup"] = luptitude(np.linspace(-b, 0, 10), b)
     catalog = load(frame, bands={"r": ("lup", "elup", {"unit": "luptitude", "softening": b})})
     assert dict(catalog.dropped) == {"flux of r not positive": 10}
@@ -294,7 +294,7 @@ def test_accidents_are_counted(load, base, column, value, reason, suffix, tmp_pa
 def test_a_magnitude_of_37_with_an_error_of_50(load, base):
     frame = base.copy()
     frame.loc[:9, ["u", "eu"]] = [37.0, 50.0]
-    bands = {name: (name, f"e{name}", {}) for name in "ur"}
+    bands = {name: (name, f"e{name}", {}) for name in "ugr"}
     assert dict(load(frame, bands=bands).dropped) == {"error of u above 3 mag": 10}
     kept = load(frame, bands=bands, keep_missing=True, selection_band="r", mag_faint=17.5)
     assert np.isnan(kept.mag[:10, 0]).all()
@@ -363,11 +363,11 @@ def test_errors_that_only_the_sky_makes_are_no_doubt(load, base):
 
 
 def test_implausible_values_can_be_allowed(load, base):
-    catalog = load(base.assign(er=base.er**-2 / 1e4), implausible="warn")
+    catalog = load(base.assign(er=base.er**-2 / 2e4), implausible="warn")
     assert len(catalog.warnings) == 1 and "inverse variance?" in catalog.warnings[0]
 
 
-@pytest.mark.parametrize(("unit", "middle"), [("Jy", "3.1"), ("maggy", "-5.7")])
+@pytest.mark.parametrize(("unit", "middle"), [("Jy", "3.2"), ("maggy", "-5.7")])
 def test_nanomaggies_in_another_unit(refused, base, unit, middle):
     message = refused(base, bands=flux_band(unit=unit))
     assert f"the median AB magnitude from column 'f_r' is {middle}" in message and f"unit ({unit})" in message
@@ -684,7 +684,7 @@ def test_columns_of_two_bands(refused, base, columns, says):
     ],
 )
 def test_bands_of_run_files(keys, says):
-    with pytest.raises(ValueError, match="1 validation error") as caught:
+    with pytest.raises(ValueError, match="validation error") as caught:
         BandConfig.model_validate({"filter": "sdss_r0", "value": "r", "error": "er", **keys})
     assert says in str(caught.value)
 
@@ -710,6 +710,7 @@ def config_of(tmp_path, base):
             "features": ["g-r", "r"],
             "free": {"dust.lg_av": {"loc": -0.4, "scale": 0.2}},
             "halos": {"lgm_min": 11.2},
+            "sample": {"kind": "psis_laplace", "n_proposals": 600},
         }
         return RunConfig.model_validate(raw)
 
@@ -747,7 +748,7 @@ def test_a_number_for_the_error_in_a_run_file(config_of):
 def test_table_of_a_run_file_in_fits(config_of, base, tmp_path, table):
     hdus = [
         fits.PrimaryHDU(),
-        *(fits.table_to_hdu(Table.from_pandas(f)) for f in (base, base.assign(r=base.r - 0.1))),
+        *(fits.table_to_hdu(Table.from_pandas(f)) for f in (base, base.assign(r=base.r - 0.04))),
     ]
     hdus[2].name = "SECOND"
     fits.HDUList(hdus).writeto(tmp_path / "two.fits")
@@ -755,19 +756,19 @@ def test_table_of_a_run_file_in_fits(config_of, base, tmp_path, table):
     with pytest.raises(InputError, match="several tables have all the columns"):
         build_catalog(config_of(path=path))
     catalog = build_catalog(config_of(path=path, table=table))
-    np.testing.assert_allclose(catalog.mag[:, 1], base.r if table == 1 else base.r - 0.1)
+    np.testing.assert_allclose(catalog.mag[:, 1], base.r if table == 1 else base.r - 0.04)
 
 
 def test_table_of_a_run_file_in_hdf5(config_of, base, tmp_path):
     path = tmp_path / "two.hdf5"
     with h5py.File(path, "w") as store:
-        for group, shift in (("a", 0.0), ("b/c", -0.1)):
+        for group, shift in (("a", 0.0), ("b/c", -0.04)):
             for name in ("zs", "g", "r", "eg", "er"):
                 store[f"{group}/{name}"] = base[name] + (shift if name == "r" else 0)
     with pytest.raises(InputError, match="several tables"):
         build_catalog(config_of(path=str(path)))
     catalog = build_catalog(config_of(path=str(path), table="b/c"))
-    np.testing.assert_allclose(catalog.mag[:, 1], base.r - 0.1)
+    np.testing.assert_allclose(catalog.mag[:, 1], base.r - 0.04)
 
 
 @pytest.mark.parametrize(

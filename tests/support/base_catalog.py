@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from astropy.io import fits
 from astropy.table import Table
 
 from popinfer.data.embedded import asset_path
@@ -36,6 +37,12 @@ def write(path: Path, frame: pd.DataFrame, units: dict[str, str] | None = None) 
         table.write(path, format="hdf5", path="table", serialize_meta=True, overwrite=True)
     elif path.suffix == ".ecsv":
         table.write(path, format="ascii.ecsv", overwrite=True)
+    elif path.suffix == ".fits":
+        for name in units or {}:
+            table[name].unit = None
+        table.write(path, overwrite=True)
+        for name, unit in (units or {}).items():  # by hand: astropy leaves out what FITS doesn't define
+            fits.setval(path, f"TUNIT{table.colnames.index(name) + 1}", value=unit, ext=1)
     else:
         table.write(path, overwrite=True)
     return path
