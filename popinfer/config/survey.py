@@ -42,7 +42,7 @@ class BandConfig(Section):
 
     filter: str | FilterConfig
     value: str
-    error: str | float
+    error: str | FiniteFloat
     unit: Unit | None = None
     error_unit: Unit | None = None
     system: Literal["ab", "vega"] = "ab"
@@ -68,6 +68,12 @@ class BandConfig(Section):
             raise ValueError(f"error: column '{self.value}' is the value's; name the column of its error")
         if isinstance(self.error, float) and not self.error > 0:
             raise ValueError(f"error: {self.error:g} has to be above 0")
+        if isinstance(self.error, float) and self.error_kind == "ivar":
+            raise ValueError(
+                f"error: {self.error:g} is a number for all rows: give it as a sigma, not an ivar"
+            )
+        if self.softening is not None and self.unit != "luptitude":
+            raise ValueError("softening belongs to asinh magnitudes: set unit: luptitude, or leave it out")
         if self.system == "vega" and self.unit not in (None, "mag"):
             raise ValueError(f"system: vega is of magnitudes; unit is {self.unit}")
         if self.bright_mag is not None and self.faint_mag is not None and self.bright_mag >= self.faint_mag:

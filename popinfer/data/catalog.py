@@ -20,6 +20,7 @@ from popinfer.data.catalog_io import fingerprint, read_columns, user_path
 from popinfer.data.embedded import asset_path
 from popinfer.data.photometry_columns import BandColumns, BandPhotometry, check_columns, convert
 from popinfer.data.tables.request import Column
+from popinfer.data.units import parse_unit
 from popinfer.errors import InputError
 from popinfer.records import Catalog
 
@@ -30,6 +31,9 @@ MISSING = (-9999.0, -999.0, -99.0, 99.0, 999.0)  # what surveys write for "not m
 MAX_REPEATED = 0.01  # of the rows
 _Z_CEILING = 20.0
 _CONDITION = re.compile(r"^\s*(?P<column>.+?)\s*(?P<operator><=|>=|==|!=|<|>)\s*(?P<number>[-+0-9.eE]+)\s*$")
+_SAID_TRUE = re.compile(
+    r"^\s*(?P<column>[^<>=!&|~]+?)\s*(?P<operator>==|!=)\s*(?P<truth>(?i:true|false))\s*$"
+)
 _OPERATORS: dict[str, Callable[[FloatArray, float], BoolArray]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -96,17 +100,27 @@ class Condition:
     @classmethod
     def parse(cls, path: str | Path, text: str) -> "Condition":
         """From "clean", "not blended" or "flag == 0"."""
+        said = _SAID_TRUE.match(text)
+        if said is not None:
+            false = said["truth"].lower() == "false"
+            return cls(said["column"], negated=false == (said["operator"] == "=="))
         match = _CONDITION.match(text)
+        column = text.strip().removeprefix("not ").strip() if match is None else match["column"]
+        if not column or any(sign in column for sign in "<>=!&|~"):
+            _refuse(
+                path,
+                f"where: {text!r} has to be a column of true and false, 'not column', or like 'column < 3'; "
+                "write several conditions as a list",
+            )
         if match is None:
-            negated = text.strip().startswith("not ")
-            column = text.strip().removeprefix("not ").strip()
-            if not column or any(sign in column for sign in "<>=!&|"):
-                _refuse(path, f"where: {text!r} has to be a column of true and false, or like 'column < 3'")
-            return cls(column, negated=negated)
+            return cls(column, negated=text.strip().startswith("not "))
         try:
-            return cls(match["column"], match["operator"], float(match["number"]))
+            number = float(match["number"])
         except ValueError:
-            _refuse(path, f"where: {text!r} compares with {match['number']!r}, which is no number")
+            number = np.nan
+        if not np.isfinite(number):
+            _refuse(path, f"where: {text!r} compares with {match['number']!r}, which is no finite number")
+        return cls(column, match["operator"], number)
 
     def met(self, values: FloatArray) -> BoolArray:
         """Rows that meet it; those without a value don't."""
@@ -159,12 +173,13 @@ def load_catalog(spec: CatalogSpec, say: Callable[[str], None] | None = None) ->
     z = columns[spec.redshift].values
     if z.size == 0:
         _refuse(path, "has no rows")
+    _check_redshift_unit(path, spec, columns[spec.redshift].unit)
     bands = {name: convert(path, name, band, columns) for name, band in spec.bands.items()}
-    for name, band in bands.items():
-        _check_half_present(path, name, band, spec)
     doubts = tuple(doubt for band in bands.values() for doubt in band.doubts)
     if doubts and spec.implausible == "refuse":
         _refuse(path, f"{doubts[0]}; if that is right, set implausible: warn")
+    for name, band in bands.items():
+        _check_half_present(path, name, band, spec)
     sieve = _Sieve(z.size)
     for condition, text in zip(conditions, spec.where, strict=True):
         sieve.drop(~condition.met(columns[condition.column].values), f"not {text}")
@@ -172,7 +187,7 @@ def load_catalog(spec: CatalogSpec, say: Callable[[str], None] | None = None) ->
     _sift_bands(bands, spec, sieve)
     if not sieve.keep.any():
         reasons = ", ".join(f"{reason} ({rows})" for reason, rows in sieve.dropped.items())
-        _refuse(path, f"none of its {z.size} rows is left: {reasons}")
+        _refuse(path, f"none of its {z.size} rows is left: {reasons}; {_medians(z, bands)}")
     mag = np.stack([band.mag[sieve.keep] for band in bands.values()], axis=-1)
     names = None if spec.id is None else tuple(columns[spec.id].values[sieve.keep])
     repeated = _repeated(path, spec, np.flatnonzero(sieve.keep), np.column_stack([z[sieve.keep], mag]), names)
@@ -208,7 +223,7 @@ def _read(
         missing=tuple(word for word in spec.missing if isinstance(word, str)),
         say=say,
     )
-    sentinels = (*MISSING, *(value for value in spec.missing if not isinstance(value, str)))
+    sentinels = (*MISSING, *(number for number in map(_as_number, spec.missing) if np.isfinite(number)))
     compared = {condition.column for condition in conditions}
     return {
         name: column
@@ -216,6 +231,33 @@ def _read(
         else Column(_without_sentinels(column.values, sentinels), column.unit, column.description)
         for name, column in table.items()
     }
+
+
+def _as_number(value: float | str) -> float:
+    """A value that means "not measured" as a number; NaN for a word."""
+    try:
+        return float(value)
+    except ValueError:
+        return np.nan
+
+
+def _medians(z: FloatArray, bands: Mapping[str, BandPhotometry]) -> str:
+    """Medians of the whole table, which show what was misread."""
+    columns = {"redshift": z, **{name: band.mag for name, band in bands.items()}}
+    finite = {name: values[np.isfinite(values)] for name, values in columns.items()}
+    said = [f"{name} {np.median(values):.4g}" for name, values in finite.items() if values.size]
+    return f"medians of all rows: {', '.join(said) or 'none'}"
+
+
+def _check_redshift_unit(path: Path, spec: CatalogSpec, unit: str | None) -> None:
+    """Refuse a column that has a unit: a redshift has none."""
+    said = parse_unit(unit)
+    if said is not None and said.kind != "unknown":
+        _refuse(
+            path,
+            f"column {spec.redshift!r} is in {unit!r}, as the file says; a redshift has no unit (of a "
+            "velocity in km/s: divide by 299792.458)",
+        )
 
 
 def _repeated(
@@ -231,18 +273,21 @@ def _repeated(
     """
     compared = [("redshift and all magnitudes", pd.DataFrame(values).duplicated().to_numpy())]
     if names is not None:
-        compared.append((f"id (column {spec.id!r})", pd.Series(names).duplicated().to_numpy()))
+        series = pd.Series(names, dtype=object)
+        compared.append((f"id (column {spec.id!r})", (series.duplicated() & (series != "")).to_numpy()))
     said = []
     for what, again in compared:
         if not again.any():
             continue
-        text = f"{int(again.sum())} of {len(rows)} galaxies repeat another's {what}, first in row "
-        f"{rows[again][0]}"
+        text = (
+            f"{int(again.sum())} of {len(rows)} galaxies repeat another's {what}, first in row "
+            f"{rows[again][0]}"
+        )
         if again.mean() > MAX_REPEATED and spec.duplicates == "refuse":
             _refuse(
                 path,
-                f"{text}: a galaxy that is listed twice counts twice; list each once, or set duplicates: "
-                f"allow",
+                f"{text}: a galaxy that is listed twice counts twice; list each once, or set "
+                "duplicates: allow",
             )
         said.append(text)
     return tuple(said)
@@ -257,6 +302,7 @@ def _check_spec(spec: CatalogSpec) -> None:
         check_columns(where, name, band)
         if spec.redshift in band.columns:
             _refuse(where, f"column {spec.redshift!r} is named as the redshift and in band {name}")
+    _check_columns_differ(spec)
     if not 0 <= spec.z_min < spec.z_max:
         _refuse(where, f"z_min {spec.z_min} has to be 0 or more and below z_max {spec.z_max}")
     limits = [limit for limit in (spec.mag_bright, spec.mag_faint) if limit is not None]
@@ -270,6 +316,26 @@ def _check_spec(spec: CatalogSpec) -> None:
         _refuse(where, f"mag_bright {spec.mag_bright} has to be below mag_faint {spec.mag_faint}")
 
 
+def _check_columns_differ(spec: CatalogSpec) -> None:
+    """Refuse a column that is named for two things."""
+    values = {}
+    for name, band in spec.bands.items():
+        if band.value in values:
+            _refuse(spec.path, f"column {band.value!r} is the value of bands {values[band.value]} and {name}")
+        values[band.value] = name
+    for name, band in spec.bands.items():
+        if band.error in values:
+            _refuse(
+                spec.path,
+                f"band {name}: column {band.error!r} is named as error, and as the value of band "
+                f"{values[band.error]}",
+            )
+    numbers = {spec.redshift, *(name for band in spec.bands.values() for name in band.columns)}
+    numbers |= {Condition.parse(spec.path, text).column for text in spec.where}
+    if spec.id is not None and spec.id in numbers:
+        _refuse(spec.path, f"column {spec.id!r} is named as id and as numbers; it can only be one of them")
+
+
 def _without_sentinels(values: FloatArray, missing: tuple[float, ...]) -> FloatArray:
     """NaN for values that mean "not measured", also when the column held them in single precision."""
     absent = np.zeros(values.shape, bool)
@@ -281,7 +347,9 @@ def _without_sentinels(values: FloatArray, missing: tuple[float, ...]) -> FloatA
 def _check_half_present(path: Path, name: str, band: BandPhotometry, spec: CatalogSpec) -> None:
     """Refuse a band that is mostly absent: a wrong column, or a band the sample does not have."""
     lost, rows = int(np.isnan(band.mag).sum()), band.mag.size
-    if lost > rows / 2 and (not spec.keep_missing or lost == rows):
+    accidents = [bad for reason, bad in band.unusable.items() if reason.startswith(("zero", "implausible"))]
+    nonsense = np.any(accidents, axis=0).sum() > (rows - lost)
+    if lost > rows / 2 and (not spec.keep_missing or lost == rows or nonsense):
         why = ", ".join(f"{reason} ({int(bad.sum())})" for reason, bad in band.unusable.items() if bad.any())
         _refuse(
             path,
@@ -295,7 +363,9 @@ def _sift_redshift(path: Path, z: FloatArray, spec: CatalogSpec, sieve: _Sieve) 
     absurd = finite & ((z < -0.1) | (z > _Z_CEILING))
     where = f"column {spec.redshift!r}"
     if absurd.sum() > finite.sum() / 2:
-        hint = "; is it a velocity in km/s? Divide by 299792.458" if np.median(z[finite]) > 200 else ""
+        middle = np.median(z[finite])
+        hint = "; is it a velocity in km/s? Divide by 299792.458" if middle > 200 else ""
+        hint = ", not its logarithm" if -10 < middle < 0 else hint
         _refuse(
             path,
             f"{where} is outside 0..{_Z_CEILING:g} in {int(absurd.sum())} rows, first in row "
@@ -303,12 +373,11 @@ def _sift_redshift(path: Path, z: FloatArray, spec: CatalogSpec, sieve: _Sieve) 
         )
     if finite.sum() > 1 and np.ptp(z[finite]) == 0:
         _refuse(path, f"{where} holds {z[finite][0]:g} in every row; redshift has to name the redshift")
-    if np.mean(z[finite] <= 0) > 0.5:
+    if (z[finite] <= 0).sum() > finite.sum() / 2:
         _refuse(
             path,
             f"{where} is zero or negative in most rows, first in row "
-            f"{np.flatnonzero(finite & (z <= 0))[0]}; redshift "
-            "has to name the redshift, not its logarithm",
+            f"{np.flatnonzero(finite & (z <= 0))[0]}; redshift has to name the redshift, not its logarithm",
         )
     sieve.drop(~finite, "no redshift")
     sieve.drop(z <= 0, "redshift not positive")

@@ -1,9 +1,9 @@
 """From a table's columns to one band's AB magnitudes and errors.
 
-Magnitudes: m = value + zero_point - extinction (+ the AB magnitude of Vega for Vega magnitudes). Fluxes: m =
-a -
-2.5 log10 F + zero_point - extinction with a the AB magnitude of one unit, and error (2.5 / ln 10) sigma_F /
-F. Asinh magnitudes of softening b (Lupton, Gunn & Szalay 1999, AJ 118, 1406) are fluxes in maggies,
+Magnitudes: m = value + zero_point - extinction, and for Vega magnitudes the AB magnitude of Vega besides.
+Fluxes: m = a - 2.5 log10 F + zero_point - extinction, with a the AB magnitude of one unit, and the error
+(2.5 / ln 10) sigma_F / F. Asinh magnitudes of softening b (Lupton, Gunn & Szalay 1999, AJ 118, 1406) are
+fluxes in maggies,
 
     F = 2 b sinh(-m ln(10) / 2.5 - ln b),    sigma_F = sigma_m (ln(10) / 2.5) sqrt(F^2 + 4 b^2).
 
@@ -35,6 +35,7 @@ _MAX_ERROR = 3.0  # mag; a value with such an error is no measurement
 _MAX_MEDIAN_ERROR = 1.0  # mag, of a band
 _MAX_ZERO_POINT = 2.0  # mag; what is farther from AB is in another unit or system
 _MAX_FLOOR = 1.0  # mag
+_EXTINCTION = (0.0, 5.0)  # mag, of a band's median: surveys of galaxies stay away from thicker dust
 _MIN_RATED = 100  # galaxies from which on errors and brightness are compared
 # rank correlation of flux and its error: zero where the sky makes the error, positive where the galaxy does
 _WRONG_WAY = -0.5
@@ -124,13 +125,15 @@ def check_columns(path: str | Path, name: str, band: BandColumns) -> None:
         _refuse(
             path,
             f"band {name}: zero_point {band.zero_point:g} has to lie within +-{_MAX_ZERO_POINT:g} mag; "
-            f"where values "
-            "are so far from AB magnitudes, set unit, or system: vega",
+            "where values are so far from AB magnitudes, set unit, or system: vega",
         )
     if band.softening is not None and not 0 < band.softening < 1e-3:
         _refuse(path, f"band {name}: softening {band.softening:g} has to be between 0 and 1e-3 maggies")
-    if isinstance(band.error, float | int) and not 0 < band.error < np.inf:
-        _refuse(path, f"band {name}: error {band.error:g} has to be above 0")
+    if isinstance(band.error, float | int):
+        if not 0 < band.error < np.inf:
+            _refuse(path, f"band {name}: error {band.error:g} has to be a number above 0, or a column")
+        if band.error_kind == "ivar":
+            _refuse(path, f"band {name}: error {band.error:g} is a number for all rows: give it as a sigma")
     if band.error == band.value:
         _refuse(path, f"band {name}: column {band.value!r} is named as value and as error")
     if band.extinction is not None and band.extinction in (band.value, band.error):
@@ -168,12 +171,13 @@ def convert(path: Path, name: str, band: BandColumns, columns: Mapping[str, Colu
     if band.extinction:
         shift = shift - columns[band.extinction].values
     mag, sigma, unusable = _magnitudes(name, unit, value, error, shift)
-    doubts = _doubts(path, name, band, unit, mag, sigma)
+    doubts = (*_extinction_doubts(name, band, columns), *_doubts(name, band, unit, mag, sigma))
+    _leave_out_accidents(name, mag, sigma, unusable)
     if band.detection is not None:
         faint = mag > band.detection
         unusable[f"{name} fainter than its detection limit"] = faint
         mag[faint] = sigma[faint] = np.nan
-    notes = _subtracted(name, band, columns)
+    notes = (*unit.notes(name), *_subtracted(name, band, columns))
     return BandPhotometry(mag, np.hypot(sigma, band.error_floor), unusable, doubts, notes)
 
 
@@ -205,6 +209,12 @@ class _Reading:
         """Whether values are magnitudes of the common kind."""
         return self.unit == "mag"
 
+    def notes(self, name: str) -> tuple[str, ...]:
+        """What was done to magnitudes relative to Vega."""
+        if self.offset == 0:
+            return ()
+        return (f"magnitudes of {name} are relative to Vega: {self.offset:+.3f} mag makes them AB",)
+
     @classmethod
     def of(cls, path: Path, name: str, band: BandColumns, columns: Mapping[str, Column]) -> "_Reading":
         """What run file and file say together, of values and errors."""
@@ -213,6 +223,13 @@ class _Reading:
         system = band.system
         if said is not None and said.kind == "vega":
             system = "vega"
+        if said is not None and said.kind == "ab" and system == "vega":
+            text = columns[band.value].unit
+            _refuse(
+                path,
+                f"band {name}: column {band.value!r} is in {text!r}, as the file says, but the run file has "
+                "system: vega; leave system out, or mend the file",
+            )
         if system == "vega" and unit != "mag":
             _refuse(path, f"band {name}: system: vega is of magnitudes; unit is {unit}")
         offset = vega_to_ab(band.filter) if system == "vega" else 0.0
@@ -226,9 +243,11 @@ def _agreed(
 ) -> tuple[str, float]:
     """Unit of the values and its AB magnitude; InputError where run file and file contradict each other."""
     where = f"band {name}: column {band.value!r} is in {column.unit!r}, as the file says"
-    if said is None:
+    if said is None or (said.kind == "unknown" and band.unit is not None):
         unit = band.unit or "mag"
         return unit, FLUX_UNITS.get(unit, np.nan)
+    if said.kind == "unknown":
+        _refuse(path, f"{where}, which is no unit that is known; set unit to one of {', '.join(UNITS)}")
     if said.kind == "uncalibrated":
         _refuse(path, f"{where}: counts of a detector; calibrated fluxes or magnitudes are needed")
     if said.kind == "other" or said.inverse_variance:
@@ -271,6 +290,10 @@ def _error_unit(
         text = columns[band.error].unit
         said = parse_unit(text)
     where = f"band {name}: column {band.error!r} is in {text!r}, as the file says"
+    if said is not None and said.kind == "unknown":
+        if band.error_unit is None and text != columns[band.value].unit:
+            _refuse(path, f"{where}, which is no unit that is known; set error_unit")
+        said = None
     if said is not None and said.kind in ("uncalibrated", "other"):
         _refuse(path, f"{where}: no error of a flux or a magnitude")
     if said is not None and said.inverse_variance and band.error_kind == "sigma":
@@ -302,7 +325,7 @@ def _error_unit(
 def _magnitudes(
     name: str, unit: _Reading, value: FloatArray, error: FloatArray, shift: FloatArray
 ) -> tuple[FloatArray, FloatArray, dict[str, BoolArray]]:
-    """Magnitudes and errors, NaN where unusable, and the rows where by reason."""
+    """Magnitudes and errors, NaN where there is none, and the rows where by reason."""
     brightest, faintest = _PLAUSIBLE
     flux = value
     if unit.unit == "luptitude":
@@ -331,20 +354,28 @@ def _magnitudes(
             sigma[good] *= np.sqrt(flux[good] ** 2 + 4 * unit.softening**2) / _MAG_PER_LN
         if not unit.error_in_mag:
             sigma[good] *= _MAG_PER_LN / flux[good]
-    mag += shift
-    vague = good & (sigma > _MAX_ERROR)
+    return mag + shift, sigma, unusable
+
+
+def _leave_out_accidents(
+    name: str, mag: FloatArray, sigma: FloatArray, unusable: dict[str, BoolArray]
+) -> None:
+    """Set values that are no measurements to NaN, in place, and name their rows among the unusable ones."""
+    with np.errstate(invalid="ignore"):
+        vague = sigma > _MAX_ERROR
+        outside = ~vague & ((mag < _PLAUSIBLE[0]) | (mag > _PLAUSIBLE[1]))
     unusable[f"error of {name} above {_MAX_ERROR:g} mag"] = vague
-    outside = good & ~vague & ((mag < brightest) | (mag > faintest))
-    if not unit.is_mag:
-        unusable[f"implausible magnitude in {name}"] = outside
+    unusable[f"implausible magnitude in {name}"] |= outside
     mag[vague | outside] = sigma[vague | outside] = np.nan
-    return mag, sigma, unusable
 
 
 def _doubts(
-    path: Path, name: str, band: BandColumns, unit: _Reading, mag: FloatArray, sigma: FloatArray
+    name: str, band: BandColumns, unit: _Reading, mag: FloatArray, sigma: FloatArray
 ) -> tuple[str, ...]:
-    """Sentences on medians and errors that no survey has; see `CatalogSpec.implausible` for what they do."""
+    """Sentences on medians and errors that no survey has; see `CatalogSpec.implausible` for what they do.
+
+    Accidents are still among the values: where they are most of a band, it is the medians that tell why.
+    """
     usable = np.isfinite(mag)
     doubts = []
     if usable.any():
@@ -352,8 +383,7 @@ def _doubts(
         if not _MEDIAN[0] < middle < _MEDIAN[1]:
             doubts.append(
                 f"band {name}: the median AB magnitude from column {band.value!r} is {middle:.1f}, not "
-                f"within "
-                f"{_MEDIAN[0]:g}..{_MEDIAN[1]:g}; check unit ({unit.unit}) and zero_point "
+                f"within {_MEDIAN[0]:g}..{_MEDIAN[1]:g}; check unit ({unit.unit}) and zero_point "
                 f"({band.zero_point:g})"
             )
         error = float(np.median(sigma[usable]))
@@ -372,8 +402,25 @@ def _doubts(
     return tuple(doubts)
 
 
+def _extinction_doubts(name: str, band: BandColumns, columns: Mapping[str, Column]) -> tuple[str, ...]:
+    """A sentence where the extinction's median is none that a galaxy survey has."""
+    if not band.extinction:
+        return ()
+    values = columns[band.extinction].values
+    values = values[np.isfinite(values)]
+    if values.size == 0 or _EXTINCTION[0] <= np.median(values) <= _EXTINCTION[1]:
+        return ()
+    return (
+        f"band {name}: the median extinction in column {band.extinction!r} is {np.median(values):.3g} mag, "
+        f"not within {_EXTINCTION[0]:g}..{_EXTINCTION[1]:g}; extinction has to name the magnitudes to "
+        "subtract",
+    )
+
+
 def _wrong_error(name: str, band: BandColumns, why: str) -> str:
     """What may be wrong with an error column."""
+    if not isinstance(band.error, str):
+        return f"band {name}: {why}; check error ({band.error:g}) and error_unit"
     hint = (
         "is it an inverse variance? Then set error_kind: ivar"
         if band.error_kind == "sigma"
@@ -386,8 +433,8 @@ def _rank_correlation(x: FloatArray, y: FloatArray) -> float:
     """Spearman's coefficient; zero where one of them is constant."""
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
-    ranks = [np.argsort(np.argsort(values)) for values in (x, y)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    first, second = (np.argsort(np.argsort(values)) for values in (x, y))
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def _subtracted(name: str, band: BandColumns, columns: Mapping[str, Column]) -> tuple[str, ...]:
@@ -417,6 +464,14 @@ def _check_looks_like_unit(path: Path, name: str, column: str, unit: str, value:
     low, middle, high = np.percentile(usable, [2, 50, 98])
     of_mag = unit in ("mag", "luptitude")
     if of_mag and (low < _PLAUSIBLE[0] or high > _PLAUSIBLE[1]):
+        outside = usable[(usable < _PLAUSIBLE[0]) | (usable > _PLAUSIBLE[1])]
+        values, counts = np.unique(outside, return_counts=True)
+        if counts.max() > max(1, outside.size / 2):
+            _refuse(
+                path,
+                f"band {name}: column {column!r} holds {values[counts.argmax()]:g} in {counts.max()} rows; "
+                "if that value means 'not measured', list it under missing",
+            )
         _refuse(
             path,
             f"band {name}: column {column!r} runs from {low:g} to {high:g}; AB magnitudes lie within "

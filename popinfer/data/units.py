@@ -24,12 +24,14 @@ FLUX_UNITS: dict[str, float] = {
 }
 UNITS = ("mag", "luptitude", *FLUX_UNITS)
 
-_MAGNITUDES = ("mag", "magnitude", "ab", "abmag", "mag(ab)", "abmagnitude", "magab", "mag(abflux)")
-_VEGA = ("vega", "vegamag", "mag(vega)", "magvega", "vegamagnitude")
+_MAGNITUDES = ("mag", "mags", "magnitude", "magnitudes", "[mag]", "(mag)", "mag(1)")
+_AB = ("ab", "abmag", "abmags", "mag(ab)", "abmagnitude", "abmagnitudes", "magab", "mag(abflux)")
+_VEGA = ("vega", "vegamag", "vegamags", "mag(vega)", "magvega", "vegamagnitude", "vegamagnitudes")
 _ASINH = ("luptitude", "luptitudes", "asinhmag", "mag(asinh)", "asinh")
-_MAGGIES = {"maggy": 0.0, "maggies": 0.0, "mgy": 0.0}
+_ST = ("stmag", "mag(st)", "magst", "stmagnitude")
+_MAGGIES = ("maggy", "maggies", "mgy")
 _NANOMAGGIES = ("nmgy", "nanomaggy", "nanomaggie", "nanomaggies", "nmaggy", "nmgys", "nanomgy")
-_UNCALIBRATED = ("electron", "count", "counts", "adu", "dn", "photon", "ph", "e-")
+_UNCALIBRATED = ("electron", "count", "ct", "adu", "dn", "photon", "ph", "e-")
 _INVERSE = re.compile(
     r"^(?:1\s*/\s*\(?\s*(?P<over>.+?)\s*\)?|\(?(?P<base>.+?)\)?)\s*(?:\*\*|\^)?\s*(?P<power>\(?-?2\)?)\)?$"
 )
@@ -41,19 +43,34 @@ class FileUnit:
 
     Attributes
     ----------
-    kind : "flux", "mag" (AB or without a system), "vega", "luptitude", "uncalibrated" (counts of a
-        detector), or "other": a unit of something else.
+    kind : "flux", "mag" (of a system that isn't said), "ab", "vega", "luptitude", "uncalibrated" (counts of
+        a detector), "other" (a unit of something else), or "unknown" (a word that can't be understood).
     ab : AB magnitude of one unit of flux; NaN for other kinds.
     inverse_variance : whether the column is in units of one over the square of it.
     """
 
-    kind: Literal["flux", "mag", "vega", "luptitude", "uncalibrated", "other"]
+    kind: Literal["flux", "mag", "ab", "vega", "luptitude", "uncalibrated", "other", "unknown"]
     ab: float = float("nan")
     inverse_variance: bool = False
 
 
+_WORDS = {
+    word: unit
+    for words, unit in (
+        (_MAGNITUDES, FileUnit("mag")),
+        (_AB, FileUnit("ab")),
+        (_VEGA, FileUnit("vega")),
+        (_ASINH, FileUnit("luptitude")),
+        (_ST, FileUnit("other")),
+        (_MAGGIES, FileUnit("flux", FLUX_UNITS["maggy"])),
+        (_NANOMAGGIES, FileUnit("flux", FLUX_UNITS["nmgy"])),
+    )
+    for word in words
+}
+
+
 def parse_unit(text: str | None) -> FileUnit | None:
-    """What a file's unit means; None where the file says nothing, or nothing that can be understood.
+    """What a file's unit means; None where the file says nothing.
 
     Parameters
     ----------
@@ -65,34 +82,33 @@ def parse_unit(text: str | None) -> FileUnit | None:
         or text.strip().lower() in ("1", "none", "-", "dimensionless", "unitless")
     ):
         return None
-    return _known(text) or _inverse(text) or _from_astropy(text)
+    return _known(text) or _inverse(text) or _from_astropy(text) or FileUnit("unknown")
 
 
 def _inverse(text: str) -> FileUnit | None:
-    """One over the square of a unit of flux."""
+    """One over the square of a unit of flux, or of a magnitude."""
     match = _INVERSE.match(text.strip())
     if match is None or (match["over"] is None and "-" not in match["power"]):
         return None
     inner = _known(match["over"] or match["base"]) or _from_astropy(match["over"] or match["base"])
-    if inner is None or inner.kind != "flux" or inner.inverse_variance:
+    if inner is None or inner.kind not in ("flux", "mag", "ab", "vega") or inner.inverse_variance:
         return None
-    return FileUnit("flux", inner.ab, inverse_variance=True)
+    return FileUnit(inner.kind, inner.ab, inverse_variance=True)
 
 
 def _known(text: str) -> FileUnit | None:
     """Words that surveys use."""
-    word = re.sub(r"[\s_]", "", text).lower()
-    if word in _NANOMAGGIES:
-        return FileUnit("flux", FLUX_UNITS["nmgy"])
-    if word in _MAGGIES:
-        return FileUnit("flux", FLUX_UNITS["maggy"])
-    for words, kind in ((_MAGNITUDES, "mag"), (_VEGA, "vega"), (_ASINH, "luptitude")):
-        if word in words:
-            return FileUnit(kind)  # type: ignore[arg-type]
+    letters = re.sub(r"[\s_]", "", text)
+    word = letters.lower()
+    if word in _WORDS:
+        return _WORDS[word]
+    if letters.startswith("MJy"):
+        return None  # a million Jy, which is astropy's
     # micro in the spellings that astropy doesn't know
     micro = word.replace("µ", "u").replace("μ", "u").replace("micro", "u")
     for name in ("uJy", "nJy", "mJy", "Jy"):
-        if micro in (name.lower(), name.lower() + "s") or micro == name.lower().replace("jy", "jansky"):
+        short = name.lower()
+        if micro in (short, f"{short}s", short.replace("jy", "jansky"), short.replace("jy", "janskys")):
             return FileUnit("flux", FLUX_UNITS[name])
     if re.split(r"[/\s(*]", text.strip().lower())[0].rstrip("s") in tuple(
         w.rstrip("s") for w in _UNCALIBRATED
@@ -115,13 +131,14 @@ def _from_astropy(text: str) -> FileUnit | None:
         return None
     if isinstance(unit, units.UnrecognizedUnit) or unit == units.dimensionless_unscaled:
         return None
-    if isinstance(unit, units.MagUnit):
-        return FileUnit("mag" if unit.physical_unit == units.AB else "other")
-    if unit == units.mag:
-        return FileUnit("mag")
+    if isinstance(unit, units.function.FunctionUnitBase):  # a logarithm of something
+        is_ab = isinstance(unit, units.MagUnit) and unit.physical_unit == units.AB
+        return FileUnit("ab" if is_ab else "other")
+    if unit in (units.mag, units.mag**-2):
+        return FileUnit("mag", inverse_variance=unit != units.mag)
     for power, inverse in ((1, False), (-2, True)):
         try:
-            factor = float(((1 * unit) ** (1 / power)).to(units.Jy).value)
+            factor = float((units.Quantity(1.0, unit) ** (1 / power)).to(units.Jy).value)
         except (units.UnitConversionError, units.UnitTypeError, ValueError, TypeError):
             continue
         if factor > 0:

@@ -20,6 +20,7 @@ from jaxtyping import PRNGKeyArray
 from popinfer.config import RunConfig, load_config
 from popinfer.config.survey import BandConfig
 from popinfer.data.catalog_io import SUFFIXES
+from popinfer.data.units import FLUX_UNITS
 from popinfer.errors import InputError, shortened
 from popinfer.params import ParamSpace
 from popinfer.population.domains import check_values
@@ -134,12 +135,22 @@ def _columns(
     for i, (name, band) in enumerate(config.catalog.bands.items()):
         value, error = _as_measured(mag[:, i], sigma[:, i], band)
         # vector columns of the original become plain ones
-        renamed = {"value": _plain(band.value), "error": _plain(band.error), "extinction": None}
-        bands[name] = band.model_copy(update=renamed)
-        columns |= {renamed["value"]: value, renamed["error"]: error}
-    changed = {"bands": bands, "redshift": _plain(config.catalog.redshift)}
-    catalog = config.catalog.model_copy(update=changed)
+        value_name = _plain(band.value)
+        error_name = _plain(band.error) if isinstance(band.error, str) else f"{value_name}_error"
+        changed = {"value": value_name, "error": error_name, "extinction": None, **_written_as(band)}
+        bands[name] = band.model_copy(update=changed)
+        columns |= {value_name: value, error_name: error}
+    # rows are those of the mock: it has no conditions, names or further tables, and may list a galaxy twice
+    described = {"table": None, "id": None, "where": [], "missing": [], "duplicates": "allow"}
+    described |= {"bands": bands, "redshift": _plain(config.catalog.redshift)}
+    catalog = config.catalog.model_copy(update=described)
     return columns, config.model_copy(update={"catalog": catalog, "joint": []})
+
+
+def _written_as(band: BandConfig) -> dict[str, str | None]:
+    """How a mock's band is described: fluxes in the original's unit, all else in AB magnitudes."""
+    unit = band.unit if band.unit in FLUX_UNITS else "mag"
+    return {"unit": unit, "error_unit": None, "system": "ab", "softening": None}
 
 
 def _plain(column: str) -> str:
@@ -150,8 +161,8 @@ def _as_measured(mag: np.ndarray, sigma: np.ndarray, band: BandConfig) -> tuple[
     """Undo zero point, error floor and unit."""
     sigma = np.sqrt(np.maximum(sigma**2 - band.error_floor_mag**2, (0.01 * sigma) ** 2))
     value, error = mag - band.zero_point_mag, sigma
-    if band.unit != "mag":
-        value = 10 ** (-0.4 * (value - _AB_OF_UNIT[band.unit]))
+    if band.unit in FLUX_UNITS:
+        value = 10 ** (-0.4 * (value - FLUX_UNITS[band.unit]))
         error = sigma * value * np.log(10) / 2.5
     return value, error if band.error_kind == "sigma" else 1 / error**2
 

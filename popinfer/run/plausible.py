@@ -17,11 +17,13 @@ from popinfer.records import SSP, Catalog, Filters
 from popinfer.sps.dust import KriekConroy13
 
 # mag, between the medians of a slice and the nearest mixture: medians of the embedded SDSS sample are within
-# 0.02, the same taken as Vega magnitudes 0.18 to 0.20 away, with two neighboring filters swapped 0.4 or more
+# 0.02; the same given as Vega magnitudes are 0.26 to 0.30 away, with two neighboring filters swapped 0.2 to 2.2
 MAX_DISTANCE = 0.12
 _YOUNG = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # share of the mass formed in the young population
 _AV = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # mag
 _EVERY = 6  # of the SSP ages
+_MIN_GALAXIES = 10  # of which a median is taken
+_MIN_REST = 1300.0  # Angstrom; bluer light is absorbed between the galaxies, which the library leaves out
 
 
 def color_doubts(config: RunConfig, catalog: Catalog, ssp: SSP, filters: Filters) -> tuple[str, ...]:
@@ -31,27 +33,33 @@ def color_doubts(config: RunConfig, catalog: Catalog, ssp: SSP, filters: Filters
         inside = (np.asarray(catalog.z) >= low) & (np.asarray(catalog.z) < high)
         mag = np.asarray(catalog.mag)[inside]
         complete = mag[np.isfinite(mag).all(axis=1)]
-        if len(complete) < 1 or mag.shape[1] < 2:
+        if len(complete) < _MIN_GALAXIES or mag.shape[1] < 2:
             continue
         z = float(np.median(np.asarray(catalog.z)[inside]))
-        measured = np.median(complete[:, :-1] - complete[:, 1:], axis=0)
-        away = measured - _library_colors(ssp, filters, z)
+        library, pivots = _library_magnitudes(ssp, filters, z)
+        used = np.flatnonzero(pivots > _MIN_REST)
+        if len(used) < 2:
+            continue
+        bands = [catalog.bands[b] for b in used]
+        measured = -np.median(np.diff(complete[:, used], axis=1), axis=0)
+        away = measured + np.diff(library[:, used], axis=1)
         nearest = away[np.argmin(np.abs(away).max(axis=1))]
         if np.abs(nearest).max() > MAX_DISTANCE:
-            names = [f"{a}-{b}" for a, b in itertools.pairwise(catalog.bands)]
+            names = [f"{a}-{b}" for a, b in itertools.pairwise(bands)]
             medians = ", ".join(f"{name} {x:.2f}" for name, x in zip(names, measured, strict=True))
             doubts.append(
                 f"at {low:g} < z < {high:g} the median colors ({medians}) are {np.abs(nearest).max():.2f} "
-                f"mag from those of "
-                f"any galaxy, most in {names[int(np.abs(nearest).argmax())]}: check that magnitudes are AB "
-                f"(or set system: "
-                "vega), that each band has its own filter, and that extinction is taken out once"
+                f"mag from those of any galaxy, most in {names[int(np.abs(nearest).argmax())]}: check that "
+                "magnitudes are AB (or set system: vega), that each band has its own filter, and that "
+                "extinction is taken out once"
             )
     return tuple(doubts)
 
 
-def _library_colors(ssp: SSP, filters: Filters, z: float) -> Float[np.ndarray, "galaxy color"]:
-    """Colors of all mixtures at a redshift."""
+def _library_magnitudes(
+    ssp: SSP, filters: Filters, z: float
+) -> tuple[Float[np.ndarray, "galaxy band"], Float[np.ndarray, "band"]]:
+    """Magnitudes of all mixtures, up to a constant of each, and the bands' rest-frame pivots [Angstrom]."""
     light, pivots = _band_light(ssp, filters, z)
     ages = np.asarray(ssp.ssp_lg_age_gyr)
     chosen = np.arange(0, len(ages), _EVERY)
@@ -61,8 +69,7 @@ def _library_colors(ssp: SSP, filters: Filters, z: float) -> Float[np.ndarray, "
     mixed = (share * light[:, y] + (1 - share) * light[:, o]).reshape(-1, light.shape[-1])
     k = np.asarray(KriekConroy13()(pivots, KriekConroy13.fiducial), float)
     mag = -2.5 * np.log10(np.maximum(mixed, np.finfo(float).tiny)) + np.array(_AV)[:, None, None] * k
-    mag = mag.reshape(-1, mag.shape[-1])
-    return mag[:, :-1] - mag[:, 1:]
+    return mag.reshape(-1, mag.shape[-1]), pivots
 
 
 def _band_light(
@@ -99,8 +106,10 @@ def reading_table(config: RunConfig, catalog: Catalog) -> list[str]:
                 lines.append(f"    {band}: none measured")
                 continue
             lacking = "" if seen.all() else f", {int((~seen).sum()):,} not measured"
+            doubted = any(warning.startswith(f"band {band}:") for warning in catalog.warnings)
             lines.append(
                 f"    {band}: median {np.median(m[seen]):.2f}, error {np.median(e[seen]):.3f} mag{lacking}"
+                f"{' (implausible, see the warnings)' if doubted else ''}"
             )
     lines += [f"  left out: {rows:,} {reason}" for reason, rows in catalog.dropped]
     return lines + [f"  {note}" for note in catalog.notes]

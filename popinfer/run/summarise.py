@@ -55,7 +55,7 @@ def summarise(run: Run, population: Population, fit: FitResult, idata: az.Infere
         flat_directions=tuple(fit.flat),
         modes=tuple(fit.modes),
         sampler=dict(idata.sample_stats.attrs),
-        warnings=(*fit.cautions, *_monte_carlo(fit.mc_counting)),
+        warnings=(*run.catalog.warnings, *fit.cautions, *_monte_carlo(fit.mc_counting)),
         priors={p.name: str(p.prior) for p in free},
         units={p.name: p.unit for p in free},
         meanings={p.name: p.meaning for p in free},

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from popinfer.config_survey import FunctionCutConfig
 
+from popinfer.config.survey import FunctionCutConfig
 from popinfer.data import read_function
 from popinfer.errors import InputError
 from popinfer.run.cuts import CUTS

@@ -156,7 +156,8 @@ def test_names_with_dots_keep_their_truths_apart():
 @pytest.mark.parametrize("kind", ["sigma", "ivar"])
 def test_measured_columns_read_back(unit, kind, tmp_path):
     from popinfer.config.survey import BandConfig
-    from popinfer.data.photometry_columns import BandColumns, convert
+    from popinfer.data.tables.request import Column
+from popinfer.data.photometry_columns import BandColumns, convert
 
     band = BandConfig(
         filter="sdss_r0",
@@ -170,6 +171,6 @@ def test_measured_columns_read_back(unit, kind, tmp_path):
     mag, sigma = np.linspace(15, 18, 50), np.full(50, 0.03)
     value, error = _as_measured(mag, sigma, band)
     columns = BandColumns("sdss_r0", "v", "e", zero_point=0.03, unit=unit, error_kind=kind, error_floor=0.02)
-    read = convert(tmp_path, "r", columns, {"v": value, "e": error})
+    read = convert(tmp_path, "r", columns, {"v": Column(value), "e": Column(error)})
     np.testing.assert_allclose(read.mag, mag, atol=1e-4)
     np.testing.assert_allclose(read.err, sigma, rtol=1e-3)

@@ -1,0 +1,219 @@
+"""Catalogs whose colors no galaxy has are told, in the terminal and in the report."""
+
+import copy
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from popinfer.config import RunConfig
+from popinfer.data.filters import vega_to_ab
+from popinfer.errors import InputError
+from popinfer.run import summarise as summarising
+from popinfer.run.build import build_setup
+from popinfer.run.observed import build_catalog
+from popinfer.run.plausible import color_doubts, reading_table
+from popinfer.run.prepare import prepare
+from popinfer.run.progress import Silent
+from tests.support.base_catalog import base_catalog
+
+TO_AB = {"u": -0.036, "g": 0.012, "r": 0.010, "i": 0.028, "z": 0.040}
+
+
+class Listening(Silent):
+    """Keeps the lines that a person would see."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        """Keep a line."""
+        self.lines.append(text)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> pd.DataFrame:
+    return base_catalog()
+
+
+@pytest.fixture(scope="module")
+def raw(tiny_config, base, tmp_path_factory) -> dict:
+    """All five bands of the base catalog."""
+    path = tmp_path_factory.mktemp("base") / "b.parquet"
+    base.to_parquet(path)
+    raw = copy.deepcopy(tiny_config)
+    raw["catalog"] |= {"path": str(path)}
+    raw["catalog"]["bands"] = {
+        b: {"filter": f"sdss_{b}0", "value": b, "error": f"e{b}", "zero_point_mag": TO_AB[b]} for b in "ugriz"
+    }
+    raw |= {"slices": [[0.06, 0.09], [0.09, 0.12]], "features": ["u-g", "g-r", "r-i", "i-z", "r"]}
+    raw["halos"] = {"n_per_slice": 64, "lgm_min": 11.2}
+    return raw
+
+
+@pytest.fixture(scope="module")
+def config(raw) -> RunConfig:
+    return RunConfig.model_validate(raw)
+
+
+@pytest.fixture(scope="module")
+def setup(config):
+    return build_setup(config)
+
+
+@pytest.fixture(scope="module")
+def catalog(config):
+    return build_catalog(config)
+
+
+@pytest.fixture
+def doubts(config, setup, catalog):
+    """Doubts about the catalog with other magnitudes."""
+
+    def of(mag=None, **changed) -> tuple[str, ...]:
+        mag = catalog.mag if mag is None else mag
+        return color_doubts(
+            config, dataclasses.replace(catalog, mag=mag, **changed), setup.ssp, setup.filters
+        )
+
+    return of
+
+
+def test_the_sample_itself_is_no_doubt(doubts, catalog):
+    assert doubts() == ()
+    # nor is dust in front of all of it, or brightness
+    assert doubts(catalog.mag + np.array([1.6, 1.2, 0.85, 0.65, 0.48])) == ()
+    assert doubts(catalog.mag + 3.0) == ()
+
+
+def test_vega_magnitudes_taken_for_ab(doubts, catalog):
+    said = doubts(catalog.mag - np.array([vega_to_ab(f"sdss_{b}0") for b in "ugriz"]))
+    assert len(said) == 2 and "at 0.06 < z < 0.09" in said[0] and "at 0.09 < z < 0.12" in said[1]
+    assert "system: vega" in said[0]
+
+
+@pytest.mark.parametrize("first", range(4))
+def test_neighboring_bands_swapped(doubts, catalog, first):
+    order = np.arange(5)
+    order[[first, first + 1]] = order[[first + 1, first]]
+    said = doubts(catalog.mag[:, order])
+    assert len(said) == 2 and "each band has its own filter" in said[0]
+
+
+@pytest.mark.parametrize("band", [1, 2])
+def test_zero_point_of_a_band(doubts, catalog, band):
+    assert len(doubts(catalog.mag + 0.4 * np.eye(5)[band])) == 2
+
+
+def test_a_median_of_few_galaxies_is_not_judged(doubts, catalog):
+    mag = np.full_like(catalog.mag, np.nan)
+    mag[:9] = catalog.mag[:9, ::-1]
+    assert doubts(mag) == ()
+
+
+def test_ultraviolet_of_the_restframe_is_not_judged(config, setup, catalog):
+    """At z = 4 u and g lie where gas between the galaxies absorbs."""
+    far = config.model_copy(update={"slices": [(3.9, 4.1)]})
+    mag = np.array([29.0, 25.5, 24.0, 23.9, 23.8]) + np.zeros_like(catalog.mag)
+    high = dataclasses.replace(catalog, z=np.full_like(catalog.z, 4.0), mag=mag)
+    assert color_doubts(far, high, setup.ssp, setup.filters) == ()
+
+
+def test_prepare_says_it_and_keeps_it(raw, tmp_path):
+    changed = copy.deepcopy(raw)
+    bands = changed["catalog"]["bands"]
+    bands["g"]["filter"], bands["r"]["filter"] = bands["r"]["filter"], bands["g"]["filter"]
+    heard = Listening()
+    run = prepare(RunConfig.model_validate(changed), tmp_path / "out", heard)
+    warnings = [line for line in heard.lines if "from those of any galaxy" in line]
+    assert len(warnings) == 2 and all(line.startswith("warning: ") for line in warnings)
+    assert run.catalog.warnings == tuple(line.removeprefix("warning: ") for line in warnings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_catalog_warnings_reach_the_report(monkeypatch):
+    """Of the summary only the warnings matter here."""
+    free = SimpleNamespace(free=(), names=())
+    run = SimpleNamespace(
+        setup=SimpleNamespace(space=free),
+        catalog=SimpleNamespace(warnings=("the catalog's",), dropped=()),
+        config=SimpleNamespace(name="n", to_yaml=str, catalog=SimpleNamespace(path="none")),
+        fingerprint=str,
+        hashes=dict,
+        n_galaxies=(),
+        physical=lambda u: {},
+    )
+    fit = SimpleNamespace(
+        per_slice=(),
+        wall_time_s=0.0,
+        approx=SimpleNamespace(mean=None),
+        log_density=0.0,
+        goodness=SimpleNamespace(chi2=0.0, n_eff=0.0, p_value=0.0),
+        mc_counts=np.zeros(1),
+        flat=(),
+        modes=(),
+        cautions=("the fit's",),
+        mc_counting=np.zeros(1),
+    )
+    checks = {"p_chi2_slice": SimpleNamespace(values=()), "p_chi2": 0.0}
+
+    class Draws(dict):
+        posterior = SimpleNamespace(attrs={"wall_time_s": 0.0})
+        sample_stats = SimpleNamespace(attrs={})
+
+    monkeypatch.setattr(summarising, "versions", dict)
+    taken = {}
+    monkeypatch.setattr(summarising, "RunSummary", lambda **keys: taken.update(keys))
+    summarising.summarise(run, SimpleNamespace(wall_time_s=0.0, n_halos=0), fit, Draws(checks=checks))
+    assert taken["warnings"] == ("the catalog's", "the fit's")
+
+
+def test_reading_table(config, catalog):
+    lines = reading_table(config, catalog)
+    low = (catalog.z >= 0.06) & (catalog.z < 0.09)
+    assert lines[0] == f"  0.06 < z < 0.09: {int(low.sum()):,} galaxies"
+    mag, err = np.median(catalog.mag[low, 0]), np.median(catalog.mag_err[low, 0])
+    assert lines[1] == f"    u: median {mag:.2f}, error {err:.3f} mag"
+    assert len(lines) == 2 * 6 + len(catalog.dropped)
+
+
+def test_reading_table_tells_what_was_left_out_and_done(raw, base, tmp_path):
+    frame = base.assign(a_g=0.12)
+    frame.loc[:59, "u"] = 0.0
+    frame.loc[60:79, "eu"] = 9.9e99
+    frame.to_parquet(tmp_path / "b.parquet")
+    changed = copy.deepcopy(raw)
+    changed["catalog"] |= {"path": str(tmp_path / "b.parquet"), "where": "r > 15"}
+    changed["catalog"]["bands"]["g"]["extinction"] = "a_g"
+    config = RunConfig.model_validate(changed)
+    lines = reading_table(config, build_catalog(config))
+    bright = frame.r <= 15
+    zeros, vague = (~bright & (frame.u == 0)).sum(), (~bright & (frame.eu > 1)).sum()
+    assert f"  left out: {bright.sum()} not r > 15" in lines
+    assert f"  left out: {zeros} zero for a magnitude in u" in lines
+    assert f"  left out: {vague} error of u above 3 mag" in lines
+    assert "  extinction subtracted in g: 0.120 mag in the median (column 'a_g')" in lines
+
+
+def test_reading_table_marks_what_is_implausible(raw, base, tmp_path):
+    base.assign(eg=base.eg**-2 / 1e4).to_parquet(tmp_path / "b.parquet")
+    changed = copy.deepcopy(raw)
+    changed["catalog"] |= {"path": str(tmp_path / "b.parquet"), "implausible": "warn"}
+    config = RunConfig.model_validate(changed)
+    marked = [line for line in reading_table(config, build_catalog(config)) if "implausible" in line]
+    assert len(marked) == 2 and all(line.startswith("    g: ") for line in marked)
+    changed["catalog"]["implausible"] = "refuse"
+    with pytest.raises(InputError, match="band g: the median error is"):
+        build_catalog(RunConfig.model_validate(changed))
+
+
+def test_reading_table_of_missing_bands(config, catalog):
+    mag = np.array(catalog.mag)
+    mag[:100, 0] = np.nan
+    mag[:, 1] = np.nan
+    lines = reading_table(config, dataclasses.replace(catalog, mag=mag))
+    assert "    g: none measured" in lines
+    lacking = sum(int(line.rsplit(", ", 1)[1].split()[0]) for line in lines if "not measured" in line)
+    assert lacking == 100
