@@ -31,8 +31,6 @@ from popinfer.run.progress import Reporter, Silent
 from popinfer.run.simulate import draw_galaxies
 from popinfer.run.summarise import truth_path
 
-_AB_OF_UNIT = {"nmgy": 22.5, "Jy": 8.9, "uJy": 23.9, "nJy": 31.4, "cgs": -48.6}
-
 
 @dataclass(frozen=True)
 class MockSpec:

@@ -156,8 +156,8 @@ def test_names_with_dots_keep_their_truths_apart():
 @pytest.mark.parametrize("kind", ["sigma", "ivar"])
 def test_measured_columns_read_back(unit, kind, tmp_path):
     from popinfer.config.survey import BandConfig
+    from popinfer.data.photometry_columns import BandColumns, convert
     from popinfer.data.tables.request import Column
-from popinfer.data.photometry_columns import BandColumns, convert
 
     band = BandConfig(
         filter="sdss_r0",
