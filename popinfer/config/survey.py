@@ -200,7 +200,7 @@ class NumberDensityConfig(Section):
 
     area_deg2: float = Field(ge=1e-6, le=41253)
     sampling: float = Field(default=1.0, ge=1e-6, le=1)
-    bias: float = Field(default=1.2, ge=0.1, le=20)  # L* galaxies, Zehavi et al. 2011 (ApJ 736, 59)
+    bias: float = Field(default=1.2, ge=0.001, le=20)  # L* galaxies, Zehavi et al. 2011 (ApJ 736, 59)
 
 
 class MassFunctionConfig(Section):
