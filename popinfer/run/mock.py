@@ -28,8 +28,6 @@ from popinfer.run.progress import Reporter, Silent
 from popinfer.run.simulate import draw_galaxies
 from popinfer.run.summarise import truth_path
 
-_AB_OF_UNIT = {"nmgy": 22.5, "Jy": 8.9, "uJy": 23.9, "nJy": 31.4, "cgs": -48.6}
-
 
 @dataclass(frozen=True)
 class MockSpec:
@@ -129,12 +127,17 @@ def _columns(
     sigma = np.asarray(run.survey.noise.sigma(jnp.asarray(mag)))
     columns, bands = {_plain(config.catalog.redshift): z}, {}
     for i, (name, band) in enumerate(config.catalog.bands.items()):
-        value, error = _as_measured(mag[:, i], sigma[:, i], band)
-        # vector columns of the original become plain ones
-        renamed = {"value": _plain(band.value), "error": _plain(band.error), "extinction": None}
-        bands[name] = band.model_copy(update=renamed)
-        columns |= {renamed["value"]: value, renamed["error"]: error}
-    changed = {"bands": bands, "redshift": _plain(config.catalog.redshift)}
+        bands[name] = _of_mock(band)
+        value, error = _as_measured(mag[:, i], sigma[:, i], bands[name])
+        columns |= {bands[name].value: value, str(bands[name].error): error}
+    # conditions, names and the choice of a table are the original's
+    changed = {
+        "bands": bands,
+        "redshift": _plain(config.catalog.redshift),
+        "where": [],
+        "id": None,
+        "table": None,
+    }
     catalog = config.catalog.model_copy(update=changed)
     return columns, config.model_copy(update={"catalog": catalog, "joint": []})
 
@@ -143,12 +146,31 @@ def _plain(column: str) -> str:
     return column.replace("[", "_").replace("]", "")
 
 
+def _of_mock(band: BandConfig) -> BandConfig:
+    """How the mock's table holds a band: vector columns become plain ones, other magnitudes AB magnitudes.
+
+    Errors get a column also where the original has one number for all of them.
+    """
+    value = _plain(band.value)
+    return band.model_copy(
+        update={
+            "value": value,
+            "error": _plain(band.error) if isinstance(band.error, str) else f"{value}_error",
+            "extinction": None,
+            "unit": band.unit if band.unit in FLUX_UNITS else "mag",
+            "error_unit": None,
+            "system": "ab",
+            "softening": None,
+        }
+    )
+
+
 def _as_measured(mag: np.ndarray, sigma: np.ndarray, band: BandConfig) -> tuple[np.ndarray, np.ndarray]:
     """Undo zero point, error floor and unit."""
     sigma = np.sqrt(np.maximum(sigma**2 - band.error_floor_mag**2, (0.01 * sigma) ** 2))
     value, error = mag - band.zero_point_mag, sigma
-    if band.unit != "mag":
-        value = 10 ** (-0.4 * (value - _AB_OF_UNIT[band.unit]))
+    if band.unit in FLUX_UNITS:
+        value = 10 ** (-0.4 * (value - FLUX_UNITS[band.unit]))
         error = sigma * value * np.log(10) / 2.5
     return value, error if band.error_kind == "sigma" else 1 / error**2
 
