@@ -433,8 +433,8 @@ def _rank_correlation(x: FloatArray, y: FloatArray) -> float:
     """Spearman's coefficient; zero where one of them is constant."""
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
-    first, second = (np.argsort(np.argsort(values)) for values in (x, y))
-    return float(np.corrcoef(first, second)[0, 1])
+    ranks = np.stack([np.argsort(np.argsort(values)) for values in (x, y)])
+    return float(np.corrcoef(ranks)[0, 1])
 
 
 def _subtracted(name: str, band: BandColumns, columns: Mapping[str, Column]) -> tuple[str, ...]:

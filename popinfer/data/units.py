@@ -8,7 +8,7 @@ astropy.
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -126,7 +126,7 @@ def _from_astropy(text: str) -> FileUnit | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", units.UnitsWarning)
-            unit = units.Unit(text)
+            unit: Any = units.Unit(text)  # astropy's types name structured units too, which have no power
     except (ValueError, TypeError, ZeroDivisionError, OverflowError):
         return None
     if isinstance(unit, units.UnrecognizedUnit) or unit == units.dimensionless_unscaled:
@@ -138,7 +138,7 @@ def _from_astropy(text: str) -> FileUnit | None:
         return FileUnit("mag", inverse_variance=unit != units.mag)
     for power, inverse in ((1, False), (-2, True)):
         try:
-            factor = float((units.Quantity(1.0, unit) ** (1 / power)).to(units.Jy).value)
+            factor = float(units.Quantity(1.0, unit ** (1 / power)).to_value(units.Jy))
         except (units.UnitConversionError, units.UnitTypeError, ValueError, TypeError):
             continue
         if factor > 0:

@@ -131,28 +131,44 @@ def _columns(
     sigma = np.asarray(run.survey.noise.sigma(jnp.asarray(mag)))
     columns, bands = {_plain(config.catalog.redshift): z}, {}
     for i, (name, band) in enumerate(config.catalog.bands.items()):
-        value, error = _as_measured(mag[:, i], sigma[:, i], band)
-        # vector columns of the original become plain ones
-        value_name = _plain(band.value)
-        error_name = _plain(band.error) if isinstance(band.error, str) else f"{value_name}_error"
-        changed = {"value": value_name, "error": error_name, "extinction": None, **_written_as(band)}
-        bands[name] = band.model_copy(update=changed)
-        columns |= {value_name: value, error_name: error}
-    # rows are those of the mock: it has no conditions, names or further tables, and may list a galaxy twice
-    described = {"table": None, "id": None, "where": [], "missing": [], "duplicates": "allow"}
-    described |= {"bands": bands, "redshift": _plain(config.catalog.redshift)}
-    catalog = config.catalog.model_copy(update=described)
+        bands[name] = _of_mock(band)
+        value, error = _as_measured(mag[:, i], sigma[:, i], bands[name])
+        columns |= {bands[name].value: value, str(bands[name].error): error}
+    # conditions, names and the choice of a table are the original's; a mock may list a galaxy twice
+    changed = {
+        "bands": bands,
+        "redshift": _plain(config.catalog.redshift),
+        "where": [],
+        "id": None,
+        "table": None,
+        "missing": [],
+        "duplicates": "allow",
+    }
+    catalog = config.catalog.model_copy(update=changed)
     return columns, config.model_copy(update={"catalog": catalog, "joint": []})
-
-
-def _written_as(band: BandConfig) -> dict[str, str | None]:
-    """How a mock's band is described: fluxes in the original's unit, all else in AB magnitudes."""
-    unit = band.unit if band.unit in FLUX_UNITS else "mag"
-    return {"unit": unit, "error_unit": None, "system": "ab", "softening": None}
 
 
 def _plain(column: str) -> str:
     return column.replace("[", "_").replace("]", "")
+
+
+def _of_mock(band: BandConfig) -> BandConfig:
+    """How the mock's table holds a band: vector columns become plain ones, other magnitudes AB magnitudes.
+
+    Errors get a column also where the original has one number for all of them.
+    """
+    value = _plain(band.value)
+    return band.model_copy(
+        update={
+            "value": value,
+            "error": _plain(band.error) if isinstance(band.error, str) else f"{value}_error",
+            "extinction": None,
+            "unit": band.unit if band.unit in FLUX_UNITS else "mag",
+            "error_unit": None,
+            "system": "ab",
+            "softening": None,
+        }
+    )
 
 
 def _as_measured(mag: np.ndarray, sigma: np.ndarray, band: BandConfig) -> tuple[np.ndarray, np.ndarray]:

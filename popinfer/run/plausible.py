@@ -17,8 +17,8 @@ from popinfer.records import SSP, Catalog, Filters
 from popinfer.sps.dust import KriekConroy13
 
 # mag, between the medians of a slice and the nearest mixture: medians of the embedded SDSS sample are within
-# 0.02; the same given as Vega magnitudes are 0.26 to 0.30 away, with two neighboring filters swapped 0.2 to
-# 2.2
+# 0.02; the same given as Vega magnitudes are 0.26 to 0.30 away, and with two neighboring filters swapped 0.2
+# to 2.2
 MAX_DISTANCE = 0.12
 _YOUNG = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # share of the mass formed in the young population
 _AV = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # mag

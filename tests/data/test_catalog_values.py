@@ -331,6 +331,62 @@ def test_a_word_for_missing_that_isnt_listed(refused, base):
     assert "'u' holds -9e+08 in 300 rows" in message and "list it under missing" in message
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("zs", -9.0, "redshift not positive"),
+        ("zs", -1.0, "redshift not positive"),
+        ("u", 99.99, "implausible magnitude in u"),
+        ("u", 3.4028235e38, "implausible magnitude in u"),
+        ("u", 1.7976931348623157e308, "implausible magnitude in u"),
+        ("u", -30.0, "implausible magnitude in u"),
+        ("eu", 1e108, "error of u above 3 mag"),
+        ("eu", 99.9, "error of u above 3 mag"),
+        ("eu", 5e-324, None),
+    ],
+)
+def test_further_words_of_surveys(load, base, column, value, reason):
+    """What photometric pipelines and photo-z codes write for a value that wasn't measured."""
+    catalog = load(spoilt(base, column, value, 30), bands={"u": ("u", "eu", {})})
+    assert dict(catalog.dropped) == ({reason: 30} if reason else {})
+
+
+@pytest.mark.parametrize("value", [99.99, 3.4028235e38, -30.0])
+def test_such_words_in_many_rows(load, refused, base, value):
+    """In more than 2 % of the rows the word has to be listed; then all are counted as not measured."""
+    frame, bands = spoilt(base, "u", value, 300), {"u": ("u", "eu", {})}
+    assert "in 300 rows; if that value means 'not measured', list it" in refused(frame, bands=bands)
+    assert dict(load(frame, bands=bands, missing=(value,)).dropped) == {"no magnitude in u": 300}
+
+
+def test_inverse_variances_of_zero_and_fluxes_of_bands_not_observed(load, base):
+    frame = base.assign(ivar=base.s_u**-2)
+    frame.loc[:9, "ivar"] = 0.0
+    frame.loc[10:19, ["f_u", "ivar"]] = 0.0
+    catalog = load(frame, bands={"u": ("f_u", "ivar", {"unit": "nmgy", "error_kind": "ivar"})})
+    assert dict(catalog.dropped) == {"no error in u": 10, "flux of u not positive": 10}
+
+
+def test_negative_errors_say_how_to_call_them_missing(refused, load, base):
+    frame = spoilt(base, "eu", -9.0, 30)
+    message = refused(frame, bands={"u": ("u", "eu", {})})
+    assert "30 negative errors, the first in row 0 (-9)" in message and "list it under missing" in message
+    assert dict(load(frame, bands={"u": ("u", "eu", {})}, missing=(-9,)).dropped) == {"no error in u": 30}
+
+
+@pytest.mark.parametrize(
+    ("unit", "says"),
+    [
+        ("dex(Jy)", "no flux per frequency"),
+        ("STmag", "no flux per frequency"),
+        ("MJy/sr", "no flux per frequency"),
+    ],
+)
+def test_further_units_that_are_no_photometry(refused, base, unit, says):
+    for suffix in ("fits", "parquet"):
+        assert says in refused(base, suffix, {"f_r": unit}, flux_band())
+
+
 # ---- errors that are something else ----
 
 

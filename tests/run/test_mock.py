@@ -174,3 +174,32 @@ def test_measured_columns_read_back(unit, kind, tmp_path):
     read = convert(tmp_path, "r", columns, {"v": Column(value), "e": Column(error)})
     np.testing.assert_allclose(read.mag, mag, atol=1e-4)
     np.testing.assert_allclose(read.err, sigma, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"unit": None},
+        {"system": "vega"},
+        {"unit": "luptitude", "softening": 1.2e-10},
+        {"unit": "nmgy", "error": 0.5},
+        {"unit": "nJy", "error_unit": "uJy"},
+        {"error": 0.03},
+    ],
+)
+def test_bands_of_a_mock_read_back(keys, tmp_path):
+    """A mock is written in AB magnitudes or the run file's fluxes, and its own run file says so."""
+    from popinfer.config.survey import BandConfig
+    from popinfer.data.photometry_columns import convert
+    from popinfer.data.tables.request import Column
+    from popinfer.run.mock import _of_mock
+    from popinfer.run.observed import _columns
+
+    band = _of_mock(BandConfig.model_validate({"filter": "sdss_r0", "value": "v[1]", "error": "e", **keys}))
+    band = BandConfig.model_validate(band.model_dump(mode="json"))
+    mag, sigma = np.linspace(15, 18, 50), np.full(50, 0.03)
+    value, error = _as_measured(mag, sigma, band)
+    table = {"v_1": Column(value), str(band.error): Column(error)}
+    read = convert(tmp_path, "r", _columns(band), table)
+    np.testing.assert_allclose(read.mag, mag, rtol=1e-12)
+    np.testing.assert_allclose(read.err, sigma, rtol=1e-9)
