@@ -1,4 +1,10 @@
-"""Every test runs in float64, with array shapes checked at run time."""
+"""Every test runs in float64, with array shapes checked at run time.
+
+Programs that take a second to compile are kept in pytest's cache folder: modules compile many of them again,
+and so does every later session. ``POPINFER_CACHE`` chooses another folder.
+"""
+
+import os
 
 import jax
 import pytest
@@ -9,7 +15,12 @@ install_import_hook("popinfer", "typecheck.checked")
 
 from popinfer import precision  # noqa: E402
 
-precision.start()
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Precision and the folder of compiled programs, before any test module is imported."""
+    if config.cache is not None:
+        os.environ.setdefault("POPINFER_CACHE", str(config.cache.mkdir("jax")))
+    precision.start(cache_dir=os.environ.get("POPINFER_CACHE"))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,6 +1,5 @@
 """A tiny run on the embedded sample, shared by all tests that need a run's results."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -28,12 +27,6 @@ TINY = {
     "sample": {"kind": "psis_laplace", "n_proposals": 600, "n_draws": 200},
     "predictive": {"n_draws": 4},
 }
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compiled_programs(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep compiled programs away from the user's own cache; a chosen folder speeds up the next session."""
-    os.environ.setdefault("POPINFER_CACHE", str(tmp_path_factory.getbasetemp() / "jax"))
 
 
 @pytest.fixture(scope="session")
