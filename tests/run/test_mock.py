@@ -64,11 +64,11 @@ def test_values_that_are_no_numbers(setting):
 def test_picked_galaxies_are_distributed_as_independent_draws():
     """Pools of twice as many candidates: numbers in three classes scatter as binomial ones."""
     rng, n, shares, counts = np.random.default_rng(1), 400, np.array([0.2, 0.3, 0.5]), []
-    for _ in range(3000):
+    for i in range(3000):
         kind = rng.choice(3, 1000)
         # candidates of a class are proposed equally often and weigh as much as the class should hold
         weight = shares[kind] * rng.uniform(0.5, 1.5, kind.size)
-        counts.append(np.bincount(kind[_pick(weight, n, rng)], minlength=3))
+        counts.append(np.bincount(kind[_pick(root_key(i), weight, n)], minlength=3))
     np.testing.assert_allclose(np.mean(counts, axis=0), n * shares, atol=1.0)
     binomial = np.sqrt(n * shares * (1 - shares))
     np.testing.assert_allclose(np.std(counts, axis=0), binomial, rtol=0.05)
