@@ -19,6 +19,7 @@ from astropy.table import Table
 from popinfer.config import RunConfig, load_config
 from popinfer.config.survey import BandConfig
 from popinfer.data.catalog_io import SUFFIXES
+from popinfer.data.units import FLUX_UNITS
 from popinfer.errors import InputError, shortened
 from popinfer.params import ParamSpace
 from popinfer.population.domains import check_values
