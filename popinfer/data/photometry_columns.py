@@ -433,8 +433,9 @@ def _rank_correlation(x: FloatArray, y: FloatArray) -> float:
     """Spearman's coefficient; zero where one of them is constant."""
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
-    ranks = np.stack([np.argsort(np.argsort(values)) for values in (x, y)])
-    return float(np.corrcoef(ranks)[0, 1])
+    ranks = np.stack([np.argsort(np.argsort(values)) for values in (x, y)]).astype(np.float64)
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    return float(ranks[0] @ ranks[1] / np.sqrt((ranks[0] @ ranks[0]) * (ranks[1] @ ranks[1])))
 
 
 def _subtracted(name: str, band: BandColumns, columns: Mapping[str, Column]) -> tuple[str, ...]:

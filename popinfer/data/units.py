@@ -138,7 +138,8 @@ def _from_astropy(text: str) -> FileUnit | None:
         return FileUnit("mag", inverse_variance=unit != units.mag)
     for power, inverse in ((1, False), (-2, True)):
         try:
-            factor = float(units.Quantity(1.0, unit ** (1 / power)).to_value(units.Jy))
+            scale: Any = (unit ** (1 / power)).to(units.Jy)
+            factor = float(scale)
         except (units.UnitConversionError, units.UnitTypeError, ValueError, TypeError):
             continue
         if factor > 0:

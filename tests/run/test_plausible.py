@@ -165,6 +165,7 @@ def test_catalog_warnings_reach_the_report(monkeypatch):
         sample_stats = SimpleNamespace(attrs={})
 
     monkeypatch.setattr(summarising, "versions", dict)
+    monkeypatch.setattr(summarising, "_truth", lambda run: {})
     taken = {}
     monkeypatch.setattr(summarising, "RunSummary", lambda **keys: taken.update(keys))
     unchecked = inspect.unwrap(summarising.summarise)  # of types, which stand-ins don't have
