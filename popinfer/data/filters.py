@@ -264,7 +264,7 @@ def _described(name: str, source: str) -> KnownFilter:
 def _known_curve(name: str) -> tuple[FloatArray, FloatArray]:
     """Curve of a package; these are trusted, and only put in order."""
     if name in known_filters("sedpy"):
-        rows = np.loadtxt(_folder("sedpy") / f"{name}.par", ndmin=2)
+        rows = np.loadtxt(_folder("sedpy") / f"{name}.par", ndmin=2, encoding="utf-8")
         return trimmed(*ascending(rows[:, 0], rows[:, 1]))
     file = _folder("speclite") / f"{name}.ecsv"
     # astropy's reader takes 30 times as long

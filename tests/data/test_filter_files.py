@@ -8,11 +8,11 @@ from astropy import units
 from astropy.io import fits
 from astropy.io.votable.tree import Param, VOTableFile
 from astropy.table import Table
-from popinfer.config_survey import BandConfig
 from speclite.filters import load_filter as speclite_filter
 from typer.testing import CliRunner
 
 from popinfer.cli import app, main
+from popinfer.config.survey import BandConfig
 from popinfer.data import load_filters
 from popinfer.data.filters import (
     FilterFile,
