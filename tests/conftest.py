@@ -18,7 +18,7 @@ from popinfer import precision  # noqa: E402
 
 def pytest_configure(config: pytest.Config) -> None:
     """Precision and the folder of compiled programs, before any test module is imported."""
-    if config.cache is not None:
+    if getattr(config, "cache", None) is not None:  # absent with -p no:cacheprovider
         os.environ.setdefault("POPINFER_CACHE", str(config.cache.mkdir("jax")))
     precision.start(cache_dir=os.environ.get("POPINFER_CACHE"))
 
