@@ -98,11 +98,11 @@ def test_traced_tables_pass_and_concrete_parts_are_still_seen():
 
 
 def test_concrete_tables_inside_compiled_functions_are_seen():
-    sfr = jnp.ones(30)
+    sfr, negative = jnp.ones(30), -jnp.ones(30)
     scaled = jax.jit(lambda x: x * age_weights(T, sfr, 13.0, LG_AGE).sum())
     assert float(scaled(2.0)) == pytest.approx(2 * 12.9e9, rel=1e-3)
     with pytest.raises(InputError, match=r"sfr_table\[0\] = -1"):
-        jax.jit(lambda x: x * age_weights(T, -sfr, 13.0, LG_AGE))(2.0)
+        jax.jit(lambda x: x * age_weights(T, negative, 13.0, LG_AGE))(2.0)
 
 
 def test_lookback_ages_increase():
