@@ -32,6 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from diffmah.diffmah_kernels import DiffmahParams
+from jaxtyping import PRNGKeyArray
 
 from popinfer import RunConfig, load_config, precision, prepare, run_all
 from popinfer.cosmology import age, distance_modulus
@@ -39,6 +40,7 @@ from popinfer.data import load_nebular, load_ssp
 from popinfer.population.parameters import with_values
 from popinfer.population.relations import LG_SSFR_QUENCHED
 from popinfer.population.sfh import HaloGalaxies, shift_families, star_formation_histories
+from popinfer.random import numpy_generator, root_key, stream
 from popinfer.run.build import (
     Predictor,
     detectable,
@@ -109,15 +111,16 @@ def diffsky_galaxies(python: str, folder: Path) -> dict[str, np.ndarray]:
     return dict(np.load(folder / "galaxies.npz"))
 
 
-def observe(run: Run, galaxies: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+def observe(key: PRNGKeyArray, run: Run, galaxies: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Galaxies that the survey lists, with measured magnitudes ``measured``, as many as it has at most."""
-    rng = np.random.default_rng(seed)
-    measured = run.survey.noise(galaxies["mag"], rng.standard_normal(galaxies["mag"].shape))
+    normals = numpy_generator(stream(key, "noise")).standard_normal(galaxies["mag"].shape)
+    measured = run.survey.noise(galaxies["mag"], normals)
     galaxies = galaxies | {"measured": np.asarray(measured)}
     listed = np.flatnonzero(run.survey.selection.sharp(galaxies["measured"]) > 0)
     some = []
     for index, n in enumerate(run.n_galaxies):
-        here = rng.permutation(listed[galaxies["slice"][listed] == index])
+        order = numpy_generator(stream(key, "order", index))
+        here = order.permutation(listed[galaxies["slice"][listed] == index])
         if len(here) < n:
             print(f"slice {index}: {len(here)} galaxies, the survey has {n}; a larger --area gives more")
         some.append(here[:n])
@@ -171,13 +174,13 @@ def same_galaxies(run: Run, galaxies: dict[str, np.ndarray]) -> list[list[float]
     return np.percentile(difference, LEVELS, axis=0).T.tolist()
 
 
-def popinfer_galaxies(run: Run, seed: int) -> list[dict[str, np.ndarray]]:
+def popinfer_galaxies(key: PRNGKeyArray, run: Run) -> list[dict[str, np.ndarray]]:
     """popinfer's listed population of each slice at the truth, weighted."""
     setup = run.setup
     params = with_values(setup.params, TRUTH, setup.names)
     specs = [dataclasses.replace(one, n_halo=N_HALO) for one in lightcones(run.config)]
-    specs = detectable(setup, run.survey, specs, 760_000 + seed, params)
-    halos = in_precision(run.config, draw_slices(specs, 770_000 + seed))
+    specs = detectable(stream(key, "detectable"), setup, run.survey, specs, params)
+    halos = in_precision(run.config, draw_slices(stream(key, "halos"), specs))
     out = predict_galaxies(Predictor(setup, run.survey), params, halos)
     central = np.tile(np.asarray(halos.is_central), (1, 2)) > 0.5
     slices = []
@@ -209,10 +212,10 @@ def summary(run: Run, x: dict[str, np.ndarray]) -> dict[str, float]:
     return found
 
 
-def compare(run: Run, listed: dict[str, np.ndarray], seed: int) -> list[dict[str, Any]]:
+def compare(key: PRNGKeyArray, run: Run, listed: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     """Rows of the population table; ``sd`` is diffsky's counting noise, by resampling its galaxies."""
-    rng, rows = np.random.default_rng(seed), []
-    for index, ours in enumerate(popinfer_galaxies(run, seed)):
+    rng, rows = numpy_generator(stream(key, "resampling")), []
+    for index, ours in enumerate(popinfer_galaxies(stream(key, "population"), run)):
         here = {k: v[listed["slice"] == index] for k, v in listed.items()}
         n = len(here["z"])
         again = (rng.integers(0, n, n) for _ in range(100))
@@ -263,7 +266,7 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--diffsky-python", required=True, help="a Python that can import diffsky")
-    parser.add_argument("--run", default=str(HERE / "likelihoods.yaml"), help="run file")
+    parser.add_argument("--run", default=str(HERE / "closure_diffsky.yaml"), help="run file")
     parser.add_argument("--out", type=Path, default=Path("results/closure_diffsky"))
     parser.add_argument("--take", nargs="*", choices=TAKE, default=[], help="parts from diffsky's defaults")
     for name, own in REFINE.items():
@@ -284,12 +287,13 @@ def main() -> None:
     write_request(run, args, args.out)
     with say.task("Galaxies of diffsky"):
         galaxies = diffsky_galaxies(args.diffsky_python, args.out)
-    listed = observe(run, galaxies, args.seed)
+    key = stream(root_key(args.seed), "closure")
+    listed = observe(stream(key, "observed"), run, galaxies)
     fitted = prepare(write_catalog(run, listed, args), args.out / "fit", say)
     options = {k: getattr(args, k) for k in ("take", *REFINE, "seed")}
     options |= {"model_error": fitted.config.kernels.model_error, "n_galaxies": fitted.n_galaxies}
     result: dict[str, Any] = options | {"photometry": [] if args.take else same_galaxies(run, listed)}
-    result["population"] = compare(run, listed, args.seed)
+    result["population"] = compare(stream(key, "compared"), run, listed)
     if not args.no_fit:
         result |= fit(fitted, shared(run, args.take), say)
     report(result, run.setup.bands)

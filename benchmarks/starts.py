@@ -21,6 +21,7 @@ import numpy as np
 
 from popinfer import precision
 from popinfer.infer.optimise import Fit
+from popinfer.random import fixed_key, numpy_generator
 from popinfer.run.folder import cache_folder
 from popinfer.run.guides import Guide, build_guide
 from popinfer.run.prepare import Population, Run, load_population, prepare
@@ -42,7 +43,7 @@ class Row:
 
 def starts(n: int, size: int, sd: float) -> np.ndarray:
     """Draws of the prior, or of the sphere of `sd` prior standard deviations."""
-    u = np.random.default_rng(5).standard_normal((n, size))
+    u = numpy_generator(fixed_key("starts")).standard_normal((n, size))
     return u if sd == 1 else sd * np.sqrt(size) * u / np.linalg.norm(u, axis=1, keepdims=True)
 
 

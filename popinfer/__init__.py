@@ -28,6 +28,8 @@ _HOMES = {
     "load_filters": "popinfer.data",
     "ForwardModel": "popinfer.population.forward",
     "draw_halos": "popinfer.population.halos",
+    "root_key": "popinfer.random",
+    "stream": "popinfer.random",
     "KernelCounts": "popinfer.loss.kernel_counts",
     "Problem": "popinfer.infer.likelihood",
     "Predictor": "popinfer.run.build",
@@ -59,8 +61,10 @@ __all__ = [
     "load_ssp",
     "make_mock",
     "prepare",
+    "root_key",
     "run_all",
     "start",
+    "stream",
     "write_report",
 ]
 

@@ -20,16 +20,13 @@ from popinfer.errors import InputError
 class HalosConfig(Section):
     """Size of the halo sample; ``lgm_min`` [log10 Msun] per slice or one for all.
 
-    ``pilot`` holds parameter values near the expected answer: a first fit's halos are drawn where that
-    model's galaxies enter the sample, the run's own where the first fit's do. It changes the Monte Carlo
-    noise, never the result's expectation. ``n_replicates`` more samples measure that noise, and the counts
-    follow the mean of all: it falls with their number. Where it would be more than a tenth of the variance of
-    data and model error, there are more replicates, up to ``max_replicates``.
+    ``n_per_slice`` halos make up each slice's sample, in equal batches of 4,096 or, where these would be fewer,
+    in 16 batches; the scatter between batches is the halo sample's noise. ``pilot`` holds parameter values near
+    the expected answer: the search's first halos are drawn where that model's galaxies enter the sample. It
+    changes the noise, never the result's expectation.
     """
 
-    n_per_slice: int = Field(default=2048, ge=16)
-    n_replicates: int = Field(default=48, ge=16)
-    max_replicates: int = Field(default=96, ge=16)
+    n_per_slice: int = Field(default=16384, ge=64)
     lgm_min: float | list[float] = 11.0
     flatten: float = Field(default=1.0, gt=0, le=1)
     pilot: dict[str, float] = Field(default={})
@@ -103,43 +100,36 @@ class KernelsConfig(Section):
     model_error: float = Field(default=0.0, ge=0, lt=1)
 
 
-class ChainsConfig(Section):
-    """Markov chains: how many, how long; ``auto`` runs them in sequence on a CPU, batched on a GPU.
+class NutsConfig(Section):
+    """The no-U-turn sampler on the surrogate, its draws weighted by exact evaluations: the default.
 
-    ``start`` is the Gaussian that whitens and that chains start around.
+    Evaluations go on until the weights are worth ``min_ess`` independent draws, or there are
+    ``max_evaluations``; ``n_kept`` draws are resampled.
     """
 
-    start: Literal["laplace", "pathfinder"] = "laplace"
+    kind: Literal["nuts"]
+    n_chains: int = Field(default=4, ge=2)
+    n_warmup: int = Field(default=500, ge=100)
+    n_draws: int = Field(default=1000, ge=100)
+    target_accept: float = Field(default=0.8, gt=0.5, lt=1)
+    min_ess: float = Field(default=400.0, ge=50)
+    max_evaluations: int = Field(default=1500, ge=100)
+    n_kept: int = Field(default=1000, ge=100)
+
+
+class NutsExactConfig(Section):
+    """The no-U-turn sampler on the exact density, the reference.
+
+    ``auto`` runs chains in sequence on a CPU, batched on a GPU.
+    """
+
+    kind: Literal["nuts_exact"]
     n_chains: int = Field(default=4, ge=2)
     n_warmup: int = Field(default=150, ge=10)
     n_draws: int = Field(default=400, ge=10)
     chains: Literal["auto", "sequence", "vmap"] = "auto"
-
-
-class NutsConfig(ChainsConfig):
-    """The no-U-turn sampler, the reference."""
-
-    kind: Literal["nuts"]
     target_accept: float = Field(default=0.8, gt=0.5, lt=1)
     max_tree_depth: int = Field(default=8, ge=2, le=12)
-
-
-class MclmcConfig(ChainsConfig):
-    """Adjusted microcanonical sampler; ``length`` of a trajectory in units of sqrt(number of parameters)."""
-
-    kind: Literal["mclmc"]
-    target_accept: float = Field(default=0.9, gt=0.5, lt=1)
-    length: float = Field(default=1.0, gt=0)
-    max_steps: int = Field(default=64, ge=1)
-
-
-class PsisConfig(Section):
-    """Importance-weighted Gaussian; ``start`` is where it comes from."""
-
-    kind: Literal["psis_laplace"]
-    start: Literal["laplace", "pathfinder"] = "laplace"
-    n_proposals: int = Field(default=2000, ge=100)
-    n_draws: int = Field(default=1000, ge=40)
 
 
 class SmcConfig(Section):
@@ -153,7 +143,7 @@ class SmcConfig(Section):
     particles: Literal["auto", "sequence", "vmap"] = "auto"
 
 
-SampleConfig = NutsConfig | MclmcConfig | PsisConfig | SmcConfig
+SampleConfig = NutsConfig | NutsExactConfig | SmcConfig
 
 
 class PredictiveConfig(Section):
@@ -177,7 +167,7 @@ class RunConfig(Section):
     free: dict[str, PriorConfig] = Field(min_length=1)
     kernels: KernelsConfig = KernelsConfig()
     fit: FitConfig = FitConfig()
-    sample: Annotated[SampleConfig, Field(discriminator="kind")]
+    sample: Annotated[SampleConfig, Field(discriminator="kind")] = NutsConfig(kind="nuts")
     predictive: PredictiveConfig = PredictiveConfig()
 
     @model_validator(mode="after")

@@ -1,7 +1,6 @@
 """What a run file may say of the fit: the loss that guides it, the optimiser, where it starts."""
 
 import itertools
-import math
 from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
@@ -21,40 +20,19 @@ class EnergyConfig(Section):
     kind: Literal["energy"]
 
 
-class SlicedWassersteinConfig(Section):
-    """Squared Wasserstein distance of such galaxies, the mean over ``n_directions`` projections."""
-
-    kind: Literal["sliced_wasserstein"]
-    n_directions: int = Field(default=64, ge=1)
-
-
-class CharacteristicConfig(Section):
-    """Distance of their characteristic functions at ``n_frequencies``.
-
-    Frequencies are of size ``width``, in inverse standard deviations of the galaxies, and follow a Student
-    distribution with ``dof`` degrees of freedom (``.inf``: a Gaussian). Small widths see far; a small ``dof``
-    adds frequencies that see fine structure, and make the loss rough.
-    """
-
-    kind: Literal["characteristic"]
-    n_frequencies: int = Field(default=256, ge=1)
-    width: FiniteFloat = Field(default=0.3, gt=0)
-    dof: float = Field(default=math.inf, gt=0)
-
-
-LossConfig = SoftCountsConfig | EnergyConfig | SlicedWassersteinConfig | CharacteristicConfig
+LossConfig = SoftCountsConfig | EnergyConfig
 
 
 class FitConfig(Section):
     """Optimisation: from the prior's centre, and from draws of the prior to look for other modes.
 
     ``loss`` is what guides it; the posterior stays that of the soft counts. ``kind`` is the optimiser,
-    ``auto`` Gauss-Newton for soft counts and L-BFGS for other losses, with ``max_steps`` at each bandwidth.
+    ``auto`` Levenberg-Marquardt for soft counts and L-BFGS for other losses, with ``max_steps`` at each bandwidth.
     ``bandwidths`` are the soft counts' in units of ``kernels.bandwidth``, from wide to the last, one.
     """
 
     loss: Annotated[LossConfig, Field(discriminator="kind")] = SoftCountsConfig(kind="soft_counts")
-    kind: Literal["auto", "gauss_newton", "adam", "lbfgs"] = "auto"
+    kind: Literal["auto", "levenberg_marquardt", "adam", "lbfgs"] = "auto"
     max_steps: int = Field(default=40, ge=1)
     n_prior_starts: int = Field(default=4, ge=0)
     bandwidths: list[FiniteFloat] = Field(default=[1.0], min_length=1)
@@ -62,14 +40,14 @@ class FitConfig(Section):
     @property
     def optimiser(self) -> str:
         """The optimiser's name, ``auto`` resolved."""
-        automatic = "gauss_newton" if self.loss.kind == "soft_counts" else "lbfgs"
+        automatic = "levenberg_marquardt" if self.loss.kind == "soft_counts" else "lbfgs"
         return automatic if self.kind == "auto" else self.kind
 
     @model_validator(mode="after")
     def _possible(self) -> "FitConfig":
-        if self.loss.kind != "soft_counts" and self.kind == "gauss_newton":
+        if self.loss.kind != "soft_counts" and self.kind == "levenberg_marquardt":
             raise ValueError(
-                f"kind gauss_newton needs loss soft_counts; with loss {self.loss.kind} use lbfgs or adam"
+                f"kind levenberg_marquardt needs loss soft_counts; with loss {self.loss.kind} use lbfgs or adam"
             )
         if self.loss.kind != "soft_counts" and self.bandwidths != [1.0]:
             raise ValueError(f"bandwidths are of loss soft_counts; leave them out with loss {self.loss.kind}")

@@ -28,8 +28,10 @@ EXPECTED = {
     "load_ssp",
     "make_mock",
     "prepare",
+    "root_key",
     "run_all",
     "start",
+    "stream",
     "write_report",
 }
 

@@ -16,8 +16,10 @@ the data but not the truth, which is all that TARP asks for, and lie where wrong
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, PRNGKeyArray
 from scipy.stats import chi2, norm
+
+from popinfer.random import numpy_generator
 
 MIN_PER_BIN, MAX_BINS = 10, 10
 SIGNIFICANCE = 0.05  # of all parameters together
@@ -49,10 +51,14 @@ class Trial:
 
     @classmethod
     def of(
-        cls, truth: Float[np.ndarray, "par"], draws: Float[np.ndarray, "draw par"], converged: bool, seed: int
+        cls,
+        key: PRNGKeyArray,
+        truth: Float[np.ndarray, "par"],
+        draws: Float[np.ndarray, "draw par"],
+        converged: bool,
     ) -> "Trial":
-        """Compare posterior draws with the truth; the seed breaks ties and chooses the reference point."""
-        rng = np.random.default_rng(seed)
+        """Compare posterior draws with the truth; the key breaks ties and chooses the reference point."""
+        rng = numpy_generator(key)
         mean, cov = draws.mean(axis=0), np.atleast_2d(np.cov(draws, rowvar=False))
         below, equal = (draws < truth).sum(axis=0), (draws == truth).sum(axis=0)
         rank = (below + rng.random(len(truth)) * (equal + 1)) / (len(draws) + 1)

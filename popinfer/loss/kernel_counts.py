@@ -29,12 +29,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from popinfer.errors import InputError
 from popinfer.loss.base import in_tiles
 from popinfer.loss.kernel_groups import KernelSpec, counted, joined, laid_out
 from popinfer.loss.kernels import expected_log_kernels, log_kernel_matrix
+from popinfer.random import stream
 from popinfer.records import Arr
 from popinfer.survey.integrated_noise import Scatter
 
@@ -71,15 +72,19 @@ class KernelCounts(eqx.Module):
 
     @classmethod
     def build(
-        cls, features: list[np.ndarray], spec: KernelSpec, seed: int, patterns: list[np.ndarray] | None = None
+        cls,
+        key: PRNGKeyArray,
+        features: list[np.ndarray],
+        spec: KernelSpec,
+        patterns: list[np.ndarray] | None = None,
     ) -> "KernelCounts":
         """Choose centers among the observed galaxies and count the others.
 
         Parameters
         ----------
+        key : of the random choice of centers.
         features : one array [galaxy, feature] a slice, NaN where missing.
         spec : kernel layout.
-        seed : of the random choice of centers.
         patterns : each galaxy's pattern of measured bands, 0 to (number of patterns - 1), one array a slice;
             galaxies of a pattern have the same features. All have all features when absent.
 
@@ -88,7 +93,6 @@ class KernelCounts(eqx.Module):
         InputError
             When a slice has fewer galaxies than twice the number of centers, or hardly any kernel in use.
         """
-        rng = np.random.default_rng(seed)
         labels = [np.zeros(len(x), int) for x in features] if patterns is None else patterns
         n_pattern = 1 + max(int(label.max(initial=0)) for label in labels)
         for index, x in enumerate(features):
@@ -98,8 +102,8 @@ class KernelCounts(eqx.Module):
                     f"for n_centers = {spec.n_centers}"
                 )
         groups = [
-            [laid_out(x[label == p], len(x), spec, rng) for p in range(n_pattern)]
-            for x, label in zip(features, labels, strict=True)
+            [laid_out(stream(key, i, p), x[label == p], len(x), spec) for p in range(n_pattern)]
+            for i, (x, label) in enumerate(zip(features, labels, strict=True))
         ]
         sizes = tuple(max(len(groups[i][p].centers) for i in range(len(features))) for p in range(n_pattern))
         counts = [

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, PRNGKeyArray
 
 from popinfer.errors import InputError
 from popinfer.loss.base import whitening
 from popinfer.loss.kernels import log_kernel_matrix
+from popinfer.random import numpy_generator
 
 MIN_CENTERS = 10  # of a pattern of measured bands, if that takes no more than a quarter of its galaxies
 
@@ -56,9 +57,7 @@ class Group(NamedTuple):
     n: int
 
 
-def laid_out(
-    x: Float[np.ndarray, "gal feature"], n_slice: int, spec: KernelSpec, rng: np.random.Generator
-) -> Group:
+def laid_out(key: PRNGKeyArray, x: Float[np.ndarray, "gal feature"], n_slice: int, spec: KernelSpec) -> Group:
     """Kernels at some of the galaxies of one pattern, in a slice of n_slice, that count the others."""
     n, n_feature = x.shape
     has = np.isfinite(x).all(axis=0)
@@ -67,7 +66,7 @@ def laid_out(
         return counted(x, mean, whiten, np.zeros((0, n_feature)), spec.bandwidth)
     n_centers = max(round(spec.n_centers * n / n_slice), min(MIN_CENTERS, n // 4))
     mean[has], whiten[np.ix_(has, has)] = whitening(x[:, has], spec.floor)
-    order = rng.permutation(n)
+    order = numpy_generator(key).permutation(n)
     centers = np.where(has, x - mean, 0.0)[order[:n_centers]] @ whiten
     return counted(x[order[n_centers:]], mean, whiten, centers, spec.bandwidth)._replace(n=n)
 

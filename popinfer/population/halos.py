@@ -22,13 +22,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from diffmah.diffmah_kernels import DiffmahParams, get_bounded_mah_params
-from jaxtyping import Float
+from jaxtyping import Float, PRNGKeyArray
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 from popinfer.cosmology import PLANCK15, Cosmology, age, comoving_volume_per_z
 from popinfer.errors import InputError
 from popinfer.precision import keep_precision
+from popinfer.random import numpy_generator, sobol, stream
 from popinfer.records import Halos
 
 N_MAH = 5
@@ -76,12 +76,12 @@ class LightconeSpec:
             raise InputError(f"lgm_min is {self.lgm_min}: between 9 and {_LGM_MAX - 1} (log10 Msun)")
 
 
-def draw_halos(seed: int, spec: LightconeSpec, cosmology: Cosmology = PLANCK15) -> Halos:
+def draw_halos(key: PRNGKeyArray, spec: LightconeSpec, cosmology: Cosmology = PLANCK15) -> Halos:
     """Draw the weighted halos of one slice.
 
     Parameters
     ----------
-    seed : of the Sobol scrambling or of independent numbers; equal seeds give equal halos.
+    key : of the Sobol scrambling or of independent numbers; equal keys give equal halos.
     spec : the slice.
     cosmology : for volumes and ages; the mass functions are diffhalos' calibrations.
 
@@ -92,14 +92,14 @@ def draw_halos(seed: int, spec: LightconeSpec, cosmology: Cosmology = PLANCK15) 
     """
     n_sat = spec.n_halo // 5
     parts = [
-        _draw_kind("central", seed, spec, spec.n_halo - n_sat, cosmology),
-        _draw_kind("satellite", seed + 1_000_003, spec, n_sat, cosmology),
+        _draw_kind(stream(key, "central"), "central", spec, spec.n_halo - n_sat, cosmology),
+        _draw_kind(stream(key, "satellite"), "satellite", spec, n_sat, cosmology),
     ]
     return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
-def _draw_kind(kind: str, seed: int, spec: LightconeSpec, n: int, cosmology: Cosmology) -> Halos:
-    uniforms = _uniforms(seed, n, N_SPACE + N_MAH + spec.n_normal, spec.independent)
+def _draw_kind(key: PRNGKeyArray, kind: str, spec: LightconeSpec, n: int, cosmology: Cosmology) -> Halos:
+    uniforms = _uniforms(key, n, N_SPACE + N_MAH + spec.n_normal, spec.independent)
     z, thinned = _draw_redshift(uniforms[:, 1], spec, cosmology)
     if kind == "central":
         lgm, weight = _draw_central_mass(uniforms[:, 0], z, spec)
@@ -126,13 +126,9 @@ def _draw_kind(kind: str, seed: int, spec: LightconeSpec, n: int, cosmology: Cos
     )
 
 
-def _uniforms(seed: int, n: int, dim: int, independent: bool) -> np.ndarray:
+def _uniforms(key: PRNGKeyArray, n: int, dim: int, independent: bool) -> np.ndarray:
     """Points strictly inside the unit cube, scrambled Sobol ones if not independent; n as it comes."""
-    rng = np.random.default_rng(seed)
-    if independent:
-        points = rng.random((n, dim))
-    else:
-        points = qmc.Sobol(dim, scramble=True, rng=rng).random_base2(int(np.ceil(np.log2(n))))[:n]
+    points = numpy_generator(key).random((n, dim)) if independent else sobol(key, n, dim)
     return np.clip(points, 1e-9, 1 - 1e-9)
 
 

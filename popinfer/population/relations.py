@@ -22,12 +22,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from diffmah.diffmah_kernels import DiffmahParams, _log_mah_kern
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from popinfer.cosmology import Cosmology, age
 from popinfer.population.halos import LightconeSpec, draw_halos
 from popinfer.population.parameters import ModelParams
 from popinfer.population.sfh import N_NORMALS, draw_galaxies, shift_families, star_formation_histories
+from popinfer.random import stream
 from popinfer.records import SSP, Arr, Halos
 from popinfer.sps.age_weights import lookback_matrix
 
@@ -83,7 +84,7 @@ class Relations(eqx.Module):
 
     @classmethod
     def build(
-        cls, cosmology: Cosmology, ssp: SSP, fractions: np.ndarray, seed: int, n_halo: int
+        cls, key: PRNGKeyArray, cosmology: Cosmology, ssp: SSP, fractions: np.ndarray, n_halo: int
     ) -> "Relations":
         """Draw the samples, `n_halo` near z = 0.1 and in each shell (the run's number saves compiling)."""
         at_z = LightconeSpec(
@@ -93,14 +94,15 @@ class Relations(eqx.Module):
             LightconeSpec(max(z - _HALF_WIDTH, 1e-3), z + _HALF_WIDTH, n_halo, LGM_MIN, N_NORMALS)
             for z in Z_DENSITY
         ]
-        drawn = [draw_halos(seed + i, spec, cosmology) for i, spec in enumerate(shells)]
+        drawn = [draw_halos(stream(key, "shell", i), spec, cosmology) for i, spec in enumerate(shells)]
         stacked = jax.tree.map(lambda *x: np.stack(x), *drawn)
         nodes = np.asarray(fractions) * float(age(cosmology, Z_RELATIONS))
         solar = int(np.argmin(np.abs(np.asarray(ssp.ssp_lgmet) - _SOLAR_LGMET)))
         surviving = ssp.ssp_surviving_mstar_frac
         surviving = np.ones(len(ssp.ssp_lg_age_gyr)) if surviving is None else np.asarray(surviving)[solar]
         mass = lookback_matrix(nodes, ssp.ssp_lg_age_gyr) @ surviving
-        return cls(cosmology, draw_halos(seed + 99, at_z, cosmology), stacked, np.asarray(fractions), mass)
+        near = draw_halos(stream(key, "near"), at_z, cosmology)
+        return cls(cosmology, near, stacked, np.asarray(fractions), mass)
 
     def sample(self, params: ModelParams) -> Sample:
         """The population near z = 0.1."""

@@ -18,43 +18,43 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import PRNGKeyArray
 
 from popinfer.config import RunConfig, load_config
-from popinfer.errors import InputError
+from popinfer.errors import InputError, NotConvergedError
 from popinfer.infer.calibration import Calibration, Trial, assess
-from popinfer.infer.likelihood import Problem
+from popinfer.infer.data import Data
+from popinfer.random import numpy_generator, root_key, stream
 from popinfer.report import judge
 from popinfer.run.fitting import fit_population
 from popinfer.run.folder import RunFolder, cache_folder, check_fingerprint, code_hash, write_text
-from popinfer.run.pilot import tuned_halos
 from popinfer.run.posterior import draw_posterior, judged_groups
-from popinfer.run.prepare import Population, Run, population_of, prepare
+from popinfer.run.prepare import Run, population_of, prepare
 from popinfer.run.progress import Reporter, Silent
+from popinfer.run.search import SPREAD, batch_shape, draw_batches, search_posterior
 from popinfer.run.simulated import observing
 
-_TRUTH_SEED, _TRIAL_SEED = 77_003, 1_000_003
 MIN_TRIALS = 20
 
 
-def _half_covariance(problem: Problem) -> Problem:
+def _half_covariance(data: Data) -> Data:
     return dataclasses.replace(
-        problem,
-        data_cov=0.5 * problem.data_cov,
-        relative_cov=0.5 * np.asarray(problem.relative_cov),
-        model_cov=0.5 * np.asarray(problem.model_cov),
+        data,
+        data_cov=0.5 * data.data_cov,
+        relative_cov=0.5 * np.asarray(data.relative_cov),
+        model_cov=0.5 * np.asarray(data.model_cov),
     )
 
 
-def _no_monte_carlo(problem: Problem) -> Problem:
-    return dataclasses.replace(problem, replicates=(problem.raw_log_counts,) * 8)
+def _no_halo_noise(data: Data) -> Data:
+    return dataclasses.replace(data, halo_factor=0.0)
 
 
 # errors that a calibration must find, to show that it would
-SABOTAGES: dict[str, Callable[[Problem], Problem]] = {
-    "none": lambda problem: problem,
+SABOTAGES: dict[str, Callable[[Data], Data]] = {
+    "none": lambda data: data,
     "half_covariance": _half_covariance,
-    "no_monte_carlo": _no_monte_carlo,
+    "no_halo_noise": _no_halo_noise,
 }
 
 
@@ -214,47 +214,41 @@ def run_trial(run: Run, index: int, spec: CalibrateSpec) -> dict[str, Any]:
     A survey that can't be simulated or analysed leaves the reason, and counts against the calibration.
     """
     start = time.perf_counter()
-    truth, seed, rng = drawn(run, spec.seed_of(run.config), index)
+    key = stream(root_key(spec.seed_of(run.config)), "trial", index)
+    truth = numpy_generator(stream(key, "truth")).standard_normal(run.setup.space.size)
     try:
-        found = _analysed(run, truth, seed, rng, spec)
-    except (InputError, np.linalg.LinAlgError) as error:
+        found = _analysed(key, run, truth, spec)
+    except (InputError, NotConvergedError, np.linalg.LinAlgError) as error:
         found = {"failed": str(error), "truth": truth.tolist()}
-    return {**found, "seed": seed, "wall_time_s": time.perf_counter() - start}
+    return {**found, "wall_time_s": time.perf_counter() - start}
 
 
-def drawn(run: Run, base: int, index: int) -> tuple[Float[np.ndarray, "par"], int, np.random.Generator]:
-    """A survey's true parameters, its seed and the source of its model's errors."""
-    rng = np.random.default_rng([base, _TRUTH_SEED, index])
-    return rng.standard_normal(run.setup.space.size), base + _TRIAL_SEED * (index + 1), rng
-
-
-def _analysed(
-    run: Run, truth: np.ndarray, seed: int, rng: np.random.Generator, spec: CalibrateSpec
-) -> dict[str, Any]:
+def _analysed(key: PRNGKeyArray, run: Run, truth: np.ndarray, spec: CalibrateSpec) -> dict[str, Any]:
     """Truth against posterior, and what the analysis said of itself."""
-    trial = observing(run, truth, seed, rng)
-    population = _population(trial, SABOTAGES[spec.sabotage], seed)
-    fit = fit_population(trial, population, Silent())
-    draws = draw_posterior(trial, population, fit, Silent())
-    verdict = judge(judged_groups(trial, draws, {}))
-    result = Trial.of(truth, draws.u.reshape(-1, len(truth)), verdict.converged, seed)
+    trial = observing(key, run, truth)
+    region = search_posterior(trial, Silent())
+    shape, around = batch_shape(trial.config.halos.n_per_slice), region.mixture.widened(SPREAD)
+    halos = draw_batches(stream(trial.key, "halos"), trial, around, shape, lambda *_: None)
+    population = population_of(trial, halos)
+    population = dataclasses.replace(population, data=SABOTAGES[spec.sabotage](population.data))
+    fit = fit_population(trial, population, region, Silent())
+    sampled = draw_posterior(trial, population, fit, Silent())
+    verdict = judge(judged_groups(trial, sampled, {}))
+    draws = sampled.draws.u.reshape(-1, len(truth))
+    result = Trial.of(stream(key, "comparison"), truth, draws, verdict.converged)
     return {
         **{name: _plain(value) for name, value in vars(result).items()},
         "failures": list(verdict.failures),
         "cautions": fit.cautions,
-        "monte_carlo_share": [float(x) for x in fit.mc_direction],
-        "n_modes": len(fit.mixture.components),
+        "halo_share": [float(x) for x in fit.halo_direction],
+        "n_maxima": len(fit.mixture.components),
         "n_kernels": int(np.sum(trial.survey.kernels.mask)),
+        "sampler": {k: v for k, v in sampled.draws.attrs.items() if isinstance(v, int | float | str)},
     }
 
 
 def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
-
-
-def _population(run: Run, problem_of: Callable[[Problem], Problem], seed: int) -> Population:
-    population = population_of(run, tuned_halos(run.config, run.setup, run.survey, seed, Silent()))
-    return dataclasses.replace(population, problem=problem_of(population.problem))
 
 
 def summary(config: RunConfig, spec: CalibrateSpec, found: Calibration) -> dict[str, Any]:

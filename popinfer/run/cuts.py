@@ -16,6 +16,7 @@ from popinfer.config_survey import (
 )
 from popinfer.data import read_completeness, read_function
 from popinfer.errors import InputError
+from popinfer.random import fixed_key, numpy_generator
 from popinfer.survey.selection import Completeness, Cut, FunctionCut, LinearCut, MagnitudeLimit, Selection
 
 _TRIED = np.linspace(10.0, 30.0, 41)  # magnitudes
@@ -44,7 +45,7 @@ def _function(cut: FunctionCutConfig, bands: tuple[str, ...]) -> FunctionCut:
     """The user's function, tried on magnitudes of any color."""
     columns = tuple(bands.index(band) for band in cut.bands)
     function = read_function(cut.path, cut.name)
-    mag = jnp.asarray(np.random.default_rng(1).choice(_TRIED, (len(columns), 1000)))
+    mag = jnp.asarray(numpy_generator(fixed_key("cut")).choice(_TRIED, (len(columns), 1000)))
     try:
         found = np.asarray(jax.jit(function)(*mag))
     except Exception as error:

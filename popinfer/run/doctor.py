@@ -13,6 +13,7 @@ from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
 from popinfer.population.parameters import ParamNames, fiducial_params
 from popinfer.population.relations import Relations
 from popinfer.population.sfh import N_NORMALS
+from popinfer.random import fixed_key, numpy_generator, stream
 from popinfer.records import Halos
 from popinfer.run.posterior import versions
 
@@ -40,8 +41,9 @@ def self_test(n_halo: int = 32) -> tuple[bool, str]:
     params = fiducial_params("smdpl_dr1", ParamNames((), (4000.0, 6000.0)))
     shells = jax.tree.map(lambda x: x[None], halos)
     relations = Relations(PLANCK15, halos, shells, np.linspace(0, 1, 8), np.full(8, 1e9))
-    rng = np.random.default_rng(0)
-    kernels = KernelCounts.build([rng.normal([10.0, -10.0], 1.0, size=(200, 2))], KernelSpec(10), seed=0)
+    key = fixed_key("doctor")
+    features = numpy_generator(stream(key, "features")).normal([10.0, -10.0], 1.0, size=(200, 2))
+    kernels = KernelCounts.build(stream(key, "kernels"), [features], KernelSpec(10))
 
     def log_likelihood(shift: jax.Array) -> jax.Array:
         families = params.families._replace(efficiency=shift)
@@ -57,8 +59,8 @@ def self_test(n_halo: int = 32) -> tuple[bool, str]:
 
 def _made_up_halos(n: int) -> Halos:
     """Central halos of increasing mass with diffmah's default history."""
-    rng, one, zero = np.random.default_rng(1), np.ones(n), np.zeros(n)
+    one, zero = np.ones(n), np.zeros(n)
     lgm = np.linspace(11.5, 13.5, n)
     mah = jax.tree.map(lambda x: x * one, DEFAULT_MAH_PARAMS)._replace(logm0=lgm)
-    normals = rng.normal(size=(n, N_NORMALS))
+    normals = numpy_generator(fixed_key("doctor", "normals")).normal(size=(n, N_NORMALS))
     return Halos(0.1 * one, 12.4 * one, mah, lgm, one, zero, zero, zero - 100.0, one / n, normals)

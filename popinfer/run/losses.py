@@ -7,7 +7,6 @@ few complete galaxies are refused.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -19,18 +18,13 @@ from popinfer.config import RunConfig
 from popinfer.errors import InputError
 from popinfer.infer.likelihood import poisson
 from popinfer.loss.base import MIN_GALAXIES, Loss
-from popinfer.loss.distances import CharacteristicDistance, EnergyDistance, SlicedWasserstein
+from popinfer.loss.energy import EnergyDistance
 from popinfer.records import Arr, Halos
 from popinfer.run.build import Predictor, in_precision
 from popinfer.run.observed import Survey
 from popinfer.survey.abundance import EffectiveCounts
 
-LOSSES: dict[str, Callable[..., Loss]] = {
-    "energy": EnergyDistance.build,
-    "sliced_wasserstein": SlicedWasserstein.build,
-    "characteristic": CharacteristicDistance.build,
-}
-_SEEDLESS = ("energy",)
+LOSSES: dict[str, Callable[..., Loss]] = {"energy": EnergyDistance.build}
 
 
 def complete_features(config: RunConfig, survey: Survey) -> list[Float[np.ndarray, "_ feature"]]:
@@ -54,11 +48,7 @@ def complete_features(config: RunConfig, survey: Survey) -> list[Float[np.ndarra
 
 def build_loss(config: RunConfig, survey: Survey) -> Loss:
     """The loss that the run file names, for its survey; see `complete_features` for errors."""
-    section = config.fit.loss
-    options: dict[str, Any] = section.model_dump(exclude={"kind"})
-    if section.kind not in _SEEDLESS:
-        options["seed"] = config.seed
-    return LOSSES[section.kind](complete_features(config, survey), config.kernels.floor_mag, **options)
+    return LOSSES[config.fit.loss.kind](complete_features(config, survey), config.kernels.floor_mag)
 
 
 class FeatureDensity(eqx.Module):

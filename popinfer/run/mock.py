@@ -14,12 +14,14 @@ import numpy as np
 import pandas as pd
 import yaml
 from astropy.table import Table
+from jaxtyping import PRNGKeyArray
 
 from popinfer.config import RunConfig, load_config
 from popinfer.config_survey import BandConfig
 from popinfer.data.catalog_io import SUFFIXES
 from popinfer.errors import InputError
 from popinfer.params import ParamSpace
+from popinfer.random import numpy_generator, root_key, stream
 from popinfer.run.folder import atomic, write_text
 from popinfer.run.prepare import Run, prepare
 from popinfer.run.progress import Reporter, Silent
@@ -85,8 +87,9 @@ def make_mock(
     run = prepare(config, None, say)
     space = run.setup.space
     u = space.to_unconstrained({k: v for k, v in spec.values.items() if k in space.names})
-    z, mag = draw_galaxies(run, u, spec.n_galaxies, spec.seed, say)
-    columns, config = _columns(run, config, z, mag, np.random.default_rng(spec.seed))
+    key = stream(root_key(spec.seed), "mock")
+    z, mag = draw_galaxies(stream(key, "survey"), run, u, spec.n_galaxies, say)
+    columns, config = _columns(stream(key, "order"), run, config, z, mag)
     if spec.n_galaxies is not None:  # numbers that were asked for say nothing of the density
         shape_only = config.catalog.model_copy(update={"number_density": None})
         config = config.model_copy(update={"catalog": shape_only})
@@ -111,10 +114,10 @@ def _truth(space: ParamSpace, u: np.ndarray, spec: MockSpec) -> dict[str, float]
 
 
 def _columns(
-    run: Run, config: RunConfig, z: np.ndarray, mag: np.ndarray, rng: np.random.Generator
+    key: PRNGKeyArray, run: Run, config: RunConfig, z: np.ndarray, mag: np.ndarray
 ) -> tuple[dict[str, np.ndarray], RunConfig]:
     """Table columns in the run file's names and units, shuffled; and the configuration that reads them."""
-    order = rng.permutation(len(z))
+    order = numpy_generator(key).permutation(len(z))
     z, mag = z[order], mag[order]
     sigma = np.asarray(run.survey.noise.sigma(jnp.asarray(mag)))
     columns, bands = {_plain(config.catalog.redshift): z}, {}

@@ -14,6 +14,7 @@ from popinfer.data import BandColumns, CatalogSpec, load_catalog
 from popinfer.errors import InputError
 from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
 from popinfer.population.parameters import PhotozParams
+from popinfer.random import root_key, stream
 from popinfer.records import Catalog
 from popinfer.run.abundance import build_abundances
 from popinfer.run.cuts import build_selection
@@ -221,7 +222,8 @@ def build_kernels(config: RunConfig, catalog: Catalog, detection: Detection | No
     """Kernels and the catalog's counts."""
     section, patterns = config.kernels, patterns_of_slices(config, catalog, detection)
     spec = KernelSpec(section.n_centers, section.bandwidth, section.floor_mag, section.min_count)
-    return KernelCounts.build(features_of_slices(config, catalog), spec, config.seed, patterns)
+    key = stream(root_key(config.seed), "kernels")
+    return KernelCounts.build(key, features_of_slices(config, catalog), spec, patterns)
 
 
 def _mags_of_slices(config: RunConfig, catalog: Catalog) -> list[Float[np.ndarray, "_ band"]]:

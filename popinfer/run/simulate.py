@@ -13,12 +13,13 @@ import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, PRNGKeyArray
 from scipy.stats import poisson
 
 from popinfer.errors import InputError
-from popinfer.infer.systematic import systematic
 from popinfer.population.parameters import ModelParams
+from popinfer.random import numpy_generator, stream
+from popinfer.resampling import systematic
 from popinfer.run.build import Predictor, detectable, draw_slices, in_precision, lightcones, predict_galaxies
 from popinfer.run.observed import Survey
 from popinfer.run.prepare import Run
@@ -28,7 +29,6 @@ from popinfer.survey.abundance import NumberCounts
 EFFECTIVE_PER_GALAXY = 2  # model galaxies of equal weight for every listed one
 MAX_TWICE = 0.01  # of the listed galaxies are others once more: those too heavy to be picked once only
 _CHUNK, _MAX_CHUNKS = 8192, 1000  # halos a slice at once; how often at most
-_SEED = 500_009  # far from the seeds of runs
 
 # of one slice: redshifts [point], magnitudes [point, band], weights [point]
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -46,12 +46,13 @@ class _Numbers:
     Random numbers are drawn once; as the model's density becomes known better, the numbers follow it.
     """
 
-    def __init__(self, run: Run, n_galaxies: Wanted, rng: np.random.Generator) -> None:
+    def __init__(self, key: PRNGKeyArray, run: Run, n_galaxies: Wanted) -> None:
         self._counts = number_counts(run.survey) if n_galaxies is None else None
         wanted = run.n_galaxies if n_galaxies is None else np.broadcast_to(n_galaxies, len(run.n_galaxies))
         fixed = [int(n) for n in wanted]
         self.drawn = fixed
         if self._counts is not None:
+            rng = numpy_generator(key)
             self._field, self._uniform = rng.standard_normal(len(fixed)), rng.random(len(fixed))
 
     def draw(self, density: Float[np.ndarray, "slice"]) -> None:
@@ -63,17 +64,17 @@ class _Numbers:
 
 
 def draw_galaxies(
-    run: Run, u: np.ndarray, n_galaxies: Wanted, seed: int, say: Reporter
+    key: PRNGKeyArray, run: Run, u: np.ndarray, n_galaxies: Wanted, say: Reporter
 ) -> tuple[np.ndarray, np.ndarray]:
     """Redshifts [galaxy] and measured AB magnitudes [galaxy, band], slice by slice.
 
     Parameters
     ----------
+    key : of halos, noise and the choice of galaxies.
     run : the survey and the model.
     u : true parameters, unconstrained.
     n_galaxies : of every slice, or one number a slice; as the survey's solid angle says, or as observed, when
         None.
-    seed : of halos, noise and the choice of galaxies.
     say : hears about progress.
 
     Raises
@@ -81,21 +82,20 @@ def draw_galaxies(
     InputError
         A slice would hold no galaxies.
     """
-    rng = np.random.default_rng(seed + 3)
     params = run.setup.model_params(jnp.asarray(u))
-    numbers = _Numbers(run, n_galaxies, rng)
-    slices = _model_galaxies(run, params, numbers, _SEED + 1009 * seed, say)
+    numbers = _Numbers(stream(key, "numbers"), run, n_galaxies)
+    slices = _model_galaxies(stream(key, "model"), run, params, numbers, say)
     z_listed, mag_listed = [], []
     for index, n in enumerate(numbers.drawn):
         z, mag, weight = slices[index]
-        picked = _pick(weight, n, rng)
-        z_listed.append(_redshifts(run, params, z[picked], index, rng))
+        picked = _pick(stream(key, "pick", index), weight, n)
+        z_listed.append(_redshifts(stream(key, "redshifts", index), run, params, z[picked], index))
         mag_listed.append(mag[picked])
-    return np.concatenate(z_listed), _detected(run, np.concatenate(mag_listed), rng)
+    return np.concatenate(z_listed), _detected(stream(key, "detected"), run, np.concatenate(mag_listed))
 
 
 def _model_galaxies(
-    run: Run, params: ModelParams, numbers: "_Numbers", seed: int, say: Reporter
+    key: PRNGKeyArray, run: Run, params: ModelParams, numbers: "_Numbers", say: Reporter
 ) -> list[Columns]:
     """Model galaxies inside the survey's hard limits, slice by slice.
 
@@ -104,17 +104,17 @@ def _model_galaxies(
     """
     sparse = [dataclasses.replace(one, n_halo=_CHUNK, independent=True) for one in lightcones(run.config)]
     with say.task("Pilot halos: which does the survey see?"):
-        specs = detectable(run.setup, run.survey, sparse, seed - 1, params)
-    predictor, rng = Predictor(run.setup, run.survey), np.random.default_rng(seed + 11)
+        specs = detectable(stream(key, "detectable"), run.setup, run.survey, sparse, params)
+    predictor = Predictor(run.setup, run.survey)
     parts: list[list[Columns]] = []
     with say.task("Mock galaxies", 100) as update:
         while len(parts) < _MAX_CHUNKS:
-            halos = in_precision(run.config, draw_slices(specs, seed + len(parts) * 104_729))
+            halos = in_precision(run.config, draw_slices(stream(key, "halos", len(parts)), specs))
             galaxies = predict_galaxies(predictor, params, halos)
             mag, weight = np.asarray(galaxies.mag, float), np.asarray(galaxies.weight_all, float)
             z = np.tile(np.asarray(halos.z_obs, float), (1, 2))
             weight = weight * run.survey.selection.sharp(mag) * _membership(run, params, z)
-            weight = _one_a_halo(weight, rng)
+            weight = _one_a_halo(stream(key, "kind", len(parts)), weight)
             seen = [np.flatnonzero(row) for row in weight]
             parts.append([(z[s, i], mag[s, i], weight[s, i]) for s, i in enumerate(seen)])
             numbers.draw(np.array([sum(one[2].sum() for one in s) for s in _by_slice(parts)]) / len(parts))
@@ -127,9 +127,7 @@ def _model_galaxies(
     return [_together(one) for one in _by_slice(parts)]
 
 
-def _one_a_halo(
-    weight: Float[np.ndarray, "slice gal"], rng: np.random.Generator
-) -> Float[np.ndarray, "slice gal"]:
+def _one_a_halo(key: PRNGKeyArray, weight: Float[np.ndarray, "slice gal"]) -> Float[np.ndarray, "slice gal"]:
     """Weights of which one kind of galaxy has all in each halo, the other none.
 
     The model has two galaxies in a halo, one of either kind, with a probability each; in a survey there is
@@ -137,7 +135,7 @@ def _one_a_halo(
     """
     kinds = weight.reshape(len(weight), 2, -1)
     total = kinds.sum(axis=1)
-    first = rng.random(total.shape) * total < kinds[:, 0]
+    first = numpy_generator(key).random(total.shape) * total < kinds[:, 0]
     return np.stack([total * first, total * ~first], axis=1).reshape(weight.shape)
 
 
@@ -185,28 +183,28 @@ def _membership(run: Run, params: ModelParams, z: np.ndarray) -> np.ndarray | fl
     return 1.0 if photoz is None else np.asarray(photoz.membership(params.photoz, jnp.asarray(z)))
 
 
-def _redshifts(
-    run: Run, params: ModelParams, z: np.ndarray, index: int, rng: np.random.Generator
-) -> np.ndarray:
+def _redshifts(key: PRNGKeyArray, run: Run, params: ModelParams, z: np.ndarray, index: int) -> np.ndarray:
     """Redshifts of a slice's galaxies as the catalog lists them."""
     photoz = run.survey.photoz
-    return z if photoz is None else photoz.draw(rng, params.photoz, z, index)
+    return z if photoz is None else photoz.draw(key, params.photoz, z, index)
 
 
-def _detected(run: Run, mag: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _detected(key: PRNGKeyArray, run: Run, mag: np.ndarray) -> np.ndarray:
     """Magnitudes with NaN in bands that the survey doesn't detect."""
     detection = run.survey.detection
     if detection is None:
         return mag
-    seen = rng.random((len(mag), len(detection.bands))) < np.asarray(detection.band_probability(mag))
+    uniform = numpy_generator(key).random((len(mag), len(detection.bands)))
+    seen = uniform < np.asarray(detection.band_probability(mag))
     mag = mag.copy()
     mag[:, detection.bands] = np.where(seen, mag[:, detection.bands], np.nan)
     return mag
 
 
-def _pick(weight: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+def _pick(key: PRNGKeyArray, weight: np.ndarray, n: int) -> np.ndarray:
     """n points, each with probability in proportion to its weight: systematic sampling in random order."""
     if not weight.sum() > 0:
         raise InputError("at these parameters the survey would see no galaxy in a slice")
+    rng = numpy_generator(key)
     order = rng.permutation(len(weight))
     return order[systematic(weight[order], n, rng.random())]

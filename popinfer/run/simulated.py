@@ -14,10 +14,11 @@ import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, PRNGKeyArray
 
 from popinfer.config import RunConfig
 from popinfer.loss.kernel_counts import KernelCounts
+from popinfer.random import numpy_generator, stream
 from popinfer.records import Catalog
 from popinfer.run.abundance import build_abundances
 from popinfer.run.build import model_error_cov
@@ -27,28 +28,30 @@ from popinfer.run.progress import Silent
 from popinfer.run.simulate import draw_galaxies, number_counts
 
 
-def observing(run: Run, truth: Float[np.ndarray, "par"], seed: int, rng: np.random.Generator) -> Run:
+def observing(key: PRNGKeyArray, run: Run, truth: Float[np.ndarray, "par"]) -> Run:
     """The run with a simulated catalog in place of the real one.
 
     Parameters
     ----------
-    run : the design. truth : true parameters, unconstrained.
-    seed : of the simulated survey and its analysis. rng : of the model's errors.
+    key : of the simulated survey, of the model's errors, and of the analysis, whose root is a stream of it.
+    run : the design.
+    truth : true parameters, unconstrained.
     """
-    survey, config = run.survey, run.config.model_copy(update={"seed": seed})
+    survey, config = run.survey, run.config
     as_many = tuple(int(n) for n in np.asarray(survey.kernels.n_obs))
     numbers = as_many if number_counts(survey) is None else None
-    z, mag = draw_galaxies(run, truth, numbers, seed, Silent())
+    z, mag = draw_galaxies(stream(key, "survey"), run, truth, numbers, Silent())
     sigma = np.asarray(survey.noise.sigma(jnp.nan_to_num(jnp.asarray(mag))))
     sigma = np.where(np.isnan(mag), np.nan, sigma)
     catalog: Catalog = dataclasses.replace(run.catalog, z=z, mag=mag, mag_err=sigma, dropped=())
     catalog = without(catalog, ~_recognised(config, survey, catalog), "unlike the survey in their bands")
     features = features_of_slices(config, catalog)
     counts = survey.kernels.counting(features, patterns_of_slices(config, catalog, survey.detection))
-    counts = _with_model_error(counts, config.kernels.model_error, rng).keeping(config.kernels.min_count)
+    counts = _with_model_error(stream(key, "model_error"), counts, config.kernels.model_error)
+    counts = counts.keeping(config.kernels.min_count)
     abundances = build_abundances(config, tuple(len(x) for x in features), survey.photoz)
     survey = dataclasses.replace(survey, features=features, kernels=counts, abundances=abundances)
-    return dataclasses.replace(run, config=config, catalog=catalog, survey=survey)
+    return dataclasses.replace(run, catalog=catalog, survey=survey, key=stream(key, "analysis"))
 
 
 def _recognised(config: RunConfig, survey: Survey, catalog: Catalog) -> Bool[np.ndarray, "gal"]:
@@ -63,11 +66,12 @@ def _recognised(config: RunConfig, survey: Survey, catalog: Catalog) -> Bool[np.
     return good
 
 
-def _with_model_error(kernels: KernelCounts, fraction: float, rng: np.random.Generator) -> KernelCounts:
+def _with_model_error(key: PRNGKeyArray, kernels: KernelCounts, fraction: float) -> KernelCounts:
     """Soft counts that differ from the galaxies' own as the run file says that the model may be wrong.
 
     Their variance follows them, as it would if there were so many more galaxies or fewer.
     """
+    rng = numpy_generator(key)
     observed, data_cov = np.array(kernels.observed), np.array(kernels.data_cov)
     for i, cov in enumerate(np.asarray(kernels.layout_cov)):
         used = np.flatnonzero(np.asarray(kernels.mask)[i] > 0)

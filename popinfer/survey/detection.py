@@ -26,6 +26,7 @@ from jaxtyping import Array, Bool, Float
 from scipy.optimize import minimize
 
 from popinfer.errors import InputError
+from popinfer.random import fixed_key, numpy_generator
 from popinfer.records import Arr, Catalog
 
 MIN_MISSING = 30  # galaxies without a band, below which its detection can't be fitted
@@ -78,7 +79,8 @@ def fit_limit(catalog: Catalog, band: int, complete: tuple[int, ...]) -> tuple[f
     """
     mag = np.asarray(catalog.mag, float)
     if len(mag) > _MAX_FITTED:
-        mag = mag[np.random.default_rng(0).choice(len(mag), _MAX_FITTED, replace=False)]
+        rng = numpy_generator(fixed_key("detection", catalog.bands[band]))
+        mag = mag[rng.choice(len(mag), _MAX_FITTED, replace=False)]
     seen = np.isfinite(mag[:, band])
     if min(seen.sum(), (~seen).sum()) < MIN_MISSING:
         raise InputError(

@@ -19,11 +19,12 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import norm
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import ndtr, ndtri
 
 from popinfer.cosmology import PLANCK15, Cosmology, comoving_volume_per_z
 from popinfer.population.parameters import PhotozParams
+from popinfer.random import numpy_generator
 from popinfer.records import Arr
 
 REACH = 4.0  # core standard deviations that a lightcone covers on both sides
@@ -114,10 +115,10 @@ class Photoz:
         )
 
     def draw(
-        self, rng: np.random.Generator, params: PhotozParams, z: Float[Arr, "gal"], index: int
+        self, key: PRNGKeyArray, params: PhotozParams, z: Float[Arr, "gal"], index: int
     ) -> Float[np.ndarray, "gal"]:
         """Photometric redshifts of galaxies known to lie in a slice."""
-        z, (low, high) = np.asarray(z, float), self.slices[index]
+        rng, z, (low, high) = numpy_generator(key), np.asarray(z, float), self.slices[index]
         f = float(np.clip(params.outlier_fraction, 0, 1))
         scatter, center = float(params.scatter) * (1 + z), z + float(params.bias) * (1 + z)
         a, b = ndtr((low - center) / scatter), ndtr((high - center) / scatter)

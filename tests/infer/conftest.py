@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from popinfer.config import load_config
+from popinfer.random import root_key
 from popinfer.run.build import (
     build_problem,
     build_setup,
@@ -37,5 +38,5 @@ def small_problem(small_config):
     setup = build_setup(small_config)
     survey = build_survey(small_config, build_catalog(small_config))
     specs = lightcones(small_config)
-    halos = [draw_slices(specs, seed) for seed in range(100, 600, 100)]
+    halos = [draw_slices(root_key(seed), specs) for seed in range(100, 600, 100)]
     return build_problem(setup, survey, jax.tree.map(np.asarray, halos[0]), halos[1:])

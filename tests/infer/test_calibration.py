@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from popinfer.infer.calibration import Trial, assess, expected_coverage, n_bins, tarp_excursion, uniformity
+from popinfer.random import root_key
 
 NAMES = ("amplitude", "tilt", "curve")
 N_DRAWS = 400
@@ -20,7 +21,7 @@ def trials(n, *, width=1.0, shift=0.0, seed=0):
         data = rng.multivariate_normal(truth, noise)
         mean = cov @ np.linalg.solve(noise, data) + shift * np.sqrt(np.diag(cov))
         draws = rng.multivariate_normal(mean, width**2 * cov, N_DRAWS)
-        found.append(Trial.of(truth, draws, True, i))
+        found.append(Trial.of(root_key(i), truth, draws, True))
     return found
 
 
@@ -77,6 +78,6 @@ def test_ties_are_broken_at_random():
     draws = np.zeros((100, 2))
     draws[:, 1] = np.arange(100)
     draws[0, 0] = 1e-9  # a covariance that can be inverted
-    ranks = [Trial.of(np.zeros(2), draws, True, seed).rank[0] for seed in range(200)]
+    ranks = [Trial.of(root_key(seed), np.zeros(2), draws, True).rank[0] for seed in range(200)]
     assert np.mean(ranks) == pytest.approx(0.5, abs=0.1)
     assert np.std(ranks) == pytest.approx(1 / np.sqrt(12), abs=0.06)

@@ -11,6 +11,7 @@ from popinfer.infer.likelihood import information, log_density
 from popinfer.infer.optimise import Compiled, gauss_newton
 from popinfer.infer.region import find_region
 from popinfer.infer.sample import NutsSpec, nuts
+from popinfer.random import root_key
 
 STEP = 1e-4  # in units of the priors' widths: truncation and rounding errors are both below 1e-6
 
@@ -45,7 +46,7 @@ def test_batched_chains_give_the_draws_of_chains_in_sequence(small_problem):
     """To rounding, while chains are where the posterior is: far away, and in single precision, it grows."""
     centre = np.zeros(small_problem.size)
     guide = gauss_newton(Compiled(small_problem).with_fair_share(centre), centre, max_steps=15)
-    region = find_region(small_problem, [guide.u], 1, rounds=1)
+    region = find_region(root_key(1), small_problem, [guide.u], rounds=1)
     one, other = (
         nuts(
             jax.random.key(8),

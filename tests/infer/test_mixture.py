@@ -6,6 +6,7 @@ from scipy.stats import multivariate_t
 
 from popinfer.infer.laplace import Laplace
 from popinfer.infer.mixture import DOF, Mixture
+from popinfer.random import root_key
 
 ONE = Laplace(np.array([0.0, 1.0]), np.array([[1.0, 0.3], [0.3, 0.5]]))
 OTHER = Laplace(np.array([4.0, -2.0]), np.array([[0.2, 0.0], [0.0, 0.3]]))
@@ -44,7 +45,7 @@ def test_moments_within_components_leave_out_how_far_they_are_apart(both):
 
 
 def test_spread_fills_every_component_in_proportion(both):
-    points = both.spread(64, 0)
+    points = both.spread(root_key(0), 64)
     assert np.sum(points[:, 0] > 2.5) == pytest.approx(16, abs=1)
     np.testing.assert_allclose(points[points[:, 0] < 2.5].mean(axis=0), ONE.mean, atol=0.2)
 

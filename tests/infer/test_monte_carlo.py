@@ -17,6 +17,7 @@ from popinfer.infer.mixture import Mixture
 from popinfer.infer.monte_carlo import centered, corrected
 from popinfer.infer.optimise import Compiled, gauss_newton
 from popinfer.infer.region import SEARCH_REPLICATES, find_region
+from popinfer.random import root_key
 
 from .toy import N_BIN, N_PAR, N_STAT, TRUTH, Toy, toy
 
@@ -64,7 +65,7 @@ def noisy_problem(model, observed, rng, size, curvature=0.0):
 def corrected_around(problem, factor, seed=0):
     """Counts corrected at nodes spread around the truth."""
     spread = Laplace(TRUTH, factor @ factor.T)
-    return corrected(problem, Mixture.single(spread).spread(4 * N_PAR, seed), spread)
+    return corrected(problem, Mixture.single(spread).spread(root_key(seed), 4 * N_PAR), spread)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +120,7 @@ def test_noise_that_depends_on_the_parameters_does_not_bias_counts_or_slopes(mod
             replicates=tuple(partial(counts, one) for one in others),
         )
         spread = Laplace(np.zeros(N_PAR), factor @ factor.T)
-        found = corrected(problem, Mixture.single(spread).spread(4 * N_PAR, seed), spread).problem
+        found = corrected(problem, Mixture.single(spread).spread(root_key(seed), 4 * N_PAR), spread).problem
         off.append(np.mean(np.asarray(found.log_counts(u)) - truth))
         tilt.append(np.mean(np.asarray(jax.jacfwd(found.log_counts)(u)) - true_slope, axis=0)[0])
     for values in (off, tilt):
@@ -229,7 +230,7 @@ def test_the_share_that_is_followed_rises_away_from_the_nodes():
     """Nine parameters, as in a full run: hardly any near the middle, nearly all at ten of its widths."""
     n_par, rng = 9, np.random.default_rng(12)
     spread = Laplace(np.zeros(n_par), np.eye(n_par))
-    correction = corrected_around_modes(n_par, Mixture.single(spread).spread(8 * n_par, 0), spread)
+    correction = corrected_around_modes(n_par, Mixture.single(spread).spread(root_key(0), 8 * n_par), spread)
     directions = rng.standard_normal((20, n_par))
     directions /= np.linalg.norm(directions, axis=1)[:, None]
     shares = [np.mean([share_followed(correction, r * x) for x in directions]) for r in (0, 2, 4, 6, 8, 10)]
@@ -241,7 +242,7 @@ def test_the_share_that_is_followed_rises_away_from_the_nodes():
 def test_between_two_modes_the_model_itself_is_followed():
     one, other = (Laplace(np.full(N_PAR, x), 0.02 * np.eye(N_PAR)) for x in (-1.0, 1.0))
     modes = Mixture((one, other), np.array([0.5, 0.5]))
-    correction = corrected_around_modes(N_PAR, modes.spread(8 * N_PAR, 0), modes.within())
+    correction = corrected_around_modes(N_PAR, modes.spread(root_key(0), 8 * N_PAR), modes.within())
     assert share_followed(correction, one.mean) < 0.05
     assert share_followed(correction, np.zeros(N_PAR)) > 0.8
 
@@ -271,7 +272,9 @@ def test_counts_that_are_not_finite_are_refused(model):
 
 def region_of(problem, seed):
     """The region from where the guide leads, and the Laplace approximation of its mode."""
-    found = find_region(problem, [gauss_newton(Compiled(problem, share=0.2), np.zeros(N_PAR)).u], seed)
+    found = find_region(
+        root_key(seed), problem, [gauss_newton(Compiled(problem, share=0.2), np.zeros(N_PAR)).u]
+    )
     assert found.converged
     return found, found.modes[0].approx
 
@@ -318,7 +321,7 @@ def test_the_mode_is_where_the_density_is_level(model):
 
 def test_one_round_leads_to_the_mode_with_a_few_replicates(model):
     _, problem = simulated(model, 6)
-    few, all_ = find_region(problem, [np.zeros(N_PAR)], 0, rounds=1), region_of(problem, 0)[0]
+    few, all_ = find_region(root_key(0), problem, [np.zeros(N_PAR)], rounds=1), region_of(problem, 0)[0]
     assert few.problem.n_averaged == SEARCH_REPLICATES + 1
     assert all_.problem.n_averaged == N_REPLICATES + 1
     assert all_.modes[0].distance(few.modes[0].approx.mean) < 3.0

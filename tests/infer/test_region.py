@@ -10,6 +10,7 @@ import pytest
 
 from popinfer.infer.region import find_region
 from popinfer.infer.sample import PsisSpec, psis_laplace
+from popinfer.random import root_key
 from popinfer.run.fitting import listed_modes
 
 from .toy import N_BIN, silent, toy
@@ -45,7 +46,7 @@ def sides(region):
 
 def test_both_modes_are_found_from_starts_on_either_side(two_modes):
     problem, _ = two_modes
-    found = find_region(problem, [np.array([0.5, 0, 0]), np.array([-0.5, 0, 0])], 0)
+    found = find_region(root_key(0), problem, [np.array([0.5, 0, 0]), np.array([-0.5, 0, 0])])
     assert found.converged
     assert sides(found) == {1, -1}
     assert [int(np.sign(one.approx.mean[0])) for one in found.ends] == [1, -1]
@@ -53,7 +54,7 @@ def test_both_modes_are_found_from_starts_on_either_side(two_modes):
 
 def test_a_mode_that_no_start_led_to_is_listed(two_modes):
     problem, _ = two_modes
-    both = find_region(problem, [np.array([0.5, 0, 0]), np.array([-0.5, 0, 0])], 0)
+    both = find_region(root_key(0), problem, [np.array([0.5, 0, 0]), np.array([-0.5, 0, 0])])
     assert [one["start"] for one in listed_modes(both)] == [0, 1]
     modes = tuple(sorted(both.modes, key=lambda one: -one.approx.mean[0]))
     *found, other = listed_modes(dataclasses.replace(both, ends=(both.ends[0], None), modes=modes))
@@ -64,7 +65,7 @@ def test_a_mode_that_no_start_led_to_is_listed(two_modes):
 
 def test_counts_are_corrected_at_both_modes(two_modes):
     problem, exact = two_modes
-    found = find_region(problem, [np.array([0.5, 0, 0]), np.array([-0.5, 0, 0])], 0)
+    found = find_region(root_key(0), problem, [np.array([0.5, 0, 0]), np.array([-0.5, 0, 0])])
     for one in found.modes:
         u = jnp.asarray(one.approx.mean)
         own = np.asarray(problem.raw_log_counts(u) - exact(u))
@@ -74,7 +75,7 @@ def test_counts_are_corrected_at_both_modes(two_modes):
 
 def test_draws_share_the_modes_as_the_density_does(two_modes):
     problem, _ = two_modes
-    found = find_region(problem, [np.array([0.5, 0, 0]), np.array([-0.5, 0, 0])], 0)
+    found = find_region(root_key(0), problem, [np.array([0.5, 0, 0]), np.array([-0.5, 0, 0])])
     draws = psis_laplace(jax.random.key(0), found.density, found.mixture, PsisSpec(1500), silent)
     assert draws.attrs["pareto_k"] < 0.7
     positive = np.mean(draws.u[..., 0] > 0)
@@ -86,7 +87,7 @@ def test_draws_share_the_modes_as_the_density_does(two_modes):
 
 def test_a_mode_that_no_draw_is_near_is_missed(two_modes):
     problem, _ = two_modes
-    found = find_region(problem, [np.array([0.5, 0, 0]), np.array([-0.5, 0, 0])], 0)
+    found = find_region(root_key(0), problem, [np.array([0.5, 0, 0]), np.array([-0.5, 0, 0])])
     positive = next(one for one in found.modes if one.approx.mean[0] > 0)
     u = np.random.default_rng(1).multivariate_normal(positive.approx.mean, positive.approx.cov, 200)
     lost = found.mixture.missed(u)
@@ -96,4 +97,4 @@ def test_a_mode_that_no_draw_is_near_is_missed(two_modes):
 
 def test_one_round_has_not_settled(two_modes):
     problem, _ = two_modes
-    assert not find_region(problem, [np.array([0.5, 0, 0])], 0, rounds=1).converged
+    assert not find_region(root_key(0), problem, [np.array([0.5, 0, 0])], rounds=1).converged

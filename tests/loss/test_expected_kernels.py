@@ -9,6 +9,7 @@ import pytest
 
 from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
 from popinfer.loss.kernels import expected_log_kernels, invert, log_kernel_matrix
+from popinfer.random import root_key
 from popinfer.records import Catalog
 from popinfer.survey.detection import Detection
 from popinfer.survey.integrated_noise import IntegratedNoise, Scatter
@@ -100,7 +101,7 @@ def test_counts_are_the_mean_over_draws(catalog, correlated, drawn):
     observed = np.asarray(catalog.mag)[:1000] @ FEATURES
     label = (np.arange(1000) % 3 == 0).astype(int) if drawn == (1,) else np.zeros(1000, int)
     observed = np.where(label[:, None] * np.array([1, 1, 0]) == 1, np.nan, observed)
-    kernels = KernelCounts.build([observed], KernelSpec(20, 0.7, 0.03, 1.0), 4, [label])
+    kernels = KernelCounts.build(root_key(4), [observed], KernelSpec(20, 0.7, 0.03, 1.0), [label])
     mag, rng = jnp.asarray(magnitudes(60, 3)), np.random.default_rng(5)
     weight_all = jnp.asarray(rng.uniform(0.5, 1.5, 60))
     fixed = jnp.asarray(rng.standard_normal((60, len(drawn))))
@@ -137,7 +138,7 @@ def test_counts_are_the_mean_over_draws(catalog, correlated, drawn):
 @pytest.mark.parametrize("limit", [LIMIT, None])
 def test_gradient_matches_finite_differences(catalog, limit):
     noise = IntegratedNoise.split(noise_model(catalog, True), Selection((LIMIT,)), ())
-    kernels = KernelCounts.build([np.asarray(catalog.mag) @ FEATURES], KernelSpec(20, 0.7), 4)
+    kernels = KernelCounts.build(root_key(4), [np.asarray(catalog.mag) @ FEATURES], KernelSpec(20, 0.7))
     mag = jnp.asarray(magnitudes(80, 7))
 
     @jax.jit
@@ -153,7 +154,7 @@ def test_gradient_matches_finite_differences(catalog, limit):
 
 def test_single_precision_agrees_and_is_finite_however_far_galaxies_are(catalog):
     noise = IntegratedNoise.split(noise_model(catalog, True), Selection((LIMIT,)), ())
-    kernels = KernelCounts.build([np.asarray(catalog.mag) @ FEATURES], KernelSpec(20, 0.7), 4)
+    kernels = KernelCounts.build(root_key(4), [np.asarray(catalog.mag) @ FEATURES], KernelSpec(20, 0.7))
     mag = magnitudes(80, 7)
     mag[:2] += [[40.0], [-30.0]]
 
@@ -172,7 +173,7 @@ def test_single_precision_agrees_and_is_finite_however_far_galaxies_are(catalog)
 
 def test_tiles_change_nothing(catalog, monkeypatch):
     noise = IntegratedNoise.split(noise_model(catalog, True), Selection((LIMIT,)), ())
-    kernels = KernelCounts.build([np.asarray(catalog.mag) @ FEATURES], KernelSpec(37, 0.7), 4)
+    kernels = KernelCounts.build(root_key(4), [np.asarray(catalog.mag) @ FEATURES], KernelSpec(37, 0.7))
     mag = jnp.asarray(magnitudes(80, 7))
 
     def total(mag):

@@ -10,6 +10,7 @@ import pytest
 from popinfer.errors import InputError
 from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
 from popinfer.loss.kernels import log_kernel_matrix
+from popinfer.random import root_key
 
 N, K = (900, 700), 30
 SPEC = KernelSpec(n_centers=K, bandwidth=0.6, floor=0.02, min_count=2.0)
@@ -30,7 +31,7 @@ def observed():
 
 @pytest.fixture(scope="module")
 def counts(observed):
-    return KernelCounts.build(observed, SPEC, seed=5)
+    return KernelCounts.build(root_key(5), observed, SPEC)
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +146,7 @@ def test_likelihood_is_zero_and_stationary_where_model_equals_data(counts, model
 
 
 def test_masked_kernels_do_not_enter(counts, model, observed):
-    strict = KernelCounts.build(observed, KernelSpec(K, 0.6, 0.02, min_count=60.0), seed=5)
+    strict = KernelCounts.build(root_key(5), observed, KernelSpec(K, 0.6, 0.02, min_count=60.0))
     kept = strict.mask > 0
     assert 0 < kept.sum() < kept.size
     assert np.all(strict.observed[kept] >= 60)
@@ -180,14 +181,14 @@ def test_data_covariance_is_the_scatter_of_new_catalogs(counts):
 
 
 def test_equal_seeds_give_equal_kernels(observed, counts):
-    again = KernelCounts.build(observed, SPEC, seed=5)
+    again = KernelCounts.build(root_key(5), observed, SPEC)
     np.testing.assert_array_equal(again.centers, counts.centers)
-    assert not np.array_equal(KernelCounts.build(observed, SPEC, seed=6).centers, counts.centers)
+    assert not np.array_equal(KernelCounts.build(root_key(6), observed, SPEC).centers, counts.centers)
 
 
 def test_too_few_galaxies_are_refused_with_the_slice(observed):
     with pytest.raises(InputError, match="slice 1 has 59 galaxies: at least 60"):
-        KernelCounts.build([observed[0], observed[1][:59]], SPEC, seed=0)
+        KernelCounts.build(root_key(0), [observed[0], observed[1][:59]], SPEC)
 
 
 @pytest.mark.parametrize("changed", [{"n_centers": 1}, {"bandwidth": 0.0}, {"floor": -0.1}])
@@ -199,12 +200,14 @@ def test_kernels_that_cannot_count_are_refused(changed):
 def test_a_slice_without_kernels_is_refused(observed):
     lonely = KernelSpec(n_centers=K, bandwidth=0.01, floor=0.0)
     with pytest.raises(InputError, match=r"slice 0: only 0 kernels count min_count = 5.* 0.01 is too narrow"):
-        KernelCounts.build(observed, lonely, seed=1)
+        KernelCounts.build(root_key(1), observed, lonely)
 
 
 def test_tiles_change_nothing(monkeypatch):
     rng = np.random.default_rng(3)
-    kernels = KernelCounts.build([rng.normal(size=(300, 3))], KernelSpec(n_centers=37, floor=0.0), 1)
+    kernels = KernelCounts.build(
+        root_key(1), [rng.normal(size=(300, 3))], KernelSpec(n_centers=37, floor=0.0)
+    )
     x, weight = jnp.asarray(rng.normal(size=(1, 200, 3))), jnp.asarray(rng.uniform(size=(1, 200)))
 
     def total(x):

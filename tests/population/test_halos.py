@@ -12,6 +12,7 @@ from popinfer import precision
 from popinfer.cosmology import PLANCK15, age, comoving_volume_per_z
 from popinfer.errors import InputError
 from popinfer.population.halos import LightconeSpec, _uniforms, detection_curve, draw_halos
+from popinfer.random import root_key
 
 with precision.keep_precision():
     from diffhalos.ccshmf.ccshmf_model import DEFAULT_CCSHMF_PARAMS, predict_cuml_cshmf
@@ -34,7 +35,7 @@ def spec(**changed):
 
 @pytest.fixture(scope="module", params=PROPOSALS)
 def halos(request):
-    return draw_halos(11, spec(**PROPOSALS[request.param]))
+    return draw_halos(root_key(11), spec(**PROPOSALS[request.param]))
 
 
 def mass_at_observation(halos):
@@ -160,7 +161,7 @@ def test_assembly_histories_are_distributed_as_diffhalos_draws_them(halos, refer
 
 
 def test_equal_seeds_give_equal_halos_and_others_do_not():
-    first, again, other = (draw_halos(seed, spec()) for seed in (3, 3, 4))
+    first, again, other = (draw_halos(root_key(seed), spec()) for seed in (3, 3, 4))
     for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True):
         np.testing.assert_array_equal(a, b)
     assert not np.array_equal(first.logmp0, other.logmp0)
@@ -169,7 +170,9 @@ def test_equal_seeds_give_equal_halos_and_others_do_not():
 def test_independent_halos_scatter_as_independent_numbers_do():
     """Sobol points are more even: right for an integral, wrong for a survey's counting noise."""
     means = {
-        independent: np.array([_uniforms(seed, 256, 4, independent).mean(axis=0) for seed in range(200)])
+        independent: np.array(
+            [_uniforms(root_key(seed), 256, 4, independent).mean(axis=0) for seed in range(200)]
+        )
         for independent in (True, False)
     }
     expected = 1 / np.sqrt(12 * 256)
@@ -178,7 +181,9 @@ def test_independent_halos_scatter_as_independent_numbers_do():
 
 
 def test_flattening_puts_more_halos_at_high_mass():
-    heavy = [np.mean(mass_at_observation(draw_halos(1, spec(flatten=f))) > 13) for f in (1.0, 0.7, 0.4)]
+    heavy = [
+        np.mean(mass_at_observation(draw_halos(root_key(1), spec(flatten=f))) > 13) for f in (1.0, 0.7, 0.4)
+    ]
     assert heavy[0] < heavy[1] < heavy[2]
 
 

@@ -9,6 +9,7 @@ from popinfer.cosmology import PLANCK15, age
 from popinfer.data import load_filters, load_ssp
 from popinfer.population.halos import LightconeSpec, draw_halos
 from popinfer.population.sfh import calibration, draw_galaxies, star_formation_histories
+from popinfer.random import root_key
 from popinfer.sps import BandTable, lgmet_weights, smooth_sfh_fluxes
 
 BANDS = ["galex_FUV", "galex_NUV", "sdss_u0", "sdss_g0", "sdss_r0", "sdss_z0"]
@@ -17,7 +18,7 @@ BANDS = ["galex_FUV", "galex_NUV", "sdss_u0", "sdss_g0", "sdss_r0", "sdss_z0"]
 @pytest.mark.parametrize("z", [0.08, 0.5])
 def test_lookback_nodes_resolve_drawn_histories(z):
     """Magnitudes against a dense grid: percentiles over the halos of main-sequence and quenched galaxies."""
-    halos = draw_halos(3, LightconeSpec(z - 0.01, z + 0.01, n_halo=512, flatten=0.5))
+    halos = draw_halos(root_key(3), LightconeSpec(z - 0.01, z + 0.01, n_halo=512, flatten=0.5))
     bands = BandTable.build(load_ssp(), load_filters(BANDS), np.array([z]), n_sub=1)
     t_obs, logt0 = float(age(PLANCK15, jnp.asarray(z))), float(jnp.log10(age(PLANCK15, 0.0)))
     pop = calibration("smdpl_dr1")

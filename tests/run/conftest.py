@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from recorded_streams import Recorded
 
 TINY = {
     "name": "tiny",
@@ -54,11 +55,44 @@ def write_config(tmp_path: Path):
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, int]:
+def run_streams() -> Recorded:
+    """The random streams of `tiny_run`."""
+    return Recorded()
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, run_streams: Recorded) -> tuple[Path, Path, int]:
     """Run file, folder of results and exit code of ``popinfer run`` on the tiny configuration."""
     from popinfer.cli import main
 
     folder = tmp_path_factory.mktemp("tiny")
     file, out = folder / "tiny.yaml", folder / "results"
     file.write_text(yaml.safe_dump(TINY))
-    return file, out, main(["run", str(file), "--out", str(out), "--quiet"])
+    with run_streams.recording():
+        code = main(["run", str(file), "--out", str(out), "--quiet"])
+    return file, out, code
+
+
+@pytest.fixture(scope="session")
+def trial_run(tmp_path_factory: pytest.TempPathFactory):
+    """The tiny run, ready to be calibrated, with a small error of the model."""
+    from popinfer.config import RunConfig
+    from popinfer.run.prepare import prepare
+
+    raw = {**TINY, "kernels": {**TINY["kernels"], "model_error": 0.05}}
+    return prepare(RunConfig.model_validate(raw), tmp_path_factory.mktemp("calibrate"))
+
+
+@pytest.fixture(scope="session")
+def trial_streams() -> Recorded:
+    """The random streams of `trial`."""
+    return Recorded()
+
+
+@pytest.fixture(scope="session")
+def trial(trial_run, trial_streams: Recorded) -> dict:
+    """The first simulated survey of `trial_run`'s calibration, analysed."""
+    from popinfer.run.calibrate import CalibrateSpec, run_trial
+
+    with trial_streams.recording():
+        return run_trial(trial_run, 0, CalibrateSpec())

@@ -14,6 +14,7 @@ from popinfer.config import RunConfig, load_config
 from popinfer.infer.laplace import laplace
 from popinfer.infer.likelihood import information
 from popinfer.infer.optimise import Compiled
+from popinfer.random import root_key
 from popinfer.run.build import (
     Predictor,
     build_problem,
@@ -58,8 +59,8 @@ def run(mock_file, folder):
 
 @pytest.fixture(scope="module")
 def samples(run):
-    specs = detectable(run.setup, run.survey, lightcones(run.config), 77)
-    return [draw_slices(specs, seed) for seed in (1, 1000, 1001, 1002, 1003)]
+    specs = detectable(root_key(77), run.setup, run.survey, lightcones(run.config))
+    return [draw_slices(root_key(seed), specs) for seed in (1, 1000, 1001, 1002, 1003)]
 
 
 def test_mock_run_file_keeps_the_area_and_drops_tables(mock_file):

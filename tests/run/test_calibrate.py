@@ -8,25 +8,12 @@ import numpy as np
 import pytest
 
 from popinfer import cli
+from popinfer.random import root_key
 from popinfer.run import calibrate as module
 from popinfer.run.build import build_problem, draw_slices, lightcones
 from popinfer.run.calibrate import SABOTAGES, CalibrateSpec, calibrate, run_trial
 from popinfer.run.guides import _widened
-from popinfer.run.prepare import prepare
 from popinfer.run.simulated import observing
-
-
-@pytest.fixture(scope="module")
-def trial_run(tiny_config, tmp_path_factory):
-    from popinfer.config import RunConfig
-
-    raw = {**tiny_config, "kernels": {**tiny_config["kernels"], "model_error": 0.05}}
-    return prepare(RunConfig.model_validate(raw), tmp_path_factory.mktemp("calibrate"))
-
-
-@pytest.fixture(scope="module")
-def trial(trial_run):
-    return run_trial(trial_run, 0, CalibrateSpec())
 
 
 def fake_trial(run, index, spec):
@@ -38,7 +25,7 @@ def fake_trial(run, index, spec):
     draws = mean + rng.standard_normal((400, size)) / np.sqrt(2)
     if spec.sabotage == "half_covariance":
         draws = mean + (draws - mean) / 3
-    made = module.Trial.of(truth, draws, True, 10_000 + index)
+    made = module.Trial.of(root_key(10_000 + index), truth, draws, True)
     return {**{k: module._plain(v) for k, v in vars(made).items()}, "wall_time_s": 0.0}
 
 
@@ -58,9 +45,8 @@ def test_a_trial_repeats(trial_run, trial):
 
 
 def test_a_simulated_survey_follows_its_truth(trial_run):
-    rng = np.random.default_rng(1)
     red, blue = (
-        observing(trial_run, np.array(u), 5, rng).survey.features[0][:, 0].mean()
+        observing(root_key(5), trial_run, np.array(u)).survey.features[0][:, 0].mean()
         for u in ([2.0, 0.0], [-2.0, 0.0])
     )
     assert red > blue + 0.02  # more dust
@@ -68,14 +54,14 @@ def test_a_simulated_survey_follows_its_truth(trial_run):
 
 def test_a_simulated_survey_keeps_the_kernels(trial_run):
     """They are the design: only what they count is new."""
-    made = observing(trial_run, np.zeros(2), 5, np.random.default_rng(1))
+    made = observing(root_key(5), trial_run, np.zeros(2))
     survey, real = made.survey, trial_run.survey.kernels
     for name in ("mean", "whiten", "centers", "layout_cov", "n_obs"):
         np.testing.assert_array_equal(getattr(survey.kernels, name), getattr(real, name))
     np.testing.assert_array_equal(survey.kernels.n_obs, [len(x) for x in survey.features])
     assert not np.allclose(survey.kernels.observed, real.observed)
     # errors of the model and modes are those of the layout, counting noise is the simulated galaxies'
-    halos = draw_slices(lightcones(trial_run.config), 5)
+    halos = draw_slices(root_key(5), lightcones(trial_run.config))
     simulated, own = (build_problem(one.setup, one.survey, halos, []) for one in (made, trial_run))
     both = np.ix_(simulated.used & own.used, simulated.used & own.used)
     assert both[0].size > 10
@@ -84,7 +70,7 @@ def test_a_simulated_survey_keeps_the_kernels(trial_run):
 
 
 def test_widened_kernels_of_a_simulated_survey_stay_in_place(trial_run):
-    made = observing(trial_run, np.zeros(2), 5, np.random.default_rng(1))
+    made = observing(root_key(5), trial_run, np.zeros(2))
     wide = _widened(made, 2.0)
     np.testing.assert_array_equal(wide.centers, trial_run.survey.kernels.centers)
     assert wide.bandwidth == 2 * trial_run.survey.kernels.bandwidth
@@ -93,7 +79,7 @@ def test_widened_kernels_of_a_simulated_survey_stay_in_place(trial_run):
 
 
 def test_sabotages_change_the_problem(trial_run):
-    problem = module._population(trial_run, SABOTAGES["none"], 3).problem
+    problem = module._population(trial_run, SABOTAGES["none"]).problem
     half = SABOTAGES["half_covariance"](problem)
     np.testing.assert_allclose(half.log_cov, 0.5 * problem.log_cov)
     zero = np.zeros(2)

@@ -15,6 +15,7 @@ from popinfer.config import RunConfig
 from popinfer.config_fit import EnergyConfig, FitConfig
 from popinfer.errors import InputError
 from popinfer.infer.optimise import Compiled, gauss_newton
+from popinfer.random import root_key
 from popinfer.run.build import Predictor, draw_slices, lightcones, predict_galaxies
 from popinfer.run.fitting import read_fit
 from popinfer.run.folder import HaloSamples
@@ -39,7 +40,7 @@ def run(tiny_config):
 
 @pytest.fixture(scope="module")
 def population(run):
-    halos = [draw_slices(lightcones(run.config), seed) for seed in (5, 6)]
+    halos = [draw_slices(root_key(seed), lightcones(run.config)) for seed in (5, 6)]
     return population_of(run, HaloSamples(halos, np.zeros(2)))
 
 
@@ -84,9 +85,9 @@ def test_density_is_the_losss_and_its_gradient_that_of_finite_differences(run, p
         assert float(slope[i]) == pytest.approx(float(numeric), rel=1e-4, abs=1e-3)
 
 
-@pytest.mark.parametrize(("kind", "optimiser"), [("energy", "auto"), ("characteristic", "adam")])
-def test_other_losses_are_climbed(run, population, kind, optimiser):
-    guide = build_guide(with_fit(run, loss={"kind": kind}, kind=optimiser, max_steps=6), population)
+@pytest.mark.parametrize("optimiser", ["auto", "adam"])
+def test_other_losses_are_climbed(run, population, optimiser):
+    guide = build_guide(with_fit(run, loss={"kind": "energy"}, kind=optimiser, max_steps=6), population)
     found = guide.climb(U)
     assert guide.optimiser == {"auto": "lbfgs"}.get(optimiser, optimiser)
     assert found.log_density > guide.value(U) + 1
@@ -126,7 +127,7 @@ def test_distances_compare_galaxies_with_all_their_noise(run):
     raw = run.config.model_dump()
     raw["catalog"]["noise"] = "analytic"
     quiet = prepare(RunConfig.model_validate(raw))
-    halos = draw_slices(lightcones(run.config), 5)
+    halos = draw_slices(root_key(5), lightcones(run.config))
     section = {"fit": FitConfig(loss=EnergyConfig(kind="energy"))}
     values = []
     for one in (run, quiet):

@@ -9,6 +9,7 @@ import yaml
 from popinfer.cli import main
 from popinfer.config import load_config
 from popinfer.errors import InputError
+from popinfer.random import root_key
 from popinfer.run import simulate
 from popinfer.run.build import draw_slices
 from popinfer.run.mock import _as_measured, parse_values
@@ -75,9 +76,8 @@ def test_picked_galaxies_are_distributed_as_independent_draws():
 
 def test_a_halo_holds_one_galaxy():
     """Of the two kinds that the model has there; on average as often as they weigh."""
-    rng = np.random.default_rng(3)
     kinds = np.array([[3.0, 0.0, 0.0, 2.0], [1.0, 5.0, 0.0, 2.0]])  # [kind, halo]
-    chosen = np.stack([_one_a_halo(kinds.reshape(1, -1), rng).reshape(2, 4) for _ in range(4000)])
+    chosen = np.stack([_one_a_halo(root_key(i), kinds.reshape(1, -1)).reshape(2, 4) for i in range(4000)])
     assert (np.count_nonzero(chosen, axis=1) == [1, 1, 0, 1]).all()
     np.testing.assert_allclose(chosen.sum(axis=1), np.broadcast_to(kinds.sum(axis=0), (4000, 4)))
     np.testing.assert_allclose(chosen.mean(axis=0), kinds, atol=0.15)
@@ -87,8 +87,8 @@ def test_model_galaxies_are_of_different_halos(tiny_run):
     """Both kinds of a halo have its redshift, which hardly any other halo has in single precision."""
     run, n = prepare(tiny_run[0]), 300
     params = run.setup.model_params(jnp.zeros(run.setup.space.size))
-    numbers = _Numbers(run, n, np.random.default_rng(1))
-    (z, mag, weight), *_ = _model_galaxies(run, params, numbers, 5, Silent())
+    numbers = _Numbers(root_key(1), run, n)
+    (z, mag, weight), *_ = _model_galaxies(root_key(5), run, params, numbers, Silent())
     assert len(z) == len(mag) == len(weight) > 2 * n
     assert (weight > 0).all()
     assert len(np.unique(z)) > 0.99 * len(z)
@@ -108,12 +108,12 @@ def test_mocks_are_made_of_independent_halos(tiny_run, monkeypatch):
     """A pool of Sobol halos would leave a tenth of the counting noise out."""
     run, asked = prepare(tiny_run[0]), []
 
-    def drawn(specs, seed):
+    def drawn(key, specs):
         asked.extend(one.independent for one in specs)
-        return draw_slices(specs, seed)
+        return draw_slices(key, specs)
 
     monkeypatch.setattr(simulate, "draw_slices", drawn)
-    draw_galaxies(run, np.zeros(run.setup.space.size), 300, 1, Silent())
+    draw_galaxies(root_key(1), run, np.zeros(run.setup.space.size), 300, Silent())
     assert asked
     assert all(asked)
 
@@ -122,12 +122,12 @@ def test_more_galaxies_than_halos_make_are_refused(tiny_run, monkeypatch):
     run = prepare(tiny_run[0])
     monkeypatch.setattr(simulate, "_MAX_CHUNKS", 1)
     with pytest.raises(InputError, match="1000000 galaxies need 2 times as many model galaxies"):
-        draw_galaxies(run, np.zeros(run.setup.space.size), 1_000_000, 1, Silent())
+        draw_galaxies(root_key(1), run, np.zeros(run.setup.space.size), 1_000_000, Silent())
 
 
 def test_no_galaxy_is_picked_twice_where_weights_allow():
     rng = np.random.default_rng(2)
-    picked = _pick(rng.uniform(0.5, 1.5, 1000), 300, rng)
+    picked = _pick(root_key(2), rng.uniform(0.5, 1.5, 1000), 300)
     assert len(np.unique(picked)) == 300
 
 

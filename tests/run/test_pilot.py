@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from popinfer.config import load_config
+from popinfer.random import root_key
 from popinfer.run import pilot
 from popinfer.run.pilot import lacking
 from popinfer.run.prepare import prepare
@@ -17,7 +18,7 @@ def run(tiny_run):
 
 @pytest.fixture(scope="module")
 def few(run):
-    return pilot.tuned_halos(run.config, run.setup, run.survey, 3, Silent())
+    return pilot.tuned_halos(root_key(3), run.config, run.setup, run.survey, Silent())
 
 
 def test_quiet_halos_need_no_more(run, few):
@@ -33,7 +34,8 @@ def test_replicates_are_added_until_their_noise_is_small(run, few, tiny_run, mon
     assert lacking(run.setup, run.survey, few.samples, few.pilot, 16) == 0
     config = load_config(tiny_run[0])
     halos = config.halos.model_copy(update={"max_replicates": 1000})
-    more = pilot.tuned_halos(config.model_copy(update={"halos": halos}), run.setup, run.survey, 3, Silent())
+    config = config.model_copy(update={"halos": halos})
+    more = pilot.tuned_halos(root_key(3), config, run.setup, run.survey, Silent())
     assert len(more.samples) == 17 + wanted
     for one, other in zip(more.samples, few.samples, strict=False):  # the first ones stay
         np.testing.assert_array_equal(one.logmp0, other.logmp0)

@@ -14,6 +14,7 @@ from popinfer.cosmology import PLANCK15
 from popinfer.data import load_filters, load_ssp
 from popinfer.errors import InputError
 from popinfer.population.forward import build_tables
+from popinfer.random import root_key
 from popinfer.run.build import (
     Predictor,
     build_problem,
@@ -50,7 +51,7 @@ def run(config):
 
 @pytest.fixture(scope="module")
 def halos(config):
-    return in_precision(config, draw_slices(lightcones(config), 5))
+    return in_precision(config, draw_slices(root_key(5), lightcones(config)))
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def test_predictions_list_galaxies_as_the_catalog_does(run, galaxies):
 
 def test_mocks_lack_what_is_beyond_the_limit(run):
     mag = np.array([[u, 18.0, 17.0] for u in (18.0, 19.4, 19.6, 21.0)] * 500)
-    got = _detected(run, mag, np.random.default_rng(1))
+    got = _detected(root_key(1), run, mag)
     lacking = np.isnan(got[:, 0].reshape(-1, 4)).mean(axis=0)
     np.testing.assert_allclose(lacking, [0, 0.02, 0.98, 1], atol=0.02)
     np.testing.assert_array_equal(got[:, 1:], mag[:, 1:])
@@ -134,7 +135,7 @@ def test_cuts_thin_the_catalog_and_the_model_alike(cut_run):
     mag = np.asarray(cut_run.catalog.mag)
     assert np.all(mag[:, 0] - mag[:, 1] >= 0.7 + 0.2 * (17.5 - mag[:, 1]) ** 2)
     assert dict(cut_run.catalog.dropped)["outside catalog.cuts"] > 300
-    halos = in_precision(cut_run.config, draw_slices(lightcones(cut_run.config), 5))
+    halos = in_precision(cut_run.config, draw_slices(root_key(5), lightcones(cut_run.config)))
     params = cut_run.setup.model_params(jnp.zeros(2))
     model = predict_galaxies(Predictor(cut_run.setup, cut_run.survey), params, halos)
     kept = np.asarray(model.weight / model.weight_all)
@@ -170,7 +171,7 @@ def test_photometric_redshifts_move_galaxies_between_slices(photoz_run):
     specs = lightcones(photoz_run.config)
     assert specs[0].z_min < 0.03
     assert specs[0].z_max == 0.3
-    halos = in_precision(photoz_run.config, draw_slices(specs, 5))
+    halos = in_precision(photoz_run.config, draw_slices(root_key(5), specs))
     predictor = Predictor(photoz_run.setup, photoz_run.survey)
     log_counts = jax.jit(lambda u: predictor.log_counts(predictor(u, halos)))
     slope = np.asarray(jax.jacfwd(log_counts)(jnp.zeros(2)))
@@ -182,7 +183,7 @@ def test_photometric_redshifts_move_galaxies_between_slices(photoz_run):
 
 
 def test_mock_redshifts_are_photometric(photoz_run):
-    z, mag = draw_galaxies(photoz_run, np.zeros(2), 400, 1, Silent())
+    z, mag = draw_galaxies(root_key(1), photoz_run, np.zeros(2), 400, Silent())
     assert mag.shape == (800, 2)
     assert np.all((z[:400] >= 0.06) & (z[:400] < 0.09))
     assert np.all((z[400:] >= 0.09) & (z[400:] < 0.12))
@@ -275,13 +276,13 @@ def test_an_unknown_kind_of_noise_is_refused(tiny_config):
 
 def test_surveys_simulated_for_calibration_lack_bands_as_the_real_one(run):
     """Counted by its kernels; galaxies of a pattern that has none in their slice are left out."""
-    u, rng = np.zeros(run.setup.space.size), np.random.default_rng(1)
-    trial = observing(run, u, 5, rng)
+    u = np.zeros(run.setup.space.size)
+    trial = observing(root_key(5), run, u)
     lacks, lacked = (np.isnan(one.survey.features[0]).any(axis=1).mean() for one in (trial, run))
     assert 0.2 * lacked < lacks < 5 * lacked
     np.testing.assert_array_equal(trial.survey.kernels.n_obs, [len(x) for x in trial.survey.features])
     kernels = dataclasses.replace(run.survey.kernels, counted=run.survey.kernels.counted * [1.0, 0.0])
     complete = dataclasses.replace(run, survey=dataclasses.replace(run.survey, kernels=kernels))
-    without = observing(complete, u, 5, rng)
+    without = observing(root_key(5), complete, u)
     assert np.isfinite(without.survey.features[0]).all()
     assert without.catalog.dropped[0][1] == np.isnan(trial.survey.features[0]).any(axis=1).sum()

@@ -12,6 +12,7 @@ from popinfer.cosmology import PLANCK15, comoving_volume_per_z
 from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
 from popinfer.population.halos import LightconeSpec, draw_halos
 from popinfer.population.parameters import PhotozParams
+from popinfer.random import root_key
 from popinfer.survey.redshift import Photoz
 
 PARAMS = PhotozParams(0.03, 0.01, 0.1)
@@ -99,13 +100,13 @@ def test_lightcones_drawn_for_photometric_redshifts_hold_the_same_halos():
     """Number of halos, and their mean redshift, by quadrature over spectroscopic shells."""
     z_min, z_max = PHOTOZ.true_range(1)
     options = {"n_halo": 4096, "lgm_min": 12.0, "n_normal": 1}
-    halos = draw_halos(3, LightconeSpec(z_min, z_max, redshifts=PHOTOZ.proposal(1), **options))
+    halos = draw_halos(root_key(3), LightconeSpec(z_min, z_max, redshifts=PHOTOZ.proposal(1), **options))
     p = np.asarray(PHOTOZ.membership(PARAMS, jnp.tile(jnp.asarray(halos.z_obs), (3, 1))))[1]
     got = volume(z_min, z_max) * np.sum(halos.weight * p)
     edges = np.linspace(z_min, z_max, 13)
     expected = 0.0
     for low, high in itertools.pairwise(edges):
-        shell = draw_halos(5, LightconeSpec(low, high, **(options | {"n_halo": 512})))
+        shell = draw_halos(root_key(5), LightconeSpec(low, high, **(options | {"n_halo": 512})))
         inside = np.asarray(PHOTOZ.membership(PARAMS, jnp.tile(jnp.asarray(shell.z_obs), (3, 1))))[1]
         expected += volume(low, high) * np.sum(shell.weight * inside)
     assert got == pytest.approx(expected, rel=0.02)
@@ -124,7 +125,7 @@ def toy_counts():
     measured = simulate(z, TRUE, rng)
     x = np.stack([color, rng.standard_normal(N)], axis=1)
     members = [x[(measured >= low) & (measured < high)] for low, high in TOY.slices]
-    return KernelCounts.build(members, KernelSpec(60, 0.5, 0.0), 1)
+    return KernelCounts.build(root_key(1), members, KernelSpec(60, 0.5, 0.0))
 
 
 def toy_fit(kernels, free_scatter, photoz):

@@ -120,14 +120,14 @@ def smc(key: Array, log_density: LogDensity, start: Mixture, spec: SmcSpec, prog
         ``mutation_acceptance``.
     """
     n, n_par = 4 * (spec.n_particles // 4), len(start.main.mean)
-    start_key, stage_key = jax.random.split(key)
+    start_key, stage_key, deal_key = jax.random.split(key, 3)
     particles = _placed(log_density, jax.random.normal(start_key, (n, n_par)), spec.batch)
     stage = Stage(particles, np.arange(n), Moves.none(n), gradients=n)
     while (
         stage.power < 1 and stage.number < _MAX_STAGES and np.isfinite(stage.particles.log_likelihood).any()
     ):
         stage = _advance(jax.random.fold_in(stage_key, stage.number), stage, log_density, spec, progress)
-    return _dealt(stage, spec)
+    return _dealt(deal_key, stage, spec)
 
 
 def _advance(key: Array, stage: Stage, log_density: LogDensity, spec: SmcSpec, progress: Progress) -> Stage:
@@ -160,7 +160,7 @@ def _advance(key: Array, stage: Stage, log_density: LogDensity, spec: SmcSpec, p
     return Stage(particles, ancestor, moves, power, size, float(log_evidence), gradients, stage.number + 1)
 
 
-def _dealt(stage: Stage, spec: SmcSpec) -> Draws:
+def _dealt(key: Array, stage: Stage, spec: SmcSpec) -> Draws:
     """Deal the particles of the last stage into pseudo-chains, in random order."""
     u, n = np.asarray(stage.particles.u), len(stage.ancestor)
     stats = {
@@ -170,7 +170,7 @@ def _dealt(stage: Stage, spec: SmcSpec) -> Draws:
         "n_accepted": stage.moves.n_accepted,
         "undefined": stage.moves.n_undefined > 0,
     }
-    order = np.random.default_rng(0).permutation(n)
+    order = np.asarray(jax.random.permutation(key, n))
     share = np.bincount(stage.ancestor) / n
     attrs = {
         "sampler": "smc",
