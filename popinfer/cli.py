@@ -4,16 +4,25 @@ Exit codes: 0 done, 1 a bug, 2 something in the input or the options can't be us
 posterior is not converged, 130 interrupted.
 """
 
+import io
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from popinfer.errors import InputError, NotConvergedError
+from popinfer import environment
+from popinfer.errors import InputError, NotConvergedError, shortened
+
+if TYPE_CHECKING:
+    from popinfer.config import RunConfig
 
 _INTERRUPTED, _KEPT = 130, "interrupted; finished stages are kept"
+_MEMORY = (
+    "the memory doesn't suffice; use smaller halos.n_per_slice or kernels.n_centers, or fewer chains at once"
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,22 +33,47 @@ app = typer.Typer(
 ssp_app = typer.Typer(no_args_is_help=True, help="Stellar population grids.")
 app.add_typer(ssp_app, name="ssp")
 
+
+def _expanded(path: Path | None) -> Path | None:
+    """Replace ``~``, which shells leave alone in ``--out=~/results``."""
+    return path if path is None else Path(os.path.expanduser(path))
+
+
 File = Annotated[Path, typer.Argument(help="Run file (YAML).")]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder of results; results/<name> when absent.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", callback=_expanded, help="Folder of results; results/<name> when absent."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 Unconverged = Annotated[
     bool, typer.Option("--allow-unconverged", help="Exit with 0 although the posterior is not converged.")
 ]
 
 
-def _start(quiet: bool) -> Any:
-    """Precision and compilation cache, once a process; the reporter that stages talk to."""
-    from popinfer import precision
-    from popinfer.run.folder import cache_folder
+def _start(quiet: bool, *, any_device: bool = False) -> Any:
+    """Folders, precision, device and compilation cache, once a process; the reporter that stages talk to."""
+    lines = environment.settle()
+    try:
+        from popinfer import precision
+    except ValueError as error:  # JAX's own environment variables
+        raise InputError(f"JAX can't start: {error}") from None
     from popinfer.run.progress import Silent, Terminal
 
-    precision.start(cache_dir=str(cache_folder()))
-    return Silent() if quiet else Terminal()
+    precision.start(cache_dir=str(environment.cache_folder()))
+    missing = "" if any_device else precision.missing_devices()
+    if missing:
+        raise InputError(f"{missing}: JAX has no such device here; 'popinfer doctor' tells which there are")
+    say = Silent() if quiet else Terminal()
+    for line in lines:
+        say.say(line)
+    return say
+
+
+def _read(file: Path) -> "RunConfig":
+    """Check the run file first: within a second, before JAX and the data are loaded."""
+    from popinfer.config import load_config
+
+    return load_config(file)
 
 
 def _finish(verdict: Any, folder: Path, quiet: bool, allow_unconverged: bool) -> None:
@@ -52,11 +86,11 @@ def _finish(verdict: Any, folder: Path, quiet: bool, allow_unconverged: bool) ->
 @app.command()
 def run(file: File, out: Out = None, quiet: Quiet = False, allow_unconverged: Unconverged = False) -> None:
     """Everything: halos, fit, sample, report."""
-    say = _start(quiet)
+    config, say = _read(file), _start(quiet)
     from popinfer.run.prepare import prepare
     from popinfer.run.stages import run_all
 
-    ready = prepare(file, out, say)
+    ready = prepare(config, out, say)
     verdict = run_all(ready, say, allow_unconverged=True)
     _finish(verdict, ready.folder.report, quiet, allow_unconverged)
 
@@ -64,31 +98,31 @@ def run(file: File, out: Out = None, quiet: Quiet = False, allow_unconverged: Un
 @app.command()
 def halos(file: File, out: Out = None, quiet: Quiet = False) -> None:
     """Draw the halos that the model is integrated over."""
-    say = _start(quiet)
+    config, say = _read(file), _start(quiet)
     from popinfer.run import stages
     from popinfer.run.prepare import prepare
 
-    stages.halos(prepare(file, out, say), say)
+    stages.halos(prepare(config, out, say), say)
 
 
 @app.command()
 def fit(file: File, out: Out = None, quiet: Quiet = False) -> None:
     """Find the best population and how well it is known."""
-    say = _start(quiet)
+    config, say = _read(file), _start(quiet)
     from popinfer.run import stages
     from popinfer.run.prepare import prepare
 
-    stages.fit(prepare(file, out, say), say)
+    stages.fit(prepare(config, out, say), say)
 
 
 @app.command()
 def fisher(file: File, out: Out = None, quiet: Quiet = False) -> None:
     """Rank the free parameters by what the data can tell, and name degenerate combinations."""
-    say = _start(quiet)
+    config, say = _read(file), _start(quiet)
     from popinfer.run import stages
     from popinfer.run.prepare import prepare
 
-    ready = prepare(file, out, say)
+    ready = prepare(config, out, say)
     found, where = stages.fisher(ready, say)
     if not quiet:
         typer.echo(f"{found}\nAt the {where}; in units of each prior's standard deviation.")
@@ -98,11 +132,11 @@ def fisher(file: File, out: Out = None, quiet: Quiet = False) -> None:
 @app.command()
 def sample(file: File, out: Out = None, quiet: Quiet = False, allow_unconverged: Unconverged = False) -> None:
     """Draw from the posterior and predict."""
-    say = _start(quiet)
+    config, say = _read(file), _start(quiet)
     from popinfer.run import stages
     from popinfer.run.prepare import prepare
 
-    ready = prepare(file, out, say)
+    ready = prepare(config, out, say)
     _finish(stages.sample(ready, say), ready.folder.posterior, quiet, allow_unconverged)
 
 
@@ -114,13 +148,12 @@ def report(
     allow_unconverged: Unconverged = False,
 ) -> None:
     """Write the page to read from the stored draws."""
+    if out is None and not where.is_dir():
+        out = Path("results") / _read(where).name
     say = _start(quiet)
-    from popinfer.config import load_config
     from popinfer.run import stages
     from popinfer.run.folder import RunFolder
 
-    if out is None and not where.is_dir():
-        out = Path("results") / load_config(where).name
     folder = RunFolder(where if out is None else out)
     _finish(stages.report(folder, say), folder.report, quiet, allow_unconverged)
 
@@ -129,7 +162,10 @@ def report(
 def mock(
     file: File,
     out: Annotated[
-        Path, typer.Option("--out", help="Catalog to write: .parquet, .csv, .fits, .ecsv, .hdf5.")
+        Path,
+        typer.Option(
+            "--out", callback=_expanded, help="Catalog to write: .parquet, .csv, .fits, .ecsv, .hdf5."
+        ),
     ],
     values: Annotated[
         list[str] | None, typer.Option("--set", help="True value of a parameter, name=value; repeatable.")
@@ -137,10 +173,14 @@ def mock(
     n_galaxies: Annotated[
         int | None, typer.Option(min=1, help="Galaxies a slice; as many as the real catalog when absent.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of halos, noise and the choice of galaxies.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Of halos, noise and the choice of galaxies.")
+    ] = 1,
     quiet: Quiet = False,
 ) -> None:
     """Make a catalog from the model, its truth beside it, and a run file for it."""
+    if file.is_file():  # anything else is read once only
+        _read(file)
     say = _start(quiet)
     from popinfer.run.mock import MockSpec, make_mock, parse_values
 
@@ -158,17 +198,19 @@ def calibrate(
         str,
         typer.Option(help="Make an error that has to be found: half_covariance, no_monte_carlo."),
     ] = "none",
-    seed: Annotated[int | None, typer.Option(help="Of the surveys; the run file's when absent.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**63 - 1, help="Of the surveys; the run file's when absent.")
+    ] = None,
     out: Out = None,
     quiet: Quiet = False,
 ) -> None:
     """Simulate surveys from the prior, analyse each, and test whether the posteriors cover the truth."""
-    say = _start(quiet)
+    config, say = _read(file), _start(quiet)
     from popinfer.report import write_calibration
     from popinfer.run.calibrate import CalibrateSpec
     from popinfer.run.calibrate import calibrate as run_trials
 
-    found, folder = run_trials(file, CalibrateSpec(n, processes, sabotage, seed), out, say)
+    found, folder = run_trials(config, CalibrateSpec(n, processes, sabotage, seed), out, say)
     page = write_calibration(found, folder.path)
     if not quiet:
         typer.echo(f"{'CALIBRATED' if found.passed else 'NOT CALIBRATED'}\n{page}")
@@ -179,14 +221,38 @@ def calibrate(
 @app.command()
 def doctor(quiet: Quiet = False) -> None:
     """Versions, devices, precision, embedded data, and a short self-test."""
-    _start(quiet)
+    _start(quiet, any_device=True)
+    from popinfer import precision
+
+    missing = precision.missing_devices()
+    if missing:  # before modules are imported that ask for a device
+        precision.use_any_device()
     from popinfer.run.doctor import examine
 
-    text, healthy = examine()
+    text, healthy = examine(missing)
     if not quiet or not healthy:
         typer.echo(text)
     if not healthy:
         raise typer.Exit(1)
+
+
+@app.command()
+def filters(
+    pattern: Annotated[str, typer.Argument(help="Part of a name, such as sdss; * and ? as in a shell.")] = "",
+    plot: Annotated[Path | None, typer.Option("--plot", help="Picture of these curves (.png, .pdf).")] = None,
+) -> None:
+    """List the filter curves that can be used by name: source, pivot wavelength and width."""
+    from popinfer.data.filters import list_filters, plot_filters
+
+    rows = list_filters(pattern)
+    if plot is not None:
+        plot_filters([row.name for row in rows], plot)
+    width = max(len(row.name) for row in rows)
+    typer.echo(f"{'name':{width}}  source    pivot [Angstrom]  width [Angstrom]")
+    for row in rows:
+        typer.echo(f"{row.name:{width}}  {row.source:8}  {row.pivot:16.0f}  {row.width:16.0f}")
+    if plot is not None:
+        typer.echo(plot)
 
 
 @ssp_app.command()
@@ -202,28 +268,40 @@ def info(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point: run a command, turn errors into one line and an exit code."""
+    """Entry point: run a command, turn errors into one line each and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a locale may lack characters that names and units have
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = int(app(arguments, standalone_mode=False) or 0)
         # typer turns Ctrl-C into this code or into an exception, depending on its version
-        return code if code != _INTERRUPTED else _fail(_KEPT, _INTERRUPTED)
-    except (InputError, NotConvergedError) as error:
-        return _fail(str(error), 2 if isinstance(error, InputError) else 3)
-    except KeyboardInterrupt:
-        return _fail(_KEPT, _INTERRUPTED)
-    except OSError as error:
-        return _fail(str(error), 2)
-    except Exception as error:
-        # typer's own errors, whichever click it brings along
-        if type(error).__name__ == "Abort":
-            return _fail(_KEPT, _INTERRUPTED)
-        if hasattr(error, "format_message"):
-            return _fail(error.format_message(), 2)
-        raise
+        return code if code != _INTERRUPTED else _fail([_KEPT], _INTERRUPTED)
+    except (Exception, KeyboardInterrupt) as error:
+        code, lines = _explained(error)
+        if not lines:
+            raise
+        return _fail(lines, code)
 
 
-def _fail(message: str, code: int) -> int:
-    print(f"popinfer: {' '.join(message.split())}", file=sys.stderr)
+def _explained(error: BaseException) -> tuple[int, Sequence[str]]:
+    """Exit code of an exception, and what to tell the user; no lines for a bug."""
+    if isinstance(error, InputError):
+        return 2, error.lines
+    if isinstance(error, NotConvergedError):
+        return 3, [str(error)]
+    # typer's own errors are of whichever click it brings along
+    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
+        return _INTERRUPTED, [_KEPT]
+    if isinstance(error, OSError):
+        return 2, [shortened(str(error), 400)]
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return 2, [_MEMORY]
+    return 2, [shortened(error.format_message(), 400)] if hasattr(error, "format_message") else []
+
+
+def _fail(lines: Sequence[str], code: int) -> int:
+    for line in lines:
+        print(f"popinfer: {shortened(' '.join(line.split()), 4000)}", file=sys.stderr)
     return code
 
 

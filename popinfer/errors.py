@@ -1,4 +1,16 @@
-"""The one exception that users are meant to see."""
+"""The exceptions that users are meant to see, and how values look in them."""
+
+from collections.abc import Sequence
+
+LONGEST = 80  # characters of a value that a message repeats
+
+
+def shortened(text: str, longest: int = LONGEST) -> str:
+    """One line of printable characters, with its middle left out when it is long."""
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    if len(plain) <= longest:
+        return plain
+    return f"{plain[: longest // 2]}...{plain[-longest // 4 :]} ({len(plain):,} characters)"
 
 
 class InputError(ValueError):
@@ -6,7 +18,26 @@ class InputError(ValueError):
 
     The message is one line: it names the file, field or value, and what would be right. The command line
     prints it without a traceback and exits with code 2.
+
+    Attributes
+    ----------
+    lines : the message; several lines when several things are wrong, one a thing.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.lines: tuple[str, ...] = (message,)
+
+    @classmethod
+    def of_lines(cls, lines: Sequence[str]) -> "InputError":
+        """One error for several wrong things, each with a line of its own."""
+        error = cls("\n".join(lines))
+        error.lines = tuple(lines)
+        return error
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep the lines when the error passes from one process to another."""
+        return InputError.of_lines, (self.lines,)
 
 
 class NotConvergedError(RuntimeError):

@@ -32,6 +32,20 @@ def start(*, cache_dir: str | None = None) -> None:
     _keep_freed_memory()
 
 
+def missing_devices() -> str:
+    """The choice of devices, JAX_PLATFORMS, when JAX can't give them; "" when all is well."""
+    try:
+        jax.devices()
+    except Exception:  # a missing plugin raises errors of many kinds
+        return f"JAX_PLATFORMS={jax.config.jax_platforms or ''}"
+    return ""
+
+
+def use_any_device() -> None:
+    """Forget a choice of devices that can't be had, so that what there is can be listed."""
+    jax.config.update("jax_platforms", None)
+
+
 def _keep_freed_memory() -> None:
     """Stop glibc from handing XLA's buffers back to the kernel after every call.
 

@@ -23,6 +23,10 @@ class Catalog(eqx.Module):
     filter_names : the filter curve of each band.
     dropped : (reason, number of rows) for every row that was left out.
     source, sha256 : where the rows came from.
+    id : names of the galaxies, as long as ``z``, or None.
+    warnings : sentences on what is odd about the catalog.
+    dropped_by_slice : (redshift limits, the same as ``dropped`` for rows within them).
+    extinction : median Galactic extinction that was subtracted in each band [mag], None where none was.
     """
 
     z: Float[Arr, "gal"]
@@ -33,6 +37,12 @@ class Catalog(eqx.Module):
     dropped: tuple[tuple[str, int], ...] = eqx.field(static=True, default=())
     source: str = eqx.field(static=True, default="")
     sha256: str = eqx.field(static=True, default="")
+    id: tuple[str, ...] | None = eqx.field(static=True, default=None)
+    warnings: tuple[str, ...] = eqx.field(static=True, default=())
+    dropped_by_slice: tuple[tuple[tuple[float, float], tuple[tuple[str, int], ...]], ...] = eqx.field(
+        static=True, default=()
+    )
+    extinction: tuple[float | None, ...] = eqx.field(static=True, default=())
 
 
 class SSP(eqx.Module):

@@ -1,11 +1,13 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from popinfer import cli
+from popinfer import cli, environment
 from popinfer.errors import InputError, NotConvergedError
-from popinfer.run import folder
+
+RUN_FILE = str(Path(__file__).parents[1] / "configs" / "sdss_quick.yaml")
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +57,7 @@ def test_exit_codes(error, code, monkeypatch, capsys):
     from popinfer.run import prepare
 
     monkeypatch.setattr(prepare, "prepare", raising(error))
-    assert cli.main(["run", "x.yaml", "--quiet"]) == code
+    assert cli.main(["run", RUN_FILE, "--quiet"]) == code
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
@@ -64,7 +66,7 @@ def test_bugs_are_not_hidden(monkeypatch):
 
     monkeypatch.setattr(prepare, "prepare", raising(ZeroDivisionError("bug")))
     with pytest.raises(ZeroDivisionError):
-        cli.main(["run", "x.yaml", "--quiet"])
+        cli.main(["run", RUN_FILE, "--quiet"])
 
 
 def test_ssp_info_and_help(capsys):
@@ -92,10 +94,10 @@ def test_doctor(capsys):
 
 def test_cache_folder_can_be_chosen(monkeypatch, tmp_path):
     monkeypatch.setenv("POPINFER_CACHE", str(tmp_path))
-    assert folder.cache_folder() == tmp_path
+    assert environment.cache_folder() == tmp_path
     monkeypatch.delenv("POPINFER_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert folder.cache_folder() == tmp_path / "popinfer" / "jax"
+    assert environment.cache_folder() == tmp_path / "popinfer" / "jax"
 
 
 def test_public_names_leave_precision_alone():

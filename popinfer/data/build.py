@@ -60,7 +60,9 @@ def build_ssp(source: Path | None, workdir: Path, out: Path) -> None:
 def build_nebular(source: Path | None, workdir: Path, out: Path) -> None:
     """Write the nebular grid to `out`: lines within the wavelength grid, and the continuum on it."""
     nodes = compact_wavelengths()
-    names = np.array(sources.obtain(sources.LINE_NAMES, source, workdir).read_text().splitlines())
+    names = np.array(
+        sources.obtain(sources.LINE_NAMES, source, workdir).read_text(encoding="utf-8").splitlines()
+    )
     line_file = sources.obtain(sources.LINES, source, workdir)
     cont_file = sources.obtain(sources.CONTINUUM, source, workdir)
     with _open(line_file) as lines, _open(cont_file) as continuum:
@@ -94,7 +96,9 @@ def build_sdss(source: Path | None, workdir: Path, out: Path) -> None:
     """Write the SDSS main-galaxy sample to `out`: redshift, ugriz magnitudes and errors."""
     halves = []
     for split, file in (("train", sources.SDSS_TRAIN), ("test", sources.SDSS_TEST)):
-        rows = np.loadtxt(sources.obtain(file, source, workdir), usecols=range(len(_SDSS_COLUMNS)))
+        rows = np.loadtxt(
+            sources.obtain(file, source, workdir), usecols=range(len(_SDSS_COLUMNS)), encoding="utf-8"
+        )
         half = pd.DataFrame(rows, columns=list(_SDSS_COLUMNS))[list(_SDSS_KEPT)]
         halves.append(half.assign(split=split))
     pd.concat(halves, ignore_index=True).to_parquet(out, index=False, compression="zstd")

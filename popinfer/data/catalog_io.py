@@ -1,198 +1,131 @@
-"""Read named numeric columns of a table file: Parquet, FITS, HDF5, CSV or ECSV.
+"""Read named columns of a table file: Parquet, FITS, HDF5, CSV or ECSV, or a folder of Parquet files.
 
-Only the columns asked for come back, as float64 with NaN wherever the file has a masked or null entry. A name
-may pick one element of a vector column: ``modelflux[2]``.
+Only the columns asked for come back, as float64 with NaN wherever the file has a masked or null entry, with
+the units that the file states. A name may pick one element of a vector column: ``modelflux[2]``. What a file
+says of itself is used: masks, null values, scales, units. What can't be a number is refused with the first
+value that is none, its row and its column.
 """
 
-import difflib
-import re
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TypedDict, Unpack
 
-import h5py
-import numpy as np
-import pandas as pd
-import pyarrow.parquet as pq
-from astropy.table import Table
-from numpy.typing import NDArray
-
+from popinfer.data.embedded import sha256_of
+from popinfer.data.tables.files import SUFFIXES, kind_of, parts_of
+from popinfer.data.tables.request import Column, Request
 from popinfer.errors import InputError
 
-FloatArray = NDArray[np.float64]
-Columns = dict[str, Any]
-
-SUFFIXES = {
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".fits": "fits",
-    ".fit": "fits",
-    ".fits.gz": "fits",
-    ".h5": "hdf5",
-    ".hdf5": "hdf5",
-    ".csv": "csv",
-    ".ecsv": "ecsv",
-}
-_ELEMENT = re.compile(r"(.+)\[(\d+)\]")
+__all__ = ["SUFFIXES", "Column", "ReadOptions", "fingerprint", "read_columns", "user_path"]
 
 
-def read_columns(path: Path, names: Sequence[str], format: str = "auto") -> dict[str, FloatArray]:
+class ReadOptions(TypedDict, total=False):
+    """Further keywords of `read_columns`; each is described there."""
+
+    text: Sequence[str]
+    flags: Sequence[str]
+    missing: Sequence[str]
+    say: Callable[[str], None] | None
+
+
+def user_path(path: str | Path) -> Path:
+    """The path with ``~`` and ``~name`` replaced by that user's home folder.
+
+    Raises
+    ------
+    InputError
+        There is no such user, or no home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{path}: {str(error).rstrip('.')}; write the path without ~") from None
+
+
+def read_columns(
+    path: Path,
+    names: Sequence[str],
+    format: str = "auto",
+    table: str | int | None = None,
+    **options: Unpack[ReadOptions],
+) -> dict[str, Column]:
     """Read columns of a table file.
 
     Parameters
     ----------
     path : Path
-        The file.
+        The file, or a folder of Parquet files; ``~`` is expanded.
     names : sequence of str
-        Column names; ``name[i]`` is element i of a vector column.
+        Column names; ``name[i]`` is element i of a vector column, unless a column has just that name.
     format : {"auto", "parquet", "fits", "hdf5", "csv", "ecsv"}
-        How to read it; "auto" goes by the suffix.
+        How to read it; "auto" goes by the suffix, and by the first bytes where the suffix says nothing.
+    table : str or int, optional
+        Which table: name or number of a FITS HDU, or the path of an HDF5 group or dataset. By default the
+        only one that has all the columns.
+    text : sequence of str, optional
+        Names, among `names`, to return as Python strings: integers in all their digits, "" for null.
+    flags : sequence of str, optional
+        Names, among `names`, of true and false, to return as 1 and 0.
+    missing : sequence of str, optional
+        Further words that mean "not measured" in the text cells of a column of numbers.
+    say : callable, optional
+        Gets a line now and then while a large file is read.
 
     Returns
     -------
     dict
-        One array of shape (row,) a name.
+        One `Column` a name.
 
     Raises
     ------
     InputError
-        The file is missing or unreadable, or a column is missing or not numeric.
+        The file is missing, damaged or of another format; or a column is missing, ambiguous, or holds
+        something else than numbers. The message names the file, the column, and the row where there is one.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    kind = _format(path, format)
-    wanted = list(dict.fromkeys(_base(name) for name in names))
+    request = Request(
+        path=user_path(path),
+        names=tuple(dict.fromkeys(names)),
+        table=table,
+        text=frozenset(options.get("text", ())),
+        flags=frozenset(options.get("flags", ())),
+        missing=tuple(options.get("missing", ())),
+        say=options.get("say"),
+    )
+    kind = kind_of(request, format)
     try:
-        columns = _READERS[kind](path, wanted)
-    except InputError:
+        return _reader(kind)(request)
+    except (InputError, KeyboardInterrupt):
         raise
-    except Exception as error:  # the readers raise dozens of kinds for damaged files
-        why = str(error).strip().split("\n")[0]
-        raise InputError(f"{path}: can't be read as {kind} ({type(error).__name__}: {why})") from error
-    return {name: _numbers(path, name, columns[_base(name)]) for name in names}
+    except Exception as error:  # the libraries raise dozens of kinds for damaged files
+        why = (str(error).strip().splitlines() or [""])[0][:200]
+        request.refuse(f"can't be read as {kind} ({type(error).__name__}: {why})")
 
 
-def _format(path: Path, format: str) -> str:
-    if format != "auto":
-        if format not in _READERS:
-            _refuse(path, f"format {format!r} is unknown; there are auto, {', '.join(_READERS)}")
-        return format
-    for suffix, kind in SUFFIXES.items():
-        if path.name.lower().endswith(suffix):
-            return kind
-    _refuse(path, f"format can't be told from the suffix; set it to one of {', '.join(_READERS)}")
+def _reader(kind: str) -> Callable[[Request], dict[str, Column]]:
+    """The reader of a format; imported when it is needed, because each brings a library of its own."""
+    if kind == "parquet":
+        from popinfer.data.tables import parquet
+
+        return parquet.read
+    if kind == "fits":
+        from popinfer.data.tables import fits
+
+        return fits.read
+    if kind == "hdf5":
+        from popinfer.data.tables import hdf5
+
+        return hdf5.read
+    from popinfer.data.tables import text
+
+    return text.read_csv if kind == "csv" else text.read_ecsv
 
 
-def _base(name: str) -> str:
-    element = _ELEMENT.fullmatch(name)
-    return element[1] if element else name
-
-
-def _read_parquet(path: Path, wanted: list[str]) -> Columns:
-    _check_known(path, wanted, pq.read_schema(path).names)
-    frame = pq.read_table(path, columns=wanted).to_pandas()
-    return {name: _values(frame[name]) for name in wanted}
-
-
-def _read_csv(path: Path, wanted: list[str]) -> Columns:
-    frame = pd.read_csv(path, comment="#", skipinitialspace=True, names=_commented_header(path, wanted))
-    frame.columns = [str(name).strip() for name in frame.columns]
-    _check_known(path, wanted, list(frame.columns))
-    return {name: _values(frame[name]) for name in wanted}
-
-
-def _commented_header(path: Path, wanted: list[str]) -> list[str] | None:
-    """Column names from a leading comment line, which is where NumPy and others write them."""
-    with path.open(errors="replace") as stream:
-        for line in stream:
-            names = [name.strip() for name in line.lstrip("#").split(",")]
-            if not line.startswith("#"):
-                return None
-            if set(wanted) & set(names):
-                return names
-    return None
-
-
-def _values(column: Any) -> NDArray:
-    """A column's array; nullable numbers as floats with NaN."""
-    if pd.api.types.is_extension_array_dtype(column.dtype) and pd.api.types.is_numeric_dtype(column.dtype):
-        return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    return column.to_numpy()
-
-
-def _read_fits(path: Path, wanted: list[str]) -> Columns:
-    return _from_astropy(path, wanted, "fits")
-
-
-def _read_ecsv(path: Path, wanted: list[str]) -> Columns:
-    return _from_astropy(path, wanted, "ascii.ecsv")
-
-
-def _from_astropy(path: Path, wanted: list[str], format: str) -> Columns:
-    table = Table.read(path, format=format)
-    _check_known(path, wanted, table.colnames)
-    return {name: table[name] for name in wanted}
-
-
-def _read_hdf5(path: Path, wanted: list[str]) -> Columns:
-    """Columns as equally long datasets (at the root or in the only group) or as one compound dataset."""
-    with h5py.File(path, "r") as store:
-        node: h5py.Group | h5py.Dataset = store
-        while isinstance(node, h5py.Group):
-            tables = [
-                item
-                for item in node.values()
-                if isinstance(item, h5py.Group) or (item.dtype.names is not None and item.size != 1)
-            ]
-            if _has_plain_columns(node) or len(tables) != 1:
-                break
-            node = tables[0]
-        names = list(node) if isinstance(node, h5py.Group) else list(node.dtype.names)
-        _check_known(path, wanted, names)
-        columns: Columns = {name: np.asarray(node[name]) for name in wanted}
-    if len({np.shape(column)[:1] for column in columns.values()}) > 1:
-        _refuse(path, "the columns asked for differ in length")
-    return columns
-
-
-def _has_plain_columns(group: h5py.Group) -> bool:
-    return any(isinstance(item, h5py.Dataset) and item.dtype.names is None for item in group.values())
-
-
-_READERS: dict[str, Callable[[Path, list[str]], Columns]] = {
-    "parquet": _read_parquet,
-    "fits": _read_fits,
-    "hdf5": _read_hdf5,
-    "csv": _read_csv,
-    "ecsv": _read_ecsv,
-}
-
-
-def _check_known(path: Path, wanted: list[str], present: list[str]) -> None:
-    for name in wanted:
-        if name not in present:
-            lower = {other.lower(): other for other in present}
-            near = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.4)
-            shown = ", ".join(lower[other] for other in near) or ", ".join(present[:12])
-            _refuse(path, f"has no column {name!r}; the nearest are {shown}")
-
-
-def _numbers(path: Path, name: str, column: Any) -> FloatArray:
-    """One column as native float64; masked entries as NaN."""
-    element = _ELEMENT.fullmatch(name)
-    masked = np.ma.asarray(column)
-    if masked.dtype.kind == "O":
-        masked = np.ma.asarray([np.nan if value is None else value for value in masked.tolist()])
-    if masked.dtype.kind not in "biuf":
-        _refuse(path, f"column {name!r} holds {masked.dtype}, not numbers")
-    if element:
-        if masked.ndim != 2 or int(element[2]) >= masked.shape[1]:
-            _refuse(path, f"column {name!r}: {element[1]!r} has shape {masked.shape}; it has no such element")
-        masked = masked[:, int(element[2])]
-    if masked.ndim != 1:
-        _refuse(path, f"column {name!r} has shape {masked.shape}; name one element, as in {name}[0]")
-    return np.ma.filled(masked.astype(np.float64), np.nan)
-
-
-def _refuse(path: Path, why: str) -> NoReturn:
-    raise InputError(f"{path}: {why}")
+def fingerprint(path: Path) -> str:
+    """sha256 of a catalog in hexadecimal: of a file's bytes, or of a folder's Parquet files and names."""
+    path = user_path(path)
+    if not path.is_dir():
+        return sha256_of(path)
+    digest = hashlib.sha256()
+    for part in parts_of(Request(path, ())):
+        digest.update(f"{part.relative_to(path).as_posix()} {sha256_of(part)}\n".encode())
+    return digest.hexdigest()

@@ -2,42 +2,66 @@
 
 A curve is photon-counting: ``trans`` is the chance that a photon of that wavelength is detected, up to one
 constant, and a band flux is the integral of F_nu T d(ln lambda) over the integral of T d(ln lambda).
-Names are those of the sedpy package (``sdss_u0``, ``lsst_baseline_u``, ``hsc_g``, ...); a shorter name
-(``sdss_u``, ``lsst_u``) does where exactly one curve can be meant. Files may be HDF5 in the DSPS layout
-(datasets ``wave`` and ``transmission``), ECSV, or text with two columns, wavelengths in Angstrom.
+Names are those of the packages sedpy (``sdss_u0``, ``lsst_baseline_u``, ``hsc_g``, ...) and speclite
+(``decam2014-g``, ``Euclid-VIS``, ...), both offline; a shorter name (``sdss_u``, ``lsst_u``) does where
+exactly one curve of sedpy can be meant. See `popinfer.data.filter_files` for files.
 """
 
 import difflib
+import fnmatch
 import functools
+import importlib.util
 import re
-from collections.abc import Sequence
-from importlib.resources import files
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-import h5py
 import numpy as np
-from astropy.table import Table
+from astropy.io import fits
 from numpy.typing import NDArray
 
+from popinfer.data.filter_files import (
+    FilterFile,
+    ascending,
+    length,
+    pivot,
+    read_curve,
+    to_photons,
+    trimmed,
+)
 from popinfer.errors import InputError
 from popinfer.records import Filters
 
 FloatArray = NDArray[np.float64]
+FilterName = str | Path | FilterFile
 
-# Curves with less than this fraction of the peak at either end are cut there, as sedpy does: leaks of 1e-5
-# can't be told from noise in the measured curve but may reach beyond the SED.
-_EDGE = 1e-5
-_HDF5 = (".h5", ".hdf5", ".hdf")
+_AB_ZERO = 3631e-23  # erg/s/cm2/Hz, the flux density of AB magnitude zero
+_LIGHT = 2.99792458e18  # Angstrom/s
+_LEAK = 1e-3  # of a curve may lie beyond Vega's spectrum
+_OPEN_END = 0.01  # of the peak, at an end: worth a note
+_SOURCES = {"sedpy": ("data/filters", ".par"), "speclite": ("data/filters", ".ecsv")}  # folder, suffix
+_HOW_TO_LIST = "'popinfer filters{}' lists the names"
+_MOST_DRAWN = 40  # curves in one picture
 
 
-def load_filters(names: Sequence[str | Path]) -> Filters:
+@dataclass(frozen=True)
+class KnownFilter:
+    """A curve that can be used by name: pivot wavelength and equivalent width (area over peak) [Angstrom]."""
+
+    name: str
+    source: str
+    pivot: float
+    width: float
+
+
+def load_filters(names: Sequence[FilterName]) -> Filters:
     """Read filter curves.
 
     Parameters
     ----------
-    names : sequence of str or Path
-        sedpy names, unambiguous short forms of them, or files.
+    names : sequence of str, Path or FilterFile
+        Names of known curves, unambiguous short forms of them, or files; a `FilterFile` says more of a file.
 
     Returns
     -------
@@ -58,28 +82,87 @@ def load_filters(names: Sequence[str | Path]) -> Filters:
     )
 
 
-def load_filter(name: str | Path) -> tuple[str, FloatArray, FloatArray]:
+def load_filter(name: FilterName) -> tuple[str, FloatArray, FloatArray]:
     """One filter's full name, wavelengths [Angstrom] and transmissions, each of shape (wave,)."""
-    text = str(name)
-    path = Path(name)
+    said = name if isinstance(name, FilterFile) else FilterFile(name)
+    text = str(said.path)
+    path = Path(text).expanduser()
     if path.is_file():
-        return (text, *_clean(text, *_read(path)))
+        return (text, *read_curve(path, said))
+    if path.is_dir():
+        _refuse(text, "is a folder; name a file in it")
     if path.suffix or "/" in text:
         _refuse(text, f"no such file, and no filter has that name{_suggest(text)}")
     full = resolve_name(text)
-    return (full, *_clean(full, *_read_ascii(_curve_folder() / f"{full}.par")))
+    if said.columns or said.unit:
+        _refuse(text, "columns and unit are for files; this is a known curve's name")
+    wave, trans = _known_curve(full)
+    return (full, *(to_photons(wave, trans) if said.counts == "energy" else (wave, trans)))
+
+
+def vega_to_ab(name: FilterName) -> float:
+    """AB magnitude of Vega in a filter: what has to be added to a Vega magnitude to make it an AB one.
+
+    Vega's spectrum is the one of sedpy, CALSPEC's ``alpha_lyr_stis_005`` (Bohlin 2007, ASPC 364, 315), taken
+    to have magnitude zero in every filter. Curve and spectrum are linear between their nodes.
+
+    Parameters
+    ----------
+    name : str, Path or FilterFile
+        As for `load_filters`.
+
+    Returns
+    -------
+    float
+        m_AB - m_Vega [mag].
+
+    Raises
+    ------
+    InputError
+        The filter can't be read, or reaches beyond Vega's spectrum.
+    """
+    full, wave, trans = load_filter(name)
+    star_wave, star = _vega()
+    grid = np.union1d(wave, star_wave[(star_wave > wave[0]) & (star_wave < wave[-1])])
+    curve = np.interp(grid, wave, trans)
+    known = (grid >= star_wave[0]) & (grid <= star_wave[-1])
+    of_zero = np.trapezoid(curve / grid, grid) * _AB_ZERO * _LIGHT
+    if np.trapezoid(curve * ~known / grid, grid) * _AB_ZERO * _LIGHT > _LEAK * of_zero:
+        _refuse(
+            full,
+            f"covers {wave[0]:.0f} to {wave[-1]:.0f} Angstrom, but Vega's spectrum is known from "
+            f"{star_wave[0]:.0f} to {star_wave[-1]:.0f} only: give AB magnitudes",
+        )
+    photons = np.trapezoid(curve * np.interp(grid, star_wave, star) * known * grid, grid)
+    return float(-2.5 * np.log10(photons / of_zero))
+
+
+@functools.cache
+def _vega() -> tuple[FloatArray, FloatArray]:
+    """Wavelengths [Angstrom] and flux [erg/s/cm2/Angstrom] of Vega."""
+    # Any: astropy's types do not know that this extension is a table
+    hdus: Any = fits.open(_package("sedpy") / "data" / "alpha_lyr_stis_005.fits")
+    with hdus:
+        table = hdus[1].data
+        return np.array(table["WAVELENGTH"], np.float64), np.array(table["FLUX"], np.float64)
 
 
 def resolve_name(name: str) -> str:
-    """The sedpy name meant by `name`, which may be short: ``sdss_u`` for ``sdss_u0``.
+    """The known name meant by `name`, which may be short: ``sdss_u`` for ``sdss_u0``.
+
+    A package's name may come first: ``speclite:decam2014-g``.
 
     Raises
     ------
     InputError
         Nothing or more than one curve fits; the message lists the nearest names.
     """
-    known = known_filters()
-    if name in known:
+    source, colon, rest = name.partition(":")
+    if colon and source in _SOURCES:
+        if rest in known_filters(source):
+            return rest
+        _refuse(name, f"{source} has no such filter{_suggest(rest)}")
+    if name in known_filters():
         return name
     matches = _short_matches(name)
     if len(matches) == 1:
@@ -90,13 +173,125 @@ def resolve_name(name: str) -> str:
 
 
 @functools.cache
-def known_filters() -> tuple[str, ...]:
-    """Names of all curves that come with sedpy, sorted."""
-    return tuple(sorted(file.stem for file in _curve_folder().glob("*.par")))
+def known_filters(source: str | None = None) -> tuple[str, ...]:
+    """Names of all curves that come with sedpy and speclite, or with one of them, sorted."""
+    sources = _SOURCES if source is None else (source,)
+    return tuple(sorted(file.stem for name in sources for file in _curve_files(name)))
 
 
-def _curve_folder() -> Path:
-    return Path(str(files("sedpy"))) / "data" / "filters"
+def list_filters(pattern: str = "") -> tuple[KnownFilter, ...]:
+    """Every curve whose name holds `pattern` (in any case; with ``*`` and ``?`` as in a shell), by pivot.
+
+    Raises
+    ------
+    InputError
+        No name fits.
+    """
+    wanted = pattern.lower() if set(pattern) & set("*?[") else f"*{pattern.lower()}*"
+    rows = [
+        _described(file.stem, source)
+        for source in _SOURCES
+        for file in _curve_files(source)
+        if fnmatch.fnmatchcase(file.stem.lower(), wanted)
+    ]
+    if not rows:
+        _refuse(pattern, f"no known name has this in it{_suggest(pattern)}")
+    return tuple(sorted(rows, key=lambda row: (row.source, row.name.split("_")[0].split("-")[0], row.pivot)))
+
+
+def plot_filters(names: Sequence[str], path: str | Path) -> None:
+    """Draw curves, each divided by its peak, against wavelength.
+
+    Raises
+    ------
+    InputError
+        There are too many to be told apart, or the file's suffix is of no picture.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    if len(names) > _MOST_DRAWN:
+        raise InputError(
+            f"{len(names)} filters are too many for one picture: give a pattern ({_MOST_DRAWN} at most)"
+        )
+    figure = Figure(figsize=(7.1, 3.6), layout="constrained")
+    axes = figure.add_subplot(
+        xlabel="wavelength [Å]", ylabel="transmission / peak", xscale="log", ylim=(0, 1.15)
+    )
+    colors = mpl.colormaps["turbo"](np.linspace(0.05, 0.95, len(names)))
+    for name, color in zip(names, colors, strict=True):
+        wave, trans = _known_curve(name)
+        axes.plot(wave, trans / trans.max(), color=color, lw=1.2, label=name)
+    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis(lambda at, _: f"{at:g}")
+    figure.legend(loc="outside right upper", fontsize=7 if len(names) <= 20 else 5, frameon=False)
+    try:
+        figure.savefig(path, dpi=170)
+    except ValueError as error:
+        raise InputError(f"{path}: {str(error).splitlines()[0]}") from error
+
+
+def curve_notes(filters: Filters, bands: Sequence[str]) -> tuple[str, ...]:
+    """What a person should look at: bands with equal curves, and curves that don't end at zero.
+
+    Parameters
+    ----------
+    filters : Filters
+        The curves.
+    bands : sequence of str
+        Each one's band.
+    """
+    notes, curves = [], list(zip(filters.wave, filters.trans, strict=True))
+    for i, (wave, trans) in enumerate(curves):
+        for j in range(i):
+            if all(np.array_equal(x, y) for x, y in zip(curves[j], (wave, trans), strict=True)):
+                notes.append(
+                    f"bands {bands[j]} and {bands[i]} have the same filter curve ({filters.names[i]})"
+                )
+        ends = max(float(trans[0]), float(trans[-1])) / float(np.max(trans))
+        if ends > _OPEN_END and filters.names[i] not in known_filters():
+            notes.append(
+                f"band {bands[i]}: the filter curve {filters.names[i]} ends at {100 * ends:.0f} % of its peak"
+            )
+    return tuple(notes)
+
+
+def _described(name: str, source: str) -> KnownFilter:
+    wave, trans = _known_curve(name)
+    return KnownFilter(name, source, pivot(wave, trans), float(np.trapezoid(trans, wave) / trans.max()))
+
+
+def _known_curve(name: str) -> tuple[FloatArray, FloatArray]:
+    """Curve of a package; these are trusted, and only put in order."""
+    if name in known_filters("sedpy"):
+        rows = np.loadtxt(_folder("sedpy") / f"{name}.par", ndmin=2, encoding="utf-8")
+        return trimmed(*ascending(rows[:, 0], rows[:, 1]))
+    file = _folder("speclite") / f"{name}.ecsv"
+    # astropy's reader takes 30 times as long
+    lines = file.read_text(encoding="utf-8").splitlines()
+    header = "\n".join(line for line in lines if line.startswith("#"))
+    unit = re.search(r"name: wavelength, unit: ([\w.]+)", header)
+    n_header = next(i for i, line in enumerate(lines) if not line.startswith("#"))
+    cells = (line.replace(",", " ").split() for line in lines[n_header + 1 :] if line.strip())
+    rows = np.array([[float(cell) for cell in row[:2]] for row in cells])
+    return trimmed(*ascending(rows[:, 0] * length(name, unit[1] if unit else "angstrom"), rows[:, 1]))
+
+
+def _curve_files(source: str) -> Iterator[Path]:
+    return _folder(source).glob(f"*{_SOURCES[source][1]}")
+
+
+def _folder(source: str) -> Path:
+    return _package(source) / _SOURCES[source][0]
+
+
+@functools.cache
+def _package(name: str) -> Path:
+    """Where an installed package lies; it isn't imported, as speclite brings much along."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise InputError(f"the package {name}, which filter curves come from, is not installed")
+    return Path(spec.origin).parent
 
 
 def _short_matches(name: str) -> list[str]:
@@ -110,100 +305,25 @@ def _short_matches(name: str) -> list[str]:
     for flags in (re.NOFLAG, re.IGNORECASE):
         tail = "0?" if len(band) == 1 else ""  # sdss_u is sdss_u0, but spitzer_16 is not spitzer_mips_160
         pattern = re.compile(rf"{re.escape(survey)}_(?:\w+_)?{re.escape(band)}{tail}", flags)
-        matches = [known for known in known_filters() if pattern.fullmatch(known)]
+        matches = [known for known in known_filters("sedpy") if pattern.fullmatch(known)]
         if matches:
             return matches
     return []
 
 
 def _suggest(name: str) -> str:
-    """'; did you mean ...?' with the nearest known names, or nothing."""
+    """'; did you mean ...?' with the nearest known names, and how to list all."""
     stem = Path(name).stem
     near = difflib.get_close_matches(stem, known_filters(), n=4, cutoff=0.5)
-    survey = stem.split("_")[0].lower()
-    near += [known for known in known_filters() if known.split("_")[0] == survey and known not in near]
-    return f"; did you mean {', '.join(near[:6])}?" if near else "; see popinfer.data.filters.known_filters()"
-
-
-def _read(path: Path) -> tuple[NDArray, NDArray]:
-    """Raw wavelengths and transmissions of a file."""
-    if path.suffix.lower() in _HDF5:
-        return _read_hdf5(path)
-    if path.suffix.lower() == ".ecsv":
-        return _read_ecsv(path)
-    return _read_ascii(path)
-
-
-def _read_hdf5(path: Path) -> tuple[NDArray, NDArray]:
-    try:
-        with h5py.File(path, "r") as store:
-            if "wave" not in store or "transmission" not in store:
-                _refuse(
-                    path,
-                    f"needs the datasets wave and transmission; it holds {sorted(store)}",
-                )
-            return np.asarray(store["wave"]), np.asarray(store["transmission"])
-    except OSError as error:
-        raise InputError(f"{path}: can't be read as HDF5 ({error})") from error
-
-
-def _read_ecsv(path: Path) -> tuple[NDArray, NDArray]:
-    """First two columns; the first is converted to Angstrom where it has a unit."""
-    try:
-        table = Table.read(path, format="ascii.ecsv")
-    except Exception as error:  # astropy raises many kinds for malformed headers
-        raise InputError(f"{path}: can't be read as ECSV ({_first_line(error)})") from error
-    if len(table.columns) < 2:
-        _refuse(path, "needs two columns, wavelength and transmission")
-    wave, trans = (table[name] for name in table.colnames[:2])
-    if wave.unit is not None:
-        try:
-            wave = wave.quantity.to("Angstrom").value
-        except Exception as error:
-            raise InputError(f"{path}: column 1 is in {wave.unit}, which is no length") from error
-    return _floats(path, wave), _floats(path, trans)
-
-
-def _read_ascii(path: Path) -> tuple[NDArray, NDArray]:
-    try:
-        rows = np.loadtxt(path, delimiter="," if path.suffix.lower() == ".csv" else None, ndmin=2)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: needs two columns of numbers ({_first_line(error)})") from error
-    if rows.shape[1] < 2 or rows.shape[0] < 2:
-        _refuse(path, f"needs two columns and two rows at least, has {rows.shape[1]} x {rows.shape[0]}")
-    return rows[:, 0], rows[:, 1]
-
-
-def _floats(path: Path, column: object) -> FloatArray:
-    """A table column as numbers; masked entries become NaN."""
-    try:
-        return np.ma.filled(np.ma.asarray(column, dtype=np.float64), np.nan)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: needs numbers in its first two columns ({_first_line(error)})") from error
-
-
-def _clean(name: str | Path, wave: NDArray, trans: NDArray) -> tuple[FloatArray, FloatArray]:
-    """Ascending wavelengths, transmissions without negatives, and one zero kept at each edge."""
-    wave, trans = np.asarray(wave, dtype=np.float64), np.asarray(trans, dtype=np.float64)
-    if wave.ndim != 1 or wave.shape != trans.shape:
-        _refuse(name, f"wavelengths {wave.shape} and transmissions {trans.shape} differ in shape")
-    if not (np.isfinite(wave).all() and np.isfinite(trans).all()):
-        _refuse(name, "holds NaN or infinite values")
-    order = np.argsort(wave, kind="stable")
-    wave, trans = wave[order], np.clip(trans[order], 0.0, None)
-    distinct = np.append(True, np.diff(wave) > 0)
-    wave, trans = wave[distinct], trans[distinct]
-    if wave.size < 2 or trans.max() <= 0:
-        _refuse(name, "has no positive transmission at two or more wavelengths")
-    if wave[0] <= 0 or np.median(wave) < 100:
-        _refuse(name, f"has wavelengths {wave[0]:g} to {wave[-1]:g}; they have to be in Angstrom")
-    lit = np.flatnonzero(trans > _EDGE * trans.max())
-    kept = slice(max(lit[0] - 1, 0), lit[-1] + 2)
-    return wave[kept], trans[kept]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+    survey = re.split("[_-]", stem)[0].lower()
+    near += [
+        known
+        for known in known_filters()
+        if re.split("[_-]", known)[0].lower() == survey and known not in near
+    ]
+    hint = f"; did you mean {', '.join(near[:6])}?" if near else ";"
+    some = f" {survey}" if any(survey in known.lower() for known in known_filters()) and survey else ""
+    return f"{hint} {_HOW_TO_LIST.format(some)}"
 
 
 def _refuse(name: str | Path, why: str) -> NoReturn:

@@ -1,5 +1,6 @@
 """Functions that the user writes in a Python file of their own."""
 
+import difflib
 import importlib.util
 from collections.abc import Callable
 from functools import lru_cache
@@ -32,9 +33,26 @@ def _loaded(path: Path, name: str, _changed: int) -> Callable[..., Any]:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
+    except SystemExit as error:
+        raise InputError(
+            f"{path}: ends the program when it is read (exit {error.code}); a file of functions defines "
+            f"them only"
+        ) from None
+    except SyntaxError as error:
+        raise InputError(f"{path}: line {error.lineno}: {error.msg}") from None
     except Exception as error:
-        raise InputError(f"{path}: {type(error).__name__}: {error}") from None
+        raise InputError(f"{path}: {type(error).__name__} when it is read: {first_line(error)}") from None
     function = getattr(module, name, None)
-    if not callable(function):
-        raise InputError(f"{path}: no function '{name}' there")
+    if function is None:
+        there = [x for x, value in vars(module).items() if callable(value) and not x.startswith("_")]
+        near = difflib.get_close_matches(name, there, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else f"; it defines {', '.join(there) or 'none'}"
+        raise InputError(f"{path}: no function '{name}' there{hint}")
+    if not callable(function) or isinstance(function, type):
+        raise InputError(f"{path}: '{name}' is no function but of type {type(function).__name__}")
     return function
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its kind where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

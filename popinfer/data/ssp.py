@@ -11,44 +11,58 @@ Nebular files hold ``neb_lgmet``, ``neb_logU``, ``neb_age_yr``, ``line_name``, `
 All arrays come back as float64 NumPy; the file's sha256 travels with them into every result.
 """
 
+import functools
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from popinfer.data.embedded import asset_path, sha256_of
+from popinfer.data.ssp_checks import (
+    LIGHT,
+    Grid,
+    check_grid,
+    check_light,
+    check_lines,
+    check_nebular,
+    check_oldest,
+    check_permutation,
+    check_surviving,
+    check_units,
+)
 from popinfer.errors import InputError
 from popinfer.records import SSP, NebularGrid
 
 FloatArray = NDArray[np.float64]
 
-_SSP_NEEDED = ("ssp_lgmet", "ssp_lg_age_gyr", "ssp_wave", "ssp_flux")
+_SSP_UNITS = {"ssp_lgmet": "", "ssp_lg_age_gyr": "", "ssp_wave": "Angstrom", "ssp_flux": "Lsun/Hz"}
 _EMLINE = ("ssp_emline_name", "ssp_emline_wave", "ssp_emline_luminosity")
-_NEB_NEEDED = (
-    "neb_lgmet",
-    "neb_logU",
-    "neb_age_yr",
-    "line_name",
-    "line_wave",
-    "line_lum",
-    "cont_wave",
-    "cont_flux",
-)
-_LYMAN_LIMIT = 911.75
+_NEB_UNITS = {
+    "neb_lgmet": "",
+    "neb_logU": "",
+    "neb_age_yr": "yr",
+    "line_name": "",
+    "line_wave": "Angstrom",
+    "line_lum": "Lsun",
+    "cont_wave": "Angstrom",
+    "cont_flux": "Lsun/Hz",
+}
 _HALPHA = 6562.8
-_LIGHT = 2.99792458e18  # Angstrom / s
 _LINE_WINDOW, _FEWEST_NODES = 0.02, 4  # ln(wavelength)
 
 
-def load_ssp(path: str | Path | None = None) -> SSP:
+def load_ssp(path: str | Path | None = None, t_universe_gyr: float = 13.8) -> SSP:
     """Read an SSP grid in the DSPS layout.
 
     Parameters
     ----------
     path : str or Path, optional
         HDF5 file; None reads the embedded BC03/MILES grid with a Kroupa initial mass function.
+    t_universe_gyr : float
+        Age of the universe where the grid is used: its oldest population has to be half as old at least.
 
     Returns
     -------
@@ -61,14 +75,20 @@ def load_ssp(path: str | Path | None = None) -> SSP:
         The file is missing, is not HDF5, lacks a dataset, or holds values no SSP grid can have.
     """
     file = asset_path("ssp") if path is None else _existing(path)
-    data, attrs = _read(file, _SSP_NEEDED)
+    data, attrs = _read(file, _SSP_UNITS)
+    check_permutation(file, data)
     for name, axis in (("ssp_lgmet", 0), ("ssp_lg_age_gyr", 1), ("ssp_wave", 2)):
         _check_axis(file, name, data[name], "ssp_flux", data["ssp_flux"].shape, axis)
-    _check_ssp_units(file, data)
+    if path is not None:
+        check_grid(file, Grid.of(data))
+        check_light(file, Grid.of(data), _reference())
+        check_oldest(str(file), data["ssp_lg_age_gyr"], t_universe_gyr)
     lines = _emission_lines(file, data)
     surviving = data.get("ssp_surviving_mstar_frac")
     if surviving is not None and surviving.shape != data["ssp_flux"].shape[:2]:
         _refuse(file, f"ssp_surviving_mstar_frac has shape {surviving.shape}, not [met age] like ssp_flux")
+    if surviving is not None:
+        check_surviving(file, surviving)
     return SSP(
         ssp_lgmet=data["ssp_lgmet"],
         ssp_lg_age_gyr=data["ssp_lg_age_gyr"],
@@ -103,7 +123,7 @@ def load_nebular(path: str | Path | None = None) -> NebularGrid:
         The file is missing, is not HDF5, lacks a dataset, or has axes that do not fit.
     """
     file = asset_path("nebular") if path is None else _existing(path)
-    data, attrs = _read(file, _NEB_NEEDED)
+    data, attrs = _read(file, _NEB_UNITS)
     names = _decode(data.pop("line_name"))
     for name, axis in (("neb_lgmet", 0), ("neb_logU", 1), ("neb_age_yr", 2)):
         _check_axis(file, name, data[name], "line_lum", data["line_lum"].shape, axis)
@@ -111,6 +131,7 @@ def load_nebular(path: str | Path | None = None) -> NebularGrid:
     _check_axis(file, "cont_wave", data["cont_wave"], "cont_flux", data["cont_flux"].shape, 3)
     if not len(names) == data["line_wave"].size == data["line_lum"].shape[-1]:
         _refuse(file, "line_name, line_wave and the last axis of line_lum differ in length")
+    check_nebular(file, data)
     line_lum, cont_flux = mend_high_logu(data["line_wave"], data["line_lum"], data["cont_flux"])
     return NebularGrid(
         neb_lgmet=data["neb_lgmet"],
@@ -179,6 +200,7 @@ def _emission_lines(
     wave, luminosity = data["ssp_emline_wave"], data["ssp_emline_luminosity"]
     if luminosity.shape != (*data["ssp_flux"].shape[:2], len(names)) or wave.shape != (len(names),):
         _refuse(file, f"ssp_emline_luminosity has shape {luminosity.shape}, not [met age line]")
+    check_lines(file, wave, luminosity, _EMLINE[1:])
     return names, wave, luminosity
 
 
@@ -203,13 +225,16 @@ def _emission_in_flux(
     near = np.abs(np.log(wave / lines[1][line])) < _LINE_WINDOW
     if near.sum() < _FEWEST_NODES:
         return False
-    x, level = wave[near], data["ssp_flux"][met, age, near] * _LIGHT / wave[near] ** 2
+    x, level = wave[near], data["ssp_flux"][met, age, near] * LIGHT / wave[near] ** 2
     excess = np.trapezoid(level - np.interp(x, x[[0, -1]], level[[0, -1]]), x)
     return bool(excess > 0.5 * luminosity[met, age, line])
 
 
-def _read(file: Path, needed: tuple[str, ...]) -> tuple[dict[str, NDArray], dict[str, str]]:
-    """Every dataset of an HDF5 file (numbers as float64) and its text attributes."""
+def _read(file: Path, needed: Mapping[str, str]) -> tuple[dict[str, NDArray], dict[str, str]]:
+    """Every dataset of an HDF5 file (numbers as float64) and its text attributes.
+
+    ``needed`` are the datasets that have to be there, with their units.
+    """
     try:
         with h5py.File(file, "r") as store:
             missing = [name for name in needed if name not in store]
@@ -220,13 +245,18 @@ def _read(file: Path, needed: tuple[str, ...]) -> tuple[dict[str, NDArray], dict
                 )
             data = {name: item[()] for name, item in store.items() if isinstance(item, h5py.Dataset)}
             attrs = {key: str(value) for key, value in store.attrs.items()}
+            said = {name: _unit_of(store[name]) for name in data}
     except OSError as error:
         raise InputError(f"{file}: can't be read as HDF5 ({error})") from error
+    check_units(file, said, {name: unit for name, unit in needed.items() if unit})
     for name, values in data.items():
+        if name in needed and name != "line_name" and np.asarray(values).dtype.kind not in "fiu":
+            _refuse(file, f"{name} has to hold numbers, not {np.asarray(values).dtype}")
         if np.issubdtype(np.asarray(values).dtype, np.number):
             data[name] = np.asarray(values, dtype=np.float64)
             if name in needed and not np.isfinite(data[name]).all():
-                _refuse(file, f"{name} holds NaN or infinite values; every value has to be finite")
+                where = np.argwhere(~np.isfinite(data[name]))[0].tolist()
+                _refuse(file, f"{name} holds NaN or infinite values, first at {where}; all have to be finite")
     return data, attrs
 
 
@@ -238,20 +268,26 @@ def _check_axis(
         _refuse(
             file, f"{name} has shape {axis_values.shape} but axis {axis} of {grid} {shape} needs its length"
         )
-    if not np.all(np.diff(axis_values) > 0):
-        _refuse(file, f"{name} has to ascend strictly")
+    falls = np.flatnonzero(np.diff(axis_values) <= 0)
+    if falls.size:
+        row = int(falls[0])
+        _refuse(
+            file,
+            f"{name} has to ascend strictly; row {row + 1} holds {axis_values[row]:g}, "
+            f"row {row + 2} {axis_values[row + 1]:g}",
+        )
 
 
-def _check_ssp_units(file: Path, data: dict[str, NDArray]) -> None:
-    """Refuse grids whose axes or fluxes are plainly in other units."""
-    if data["ssp_lgmet"].max() > 0 or data["ssp_lgmet"].min() < -10:
-        _refuse(file, "ssp_lgmet has to be log10 of the metal mass fraction Z, between -10 and 0")
-    if data["ssp_lg_age_gyr"].max() > 2 or data["ssp_lg_age_gyr"].min() < -8:
-        _refuse(file, "ssp_lg_age_gyr has to be log10 of the age in Gyr, between -8 and 2")
-    if data["ssp_wave"].min() <= 0 or data["ssp_wave"].max() < 2 * _LYMAN_LIMIT:
-        _refuse(file, "ssp_wave has to be in Angstrom")
-    if data["ssp_flux"].min() < 0 or not data["ssp_flux"].any():
-        _refuse(file, "ssp_flux has to be positive (Lsun/Hz per Msun formed)")
+def _unit_of(item: Any) -> str:
+    """What a dataset's attributes say of its unit."""
+    unit = item.attrs.get("unit", item.attrs.get("units", ""))
+    return unit.decode() if isinstance(unit, bytes) else str(unit)
+
+
+@functools.cache
+def _reference() -> Grid:
+    """The embedded grid, which others are compared with."""
+    return Grid.of(_read(asset_path("ssp"), _SSP_UNITS)[0])
 
 
 def _decode(names: NDArray) -> tuple[str, ...]:

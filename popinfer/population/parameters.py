@@ -5,7 +5,6 @@
 template error at that rest-frame wavelength [Angstrom].
 """
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from jaxtyping import Array, Float
 
 from popinfer.errors import InputError
 from popinfer.population.burstiness import Burstiness, BurstinessParams
+from popinfer.population.domains import declaration_of, knot_name, unknown_name
 from popinfer.population.dust import DustPopulation, DustPopulationParams
 from popinfer.population.metallicity import MassMetallicity, MassMetallicityParams
 from popinfer.population.sfh import Families, calibration
@@ -69,45 +69,10 @@ class ParamNames(NamedTuple):
     knots: tuple[float, ...]
 
 
-MEANINGS = {
-    "sfh.critical_mass": ("dex", "halo mass of peak star formation efficiency, shift"),
-    "sfh.efficiency": ("dex", "peak star formation efficiency, shift"),
-    "sfh.low_mass_slope": ("dex/dex", "slope of star formation efficiency below 10^12 Msun, shift"),
-    "sfh.high_mass_slope": ("dex/dex", "slope of star formation efficiency above 10^12 Msun, shift"),
-    "sfh.quenching_time": ("", "time of quenching, shift of the unbounded log10 time"),
-    "sfh.quenching_depth": ("", "depth of quenching, shift of the unbounded log10 drop in SFR"),
-    "sfh.quenching_mass": ("dex", "halo mass where galaxies quench, shift"),
-    "sfh.quenching_floor": ("", "quenched fraction at low mass, logit shift"),
-    "sfh.lg_scatter": ("dex", "log10 factor on the scatter of SFH parameters"),
-    "metallicity.zero_point": ("dex", "mass-metallicity relation, shift"),
-    "metallicity.quenched_offset": ("dex", "metallicity of quenched relative to star-forming galaxies"),
-    "metallicity.slope": ("dex/dex", "extra slope of the mass-metallicity relation"),
-    "metallicity.scatter": ("dex", "scatter of metallicity between galaxies"),
-    "metallicity.evolution": ("dex", "change of metallicity per unit redshift"),
-    "metallicity.mdf_scatter": ("dex", "width of the metallicity distribution in a galaxy"),
-    "dust.lg_av": ("dex", "log10 A_V [mag] at 10^10.5 Msun and sSFR 10^-10 / yr"),
-    "dust.slope_mass": ("dex/dex", "A_V against stellar mass"),
-    "dust.slope_ssfr": ("dex/dex", "A_V against specific SFR"),
-    "dust.scatter": ("dex", "scatter of A_V between galaxies"),
-    "dust.delta": ("", "slope of the attenuation curve relative to Calzetti"),
-    "dust.f_unobscured": ("", "fraction of light that meets no dust"),
-    "burstiness.scatter": ("dex", "scatter of recent star formation about the smooth history"),
-    "burstiness.lg_timescale_gyr": ("dex", "log10 of how long such fluctuations last [Gyr]"),
-    "halos.satellite_survival": ("", "share of accreted subhalos that still host a galaxy"),
-    "photoz.scatter": ("", "scatter of photometric redshifts, in units of 1 + z"),
-    "photoz.bias": ("", "bias of photometric redshifts, in units of 1 + z"),
-    "photoz.outlier_fraction": ("", "share of galaxies with a catastrophically wrong redshift"),
-}
-
-
 def meaning(name: str) -> tuple[str, str]:
-    """Unit and one line of explanation of a dotted parameter name."""
-    group, _, field = name.partition(".")
-    if group == "zero_point":
-        return "mag", f"zero-point offset of band {field} (model minus data)"
-    if group == "template":
-        return "mag", f"template error at rest-frame {field} Angstrom"
-    return MEANINGS.get(name, ("", f"diffstarpop's {field}"))
+    """Unit and one line of explanation of a dotted parameter name; see `popinfer.population.domains`."""
+    declaration = declaration_of(name)
+    return declaration.unit, declaration.meaning
 
 
 def fiducial_params(calibration_name: str, names: ParamNames) -> ModelParams:
@@ -125,29 +90,12 @@ def fiducial_params(calibration_name: str, names: ParamNames) -> ModelParams:
     )
 
 
-def all_names(names: ParamNames) -> tuple[str, ...]:
-    """Every dotted name that a run file may free or fix."""
-    groups = {
-        "sfh": (*Families._fields, *DiffstarPopParams._fields),
-        "metallicity": MassMetallicityParams._fields,
-        "dust": DustPopulationParams._fields,
-        "burstiness": BurstinessParams._fields,
-        "halos": HaloParams._fields,
-        "photoz": PhotozParams._fields,
-        "zero_point": names.bands,
-        "template": tuple(f"{k:g}" for k in names.knots),
-    }
-    return tuple(f"{group}.{field}" for group, fields in groups.items() for field in fields)
-
-
 def check_names(wanted: Mapping[str, Any], names: ParamNames) -> None:
     """InputError with the nearest right name for a parameter that doesn't exist."""
-    known = all_names(names)
     for name in wanted:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise InputError(f"unknown parameter '{name}'{hint}")
+        wrong = unknown_name(name, names.bands, names.knots)
+        if wrong:
+            raise InputError(wrong)
 
 
 def with_values(params: ModelParams, values: Mapping[str, Any], names: ParamNames) -> ModelParams:
@@ -155,7 +103,7 @@ def with_values(params: ModelParams, values: Mapping[str, Any], names: ParamName
     check_names(values, names)
     changed: dict[str, dict[str, Any]] = {}
     zero_point, template = jnp.asarray(params.zero_point), jnp.asarray(params.template)
-    knots = [f"{k:g}" for k in names.knots]
+    knots = [knot_name(k) for k in names.knots]
     for name, value in values.items():
         group, _, field = name.partition(".")
         if group == "zero_point":

@@ -14,14 +14,16 @@ def render(name: str, filters: dict[str, Callable[..., str]] | None = None, **co
     """Fill a template, with the pages' style sheet; a value that it lacks is an error."""
     files = resources.files("popinfer.report")
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (files / name).read_text()),
+        loader=jinja2.FunctionLoader(lambda name: (files / name).read_text(encoding="utf-8")),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(filters or {})
-    return environment.get_template(name).render(css=(files / "report.css").read_text(), **content)
+    return environment.get_template(name).render(
+        css=(files / "report.css").read_text(encoding="utf-8"), **content
+    )
 
 
 def embedded(plots: list[Plot], images: dict[str, bytes]) -> list[tuple[Plot, str]]:

@@ -98,13 +98,13 @@ class RunSummary:
 
     def write(self, path: Path | str) -> None:
         """Store the summary as a JSON file."""
-        Path(path).write_text(self.to_json() + "\n")
+        Path(path).write_text(self.to_json() + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path | str) -> "RunSummary":
         """Read a stored summary; InputError names the file when it can't be read."""
         try:
-            return cls.from_json(Path(path).read_text())
+            return cls.from_json(Path(path).read_text(encoding="utf-8"))
         except (OSError, InputError) as error:
             raise InputError(f"{path}: {error}") from error
 

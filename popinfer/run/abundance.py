@@ -3,7 +3,7 @@
 import numpy as np
 
 from popinfer.config import RunConfig
-from popinfer.config_survey import MassFunctionConfig
+from popinfer.config.survey import MassFunctionConfig
 from popinfer.data import read_mass_function
 from popinfer.survey.abundance import Abundance, MassFunction, NumberCounts
 from popinfer.survey.cosmic_variance import FULL_SKY_DEG2, comoving_volume, slice_variance
@@ -45,7 +45,10 @@ def _mass_function(
 ) -> MassFunction:
     """The slice at the table's redshift; of a lightcone for photometric redshifts, only the slice itself."""
     index = next(i for i, (low, high) in enumerate(config.slices) if low <= section.redshift < high)
-    table, limits = read_mass_function(section.path, section.covariance), config.slices[index]
+    table, limits = (
+        read_mass_function(section.path, section.covariance, section.redshift),
+        config.slices[index],
+    )
     rescale = comoving_volume(ranges[index]) / comoving_volume(limits)
     return MassFunction(
         table.phi,

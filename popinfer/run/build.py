@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from scipy.linalg import block_diag
 
 from popinfer.config import RunConfig
-from popinfer.cosmology import PLANCK15, Cosmology
+from popinfer.cosmology import PLANCK15, Cosmology, age
 from popinfer.data import load_filters, load_nebular, load_ssp
 from popinfer.errors import InputError
 from popinfer.infer.likelihood import Problem
@@ -31,7 +31,7 @@ from popinfer.population.parameters import (
     with_values,
 )
 from popinfer.records import SSP, Filters, Galaxies, Halos
-from popinfer.run.observed import Survey, build_photoz, feature_matrix
+from popinfer.run.observed import Survey, build_photoz, curve_of, feature_matrix
 from popinfer.sps.birth_cloud import behind_birth_clouds
 from popinfer.sps.dust import DustLaw, KriekConroy13, Salim18
 from popinfer.sps.nebular import add_nebular
@@ -39,6 +39,7 @@ from popinfer.sps.nebular import add_nebular
 DUST_LAWS: dict[str, Callable[[], DustLaw]] = {"kriek_conroy13": KriekConroy13, "salim18": Salim18}
 Z_NODES = 4  # redshifts at which each slice's band table is computed, at least
 Z_SPACING = 0.035  # between them, at most: magnitudes to 0.01 at z < 1
+_NONE_LISTED = 1e-12  # of the galaxies of a slice: rounding, or the far wings of a soft limit
 OUTLIER_NODES = 8  # further ones for outliers of photometric redshifts
 
 
@@ -81,8 +82,8 @@ def build_setup(config: RunConfig) -> Setup:
     both = set(config.model.fixed) & set(space.names)
     if both:
         raise InputError(f"parameter '{min(both)}' is both free and fixed: keep one")
-    filters = load_filters([band.filter for band in config.catalog.bands.values()])
-    ssp = load_ssp(config.model.ssp)
+    filters = load_filters([curve_of(band) for band in config.catalog.bands.values()])
+    ssp = load_ssp(config.model.ssp, universe_age(config))
     if config.model.nebular is not None:
         ssp = add_nebular(ssp, load_nebular(), config.model.nebular.logu)
     ssp = behind_birth_clouds(ssp, config.model.birth_cloud_av_mag)
@@ -91,6 +92,11 @@ def build_setup(config: RunConfig) -> Setup:
     law = DUST_LAWS[config.model.dust_law]()
     forward = ForwardModel(PLANCK15, law, MassMetallicity(), DustPopulation(), Burstiness())
     return Setup(config, space, names, params, forward, filters, ssp, stacked, PLANCK15)
+
+
+def universe_age(config: RunConfig) -> float:
+    """Age of the universe [Gyr] at the lowest redshift: no star is older."""
+    return float(age(PLANCK15, min(low for low, _ in config.slices)))
 
 
 def table_redshifts(config: RunConfig) -> list[Float[np.ndarray, "z"]]:
@@ -152,10 +158,41 @@ def detectable(
         np.asarray(w).reshape(len(specs), 2, -1).sum(axis=1) for w in (galaxies.weight, galaxies.weight_all)
     )
     lgm = np.asarray(pilot.logmp0)
+    check_listed(setup.config, np.asarray(galaxies.mag_true), seen, all_)
     return [
         dataclasses.replace(spec, detection=detection_curve(lgm[i], seen[i], all_[i]))
         for i, spec in enumerate(specs)
     ]
+
+
+def check_listed(
+    config: RunConfig,
+    mag: Float[np.ndarray, "slice point band"],
+    seen: Float[np.ndarray, "slice halo"],
+    everything: Float[np.ndarray, "slice halo"],
+) -> None:
+    """Refuse a model that makes no galaxy which the survey lists, before anything is drawn for it.
+
+    Raises
+    ------
+    InputError
+        Names the slice, the magnitudes that the model makes there and those that the survey lists.
+    """
+    selection, bands = config.catalog.selection, list(config.catalog.bands)
+    for index, (low, high) in enumerate(config.slices):
+        share = seen[index].sum() / everything[index].sum()
+        if share > _NONE_LISTED:
+            continue
+        made = mag[index, :, bands.index(selection.band)]
+        made = made[np.isfinite(made)]
+        range_ = f"{made.min():.4g} to {made.max():.4g}" if made.size else "not a number or infinitely faint"
+        cuts = f", and {len(config.catalog.all_cuts)} further cuts" if config.catalog.all_cuts else ""
+        raise InputError(
+            f"slices.{index} (z = {low:g} to {high:g}): the model makes no galaxy that the survey lists. Its "
+            f"{selection.band} magnitudes are {range_}; catalog.selection lists {selection.bright_mag:g} to "
+            f"{selection.faint_mag:g}{cuts}. Check the limits and their band, the unit of model.ssp, and "
+            f"halos.pilot"
+        )
 
 
 class Predictor(eqx.Module):

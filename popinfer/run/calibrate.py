@@ -21,12 +21,13 @@ import numpy as np
 from jaxtyping import Float
 
 from popinfer.config import RunConfig, load_config
+from popinfer.environment import cache_folder
 from popinfer.errors import InputError
 from popinfer.infer.calibration import Calibration, Trial, assess
 from popinfer.infer.likelihood import Problem
 from popinfer.report import judge
 from popinfer.run.fitting import fit_population
-from popinfer.run.folder import RunFolder, cache_folder, check_fingerprint, code_hash, write_text
+from popinfer.run.folder import RunFolder, check_fingerprint, code_hash, write_text
 from popinfer.run.pilot import tuned_halos
 from popinfer.run.posterior import draw_posterior, judged_groups
 from popinfer.run.prepare import Population, Run, population_of, prepare
@@ -126,8 +127,8 @@ def _check(spec: CalibrateSpec) -> None:
         raise InputError(f"--n {spec.n_trials}: at least {MIN_TRIALS} simulated surveys are needed")
     if spec.n_processes < 1:
         raise InputError(f"--processes {spec.n_processes}: has to be 1 or more")
-    if spec.seed is not None and spec.seed < 0:
-        raise InputError(f"--seed {spec.seed}: has to be 0 or more")
+    if spec.seed is not None and not 0 <= spec.seed < 2**63:
+        raise InputError(f"--seed {spec.seed}: has to be 0 or more, and below 2^63")
     if spec.sabotage not in SABOTAGES:
         raise InputError(f"--sabotage {spec.sabotage}: has to be one of {', '.join(SABOTAGES)}")
 
@@ -141,7 +142,7 @@ def _read(trials: Path, index: int, identity: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         raise InputError(f"{path}: can't be read; remove it") from None
     check_fingerprint(path, content.get("fingerprint"), identity, "calibrate --out OTHER_FOLDER")
@@ -192,7 +193,7 @@ def _start_worker(config: RunConfig, folder: str, numbers: Any) -> None:
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[numbers.get() % len(cores)]})
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    precision.start(cache_dir=str(cache_folder()))
+    precision.start(cache_dir=None if (cache := cache_folder()) is None else str(cache))
     _WORKER["run"] = prepare(config, folder)
 
 

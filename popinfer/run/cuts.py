@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from popinfer.config import RunConfig
-from popinfer.config_survey import (
+from popinfer.config.survey import (
     CompletenessConfig,
     FunctionCutConfig,
     LinearCutConfig,
     MagnitudeCutConfig,
 )
 from popinfer.data import read_completeness, read_function
+from popinfer.data.functions import first_line
 from popinfer.errors import InputError
 from popinfer.survey.selection import Completeness, Cut, FunctionCut, LinearCut, MagnitudeLimit, Selection
 
@@ -46,14 +47,23 @@ def _function(cut: FunctionCutConfig, bands: tuple[str, ...]) -> FunctionCut:
     function = read_function(cut.path, cut.name)
     mag = jnp.asarray(np.random.default_rng(1).choice(_TRIED, (len(columns), 1000)))
     try:
-        found = np.asarray(jax.jit(function)(*mag))
-    except Exception as error:
-        reason = str(error).splitlines()[0]
+        found = np.asarray(jax.jit(function)(*mag), np.float64)
+    except (Exception, SystemExit) as error:
         raise InputError(
-            f"{cut.path}: {cut.name}({', '.join(cut.bands)}) fails on JAX arrays: {reason}"
+            f"{cut.path}: {cut.name}({', '.join(cut.bands)}) fails on JAX arrays: {first_line(error)}"
         ) from None
-    if found.shape != mag[0].shape or not np.all((found >= 0) & (found <= 1)):
-        raise InputError(f"{cut.path}: {cut.name} has to give one probability within 0..1 for each galaxy")
+    if found.shape != mag[0].shape:
+        raise InputError(
+            f"{cut.path}: {cut.name} has to give one probability for each galaxy: of {mag[0].size} "
+            f"galaxies it "
+            f"gives {found.shape}"
+        )
+    if not np.all((found >= 0) & (found <= 1)):
+        bad = int(np.flatnonzero(~((found >= 0) & (found <= 1)))[0])
+        at = ", ".join(f"{band} = {float(x[bad]):g}" for band, x in zip(cut.bands, mag, strict=True))
+        raise InputError(
+            f"{cut.path}: {cut.name} gives {found[bad]:g} at {at}; a probability lies within 0..1"
+        )
     gradual = np.mean((found > _BETWEEN[0]) & (found < _BETWEEN[1]))
     if gradual > _MAX_BETWEEN:
         raise InputError(
@@ -76,7 +86,7 @@ CUTS: dict[str, Callable[[Any, tuple[str, ...]], Cut]] = {
 
 
 def build_selection(config: RunConfig) -> Selection:
-    """The main magnitude limit, and then all further cuts."""
+    """The main magnitude limit, then limits of other bands, then all further cuts."""
     bands, main = tuple(config.catalog.bands), config.catalog.selection
     limit = MagnitudeLimit(bands.index(main.band), main.bright_mag, main.faint_mag, main.width_mag)
-    return Selection((limit, *(CUTS[cut.kind](cut, bands) for cut in config.catalog.cuts)))
+    return Selection((limit, *(CUTS[cut.kind](cut, bands) for cut in config.catalog.all_cuts)))

@@ -17,12 +17,19 @@ from popinfer.records import Halos
 from popinfer.run.posterior import versions
 
 
-def examine() -> tuple[str, bool]:
-    """Return what was found, as lines for a person, and whether all is well."""
+def examine(missing: str = "") -> tuple[str, bool]:
+    """Return what was found, as lines for a person, and whether all is well.
+
+    Parameters
+    ----------
+    missing : a choice of devices that JAX couldn't give, as `popinfer.precision.missing_devices` says it.
+    """
     lines = [f"{name:<12s} {version}" for name, version in versions().items()]
+    if missing:
+        lines.append(f"{'device':<12s} {missing}: JAX has NO SUCH DEVICE here; it has those that follow")
     lines += [f"{'device':<12s} {device}" for device in jax.devices()]
     lines.append(f"{'precision':<12s} float64 {'available' if jax.config.read('jax_enable_x64') else 'off'}")
-    healthy = True
+    healthy = not missing
     for name, found in asset_hashes().items():
         good = found.actual == found.expected
         healthy &= good

@@ -269,7 +269,7 @@ def write_fit(run: Run, result: FitResult) -> None:
 def read_fit(run: Run) -> FitResult:
     """Load what `write_fit` stored; InputError when it is absent or of another configuration."""
     folder: RunFolder = run.folder
-    content = json.loads(need(folder.fit, "fit").read_text())
+    content = json.loads(need(folder.fit, "fit").read_text(encoding="utf-8"))
     check_fingerprint(folder.fit, content.get("fingerprint"), run.fingerprint("fit"), "fit")
     with np.load(need(folder.fit_arrays, "fit")) as stored:
         arrays = dict(stored)

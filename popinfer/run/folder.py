@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,9 +24,10 @@ from diffmah.diffmah_kernels import DiffmahParams
 from jaxtyping import Float
 
 from popinfer.config import RunConfig
-from popinfer.errors import InputError
+from popinfer.errors import InputError, shortened
 from popinfer.records import Halos
 
+_LONGEST_NAME = 240  # of a file or folder, in bytes: file systems allow 255, temporary names are longer
 _FORMAT = 2  # of what stages store: files of another one are refused like those of another configuration
 # sections that a stage's result does not depend on
 _IRRELEVANT = {
@@ -89,11 +91,35 @@ class RunFolder:
             raise InputError(f"{self.path}: can't make the folder ({error.strerror})") from None
 
 
-def cache_folder() -> Path:
-    """Folder for compiled programs: POPINFER_CACHE, or the user's cache folder."""
-    chosen = os.environ.get("POPINFER_CACHE")
-    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return Path(chosen) if chosen else base / "popinfer" / "jax"
+def check_writable(folder: Path, what: str = "") -> None:
+    """InputError when files can't be written to a folder, which need not exist; nothing is left behind.
+
+    Parameters
+    ----------
+    folder : where files are to go.
+    what : how messages open; the folder's path when empty.
+    """
+    what = what or str(folder)
+    try:
+        nearest = folder.absolute()
+        longest = max(len(os.fsencode(part)) for part in nearest.parts)
+        if longest > _LONGEST_NAME:
+            raise InputError(
+                f"{shortened(what, 200)}: a name of {longest} bytes; {_LONGEST_NAME} are possible"
+            )
+        while not os.path.lexists(nearest):
+            nearest = nearest.parent
+        if not nearest.is_dir():
+            raise InputError(f"{what}: {nearest} is a file, results need a folder")
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"{shortened(what, 200)}: can't be written ({reason})") from None
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{shortened(what, 200)}: can't be written ({error})") from None
 
 
 @contextlib.contextmanager
@@ -110,7 +136,7 @@ def atomic(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with atomic(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def fingerprint(config: RunConfig, hashes: Mapping[str, str], stage: str) -> str:

@@ -6,6 +6,7 @@ file.
 """
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,17 +17,17 @@ import yaml
 from astropy.table import Table
 
 from popinfer.config import RunConfig, load_config
-from popinfer.config_survey import BandConfig
+from popinfer.config.survey import BandConfig
 from popinfer.data.catalog_io import SUFFIXES
-from popinfer.errors import InputError
+from popinfer.data.photometric_units import AB_OF_UNIT
+from popinfer.errors import InputError, shortened
 from popinfer.params import ParamSpace
-from popinfer.run.folder import atomic, write_text
+from popinfer.population.domains import check_values
+from popinfer.run.folder import atomic, check_writable, write_text
 from popinfer.run.prepare import Run, prepare
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.simulate import draw_galaxies
 from popinfer.run.summarise import truth_path
-
-_AB_OF_UNIT = {"nmgy": 22.5, "Jy": 8.9, "uJy": 23.9, "nJy": 31.4, "cgs": -48.6}
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,11 @@ def parse_values(settings: list[str]) -> dict[str, float]:
         except ValueError:
             equals = ""
         if not equals:
-            raise InputError(f"--set {setting}: has to be name=number, for example dust.lg_av=-0.3")
+            raise InputError(
+                f"--set {shortened(setting)}: has to be name=number, for example dust.lg_av=-0.3"
+            )
+        if not math.isfinite(values[name.strip()]):
+            raise InputError(f"--set {shortened(setting)}: has to be a finite number")
     return values
 
 
@@ -76,6 +81,10 @@ def make_mock(
     out, say = Path(out), Silent() if say is None else say
     format_ = _format(out)
     config = file if isinstance(file, RunConfig) else load_config(file)
+    check_writable(out.parent, f"--out {out}")
+    if out.is_dir():
+        raise InputError(f"--out {out}: is a folder; a mock catalog is a file")
+    check_values(spec.values, tuple(config.catalog.bands), config.model.template_knots_angstrom)
     truth_file, run_file = truth_path(out), out.with_suffix(".yaml")
     if not isinstance(file, RunConfig) and run_file.resolve() == Path(file).resolve():
         raise InputError(f"--out {out}: its run file would overwrite {file}; choose another name")
@@ -118,15 +127,24 @@ def _columns(
     z, mag = z[order], mag[order]
     sigma = np.asarray(run.survey.noise.sigma(jnp.asarray(mag)))
     columns, bands = {_plain(config.catalog.redshift): z}, {}
-    for i, (name, band) in enumerate(config.catalog.bands.items()):
+    for i, (name, original) in enumerate(config.catalog.bands.items()):
+        bands[name] = band = mock_band(original)
         value, error = _as_measured(mag[:, i], sigma[:, i], band)
-        # vector columns of the original become plain ones
-        renamed = {"value": _plain(band.value), "error": _plain(band.error), "extinction": None}
-        bands[name] = band.model_copy(update=renamed)
-        columns |= {renamed["value"]: value, renamed["error"]: error}
+        columns |= {band.value: value, str(band.error): error}
+    # what the mock's table has not: names of galaxies, further columns, several tables
     changed = {"bands": bands, "redshift": _plain(config.catalog.redshift)}
+    changed |= {"table": None, "id": None, "where": []}
     catalog = config.catalog.model_copy(update=changed)
     return columns, config.model_copy(update={"catalog": catalog, "joint": []})
+
+
+def mock_band(band: BandConfig) -> BandConfig:
+    """The band as the mock's run file describes it: plain columns, a unit that is said, and AB magnitudes."""
+    unit = band.unit if band.unit in AB_OF_UNIT else "mag"
+    error = _plain(band.error) if isinstance(band.error, str) else f"{_plain(band.value)}_err"
+    renamed = {"value": _plain(band.value), "error": error, "extinction": None, "unit": unit}
+    further = dict.fromkeys(("ab_of_unit_mag", "error_unit", "system", "softening"))
+    return band.model_copy(update={**renamed, **further})
 
 
 def _plain(column: str) -> str:
@@ -137,8 +155,8 @@ def _as_measured(mag: np.ndarray, sigma: np.ndarray, band: BandConfig) -> tuple[
     """Undo zero point, error floor and unit."""
     sigma = np.sqrt(np.maximum(sigma**2 - band.error_floor_mag**2, (0.01 * sigma) ** 2))
     value, error = mag - band.zero_point_mag, sigma
-    if band.unit != "mag":
-        value = 10 ** (-0.4 * (value - _AB_OF_UNIT[band.unit]))
+    if band.unit is not None and band.unit in AB_OF_UNIT:
+        value = 10 ** (-0.4 * (value - AB_OF_UNIT[band.unit]))
         error = sigma * value * np.log(10) / 2.5
     return value, error if band.error_kind == "sigma" else 1 / error**2
 

@@ -1,6 +1,8 @@
 """The observed side of a run: the catalog with the run file's cuts, and what the survey does to galaxies."""
 
 import dataclasses
+import itertools
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -9,8 +11,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from popinfer.config import RunConfig
-from popinfer.config_survey import BandConfig
+from popinfer.config.survey import BandConfig
 from popinfer.data import BandColumns, CatalogSpec, load_catalog
+from popinfer.data.filters import FilterFile, FilterName
 from popinfer.errors import InputError
 from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
 from popinfer.population.parameters import PhotozParams
@@ -46,10 +49,11 @@ def feature_matrix(config: RunConfig) -> Float[np.ndarray, "band feature"]:
     return matrix
 
 
-def build_catalog(config: RunConfig) -> Catalog:
+def build_catalog(config: RunConfig, say: Callable[[str], None] | None = None) -> Catalog:
     """Read the catalog with the run file's cuts, from the lowest slice to the highest.
 
-    Galaxies that lack bands which too few others lack in the same slice are left out.
+    Galaxies that lack bands which too few others lack in the same slice are left out. `say` gets a line now
+    and then while a large file is read.
     """
     section, selection = config.catalog, build_selection(config)
     spec = CatalogSpec(
@@ -64,19 +68,38 @@ def build_catalog(config: RunConfig) -> Catalog:
         mag_bright=section.selection.bright_mag,
         mag_faint=section.selection.faint_mag,
         keep_missing=section.missing_bands == "keep",
-        required=tuple(set().union(*(cut.uses for cut in section.cuts))),
+        required=tuple(set().union(*(cut.uses for cut in section.all_cuts))),
+        table=section.table,
+        where=section.conditions,
+        id=section.id,
+        duplicates=section.duplicates,
+        plausibility=section.plausibility,
+        file_units=section.file_units,
+        slices=tuple(config.slices),
     )
-    catalog = load_catalog(spec)
+    catalog = load_catalog(spec, say)
+    for name, band in section.bands.items():
+        column = list(section.bands).index(name)
+        for limit, sign, word in ((band.faint_mag, 1, "fainter"), (band.bright_mag, -1, "brighter")):
+            if limit is not None:
+                beyond = sign * (np.asarray(catalog.mag)[:, column] - limit) > 0
+                catalog = without(catalog, beyond, f"{word} than {name} = {limit:g}")
     catalog = without(catalog, selection.sharp(np.asarray(catalog.mag)) == 0, "outside catalog.cuts")
+    if catalog.z.size == 0:
+        raise InputError(f"{section.path}: no galaxy is left within the cuts: {_reasons(catalog)}")
     rare = np.zeros(catalog.z.shape, bool)
     for inside in slice_members(config, np.asarray(catalog.z)):
         rare |= inside & _rare(config, np.where(inside[:, None], catalog.mag, np.nan))
     return without(catalog, rare, "few galaxies lack the same bands")
 
 
+def _reasons(catalog: Catalog) -> str:
+    return ", ".join(f"{reason} ({rows})" for reason, rows in catalog.dropped)
+
+
 def _columns(band: BandConfig) -> BandColumns:
     return BandColumns(
-        filter=band.filter,
+        filter=curve_of(band),
         value=band.value,
         error=band.error,
         extinction=band.extinction,
@@ -85,6 +108,18 @@ def _columns(band: BandConfig) -> BandColumns:
         error_kind=band.error_kind,
         error_floor=band.error_floor_mag,
         detection=band.detection_mag,
+        error_unit=band.error_unit,
+        system=band.system,
+        softening=band.softening,
+        ab_of_unit=band.ab_of_unit_mag,
+    )
+
+
+def curve_of(band: BandConfig) -> FilterName:
+    """Name or file of a band's filter curve, with all that the run file says of it."""
+    curve = band.filter
+    return (
+        curve if isinstance(curve, str) else FilterFile(curve.path, curve.columns, curve.unit, curve.counts)
     )
 
 
@@ -92,12 +127,19 @@ def without(catalog: Catalog, bad: Bool[np.ndarray, "gal"], reason: str) -> Cata
     """The catalog without some galaxies, counted under a reason."""
     if not bad.any():
         return catalog
+    z = np.asarray(catalog.z)
+    by_slice = []
+    for (low, high), dropped in catalog.dropped_by_slice:
+        n = int((bad & (z >= low) & (z < high)).sum())
+        by_slice.append(((low, high), (*dropped, (reason, n)) if n else dropped))
     return dataclasses.replace(
         catalog,
-        z=np.asarray(catalog.z)[~bad],
+        z=z[~bad],
         mag=np.asarray(catalog.mag)[~bad],
         mag_err=np.asarray(catalog.mag_err)[~bad],
         dropped=(*catalog.dropped, (reason, int(bad.sum()))),
+        id=None if catalog.id is None else tuple(itertools.compress(catalog.id, ~bad)),
+        dropped_by_slice=tuple(by_slice),
     )
 
 
@@ -240,7 +282,7 @@ def build_integrated(
     if config.catalog.noise == "drawn":
         return None
     bands = list(config.catalog.bands)
-    used = {bands.index(name) for cut in config.catalog.cuts for name in cut.uses} | set(detection_bands)
+    used = {bands.index(name) for cut in config.catalog.all_cuts for name in cut.uses} | set(detection_bands)
     if len(used) == len(bands):
         raise InputError(
             "catalog.noise: analytic needs a band that catalog.cuts don't use and no galaxy lacks; use drawn"

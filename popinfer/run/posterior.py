@@ -1,6 +1,7 @@
 """The sample stage: draws of the posterior, predictions, derived relations, stored as one NetCDF file."""
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable
 from importlib import metadata
@@ -113,7 +114,8 @@ def _attributes(run: Run) -> dict[str, Any]:
         "sampler": run.config.sample.kind,
     }
     attrs |= {f"version {name}": version for name, version in versions().items()}
-    return attrs | {f"sha256 {name}": value for name, value in run.hashes().items()}
+    # names of files hold slashes, which netCDF4 refuses in names of attributes
+    return attrs | {"sha256": json.dumps(run.hashes())}
 
 
 def _test_write(run: Run, attrs: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """A run file made ready: everything that all stages share, checked before anything is written."""
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,10 @@ import numpy as np
 from jaxtyping import Array
 
 from popinfer.config import RunConfig, load_config
-from popinfer.config_survey import CompletenessConfig, FunctionCutConfig
+from popinfer.config.survey import CompletenessConfig, FunctionCutConfig
 from popinfer.data.embedded import asset_hashes, sha256_of
-from popinfer.errors import InputError
+from popinfer.data.filters import curve_notes
+from popinfer.data.ssp_checks import oldest_note
 from popinfer.infer.likelihood import Problem
 from popinfer.records import Catalog, Galaxies, Halos
 from popinfer.run.build import (
@@ -22,9 +24,13 @@ from popinfer.run.build import (
     in_precision,
     lightcones,
     predict_galaxies,
+    universe_age,
 )
-from popinfer.run.folder import HaloSamples, RunFolder, fingerprint, read_halos
+from popinfer.run.catalog_table import catalog_table
+from popinfer.run.folder import HaloSamples, RunFolder, check_writable, fingerprint, read_halos
+from popinfer.run.galaxy_colors import color_warnings
 from popinfer.run.losses import complete_features
+from popinfer.run.memory import check_memory
 from popinfer.run.observed import Survey, build_catalog, build_survey
 from popinfer.run.progress import Reporter, Silent
 
@@ -119,14 +125,22 @@ def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Re
     say = Silent() if say is None else say
     config = file if isinstance(file, RunConfig) else load_config(file)
     folder = RunFolder(Path(out) if out is not None else Path("results") / config.name)
-    if folder.path.exists() and not folder.path.is_dir():
-        raise InputError(f"{folder.path}: is a file, results need a folder")
+    check_writable(folder.path, "" if out is None else f"--out {out}")
+    check_memory(config)
     lightcones(config)  # refuse impossible slices before tables are made for them
     with say.task("Reading the catalog") as update:
-        catalog = build_catalog(config)
+        catalog = build_catalog(config, say.say)
+        colors = color_warnings(config, catalog)
+        catalog = dataclasses.replace(catalog, warnings=(*catalog.warnings, *colors))
         update(1, f"{catalog.z.size} galaxies")
+    for line in (*catalog_table(config, catalog), *(f"warning: {text}" for text in catalog.warnings)):
+        say.say(line)
     with say.task("Stellar populations in the survey's bands"):
         setup = build_setup(config)
+        notes = [*curve_notes(setup.filters, setup.bands)]
+        notes.append(oldest_note(np.asarray(setup.ssp.ssp_lg_age_gyr), universe_age(config)) or "")
+        for note in filter(None, notes):
+            say.say(f"warning: {note}")
         survey = build_survey(config, catalog)
         if config.fit.loss.kind != "soft_counts":
             complete_features(config, survey)  # refuse before anything is written

@@ -41,7 +41,7 @@ def observing(run: Run, truth: Float[np.ndarray, "par"], seed: int, rng: np.rand
     z, mag = draw_galaxies(run, truth, numbers, seed, Silent())
     sigma = np.asarray(survey.noise.sigma(jnp.nan_to_num(jnp.asarray(mag))))
     sigma = np.where(np.isnan(mag), np.nan, sigma)
-    catalog: Catalog = dataclasses.replace(run.catalog, z=z, mag=mag, mag_err=sigma, dropped=())
+    catalog: Catalog = dataclasses.replace(run.catalog, z=z, mag=mag, mag_err=sigma, dropped=(), id=None)
     catalog = without(catalog, ~_recognised(config, survey, catalog), "unlike the survey in their bands")
     features = features_of_slices(config, catalog)
     counts = survey.kernels.counting(features, patterns_of_slices(config, catalog, survey.detection))

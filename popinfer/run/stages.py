@@ -20,7 +20,7 @@ from popinfer.infer.monte_carlo import centered
 from popinfer.infer.optimise import Compiled
 from popinfer.report import RunSummary, Verdict, judge, write_report
 from popinfer.run.fitting import FitResult, fit_population, read_fit, write_fit
-from popinfer.run.folder import RunFolder, check_fingerprint, need, write_halos, write_text
+from popinfer.run.folder import RunFolder, check_fingerprint, check_writable, need, write_halos, write_text
 from popinfer.run.pilot import tuned_halos
 from popinfer.run.posterior import sample_posterior, write_posterior
 from popinfer.run.prepare import Population, Run, load_population
@@ -91,6 +91,7 @@ def report(folder: RunFolder | Path, say: Reporter | None = None) -> Verdict:
     """Write the report from what a run's folder holds; return the verdict that it shows."""
     folder = RunFolder(folder) if isinstance(folder, Path) else folder
     path, say = need(folder.posterior, "sample"), say or Silent()
+    check_writable(folder.path)
     summary = RunSummary.read(need(folder.summary, "sample"))
     try:
         idata = az.from_netcdf(str(path), engine="h5netcdf")

@@ -55,11 +55,16 @@ def summarise(run: Run, population: Population, fit: FitResult, idata: az.Infere
         flat_directions=tuple(fit.flat),
         modes=tuple(fit.modes),
         sampler=dict(idata.sample_stats.attrs),
-        warnings=(*fit.cautions, *_monte_carlo(fit.mc_counting)),
+        warnings=(*of_catalog(run), *fit.cautions, *_monte_carlo(fit.mc_counting)),
         priors={p.name: str(p.prior) for p in free},
         units={p.name: p.unit for p in free},
         meanings={p.name: p.meaning for p in free},
     )
+
+
+def of_catalog(run: Run) -> list[str]:
+    """What is odd about the catalog, as sentences."""
+    return [f"The catalog: {text}." for text in run.catalog.warnings]
 
 
 def _truth(run: Run) -> dict[str, float]:
@@ -67,7 +72,7 @@ def _truth(run: Run) -> dict[str, float]:
     path = truth_path(run.config.catalog.path)
     if not path.is_file():
         return {}
-    values = json.loads(path.read_text())
+    values = json.loads(path.read_text(encoding="utf-8"))
     return {name: float(values[name]) for name in run.setup.space.names if name in values}
 
 

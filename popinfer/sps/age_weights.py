@@ -22,9 +22,10 @@ arXiv:2112.06830, section 3; see `bins`); the hat functions converge faster in t
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 
 from .bins import inner_edges
+from .histories import as_floats, check_history, check_times
 from .units import YEAR_PER_GYR, Arr, Scalar
 
 _X4, _W4 = np.polynomial.legendre.leggauss(4)
@@ -32,8 +33,8 @@ _X4, _W4 = 0.5 * (_X4 + 1), 0.5 * _W4
 
 
 def age_weights(
-    t_table: Float[Arr, "t"],
-    sfr_table: Float[Arr, "t"],
+    t_table: Real[Arr, "t"],
+    sfr_table: Real[Arr, "t"],
     t_obs: Scalar,
     ssp_lg_age_gyr: Float[Arr, "age"],
     *,
@@ -59,9 +60,15 @@ def age_weights(
     Returns
     -------
     Float[Array, "age"]
-        Msun formed before t_obs, in the dtype of ``sfr_table``.
+        Msun formed before t_obs, in the dtype of ``sfr_table`` where that is a float of 32 or 64 bits.
+
+    Raises
+    ------
+    InputError
+        Times don't increase, a rate is negative or not finite, or t_obs is outside the table (unless traced).
     """
-    sfr_table = jnp.asarray(sfr_table)
+    check_history(t_table, sfr_table, t_obs)
+    sfr_table = as_floats(sfr_table)
     dtype = sfr_table.dtype
     t_table, t_obs = jnp.asarray(t_table, dtype), jnp.asarray(t_obs, dtype)
     knots = inner_edges(ssp_lg_age_gyr) if binned else jnp.asarray(ssp_lg_age_gyr)
@@ -137,7 +144,13 @@ def lookback_matrix(
     -------
     Float[ndarray, "node age"]
         Msun per (Msun/yr), float64; each row adds up to the time its node stands for [yr].
+
+    Raises
+    ------
+    InputError
+        The ages don't increase.
     """
+    check_times("lookback_age_gyr", lookback_age_gyr)
     nodes, lg_age = np.asarray(lookback_age_gyr, np.float64), np.asarray(ssp_lg_age_gyr, np.float64)
     knots = np.asarray(inner_edges(lg_age)) if binned else lg_age
     edges = np.unique(np.clip(np.concatenate([nodes, 10**knots]), nodes[0], nodes[-1]))

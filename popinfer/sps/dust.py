@@ -12,9 +12,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
+from .concrete import require
 from .units import LN10, Arr, Scalar
 
 R_V = 4.05
@@ -45,7 +47,14 @@ def frac_trans(
         V-band attenuation of the obscured light [mag].
     f_unobscured : float
         Fraction of the light with a free line of sight (Lower et al. 2022, arXiv:2203.00074, eq. 2).
+
+    Raises
+    ------
+    InputError
+        The attenuation is negative, or the fraction outside 0 to 1 (unless traced).
     """
+    require("av", av, 0, np.inf, "dust dims: V-band attenuation in mag, not negative")
+    require("f_unobscured", f_unobscured, 0, 1, "a fraction, from 0 to 1")
     obscured = jnp.asarray(1 - f_unobscured)
     return jnp.asarray(f_unobscured) + obscured * jnp.exp(-0.4 * LN10 * av * a_lambda_over_av)
 

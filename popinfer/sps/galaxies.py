@@ -12,6 +12,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from popinfer.errors import InputError
@@ -21,6 +22,7 @@ from .age_weights import age_weights
 from .band_table import BandTable, check_redshifts
 from .burst import BurstParams, add_burst, burst_shape, check_burst
 from .dust import CharlotFall00, frac_trans
+from .histories import as_floats, check_population
 from .metallicity import lgmet_weights, lgmet_weights_by_age
 from .photometry import to_magnitudes
 from .sed import attenuated_sed, rest_sed_from_weights
@@ -63,13 +65,18 @@ def population_magnitudes(
     Raises
     ------
     InputError
-        A redshift is outside the table, or zero with a distance modulus; a burst is degenerate (see
-        `check_burst`); ``lg_age_birth`` isn't the same for all.
+        A redshift is outside the table, or zero with a distance modulus; stars or dust can't be right (see
+        `check_population`); a burst is degenerate (see `check_burst`); ``lg_age_birth`` differs by galaxy.
     """
     check_redshifts(table.z_grid, z)
+    check_population(stars, attenuation, t_obs)
+    if np.ndim(z) != np.ndim(t_obs):
+        raise InputError(
+            f"z has shape {np.shape(z)} and t_obs {np.shape(t_obs)}: both one number, or one a galaxy"
+        )
     if stars.burst is not None:
         check_burst(stars.burst, table.ssp_lg_age_gyr)
-    sfr = jnp.asarray(stars.sfr_table)
+    sfr = as_floats(stars.sfr_table)
     stars, attenuation = _as_arrays((stars, attenuation), sfr.dtype)
     route = _own_redshifts if jnp.ndim(z) else _one_redshift
     flux = route(table, stars, attenuation, jnp.asarray(z, sfr.dtype), jnp.asarray(t_obs, sfr.dtype), chunk)
@@ -102,11 +109,12 @@ def population_seds(
     Raises
     ------
     InputError
-        A burst is degenerate (see `check_burst`).
+        Stars or dust can't be right (see `check_population`), or a burst is degenerate (see `check_burst`).
     """
+    check_population(stars, attenuation, t_obs)
     if stars.burst is not None:
         check_burst(stars.burst, ssp.ssp_lg_age_gyr)
-    sfr = jnp.asarray(stars.sfr_table)
+    sfr = as_floats(stars.sfr_table)
     stars, attenuation = _as_arrays((stars, attenuation), sfr.dtype)
     t_obs = jnp.asarray(t_obs, sfr.dtype)
     to_age = jax.vmap(lambda row: age_weights(stars.t_table, row, t_obs, ssp.ssp_lg_age_gyr))
@@ -129,12 +137,13 @@ def sampling_error(
 ) -> Float[Array, "gal band"]:
     """How far off the dust-free magnitudes are because the SFH table has few nodes [mag].
 
-    A third of the change on leaving out every second node: the error of linear interpolation falls fourfold
-    with each doubling (Richardson). Odd numbers of nodes keep the last one.
+    A third of the change on leaving out every second node but the last: errors of linear interpolation fall
+    fourfold with each doubling (Richardson).
     """
-    half = eqx.tree_at(
-        lambda s: (s.t_table, s.sfr_table), stars, (stars.t_table[::2], jnp.asarray(stars.sfr_table)[:, ::2])
-    )
+    n = len(stars.t_table)
+    kept = np.unique(np.append(np.arange(0, n, 2), n - 1))
+    tables = (jnp.asarray(stars.t_table)[kept], jnp.asarray(stars.sfr_table)[:, kept])
+    half = eqx.tree_at(lambda s: (s.t_table, s.sfr_table), stars, tables)
     full, coarse = (population_magnitudes(table, s, None, z, t_obs) for s in (stars, half))
     return jnp.abs(full - coarse) / 3
 

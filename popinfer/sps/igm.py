@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .concrete import require
 from .units import Arr, Scalar
 
 _LIMIT = 911.8
@@ -163,7 +164,13 @@ def igm_transmission(wave: Float[Arr, "wave"], z: Scalar) -> Float[Array, "wave"
     -------
     Float[Array, "wave"]
         Between 0 and 1; exactly 1 longward of Lyman alpha.
+
+    Raises
+    ------
+    InputError
+        The redshift is negative (unless traced).
     """
+    require("z", z, 0, np.inf, "a redshift, zero or positive", 1e-6)
     factor = jnp.asarray(1 + z)
     observed = jnp.asarray(wave) * factor
     x = observed[:, None] / _LINES

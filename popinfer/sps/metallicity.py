@@ -22,12 +22,16 @@ negative where it is more than (1 + e) / e >= 11 times brighter than the end nod
 ultraviolet below 3000 Angstrom of stars of one old age. Bands of populations with a history stay positive.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
+import numpy as np
 from jax import vmap
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
 from .bins import inner_edges
+from .concrete import require
 from .units import Arr, Scalar
 
 _EXTRAPOLATION = 0.1
@@ -53,7 +57,13 @@ def lgmet_weights(
     -------
     Float[Array, "met"]
         Shares, which add up to one.
+
+    Raises
+    ------
+    InputError
+        The mean is not a number, or the scatter not positive (unless traced).
     """
+    check_metallicity(lgmet, lgmet_scatter)
     dtype = jnp.result_type(lgmet, lgmet_scatter, 0.0)
     lgmet, scatter = jnp.asarray(lgmet, dtype), jnp.asarray(lgmet_scatter, dtype)
     nodes = jnp.asarray(ssp_lgmet, dtype)
@@ -128,6 +138,19 @@ def lgmet_from_slope(
     dtype = jnp.result_type(lgmet, slope, 0.0)
     age = 10 ** jnp.asarray(ssp_lg_age_gyr, dtype)
     return jnp.asarray(lgmet - slope * jnp.log10(1 + age / pivot_gyr))
+
+
+def check_metallicity(lgmet: Any, scatter: Any, highest: float = np.inf) -> None:
+    """Refuse NaN, scatters that aren't positive, and mean log10 Z above ``highest`` (unless traced).
+
+    Raises
+    ------
+    InputError
+        Names the value.
+    """
+    require("lgmet", lgmet, -np.inf, highest, "log10 of the metal mass fraction Z, such as -1.7 for Z = 0.02")
+    tiny = float(np.finfo(np.float32).tiny)
+    require("lgmet_scatter", scatter, tiny, np.inf, "standard deviation of log10 Z in dex, above 0")
 
 
 def _beyond(distance: Float[Array, ""], interval: Float[Array, ""]) -> Float[Array, ""]:

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from popinfer.errors import InputError
 from popinfer.records import Filters
 
-from .concrete import known
+from .concrete import known, require
 from .igm import igm_transmission
 from .units import AB0, Arr, Scalar
 
@@ -155,7 +155,13 @@ def band_fluxes(
     -------
     Float[Array, "band"]
         In units of AB zero at 10 pc, in the dtype of ``sed``.
+
+    Raises
+    ------
+    InputError
+        The redshift is negative (unless traced).
     """
+    require("z", z, 0, np.inf, "a redshift, zero or positive")
     dtype = sed.dtype
     factor = jnp.asarray(1 + jnp.asarray(z), dtype)
     observed = jnp.asarray(wave, dtype) * factor

@@ -8,7 +8,7 @@ from astropy.table import Table
 from sedpy.observate import Filter
 
 from popinfer.data import load_filters
-from popinfer.data.filters import known_filters, resolve_name
+from popinfer.data.filters import known_filters, resolve_name, vega_to_ab
 from popinfer.errors import InputError
 
 WAVE = np.array([4000.0, 4500.0, 5000.0, 5500.0, 6000.0, 6500.0])
@@ -52,7 +52,7 @@ def test_every_format_gives_the_same_curve(tmp_path, name):
 
 
 def test_every_sedpy_curve_loads_and_is_clean():
-    filters = load_filters(known_filters())
+    filters = load_filters(known_filters("sedpy"))
     assert len(filters.names) > 150
     for name, wave, trans in zip(filters.names, filters.wave, filters.trans, strict=True):
         assert np.all(np.diff(wave) > 0), name
@@ -106,7 +106,7 @@ def test_digits_are_no_abbreviation():
 
 def test_negative_transmissions_are_clipped(tmp_path):
     path = tmp_path / "f.h5"
-    write_hdf5(path, WAVE, np.array([-0.01, 0.1, 0.6, -0.02, 0.3, -0.5]))
+    write_hdf5(path, WAVE, np.array([-0.001, 0.1, 0.6, -0.002, 0.3, -0.001]))
     _, trans = one(path)
     np.testing.assert_allclose(trans, [0, 0.1, 0.6, 0, 0.3, 0])
 
@@ -160,3 +160,46 @@ def test_ecsv_in_a_unit_that_is_no_length_is_refused(tmp_path):
     Table({"w": WAVE * units.s, "t": TRANS}).write(path, format="ascii.ecsv")
     with pytest.raises(InputError, match="no length"):
         load_filters([path])
+
+
+def test_vega_is_as_bright_as_sedpy_says():
+    beyond = []
+    for name in known_filters("sedpy"):
+        try:
+            ours = vega_to_ab(name)
+        except InputError as error:
+            beyond.append(name)
+            assert "Vega's spectrum is known from 900 to" in str(error)
+            continue
+        theirs = -Filter(name).ab_to_vega  # not a number beyond 100 micron
+        if name == "hipparcos_B":  # sedpy integrates AB zero on the curve's own nodes, 500 and 3550 first
+            continue
+        assert np.isnan(theirs) or ours == pytest.approx(theirs, abs=3e-3), name
+    # these alone look where Vega's spectrum isn't known
+    assert beyond == ["herschel_spire_350", "herschel_spire_500"]
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    # Blanton & Roweis (2007, AJ 133, 734), table 1; their Vega is 0.02 mag fainter
+    [
+        ("sdss_u", 0.91),
+        ("sdss_g", -0.08),
+        ("sdss_r", 0.16),
+        ("sdss_i", 0.37),
+        ("sdss_z", 0.54),
+        ("twomass_J", 0.91),
+        ("twomass_H", 1.39),
+        ("twomass_Ks", 1.85),
+    ],
+)
+def test_vega_is_as_bright_as_published(name, published):
+    assert vega_to_ab(name) == pytest.approx(published, abs=0.03)
+
+
+def test_vega_through_a_curve_of_ones_own_is_a_mean_over_photons(tmp_path):
+    """A narrow band sees the flux density at its wavelength: CALSPEC's Vega, 3.46e-9 at 5556 Angstrom."""
+    path = tmp_path / "narrow.dat"
+    write_ascii(path, np.linspace(5546.0, 5566.0, 11), np.r_[0, np.ones(9), 0])
+    expected = -2.5 * np.log10(3.46e-9 * 5556**2 / 2.99792458e18) - 48.6
+    assert vega_to_ab(path) == pytest.approx(expected, abs=0.01)

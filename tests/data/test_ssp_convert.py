@@ -1,5 +1,6 @@
 """SSP libraries of other codes become DSPS-layout files that load here and in dsps."""
 
+import dataclasses
 import sys
 from types import SimpleNamespace
 
@@ -32,6 +33,14 @@ def bagpipes_grid(tmp_path):
     hdus.append(fits.ImageHDU(WAVE, name="WAVELENGTHS_AA"))
     fits.HDUList(hdus).writeto(path)
     return path
+
+
+def shining(ssp):
+    """The grid with the light of real populations of its ages, which files are checked for."""
+    full = load_ssp()
+    ages = [int(np.argmin(np.abs(full.ssp_lg_age_gyr - lg_age))) for lg_age in ssp.ssp_lg_age_gyr]
+    flux = np.array([np.interp(WAVE, full.ssp_wave, full.ssp_flux[4, age]) for age in ages])
+    return dataclasses.replace(ssp, ssp_flux=np.repeat(flux[None], len(ssp.ssp_lgmet), axis=0))
 
 
 class FakePopulation:
@@ -106,7 +115,7 @@ def test_fits_files_of_another_kind_are_refused(tmp_path):
 
 def test_written_files_load_again(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "fsps", SimpleNamespace(StellarPopulation=FakePopulation))
-    ssp = ssp_from_fsps(add_neb_emission=True)
+    ssp = shining(ssp_from_fsps(add_neb_emission=True))
     write_ssp(ssp, tmp_path / "out.h5")
     again = load_ssp(tmp_path / "out.h5")
     for name in ("ssp_lgmet", "ssp_lg_age_gyr", "ssp_wave", "ssp_flux", "ssp_emline_luminosity"):
@@ -117,7 +126,7 @@ def test_written_files_load_again(monkeypatch, tmp_path):
 
 
 def test_provenance_is_written(bagpipes_grid, tmp_path):
-    ssp = ssp_from_bagpipes(bagpipes_grid)
+    ssp = shining(ssp_from_bagpipes(bagpipes_grid))
     digests = [write_ssp(ssp, tmp_path / name) for name in ("one.h5", "two.h5")]
     again = load_ssp(tmp_path / "one.h5")
     assert digests[0] == digests[1] == again.sha256 != ssp.sha256

@@ -41,7 +41,7 @@ def mock_file(tiny_config, folder):
     """A mock survey of 3000 square degrees in which satellites survive more often than expected."""
     raw = copy.deepcopy(tiny_config)
     raw["catalog"]["number_density"] = {"area_deg2": 3000.0, "sampling": 0.5, "bias": 1e-3}
-    raw |= {"precision": "double", "free": {"halos.satellite_survival": {"loc": 0.5, "scale": 0.2}}}
+    raw |= {"precision": "double", "free": {"halos.satellite_survival": {"loc": 0.5, "scale": 0.15}}}
     raw["halos"] = {"n_per_slice": 2048, "lgm_min": 11.2}
     spec = MockSpec({"halos.satellite_survival": TRUE_SURVIVAL}, None, 5)
     return make_mock(RunConfig.model_validate(raw), folder / "mock.parquet", spec)[2]

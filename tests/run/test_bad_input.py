@@ -181,7 +181,7 @@ def test_noise_correlation(refused, catalog, pairs, says):
 @pytest.mark.parametrize(
     ("photoz", "says"),
     [
-        ({"scatter": -0.01}, "greater than 0"),
+        ({"scatter": -0.01}, "greater than or equal to 0.00001"),
         ({"scatter": float("nan")}, "photoz.scatter"),
         ({"scatter": 0.02, "outlier_fraction": 0.1}, "needs an outlier_range"),
         ({"scatter": 0.02, "outlier_range": [0.5, 0.2]}, "low < high"),
@@ -201,7 +201,7 @@ def test_photoz_parameter_without_its_section(refused):
 @pytest.mark.parametrize(
     ("section", "says"),
     [
-        ({"area_deg2": 0}, "greater than 0"),
+        ({"area_deg2": 0}, "greater than or equal to 0.000001"),
         ({"area_deg2": 1e6}, "41253"),
         ({"area_deg2": 100, "sampling": 90}, "sampling"),
         ({"area_deg2": 100, "biass": 1}, "did you mean 'bias'"),

@@ -12,7 +12,7 @@ from toy import N_PAR, toy
 
 from popinfer.cli import main
 from popinfer.config import RunConfig
-from popinfer.config_fit import EnergyConfig, FitConfig
+from popinfer.config.inference import EnergyConfig, FitConfig
 from popinfer.errors import InputError
 from popinfer.infer.optimise import Compiled, gauss_newton
 from popinfer.run.build import Predictor, draw_slices, lightcones, predict_galaxies

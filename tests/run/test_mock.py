@@ -155,7 +155,7 @@ def test_names_with_dots_keep_their_truths_apart():
 @pytest.mark.parametrize("unit", ["mag", "nmgy", "Jy", "uJy", "nJy", "cgs"])
 @pytest.mark.parametrize("kind", ["sigma", "ivar"])
 def test_measured_columns_read_back(unit, kind, tmp_path):
-    from popinfer.config_survey import BandConfig
+    from popinfer.config.survey import BandConfig
     from popinfer.data.photometry_columns import BandColumns, convert
 
     band = BandConfig(

@@ -1,0 +1,5 @@
+"""What a run file may say, and how it is read: one section a module, every number with its bounds."""
+
+from popinfer.config.run import RunConfig, load_config
+
+__all__ = ["RunConfig", "load_config"]

@@ -1,0 +1,208 @@
+"""Checks of a run file across its sections: bands, slices, names of parameters, priors.
+
+Each gives all problems that it finds, from whatever sections are right in themselves: a mistake in one
+section hides none in another.
+"""
+
+import difflib
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from popinfer.config.errors import Problem
+from popinfer.population.domains import CALIBRATIONS, declaration_of, outside_domain, unknown_name
+
+# nearer than 4 Mpc galaxies' own motions are as large as their redshifts; before z = 20 there are hardly any
+Z_RANGE = (0.001, 20.0)
+_MIN_WIDTH = 1e-5  # of a slice; 3 km/s
+_MAX_SLICES = 200
+_BAND_NAME = re.compile(r"[A-Za-z0-9_.+']+")
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{x}{i}" for x in ("com", "lpt") for i in range(1, 10))}
+_LONGEST_NAME = 100
+
+
+class Given(NamedTuple):
+    """What can be checked of a run file.
+
+    Attributes
+    ----------
+    sections : validated sections by key.
+    bands : names of bands; None when they can't be told.
+    free : names of free parameters.
+    fixed, pilot : values by parameter; None for one that is wrong in itself.
+    """
+
+    sections: Mapping[str, Any]
+    bands: tuple[str, ...] | None
+    free: tuple[str, ...]
+    fixed: Mapping[str, float | None]
+    pilot: Mapping[str, float | None]
+
+
+Check = Callable[[Given], Iterator[Problem]]
+
+
+def problems_across(given: Given) -> list[Problem]:
+    """All problems that sections have with each other."""
+    return [problem for check in _CHECKS for problem in check(given)]
+
+
+def _name(given: Given) -> Iterator[Problem]:
+    name = given.sections.get("name")
+    if name is None:
+        return
+    wrong = f"name: '{name}' can't be the name of a folder of results"
+    if not name.strip("."):
+        yield Problem(("name",), f"{wrong}: it is made of dots")
+    elif name.split(".")[0].lower() in _RESERVED:
+        yield Problem(("name",), f"{wrong}: some systems reserve it for a device")
+    elif name.startswith("-") or name.endswith("."):
+        yield Problem(("name",), f"{wrong}: begin with a letter or digit and don't end with a dot")
+    elif len(name) > _LONGEST_NAME:
+        yield Problem(("name",), f"name: has {len(name)} characters; at most {_LONGEST_NAME}")
+
+
+def _bands(given: Given) -> Iterator[Problem]:
+    if given.bands is None:
+        return
+    for band in given.bands:
+        if not _BAND_NAME.fullmatch(band):
+            yield Problem(
+                ("catalog", "bands", band),
+                f"catalog.bands: '{band}' can't name a band: features are written g-r and files hold it, so "
+                "letters, digits and _ . + ' only",
+            )
+    for i, feature in enumerate(given.sections.get("features", [])):
+        parts, path = feature.split("-"), ("features", i)
+        unknown = [b for b in parts if b not in given.bands]
+        if unknown:
+            yield Problem(
+                path,
+                f"features: '{feature}' needs band '{unknown[0]}'; bands are {sorted(given.bands)}",
+            )
+        elif len(parts) > 2 or len(set(parts)) < len(parts):
+            yield Problem(path, f"features: '{feature}' has to be a band, or two different ones: g-r")
+
+
+def _features(given: Given) -> Iterator[Problem]:
+    features = given.sections.get("features", [])
+    if len(set(features)) < len(features):
+        yield Problem(("features",), f"features: {features} names one of them twice")
+
+
+def _slices(given: Given) -> Iterator[Problem]:
+    slices = given.sections.get("slices")
+    if slices is None:
+        return
+    if len(slices) > _MAX_SLICES:
+        yield Problem(("slices",), f"slices: {len(slices)} of them; at most {_MAX_SLICES}")
+        return
+    for i, (low, high) in enumerate(slices):
+        if not 0 < low < high:
+            yield Problem(("slices", i), f"slices: [{low:g}, {high:g}] must satisfy 0 < low < high")
+        elif low < Z_RANGE[0] or high > Z_RANGE[1] or high - low < _MIN_WIDTH:
+            yield Problem(
+                ("slices", i),
+                f"slices: [{low:g}, {high:g}] has to lie between redshifts {Z_RANGE[0]:g} (nearer, galaxies' "
+                f"own motions spoil distances) and {Z_RANGE[1]:g} (before, there are no surveys), and be "
+                f"{_MIN_WIDTH:g} wide at least",
+            )
+    order = sorted(range(len(slices)), key=lambda i: slices[i])
+    for i, j in itertools.pairwise(order):
+        (low, high), (after, _) = slices[i], slices[j]
+        if after < high:
+            yield Problem(
+                ("slices", i), f"slices: [{low}, {high}] overlaps the next, which begins at {after}"
+            )
+    halos = given.sections.get("halos")
+    if halos is not None and isinstance(halos.lgm_min, list) and len(halos.lgm_min) != len(slices):
+        yield Problem(("halos", "lgm_min"), "halos.lgm_min: one number, or as many as slices")
+
+
+def _published(given: Given) -> Iterator[Problem]:
+    slices = given.sections.get("slices")
+    for i, table in enumerate(given.sections.get("joint") or ()):
+        if slices and not any(low <= table.redshift < high for low, high in slices):
+            yield Problem(
+                ("joint", i, "redshift"),
+                f"joint.{i}: redshift {table.redshift:g} is in none of the slices",
+            )
+
+
+def _photoz(given: Given) -> Iterator[Problem]:
+    catalog = given.sections.get("catalog")
+    if catalog is None:
+        return
+    places = [("free", name) for name in given.free] + [("model", "fixed", name) for name in given.fixed]
+    photoz = catalog.photoz
+    for path in places:
+        name = path[-1]
+        if photoz is None and name.startswith("photoz."):
+            yield Problem(path, f"'{name}' needs the section catalog.photoz")
+        elif photoz is not None and photoz.outlier_range is None and name == "photoz.outlier_fraction":
+            yield Problem(path, f"'{name}' needs catalog.photoz.outlier_range")
+    if photoz is not None and photoz.outlier_range is not None:
+        low, high = photoz.outlier_range
+        if any(a < low or b > high for a, b in given.sections.get("slices") or ()):
+            yield Problem(
+                ("catalog", "photoz", "outlier_range"),
+                "catalog.photoz.outlier_range has to contain all slices",
+            )
+        if high > Z_RANGE[1]:
+            yield Problem(
+                ("catalog", "photoz", "outlier_range"),
+                f"catalog.photoz.outlier_range: ends at {high:g}; redshifts are below {Z_RANGE[1]:g}",
+            )
+
+
+def _parameters(given: Given) -> Iterator[Problem]:
+    """Names of parameters, values that are held, and the pilot's."""
+    places: list[tuple[tuple[str, ...], float | None]] = [(("free", name), None) for name in given.free]
+    places += [(("model", "fixed", name), value) for name, value in given.fixed.items()]
+    places += [(("halos", "pilot", name), value) for name, value in given.pilot.items()]
+    for path, value in places:
+        wrong = _unknown(path[-1], given)
+        section = ".".join(path[:-1])
+        if not wrong and value is not None:
+            wrong = outside_domain(path[-1], value)
+        if wrong:
+            yield Problem(path, f"{section}: {wrong}")
+    for name in given.free:
+        if name in given.fixed:
+            path = ("model", "fixed", name)
+            yield Problem(path, f"parameter '{name}' is both free and fixed: keep one")
+
+
+def _unknown(name: str, given: Given) -> str:
+    """What is wrong with a name, as far as the sections that it depends on are right."""
+    model = given.sections.get("model")
+    if (name.startswith("template.") and model is None) or (
+        name.startswith("zero_point.") and given.bands is None
+    ):
+        return ""
+    knots = () if model is None else model.template_knots_angstrom
+    return unknown_name(name, given.bands or (), knots)
+
+
+def _priors(given: Given) -> Iterator[Problem]:
+    for name, prior in (given.sections.get("free") or {}).items():
+        wrong = "" if _unknown(name, given) else prior.outside(declaration_of(name))
+        if wrong:
+            yield Problem(("free", name), f"free.{name}: {wrong}")
+
+
+def _calibration(given: Given) -> Iterator[Problem]:
+    model = given.sections.get("model")
+    if model is not None and model.sfh_calibration not in CALIBRATIONS:
+        near = difflib.get_close_matches(model.sfh_calibration, CALIBRATIONS, n=1, cutoff=0.6)
+        hint = f"; did you mean '{near[0]}'?" if near else f": one of {', '.join(CALIBRATIONS)}"
+        yield Problem(
+            ("model", "sfh_calibration"), f"model: unknown SFH calibration '{model.sfh_calibration}'{hint}"
+        )
+
+
+_CHECKS: tuple[Check, ...] = (
+    *(_name, _bands, _features, _slices, _published, _photoz),
+    *(_parameters, _priors, _calibration),
+)

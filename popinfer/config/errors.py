@@ -1,0 +1,222 @@
+"""What is wrong with a run file: every problem with its key, its line, and what would be right."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from popinfer.errors import InputError, shortened
+
+Path = tuple[str | int, ...]
+_LONGEST_KEY = 160  # characters
+# a message that opens with the keys, below its section, that it speaks of
+_KEYED = re.compile(r"([A-Za-z_][\w.+'-]*(?:\.[\w+'-]+)*): ")
+_TEXT = "; a name or a text that looks like a number is written in quotes"
+_WORDS = (
+    ("a valid dictionary or object to extract fields from", "a mapping of keys"),
+    ("a valid dictionary or instance of", "a mapping for"),
+    ("a valid dictionary", "a mapping of keys"),
+    ("a valid tuple", "a list"),
+)
+_SEXAGESIMAL = re.compile(r"[-+]?\d+(:\d+)+(\.\d*)?")
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong: keys and indices that lead to it, and a sentence that names it."""
+
+    path: Path
+    text: str
+
+
+class ProblemsError(ValueError):
+    """Several problems that one check found; paths start at the section that was checked."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(problem.text for problem in problems))
+        self.problems = tuple(problems)
+
+
+def problems_in(error: ValidationError, root: type[BaseModel], raw: Any) -> list[Problem]:
+    """Everything that pydantic found in a run file, in words.
+
+    Parameters
+    ----------
+    error : what it raised.
+    root : section that was validated.
+    raw : the content that was validated; it tells keys from the names of alternatives in locations.
+    """
+    errors = list(_without_failed_alternatives(error.errors(), raw))
+    missing = {_path(e, raw) for e in errors if e["type"] == "missing"}
+    problems, meant = [], set()
+    for e in errors:
+        path = _path(e, raw)
+        if e["type"] == "missing":
+            continue
+        if e["type"] == "extra_forbidden":
+            near = _nearest(root, e["loc"])
+            if near and (*path[:-1], near) in missing:
+                meant.add((*path[:-1], near))
+                text = f"unknown key '{dotted(path)}'; did you mean '{near}' (which is missing)?"
+            else:
+                text = _unknown(root, e["loc"], path, near)
+            problems.append(Problem(path, text))
+        else:
+            problems += _described(e, path)
+    problems += [Problem(path, f"key '{dotted(path)}' is missing") for path in missing - meant]
+    return problems
+
+
+def as_error(file: str, problems: Sequence[Problem], lines: Mapping[Path, int]) -> InputError:
+    """One error for all problems of a file: a line for each, in the file's order, and their number."""
+    placed = sorted({(_line(path, lines), text) for path, text in problems})
+    texts = [f"{file}:{line}: {shortened(text, 2000)}" for line, text in placed]
+    if len(texts) == 1:
+        return InputError(texts[0])
+    return InputError.of_lines([*texts, f"{file}: {len(texts)} things have to be put right"])
+
+
+def dotted(path: Path) -> str:
+    """A path as messages spell it."""
+    return shortened(".".join(str(part) for part in path), _LONGEST_KEY)
+
+
+def _line(path: Path, lines: Mapping[Path, int]) -> int:
+    """Line of a path, or of the nearest section around it that has one."""
+    while path and path not in lines:
+        path = path[:-1]
+    return lines.get(path, 1)
+
+
+def _path(error: Any, raw: Any) -> Path:
+    """Keys and indices of a location, without pydantic's own names for alternatives."""
+    path, last = [], len(error["loc"]) - 1
+    for i, part in enumerate(error["loc"]):
+        inside = part in raw if isinstance(raw, dict) else False
+        inside |= isinstance(raw, list) and isinstance(part, int) and part < len(raw)
+        if inside:
+            path.append(part)
+            raw = raw[part]
+        elif i == last and error["type"] == "missing":
+            path.append(part)
+    return tuple(path)
+
+
+def _without_failed_alternatives(errors: Sequence[Any], raw: Any) -> Iterator[Any]:
+    """Of a key that may be one thing or another, what speaks of the alternative that fits best."""
+    paths = [_path(e, raw) for e in errors]
+    for e, path in zip(errors, paths, strict=True):
+        # an alternative's name in the location makes it longer than the path
+        alternative = len(e["loc"]) > len(path)
+        better = any(
+            other[: len(path)] == path and (other != path or not _is_type(rival))
+            for other, rival in zip(paths, errors, strict=True)
+        )
+        if not (alternative and better and _is_type(e)):
+            yield e
+
+
+def _is_type(error: Any) -> bool:
+    """Whether an error is about a value's type, and so of an alternative that wasn't meant."""
+    return error["type"].endswith("_type")
+
+
+def _described(error: Any, path: Path) -> list[Problem]:
+    """Problems of one pydantic error that is about a value."""
+    key, message = dotted(path), error["msg"]
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return [_alternative(error, path)]
+    if error["type"] == "value_error":
+        cause = error["ctx"]["error"]
+        if isinstance(cause, ProblemsError):
+            return [Problem((*path, *problem.path), problem.text) for problem in cause.problems]
+        message = str(cause)
+        opening = _KEYED.match(message)
+        if opening:  # a finer place than the section's
+            path = (*path, *(int(x) if x.isdigit() else x for x in opening.group(1).split(".")))
+            return [Problem(path, f"{key + '.' if key else ''}{message}")]
+    message = re.sub(r"^Input should be ", "has to be ", message)
+    for pydantic, ours in _WORDS:
+        message = message.replace(pydantic, ours)
+    value = error.get("input")
+    given = "" if isinstance(value, dict | list | tuple) or not key else f" (given: {shortened(repr(value))})"
+    return [Problem(path, f"{key + ': ' if key else ''}{message}{given}{_hint(error['type'], value)}")]
+
+
+def _alternative(error: Any, path: Path) -> Problem:
+    """A section whose ``kind`` is missing or unknown."""
+    kinds = error["ctx"].get("expected_tags", "")
+    value = error.get("input")
+    if not isinstance(value, dict):
+        return Problem(path, f"{dotted(path)}: has to be a mapping with the key 'kind'")
+    path = (*path, "kind")
+    if "kind" not in value:
+        return Problem(path, f"key '{dotted(path)}' is missing")
+    tag = str(value["kind"])
+    near = difflib.get_close_matches(tag, kinds.replace("'", "").split(", "), n=1, cutoff=0.5)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return Problem(path, f"{dotted(path)}: '{shortened(tag)}' is not one of {kinds}{hint}")
+
+
+def _hint(kind: str, value: Any) -> str:
+    """A remedy for a scalar that YAML reads otherwise than was meant."""
+    if kind == "string_type" and isinstance(value, int | float):
+        return _TEXT
+    if kind in ("float_parsing", "int_parsing") and isinstance(value, str):
+        if _SEXAGESIMAL.fullmatch(value):
+            return "; write the number without colons"
+        if "," in value:
+            return "; the decimal mark is a point"
+    if value is None and kind.endswith("_type"):
+        return "; leave the key out to have its default"
+    return ""
+
+
+def _unknown(root: type[BaseModel], loc: tuple[Any, ...], path: Path, near: str) -> str:
+    known = ", ".join(_known(root, loc))
+    before, colon, _ = str(loc[-1]).partition(":")
+    if colon and before in known.split(", "):
+        return f"unknown key '{dotted(path)}'; a blank has to follow the colon"
+    return f"unknown key '{dotted(path)}'" + (f"; did you mean '{near}'?" if near else f"; known: {known}")
+
+
+def _nearest(root: type[BaseModel], loc: tuple[Any, ...]) -> str:
+    near = difflib.get_close_matches(str(loc[-1]), _known(root, loc), n=1, cutoff=0.5)
+    return near[0] if near else ""
+
+
+def _known(root: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    """Fields of the section that holds a location's last key.
+
+    pydantic puts the ``kind`` of a chosen alternative into the location; the run file has no such key.
+    """
+    candidates, last = [root], len(loc) - 1
+    known = list(root.model_fields)
+    for i, part in enumerate(loc):
+        chosen = [model for model in candidates if part in (_kind(model), model.__name__)]
+        if chosen:
+            candidates, known = chosen, list(chosen[0].model_fields)
+            continue
+        if i == last:
+            break
+        fields = [model.model_fields[part] for model in candidates if part in model.model_fields]
+        # the key of a mapping of sections is the user's own: the candidates stay
+        candidates = [model for field in fields for model in _models(field.annotation)] or candidates
+        known = list(candidates[0].model_fields)
+    return known
+
+
+def _kind(model: type[BaseModel]) -> str | None:
+    """Name under which an alternative is chosen; None for a section that has no alternatives."""
+    field = model.model_fields.get("kind")
+    names = get_args(field.annotation) if field is not None else ()
+    return names[0] if len(names) == 1 else None
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """All sections that an annotation mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)

@@ -1,0 +1,159 @@
+"""The run file's sections on the model: its components, values that are held, and priors of what is free."""
+
+import itertools
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from popinfer.config.section import Section
+from popinfer.population.domains import Declaration, knot_name
+
+# of a prior's mass outside the domain; a normal prior's beyond 3.1 standard deviations
+_MAX_OUTSIDE = 1e-3
+# of a normal inside its truncation; 3.7 standard deviations away single precision can't tell quantiles apart
+_MIN_INSIDE = 1e-4
+# width of a prior in units of the domain's; below, the parameter is fixed for all purposes
+_MIN_WIDTH = 1e-6
+
+# Angstrom: from the Lyman continuum to where dust and not stars shines
+Wavelength = Annotated[float, Field(ge=500, le=100_000)]
+
+
+class NebularConfig(Section):
+    """Nebular emission at a fixed ionisation parameter."""
+
+    logu: float = Field(default=-2.5, ge=-4, le=0)
+
+
+class ModelConfig(Section):
+    """Components of the forward model and parameters held at values other than fiducial."""
+
+    sfh_calibration: str = "smdpl_dr1"
+    dust_law: Literal["kriek_conroy13", "salim18"] = "kriek_conroy13"
+    nebular: NebularConfig | None = NebularConfig()
+    birth_cloud_av_mag: float = Field(default=0.76, ge=0, le=10)  # beyond, no light of young stars is left
+    ssp: str | None = None
+    template_knots_angstrom: list[Wavelength] = Field(
+        default=[3200.0, 4300.0, 5700.0, 6900.0, 8300.0], max_length=100
+    )
+    fixed: dict[str, float] = Field(default={})
+
+    @model_validator(mode="after")
+    def _increasing(self) -> "ModelConfig":
+        knots = self.template_knots_angstrom
+        if len(knots) < 2 or any(b <= a for a, b in itertools.pairwise(knots)):
+            raise ValueError("template_knots_angstrom: at least two wavelengths, increasing")
+        if len({knot_name(x) for x in knots}) < len(knots):
+            raise ValueError("template_knots_angstrom: knots have to differ in their first six digits")
+        return self
+
+
+class PriorConfig(Section):
+    """Prior of a free parameter in its physical unit.
+
+    ``normal`` and ``lognormal`` (median, scatter in ln) need ``loc`` and ``scale``, ``uniform`` needs ``low``
+    and ``high``, ``truncnormal`` all four.
+    """
+
+    prior: Literal["normal", "truncnormal", "uniform", "lognormal"] = "normal"
+    loc: float | None = None
+    scale: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> "PriorConfig":
+        wanted = {"loc", "scale"} if self.prior != "uniform" else set()
+        wanted |= {"low", "high"} if self.prior in ("uniform", "truncnormal") else set()
+        if set(self.numbers()) != wanted:
+            names = ", ".join(sorted(wanted))
+            raise ValueError(f"prior {self.prior} takes {names}: all of them and nothing else")
+        if self.scale is not None and not self.scale > 0:
+            raise ValueError(f"prior {self.prior}: scale is {self.scale:g}, must be > 0")
+        if self.low is not None and self.high is not None and not self.low < self.high:
+            raise ValueError(f"prior {self.prior}: low {self.low:g} must be below high {self.high:g}")
+        if self.prior == "lognormal" and self.loc is not None and not self.loc > 0:
+            raise ValueError(f"prior lognormal: median loc is {self.loc:g}, must be > 0")
+        return self
+
+    def numbers(self) -> dict[str, float]:
+        """The numbers that were given."""
+        every = {"loc": self.loc, "scale": self.scale, "low": self.low, "high": self.high}
+        return {name: value for name, value in every.items() if value is not None}
+
+    def outside(self, declaration: Declaration) -> str:
+        """What is wrong with this prior of a declared parameter; "" when it suits its domain."""
+        if self.prior == "truncnormal":
+            inside = self._mass(*self._range())
+            if inside < _MIN_INSIDE:
+                return (
+                    f"prior truncnormal: only {inside:.1g} of the normal with loc {self.loc:g} and scale "
+                    f"{self.scale:g} lies within [{self.low:g}, {self.high:g}]; move loc into the range"
+                )
+        width = declaration.high - declaration.low
+        if self._width() < _MIN_WIDTH * width:
+            return f"prior {self.prior} is only {self._width():.1g} wide; hold the parameter in model.fixed"
+        beyond = self._beyond(declaration)
+        if beyond <= _MAX_OUTSIDE:
+            return ""
+        why = f" ({declaration.why})" if declaration.why else ""
+        return (
+            f"{_percent(beyond)} of this prior lies outside the domain, {declaration.domain}{why}; "
+            f"use {self._suggested(declaration)}"
+        )
+
+    def _range(self) -> tuple[float, float]:
+        """Values that the prior allows."""
+        low = -math.inf if self.low is None else self.low
+        high = math.inf if self.high is None else self.high
+        return (0.0, math.inf) if self.prior == "lognormal" else (low, high)
+
+    def _width(self) -> float:
+        """Standard deviation, or so, in the parameter's unit."""
+        low, high = self._range()
+        if self.prior == "lognormal":
+            return self._number("loc") * self._number("scale")
+        return min(self.numbers().get("scale", math.inf), high - low)
+
+    def _number(self, name: str) -> float:
+        return self.numbers()[name]
+
+    def _mass(self, low: float, high: float) -> float:
+        """Share of the untruncated distribution between two values."""
+        if self.prior == "uniform":
+            return (high - low) / (self._number("high") - self._number("low"))
+        loc, scale = self._number("loc"), self._number("scale") * math.sqrt(2)
+        if self.prior == "lognormal":
+            a, b = ((math.log(x / loc) if x > 0 else -math.inf) / scale for x in (low, high))
+        else:
+            a, b = ((x - loc) / scale for x in (low, high))
+        # of the two tails the smaller one, so that small shares keep their digits
+        return 0.5 * (math.erfc(a) - math.erfc(b)) if a > 0 else 0.5 * (math.erfc(-b) - math.erfc(-a))
+
+    def _beyond(self, declaration: Declaration) -> float:
+        """Share of the prior outside a domain."""
+        low, high = self._range()
+        total = self._mass(low, high)
+        below = self._mass(low, min(high, declaration.low)) if low < declaration.low else 0.0
+        above = self._mass(max(low, declaration.high), high) if high > declaration.high else 0.0
+        return (below + above) / total
+
+    def _suggested(self, declaration: Declaration) -> str:
+        """A prior like this one that stays inside a domain, as the run file spells it."""
+        low, high = self._range()
+        low, high = max(low, declaration.low), min(high, declaration.high)
+        if not low < high:
+            low, high = declaration.low, declaration.high
+        limits = f"low: {low:g}, high: {high:g}"
+        if self.prior == "uniform":
+            return f"{{prior: uniform, {limits}}}"
+        loc = min(max(self._number("loc"), low), high)
+        scale = self._number("scale") * (loc if self.prior == "lognormal" else 1.0)
+        # a scale beyond the range's width is as good as a flat prior
+        scale = min(max(scale, _MIN_WIDTH * (high - low)), high - low)
+        return f"{{prior: truncnormal, loc: {loc:g}, scale: {scale:g}, {limits}}}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"

@@ -1,0 +1,127 @@
+"""What a whole run file may say: a frozen pydantic model, one attribute a section.
+
+Physical values carry their unit in the key (``faint_mag``, ``lgm_min`` is log10 Msun by name). A key that
+doesn't exist is refused with its full name, its line and the nearest right one.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from popinfer.config.checks import Given, problems_across
+from popinfer.config.errors import Problem, ProblemsError, as_error, problems_in
+from popinfer.config.halos import HalosConfig
+from popinfer.config.inference import FitConfig, KernelsConfig, PredictiveConfig, SampleConfig
+from popinfer.config.model import ModelConfig, PriorConfig
+from popinfer.config.reading import read_yaml
+from popinfer.config.section import Section
+from popinfer.config.survey import CatalogConfig, MassFunctionConfig
+
+
+class RunConfig(Section):
+    """A whole run file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    seed: int = Field(default=1, ge=0, lt=2**63)
+    precision: Literal["single", "double"] = "single"
+    catalog: CatalogConfig
+    slices: list[tuple[float, float]] = Field(min_length=1)
+    features: list[str] = Field(min_length=1, max_length=100)
+    joint: list[MassFunctionConfig] = Field(default=[], max_length=1000)
+    halos: HalosConfig = HalosConfig()
+    model: ModelConfig = ModelConfig()
+    free: dict[str, PriorConfig] = Field(min_length=1)
+    kernels: KernelsConfig = KernelsConfig()
+    fit: FitConfig = FitConfig()
+    sample: Annotated[SampleConfig, Field(discriminator="kind")]
+    predictive: PredictiveConfig = PredictiveConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "RunConfig":
+        bands, fixed, pilot = tuple(self.catalog.bands), self.model.fixed, self.halos.pilot
+        problems = problems_across(Given(dict(self), bands, tuple(self.free), fixed, pilot))
+        if problems:
+            raise ProblemsError(problems)
+        return self
+
+    def lgm_min_of(self, index: int) -> float:
+        """Lowest halo mass of a slice [log10 Msun]."""
+        lgm_min = self.halos.lgm_min
+        return lgm_min[index] if isinstance(lgm_min, list) else lgm_min
+
+    def to_yaml(self) -> str:
+        """The resolved configuration, defaults written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def load_config(path: str | Path) -> RunConfig:
+    """Read and check a run file; no data file is opened.
+
+    Raises
+    ------
+    InputError
+        All that is wrong, one line a problem: file, line, key, and what would be right.
+    """
+    content, lines = read_yaml(path)
+    try:
+        return RunConfig.model_validate(content)
+    except ValidationError as error:
+        problems = problems_in(error, RunConfig, content)
+        if any(e["loc"] for e in error.errors()):  # else checks across sections were made
+            problems += _across_valid_sections(content, [e["loc"] for e in error.errors()])
+        raise as_error(str(path), problems, lines) from None
+
+
+def _across_valid_sections(content: Mapping[str, Any], failed: Sequence[tuple[Any, ...]]) -> list[Problem]:
+    """Problems that what is right in itself has with each other.
+
+    Parameters
+    ----------
+    content : of the run file.
+    failed : places of what is wrong in itself.
+    """
+    wrong, sections = {loc[0] for loc in failed if loc}, {}
+    for name, field in RunConfig.model_fields.items():
+        if name in content and name not in wrong:
+            sections[name] = TypeAdapter(field.rebuild_annotation()).validate_python(content[name])
+        elif name not in wrong and not field.is_required():
+            sections[name] = field.get_default()
+    names = _keys(content.get("free"))
+    if "free" in wrong:
+        right = set(names) - {loc[1] for loc in failed if len(loc) > 1 and loc[0] == "free"}
+        sections["free"] = {name: PriorConfig.model_validate(content["free"][name]) for name in sorted(right)}
+    fixed, pilot = (_values(content, sections, *keys) for keys in (("model", "fixed"), ("halos", "pilot")))
+    return problems_across(Given(sections, _bands_of(content, sections), names, fixed, pilot))
+
+
+def _bands_of(content: Mapping[str, Any], sections: Mapping[str, Any]) -> tuple[str, ...] | None:
+    if "catalog" in sections:
+        return tuple(sections["catalog"].bands)
+    catalog = content.get("catalog")
+    bands = catalog.get("bands") if isinstance(catalog, dict) else None
+    return _keys(bands) if isinstance(bands, dict) else None
+
+
+def _values(
+    content: Mapping[str, Any], sections: Mapping[str, Any], section: str, key: str
+) -> Mapping[str, float | None]:
+    """Values of parameters from a section, though others of its keys be wrong."""
+    if section in sections:
+        return getattr(sections[section], key)
+    stated = content.get(section)
+    values = stated.get(key) if isinstance(stated, dict) else None
+    numbers = values if isinstance(values, dict) else {}
+    return {
+        name: float(x)
+        if isinstance(x, int | float) and math.isfinite(x) and not isinstance(x, bool)
+        else None
+        for name, x in numbers.items()
+    }
+
+
+def _keys(mapping: Any) -> tuple[str, ...]:
+    return tuple(mapping) if isinstance(mapping, dict) else ()

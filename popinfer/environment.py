@@ -1,0 +1,64 @@
+"""What the process finds around it: a home folder, a place for caches, JAX's devices.
+
+Containers and batch systems start programs without HOME, with a user that no password file knows, or with a
+home folder that can't be written. Matplotlib, Astropy and ArviZ want one when they are imported, so `settle`
+comes before them. The module imports none of them, and no JAX.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+
+def settle() -> list[str]:
+    """Make sure that there are a home folder and a cache folder; what was chosen, as lines for the user.
+
+    Where there are none, the environment variables HOME and POPINFER_CACHE are set for this process and those
+    that it starts: to a folder that is removed when this process ends, unless POPINFER_CACHE was given.
+    """
+    lines = []
+    cache, reason = _candidate()
+    if cache is None:
+        cache = Path(tempfile.mkdtemp(prefix="popinfer-"))
+        atexit.register(shutil.rmtree, cache, ignore_errors=True)
+        os.environ["POPINFER_CACHE"] = str(cache)
+        lines.append(
+            f"{reason}: compiled programs are kept in {cache} until this program ends; "
+            "set POPINFER_CACHE to a folder to keep them"
+        )
+    if _home() is None:
+        os.environ["HOME"] = str(cache)
+    return lines
+
+
+def cache_folder() -> Path | None:
+    """Folder for compiled programs: POPINFER_CACHE, or the user's cache folder; None when neither works."""
+    return _candidate()[0]
+
+
+def _candidate() -> tuple[Path | None, str]:
+    """The cache folder, made if need be; or None, and why."""
+    chosen, base = os.environ.get("POPINFER_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    home = _home()
+    if chosen:
+        folder, name = Path(chosen), f"POPINFER_CACHE={chosen}"
+    elif base:
+        folder, name = Path(base) / "popinfer" / "jax", f"XDG_CACHE_HOME={base}"
+    elif home is not None:
+        folder, name = home / ".cache" / "popinfer" / "jax", f"the home folder {home}"
+    else:
+        return None, "this user has no home folder"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError):
+        return None, f"{name} can't be used"
+    return (folder, "") if os.access(folder, os.W_OK | os.X_OK) else (None, f"{name} can't be written")
+
+
+def _home() -> Path | None:
+    try:
+        return Path.home()
+    except (RuntimeError, KeyError):
+        return None
