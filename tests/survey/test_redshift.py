@@ -68,7 +68,7 @@ def test_drawn_redshifts_are_those_of_a_simulation_inside_the_slice():
     z = np.random.default_rng(2).uniform(0.15, 0.5, 400_000)
     measured = simulate(z, PARAMS, np.random.default_rng(3))
     inside = (measured >= 0.3) & (measured < 0.45)
-    drawn = PHOTOZ.draw(np.random.default_rng(4), PARAMS, z[inside], 1)
+    drawn = PHOTOZ.draw(root_key(4), PARAMS, z[inside], 1)
     assert drawn.min() >= 0.3
     assert drawn.max() < 0.45
     percent = [5, 25, 50, 75, 95]
