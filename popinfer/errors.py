@@ -13,6 +13,11 @@ def shortened(text: str, longest: int = LONGEST) -> str:
     return f"{plain[: longest // 2]}...{plain[-longest // 4 :]} ({len(plain):,} characters)"
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its kind where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class InputError(ValueError):
     """What the user gave can't be used.
 

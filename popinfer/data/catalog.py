@@ -8,7 +8,7 @@ negative errors, a column that is mostly empty, galaxies listed twice) is refuse
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -166,9 +166,9 @@ def load_catalog(spec: CatalogSpec, say: Callable[[str], None] | None = None) ->
         The file or a column can't be read, has negative errors or mostly missing values, looks like another
         unit, or no row is left. The message names the file, the column and what would be right.
     """
-    _check_spec(spec)
+    conditions = [Condition.parse(spec.path, text) for text in spec.where]
+    _check_spec(spec, conditions)
     path = asset_path(EMBEDDED_SAMPLE) if str(spec.path) == EMBEDDED_SAMPLE else user_path(spec.path)
-    conditions = [Condition.parse(path, text) for text in spec.where]
     columns = _read(path, spec, conditions, say)
     z = columns[spec.redshift].values
     if z.size == 0:
@@ -210,12 +210,11 @@ def _read(
     path: Path, spec: CatalogSpec, conditions: list[Condition], say: Callable[[str], None] | None
 ) -> dict[str, Column]:
     """All columns that the run file names, values that mean "not measured" as NaN."""
-    numbers = [spec.redshift, *(name for band in spec.bands.values() for name in band.columns)]
-    numbers += [condition.column for condition in conditions]
-    names = list(dict.fromkeys([*numbers, *((spec.id,) if spec.id else ())]))
+    measured = [spec.redshift, *(name for band in spec.bands.values() for name in band.columns)]
+    others = [*(condition.column for condition in conditions), *((spec.id,) if spec.id else ())]
     table = read_columns(
         path,
-        names,
+        list(dict.fromkeys([*measured, *others])),
         spec.format,
         spec.table,
         text=(spec.id,) if spec.id else (),
@@ -224,13 +223,10 @@ def _read(
         say=say,
     )
     sentinels = (*MISSING, *(number for number in map(_as_number, spec.missing) if np.isfinite(number)))
-    compared = {condition.column for condition in conditions}
-    return {
-        name: column
-        if name == spec.id or (name in compared and name not in numbers[: -len(conditions)])
-        else Column(_without_sentinels(column.values, sentinels), column.unit, column.description)
-        for name, column in table.items()
-    }
+    for name in set(measured):  # names and flags may well hold such a value as one of their own
+        values = _without_sentinels(table[name].values, sentinels)
+        table[name] = replace(table[name], values=values)
+    return table
 
 
 def _as_number(value: float | str) -> float:
@@ -293,7 +289,7 @@ def _repeated(
     return tuple(said)
 
 
-def _check_spec(spec: CatalogSpec) -> None:
+def _check_spec(spec: CatalogSpec, conditions: list[Condition]) -> None:
     """Refuse what can't be right before the file is opened."""
     where = spec.path
     if not spec.bands:
@@ -302,7 +298,7 @@ def _check_spec(spec: CatalogSpec) -> None:
         check_columns(where, name, band)
         if spec.redshift in band.columns:
             _refuse(where, f"column {spec.redshift!r} is named as the redshift and in band {name}")
-    _check_columns_differ(spec)
+    _check_columns_differ(spec, conditions)
     if not 0 <= spec.z_min < spec.z_max:
         _refuse(where, f"z_min {spec.z_min} has to be 0 or more and below z_max {spec.z_max}")
     limits = [limit for limit in (spec.mag_bright, spec.mag_faint) if limit is not None]
@@ -316,7 +312,7 @@ def _check_spec(spec: CatalogSpec) -> None:
         _refuse(where, f"mag_bright {spec.mag_bright} has to be below mag_faint {spec.mag_faint}")
 
 
-def _check_columns_differ(spec: CatalogSpec) -> None:
+def _check_columns_differ(spec: CatalogSpec, conditions: list[Condition]) -> None:
     """Refuse a column that is named for two things."""
     values = {}
     for name, band in spec.bands.items():
@@ -331,7 +327,7 @@ def _check_columns_differ(spec: CatalogSpec) -> None:
                 f"{values[band.error]}",
             )
     numbers = {spec.redshift, *(name for band in spec.bands.values() for name in band.columns)}
-    numbers |= {Condition.parse(spec.path, text).column for text in spec.where}
+    numbers |= {condition.column for condition in conditions}
     if spec.id is not None and spec.id in numbers:
         _refuse(spec.path, f"column {spec.id!r} is named as id and as numbers; it can only be one of them")
 

@@ -18,6 +18,7 @@ from typing import Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from popinfer.data.filters import FilterName, vega_to_ab
 from popinfer.data.tables.request import Column
@@ -171,13 +172,14 @@ def convert(path: Path, name: str, band: BandColumns, columns: Mapping[str, Colu
     if band.extinction:
         shift = shift - columns[band.extinction].values
     mag, sigma, unusable = _magnitudes(name, unit, value, error, shift)
-    doubts = (*_extinction_doubts(name, band, columns), *_doubts(name, band, unit, mag, sigma))
+    extinction_doubts, extinction_notes = _extinction(name, band, columns)
+    doubts = (*extinction_doubts, *_doubts(name, band, unit, mag, sigma))
     _leave_out_accidents(name, mag, sigma, unusable)
     if band.detection is not None:
         faint = mag > band.detection
         unusable[f"{name} fainter than its detection limit"] = faint
         mag[faint] = sigma[faint] = np.nan
-    notes = (*unit.notes(name), *_subtracted(name, band, columns))
+    notes = (*unit.notes(name), *extinction_notes)
     return BandPhotometry(mag, np.hypot(sigma, band.error_floor), unusable, doubts, notes)
 
 
@@ -402,19 +404,23 @@ def _doubts(
     return tuple(doubts)
 
 
-def _extinction_doubts(name: str, band: BandColumns, columns: Mapping[str, Column]) -> tuple[str, ...]:
-    """A sentence where the extinction's median is none that a galaxy survey has."""
+def _extinction(
+    name: str, band: BandColumns, columns: Mapping[str, Column]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Doubts if a galaxy survey has no such median extinction; a note of how much is subtracted."""
     if not band.extinction:
-        return ()
+        return (), ()
     values = columns[band.extinction].values
     values = values[np.isfinite(values)]
-    if values.size == 0 or _EXTINCTION[0] <= np.median(values) <= _EXTINCTION[1]:
-        return ()
-    return (
-        f"band {name}: the median extinction in column {band.extinction!r} is {np.median(values):.3g} mag, "
-        f"not within {_EXTINCTION[0]:g}..{_EXTINCTION[1]:g}; extinction has to name the magnitudes to "
-        "subtract",
+    middle = float(np.median(values)) if values.size else np.nan
+    note = f"extinction subtracted in {name}: {middle:.3f} mag in the median (column {band.extinction!r})"
+    if np.isnan(middle) or _EXTINCTION[0] <= middle <= _EXTINCTION[1]:
+        return (), (note,)
+    doubt = (
+        f"band {name}: the median extinction in column {band.extinction!r} is {middle:.3g} mag, not within "
+        f"{_EXTINCTION[0]:g}..{_EXTINCTION[1]:g}; extinction has to name the magnitudes to subtract"
     )
+    return (doubt,), (note,)
 
 
 def _wrong_error(name: str, band: BandColumns, why: str) -> str:
@@ -433,18 +439,7 @@ def _rank_correlation(x: FloatArray, y: FloatArray) -> float:
     """Spearman's coefficient; zero where one of them is constant."""
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
-    ranks = np.stack([np.argsort(np.argsort(values)) for values in (x, y)]).astype(np.float64)
-    ranks -= ranks.mean(axis=1, keepdims=True)
-    return float(ranks[0] @ ranks[1] / np.sqrt((ranks[0] @ ranks[0]) * (ranks[1] @ ranks[1])))
-
-
-def _subtracted(name: str, band: BandColumns, columns: Mapping[str, Column]) -> tuple[str, ...]:
-    """How much extinction was taken out."""
-    if not band.extinction:
-        return ()
-    values = columns[band.extinction].values
-    middle = float(np.nanmedian(values)) if np.isfinite(values).any() else np.nan
-    return (f"extinction subtracted in {name}: {middle:.3f} mag in the median (column {band.extinction!r})",)
+    return float(spearmanr(x, y).statistic)
 
 
 def _check_negative_errors(path: Path, column: str, error: FloatArray) -> None:

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+LIGHT = 2.99792458e18  # Angstrom/s
+
 # the run file's own words; "mag" is AB or, with system: vega, Vega; "luptitude" an asinh magnitude of AB
 FLUX_UNITS: dict[str, float] = {
     "maggy": 0.0,

@@ -1,5 +1,4 @@
-"""Is a catalog's photometry what its description says? Colors that no galaxy has, and a table of what was
-read.
+"""Is a catalog's photometry what its description says? Colors that no galaxy has, and a table of the catalog.
 
 Median colors of each slice are compared with those of any mixture of a young and an old stellar population,
 of any metallicity, behind any amount of dust. Zero points that were forgotten (Vega magnitudes, wrong units
@@ -13,8 +12,11 @@ import numpy as np
 from jaxtyping import Float
 
 from popinfer.config import RunConfig
+from popinfer.data.filter_files import pivot
 from popinfer.records import SSP, Catalog, Filters
+from popinfer.run.observed import slice_members
 from popinfer.sps.dust import KriekConroy13
+from popinfer.sps.photometry import band_matrix
 
 # mag, between the medians of a slice and the nearest mixture: medians of the embedded SDSS sample are within
 # 0.02; the same given as Vega magnitudes are 0.26 to 0.30 away, and with two neighboring filters swapped 0.2
@@ -30,8 +32,8 @@ _MIN_REST = 1300.0  # Angstrom; bluer light is absorbed between the galaxies, wh
 def color_doubts(config: RunConfig, catalog: Catalog, ssp: SSP, filters: Filters) -> tuple[str, ...]:
     """Sentences on slices whose median colors no galaxy has."""
     doubts = []
-    for low, high in config.slices:
-        inside = (np.asarray(catalog.z) >= low) & (np.asarray(catalog.z) < high)
+    members = slice_members(config, np.asarray(catalog.z))
+    for (low, high), inside in zip(config.slices, members, strict=True):
         mag = np.asarray(catalog.mag)[inside]
         complete = mag[np.isfinite(mag).all(axis=1)]
         if len(complete) < _MIN_GALAXIES or mag.shape[1] < 2:
@@ -61,7 +63,9 @@ def _library_magnitudes(
     ssp: SSP, filters: Filters, z: float
 ) -> tuple[Float[np.ndarray, "galaxy band"], Float[np.ndarray, "band"]]:
     """Magnitudes of all mixtures, up to a constant of each, and the bands' rest-frame pivots [Angstrom]."""
-    light, pivots = _band_light(ssp, filters, z)
+    light = np.asarray(ssp.ssp_flux) @ band_matrix(ssp.ssp_wave, filters, z, igm=False)
+    curves = zip(filters.wave, filters.trans, strict=True)
+    pivots = np.array([pivot(np.asarray(wave), np.asarray(trans)) for wave, trans in curves]) / (1 + z)
     ages = np.asarray(ssp.ssp_lg_age_gyr)
     chosen = np.arange(0, len(ages), _EVERY)
     young, old = chosen[ages[chosen] < 0], chosen[ages[chosen] >= -0.5]
@@ -73,33 +77,12 @@ def _library_magnitudes(
     return mag.reshape(-1, mag.shape[-1]), pivots
 
 
-def _band_light(
-    ssp: SSP, filters: Filters, z: float
-) -> tuple[Float[np.ndarray, "met age band"], Float[np.ndarray, "band"]]:
-    """Mean flux per frequency in each band (photon-counting), and the bands' rest-frame pivots [Angstrom]."""
-    wave, flux = np.asarray(ssp.ssp_wave), np.asarray(ssp.ssp_flux)
-    light, pivots = [], []
-    for filter_wave, trans in zip(filters.wave, filters.trans, strict=True):
-        rest = np.asarray(filter_wave) / (1 + z)
-        grid = np.union1d(rest, wave[(wave > rest[0]) & (wave < rest[-1])])
-        response = np.interp(grid, rest, np.asarray(trans)) / grid
-        weight = np.gradient(grid) * response
-        low = np.clip(np.searchsorted(wave, grid) - 1, 0, len(wave) - 2)
-        step = np.clip((grid - wave[low]) / (wave[low + 1] - wave[low]), 0, 1)
-        spectrum = flux[..., low] * (1 - step) + flux[..., low + 1] * step
-        light.append(spectrum @ weight / weight.sum())
-        pivots.append(np.sqrt(np.sum(weight * grid**2) / weight.sum()))
-    return np.stack(light, axis=-1), np.array(pivots)
-
-
 def reading_table(config: RunConfig, catalog: Catalog) -> list[str]:
-    """Lines for a person: galaxies, medians and errors of each slice and band, and what was left out, and
-    why.
-    """
+    """Lines for a person: galaxies, medians and errors by slice and band, and what was left out, and why."""
     lines = []
     mag, error = np.asarray(catalog.mag), np.asarray(catalog.mag_err)
-    for low, high in config.slices:
-        inside = (np.asarray(catalog.z) >= low) & (np.asarray(catalog.z) < high)
+    members = slice_members(config, np.asarray(catalog.z))
+    for (low, high), inside in zip(config.slices, members, strict=True):
         lines.append(f"  {low:g} < z < {high:g}: {int(inside.sum()):,} galaxies")
         for band, m, e in zip(catalog.bands, mag[inside].T, error[inside].T, strict=True):
             seen = np.isfinite(m)

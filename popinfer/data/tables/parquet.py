@@ -19,6 +19,7 @@ from popinfer.data.tables.cells import Block, Builder, element, mask_of
 from popinfer.data.tables.files import parts_of
 from popinfer.data.tables.notes import as_text, described, notes_from
 from popinfer.data.tables.request import Column, Note, Pace, Place, Request, quoted
+from popinfer.errors import first_line
 
 _BATCH = 1 << 17
 _UNIT_KEYS = (b"unit", b"units", b"UNIT", b"Unit")
@@ -49,7 +50,7 @@ def _schema(request: Request, part: Path) -> tuple[pa.Schema, int]:
             return file.schema_arrow, file.metadata.num_rows
     except (OSError, pa.ArrowException) as error:
         where = "" if part == request.path else f"part {part.name} "
-        request.refuse(f"{where}can't be read as parquet ({str(error).strip().splitlines()[0][:200]})")
+        request.refuse(f"{where}can't be read as parquet ({first_line(error)[:200]})")
 
 
 def _hive_values(folder: Path, part: Path) -> dict[str, str]:
