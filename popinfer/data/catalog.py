@@ -16,9 +16,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from popinfer.data.band_columns import BandColumns, check_columns
+from popinfer.data.band_doubts import shared_column_doubts
 from popinfer.data.catalog_io import fingerprint, read_columns, user_path
 from popinfer.data.embedded import asset_path
-from popinfer.data.photometry_columns import BandColumns, BandPhotometry, check_columns, convert
+from popinfer.data.photometry_columns import BandPhotometry, convert
 from popinfer.data.tables.request import Column
 from popinfer.data.units import parse_unit
 from popinfer.errors import InputError
@@ -67,6 +69,7 @@ class CatalogSpec:
     required : further bands that every row needs when rows that lack bands are kept.
     duplicates : "refuse" a table where more than `MAX_REPEATED` of the rows repeat another, or "allow" it.
     implausible : "refuse" a table whose medians or errors no survey has, or "warn" of it.
+    file_units : "believe" what the file says of its columns' units and systems, or "ignore" it.
     """
 
     path: str | Path
@@ -86,6 +89,7 @@ class CatalogSpec:
     required: tuple[str, ...] = ()
     duplicates: Literal["refuse", "allow"] = "refuse"
     implausible: Literal["refuse", "warn"] = "refuse"
+    file_units: Literal["believe", "ignore"] = "believe"
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,7 @@ def load_catalog(spec: CatalogSpec, say: Callable[[str], None] | None = None) ->
     _check_redshift_unit(path, spec, columns[spec.redshift].unit)
     bands = {name: convert(path, name, band, columns) for name, band in spec.bands.items()}
     doubts = tuple(doubt for band in bands.values() for doubt in band.doubts)
+    doubts = (*doubts, *shared_column_doubts(spec.bands, columns))
     if doubts and spec.implausible == "refuse":
         _refuse(path, f"{doubts[0]}; if that is right, set implausible: warn")
     for name, band in bands.items():
@@ -226,6 +231,8 @@ def _read(
     for name in set(measured):  # names and flags may well hold such a value as one of their own
         values = _without_sentinels(table[name].values, sentinels)
         table[name] = replace(table[name], values=values)
+    if spec.file_units == "ignore":
+        table = {name: replace(column, unit=None, description=None) for name, column in table.items()}
     return table
 
 
@@ -314,18 +321,24 @@ def _check_spec(spec: CatalogSpec, conditions: list[Condition]) -> None:
 
 def _check_columns_differ(spec: CatalogSpec, conditions: list[Condition]) -> None:
     """Refuse a column that is named for two things."""
-    values = {}
+    values: dict[str | float | None, str] = {}
     for name, band in spec.bands.items():
         if band.value in values:
             _refuse(spec.path, f"column {band.value!r} is the value of bands {values[band.value]} and {name}")
         values[band.value] = name
+    errors = {band.error: name for name, band in spec.bands.items() if isinstance(band.error, str)}
     for name, band in spec.bands.items():
-        if band.error in values:
-            _refuse(
-                spec.path,
-                f"band {name}: column {band.error!r} is named as error, and as the value of band "
-                f"{values[band.error]}",
-            )
+        for key, column, taken in (
+            ("error", band.error, {"value": values}),
+            ("extinction", band.extinction, {"value": values, "error": errors}),
+        ):
+            for what, others in taken.items():
+                if column in others:
+                    _refuse(
+                        spec.path,
+                        f"band {name}: column {column!r} is named as {key}, and as the {what} of band "
+                        f"{others[column]}",
+                    )
     numbers = {spec.redshift, *(name for band in spec.bands.values() for name in band.columns)}
     numbers |= {condition.column for condition in conditions}
     if spec.id is not None and spec.id in numbers:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 LIGHT = 2.99792458e18  # Angstrom/s
+MAG_PER_LN = 2.5 / np.log(10.0)  # magnitudes per natural logarithm of flux
 
 # the run file's own words; "mag" is AB or, with system: vega, Vega; "luptitude" an asinh magnitude of AB
 FLUX_UNITS: dict[str, float] = {
@@ -31,7 +32,7 @@ _NO_UNIT = ("", "1", "none", "null", "nan", "n/a", "na", "dimensionless", "unitl
 _MAGNITUDES = ("mag", "mags", "magnitude", "magnitudes", "mag1")
 _MILLIMAGNITUDES = ("mmag", "mmags", "millimag", "millimags", "millimagnitude", "millimagnitudes")
 _ASINH = ("luptitude", "luptitudes", "asinhmag", "asinhmags", "magasinh", "asinh", "asinhmagnitude")
-_SYSTEM = re.compile(r"(?P<before>ab|vega|st)?(?:mag|mags|magnitude|magnitudes)?(?P<after>ab|vega|st|abflux)?")
+_SYSTEM = re.compile(r"(?P<before>ab|vega|st)?(?:mag(?:nitude)?s?)?(?P<after>ab|vega|st|abflux)?")
 # a scale like 1e-9 or 10^-9, a prefix, and maggies or Jansky in any spelling
 _FLUX = re.compile(
     r"(?:(?:(?P<number>[0-9.]+)(?:e(?P<exponent>[+-]?\d{1,2}))?|10(?:\^|\*\*)\(?(?P<power>[+-]?\d{1,2})\)?)[*.x]?)?"

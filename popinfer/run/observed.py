@@ -66,6 +66,7 @@ def build_catalog(config: RunConfig, say: Callable[[str], None] | None = None) -
         missing=tuple(section.missing),
         duplicates=section.duplicates,
         implausible=section.implausible,
+        file_units=section.file_units,
         z_min=min(low for low, _ in config.slices),
         z_max=max(high for _, high in config.slices),
         selection_band=section.selection.band,
