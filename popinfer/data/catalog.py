@@ -7,7 +7,7 @@ negative errors, a column that is mostly empty, galaxies listed twice) is refuse
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NoReturn
@@ -24,7 +24,7 @@ from popinfer.data.photometry_columns import BandPhotometry, convert
 from popinfer.data.tables.request import Column
 from popinfer.data.units import parse_unit
 from popinfer.errors import InputError
-from popinfer.records import Catalog
+from popinfer.records import Catalog, SliceLoss
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -70,6 +70,7 @@ class CatalogSpec:
     duplicates : "refuse" a table where more than `MAX_REPEATED` of the rows repeat another, or "allow" it.
     implausible : "refuse" a table whose medians or errors no survey has, or "warn" of it.
     file_units : "believe" what the file says of its columns' units and systems, or "ignore" it.
+    slices : ranges of redshift by which losses are counted too.
     """
 
     path: str | Path
@@ -90,6 +91,7 @@ class CatalogSpec:
     duplicates: Literal["refuse", "allow"] = "refuse"
     implausible: Literal["refuse", "warn"] = "refuse"
     file_units: Literal["believe", "ignore"] = "believe"
+    slices: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,16 +138,47 @@ class Condition:
 class _Sieve:
     """Which rows are still in, and how many left for which reason."""
 
-    def __init__(self, rows: int) -> None:
-        self.keep: BoolArray = np.ones(rows, dtype=bool)
+    def __init__(self, z: FloatArray, slices: Sequence[tuple[float, float]]) -> None:
+        self.keep: BoolArray = np.ones(z.size, dtype=bool)
         self.dropped: dict[str, int] = {}
+        self.losses: list[SliceLoss] = []
+        self._z, self._slices = z, slices
 
-    def drop(self, bad: BoolArray, reason: str) -> None:
+    def drop(self, bad: BoolArray, reason: str, band: str = "") -> None:
         """Leave out the rows that are `bad` and still in."""
         leaving = self.keep & bad
         if leaving.any():
             self.dropped[reason] = self.dropped.get(reason, 0) + int(leaving.sum())
+            self.losses += slice_losses(self._slices, self._z[leaving], reason, band)
             self.keep &= ~bad
+
+    def lack(self, band: str, unusable: Mapping[str, BoolArray]) -> None:
+        """Count the values that rows which are still in lack in a band, each under its first reason."""
+        unnamed = self.keep.copy()
+        for reason, bad in unusable.items():
+            self.losses += slice_losses(self._slices, self._z[unnamed & bad], reason, band)
+            unnamed &= ~bad
+
+
+def slice_losses(
+    slices: Sequence[tuple[float, float]], z: FloatArray, reason: str, band: str = ""
+) -> tuple[SliceLoss, ...]:
+    """How many of the galaxies that are lost for a reason each slice loses.
+
+    Parameters
+    ----------
+    slices : sequence of (low, high)
+        Ranges of redshift, from low to below high.
+    z : array
+        Redshifts of the galaxies, shape (gal,).
+    reason : str
+        Why they are lost.
+    band : str
+        Whose values the reason is about; empty where it is about galaxies as such.
+    """
+    numbers = [int(np.sum((z >= low) & (z < high))) for low, high in slices]
+    pairs = zip(slices, numbers, strict=True)
+    return tuple(SliceLoss(low, high, band, reason, n) for (low, high), n in pairs if n)
 
 
 def load_catalog(spec: CatalogSpec, say: Callable[[str], None] | None = None) -> Catalog:
@@ -185,7 +218,7 @@ def load_catalog(spec: CatalogSpec, say: Callable[[str], None] | None = None) ->
         _refuse(path, f"{doubts[0]}; if that is right, set implausible: warn")
     for name, band in bands.items():
         _check_half_present(path, name, band, spec)
-    sieve = _Sieve(z.size)
+    sieve = _Sieve(z, spec.slices)
     for condition, text in zip(conditions, spec.where, strict=True):
         sieve.drop(~condition.met(columns[condition.column].values), f"not {text}")
     _sift_redshift(path, z, spec, sieve)
@@ -203,6 +236,7 @@ def load_catalog(spec: CatalogSpec, say: Callable[[str], None] | None = None) ->
         bands=tuple(bands),
         filter_names=tuple(str(getattr(band.filter, "path", band.filter)) for band in spec.bands.values()),
         dropped=tuple(sieve.dropped.items()),
+        losses=tuple(sieve.losses),
         source=str(spec.path),
         sha256=fingerprint(path),
         id=names,
@@ -400,16 +434,17 @@ def _sift_bands(bands: Mapping[str, BandPhotometry], spec: CatalogSpec, sieve: _
     needed = [name for name in bands if not spec.keep_missing or name in always]
     for name in needed:
         for reason, bad in bands[name].unusable.items():
-            sieve.drop(bad, reason)
+            sieve.drop(bad, reason, name)
     measured = np.sum([np.isfinite(band.mag) for band in bands.values()], axis=0)
     sieve.drop(measured < min(2, len(bands)), "fewer than two bands measured")
-    if spec.selection_band is None:
-        return
-    mag = bands[spec.selection_band].mag
-    if spec.mag_faint is not None:
-        sieve.drop(mag > spec.mag_faint, f"fainter than {spec.selection_band} = {spec.mag_faint:g}")
-    if spec.mag_bright is not None:
-        sieve.drop(mag < spec.mag_bright, f"brighter than {spec.selection_band} = {spec.mag_bright:g}")
+    if spec.selection_band is not None:
+        mag = bands[spec.selection_band].mag
+        if spec.mag_faint is not None:
+            sieve.drop(mag > spec.mag_faint, f"fainter than {spec.selection_band} = {spec.mag_faint:g}")
+        if spec.mag_bright is not None:
+            sieve.drop(mag < spec.mag_bright, f"brighter than {spec.selection_band} = {spec.mag_bright:g}")
+    for name in bands.keys() - set(needed):
+        sieve.lack(name, bands[name].unusable)
 
 
 def _refuse(path: str | Path, why: str) -> NoReturn:
