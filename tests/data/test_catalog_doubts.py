@@ -377,6 +377,35 @@ def test_vega_in_the_description(base, suffix, text, tmp_path):
     np.testing.assert_array_equal(catalog.mag[:, 0], base.r)
 
 
+def test_vega_beside_the_name_of_a_fits_column(base, tmp_path):
+    path = write(tmp_path / "b.fits", base)
+    key = f"TTYPE{list(base).index('r') + 1}"
+    fits.setval(path, key, value="r", comment="Vega magnitude in r", ext=1)
+    with pytest.raises(InputError, match="'Vega magnitude in r' in the file; set system: vega"):
+        load_catalog(spec_of(path, {"r": ("r", "er", {})}))
+
+
+def test_vega_in_the_attributes_of_a_data_frame(base, tmp_path):
+    frame = base.copy()
+    frame.attrs["descriptions"] = {"r": "Vega magnitude"}
+    frame.to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(InputError, match="described as 'Vega magnitude'"):
+        load_catalog(spec_of(tmp_path / "b.parquet", {"r": ("r", "er", {})}))
+
+
+def test_vega_in_a_votable_header_of_parquet(base, tmp_path):
+    header = (
+        '<VOTABLE xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE><FIELD name="r" unit="mag">'
+        "<DESCRIPTION>magnitude in the Vega system</DESCRIPTION></FIELD></TABLE></RESOURCE></VOTABLE>"
+    )
+    table = pa.Table.from_pandas(base, preserve_index=False)
+    pq.write_table(
+        table.replace_schema_metadata({"IVOA.VOTable-Parquet.content": header}), tmp_path / "b.parquet"
+    )
+    with pytest.raises(InputError, match="described as 'magnitude in the Vega system'"):
+        load_catalog(spec_of(tmp_path / "b.parquet", {"r": ("r", "er", {})}))
+
+
 @every_format
 def test_ab_in_the_description(base, suffix, tmp_path):
     path = described(tmp_path / f"b.{suffix}", base, "r", "Kron magnitude, AB")

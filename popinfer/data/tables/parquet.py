@@ -22,6 +22,7 @@ from popinfer.data.tables.request import Column, Note, Pace, Place, Request, quo
 from popinfer.errors import first_line
 
 _BATCH = 1 << 17
+_DESCRIPTION_KEYS = (b"description", b"Description", b"comment", b"doc")
 _UNIT_KEYS = (b"unit", b"units", b"UNIT", b"Unit")
 
 
@@ -190,7 +191,10 @@ def _field_notes(schema: pa.Schema) -> dict[str, Note]:
     for field in schema:
         own = field.metadata or {}
         units = [as_text(own[key]) for key in _UNIT_KEYS if key in own]
-        notes[field.name] = Note(units[0] if units else None, as_text(own.get(b"description")))
+        notes[field.name] = Note(
+            units[0] if units else None,
+            next((as_text(own[key]) for key in _DESCRIPTION_KEYS if key in own), None),
+        )
     return notes
 
 
@@ -210,17 +214,23 @@ def _votable_notes(metadata: dict[bytes, bytes]) -> dict[str, Note]:
     except ElementTree.ParseError:
         return {}
     fields = [node for node in root.iter() if re.sub(r"\{.*\}", "", node.tag) == "FIELD"]
-    return {node.get("name", ""): Note(as_text(node.get("unit")), None) for node in fields}
+    return {node.get("name", ""): Note(as_text(node.get("unit")), _described_in(node)) for node in fields}
+
+
+def _described_in(field: ElementTree.Element) -> str | None:
+    """The text of a VOTable field's DESCRIPTION."""
+    texts = [node.text for node in field if re.sub(r"\{.*\}", "", node.tag) == "DESCRIPTION"]
+    return as_text(texts[0]) if texts else None
 
 
 def _pandas_notes(metadata: dict[bytes, bytes]) -> dict[str, Note]:
-    """``frame.attrs["units"] = {column: unit}``, as pandas has kept it since 2.1."""
+    """``frame.attrs["units"] = {column: unit}`` and ``descriptions``, as pandas has kept them since 2.1."""
     try:
         attributes = json.loads(metadata.get(b"PANDAS_ATTRS", b"{}"))
     except ValueError:
         return {}
     attributes = attributes if isinstance(attributes, dict) else {}
     units = attributes.get("units", attributes.get("unit"))
-    if not isinstance(units, dict):
-        return {}
-    return {column: Note(as_text(unit), None) for column, unit in units.items()}
+    texts = attributes.get("descriptions", attributes.get("description"))
+    units, texts = (said if isinstance(said, dict) else {} for said in (units, texts))
+    return {column: Note(as_text(units.get(column)), as_text(texts.get(column))) for column in units | texts}
