@@ -55,7 +55,13 @@ class _Field:
 
 @dataclass(frozen=True)
 class _Hdu:
-    """One table of the file: number, name, header, comments, start of its rows, its columns' names and labels."""
+    """One table of the file: number, name, header, comments, start of its rows, and its columns.
+
+    Attributes
+    ----------
+    names : of the columns.
+    labels : column number from 1 -> the comment beside its name.
+    """
 
     number: int
     name: str

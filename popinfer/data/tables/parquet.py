@@ -190,11 +190,10 @@ def _field_notes(schema: pa.Schema) -> dict[str, Note]:
     notes = {}
     for field in schema:
         own = field.metadata or {}
-        units = [as_text(own[key]) for key in _UNIT_KEYS if key in own]
-        notes[field.name] = Note(
-            units[0] if units else None,
-            next((as_text(own[key]) for key in _DESCRIPTION_KEYS if key in own), None),
+        units, texts = (
+            [as_text(own[key]) for key in keys if key in own] for keys in (_UNIT_KEYS, _DESCRIPTION_KEYS)
         )
+        notes[field.name] = Note(units[0] if units else None, texts[0] if texts else None)
     return notes
 
 
