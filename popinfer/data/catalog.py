@@ -443,8 +443,9 @@ def _sift_bands(bands: Mapping[str, BandPhotometry], spec: CatalogSpec, sieve: _
             sieve.drop(mag > spec.mag_faint, f"fainter than {spec.selection_band} = {spec.mag_faint:g}")
         if spec.mag_bright is not None:
             sieve.drop(mag < spec.mag_bright, f"brighter than {spec.selection_band} = {spec.mag_bright:g}")
-    for name in bands.keys() - set(needed):
-        sieve.lack(name, bands[name].unusable)
+    for name in bands:
+        if name not in needed:
+            sieve.lack(name, bands[name].unusable)
 
 
 def _refuse(path: str | Path, why: str) -> NoReturn:
