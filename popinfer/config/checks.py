@@ -8,9 +8,14 @@ import difflib
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from popinfer.config.errors import Problem
+from popinfer.config.survey import BandConfig, FilterConfig
+from popinfer.data.conditions import Columns, Condition, conflicts
+from popinfer.data.filter_names import is_path, named_curve
+from popinfer.errors import InputError
 from popinfer.population.domains import CALIBRATIONS, declaration_of, outside_domain, unknown_name
 
 # nearer than 4 Mpc galaxies' own motions are as large as their redshifts; before z = 20 there are hardly any
@@ -22,6 +27,22 @@ _RESERVED = {"con", "prn", "aux", "nul", *(f"{x}{i}" for x in ("com", "lpt") for
 _LONGEST_NAME = 100
 
 
+class Described(NamedTuple):
+    """What the catalog's section says of columns, as far as it is right in itself.
+
+    Attributes
+    ----------
+    bands : sections of bands by name.
+    redshift, id : columns; None where there is none.
+    where : conditions on rows.
+    """
+
+    bands: Mapping[str, BandConfig]
+    redshift: str | None
+    id: str | None
+    where: tuple[str, ...]
+
+
 class Given(NamedTuple):
     """What can be checked of a run file.
 
@@ -31,6 +52,7 @@ class Given(NamedTuple):
     bands : names of bands; None when they can't be told.
     free : names of free parameters.
     fixed, pilot : values by parameter; None for one that is wrong in itself.
+    described : what the catalog's section says of columns.
     """
 
     sections: Mapping[str, Any]
@@ -38,6 +60,7 @@ class Given(NamedTuple):
     free: tuple[str, ...]
     fixed: Mapping[str, float | None]
     pilot: Mapping[str, float | None]
+    described: Described
 
 
 Check = Callable[[Given], Iterator[Problem]]
@@ -83,6 +106,32 @@ def _bands(given: Given) -> Iterator[Problem]:
             )
         elif len(parts) > 2 or len(set(parts)) < len(parts):
             yield Problem(path, f"features: '{feature}' has to be a band, or two different ones: g-r")
+
+
+def _filters(given: Given) -> Iterator[Problem]:
+    """Names of filter curves; files may be written later."""
+    for band, section in given.described.bands.items():
+        name, curve = section.filter_name, section.filter
+        described = isinstance(curve, FilterConfig) and bool(curve.columns or curve.unit)
+        try:
+            if Path(name).is_dir() or not is_path(name):
+                named_curve(name, Path(name), described=described)
+        except InputError as error:
+            text = str(error).removeprefix("filter ")
+            yield Problem(("catalog", "bands", band, "filter"), f"catalog.bands.{band}.filter: {text}")
+
+
+def _columns(given: Given) -> Iterator[Problem]:
+    """Conditions on rows, and columns that are named twice."""
+    said, conditions = given.described, []
+    for i, text in enumerate(said.where):
+        try:
+            conditions.append(Condition.parse(text))
+        except ValueError as error:
+            yield Problem(("catalog", "where", i), f"catalog.where: {error}")
+    named = {name: Columns(band.value, band.error, band.extinction) for name, band in said.bands.items()}
+    for problem in conflicts(named, said.redshift, said.id, conditions):
+        yield Problem(("catalog", *problem.keys), f"catalog: {problem.text}")
 
 
 def _features(given: Given) -> Iterator[Problem]:
@@ -203,6 +252,6 @@ def _calibration(given: Given) -> Iterator[Problem]:
 
 
 _CHECKS: tuple[Check, ...] = (
-    *(_name, _bands, _features, _slices, _published, _photoz),
+    *(_name, _bands, _filters, _columns, _features, _slices, _published, _photoz),
     *(_parameters, _priors, _calibration),
 )
