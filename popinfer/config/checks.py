@@ -147,17 +147,13 @@ def _slices(given: Given) -> Iterator[Problem]:
     if len(slices) > _MAX_SLICES:
         yield Problem(("slices",), f"slices: {len(slices)} of them; at most {_MAX_SLICES}")
         return
-    for i, (low, high) in enumerate(slices):
-        if not 0 < low < high:
-            yield Problem(("slices", i), f"slices: [{low:g}, {high:g}] must satisfy 0 < low < high")
-        elif low < Z_RANGE[0] or high > Z_RANGE[1] or high - low < _MIN_WIDTH:
-            yield Problem(
-                ("slices", i),
-                f"slices: [{low:g}, {high:g}] has to lie between redshifts {Z_RANGE[0]:g} (nearer, galaxies' "
-                f"own motions spoil distances) and {Z_RANGE[1]:g} (before, there are no surveys), and be "
-                f"{_MIN_WIDTH:g} wide at least",
-            )
-    order = sorted(range(len(slices)), key=lambda i: slices[i])
+    for i, limits in enumerate(slices):
+        wrong = _wrong_slice(*limits)
+        if wrong:
+            yield Problem(("slices", i), f"slices: {wrong}")
+    order = sorted(
+        (i for i, limits in enumerate(slices) if not _wrong_slice(*limits)), key=slices.__getitem__
+    )
     for i, j in itertools.pairwise(order):
         (low, high), (after, _) = slices[i], slices[j]
         if after < high:
@@ -169,8 +165,27 @@ def _slices(given: Given) -> Iterator[Problem]:
         yield Problem(("halos", "lgm_min"), "halos.lgm_min: one number, or as many as slices")
 
 
+def _wrong_slice(low: float, high: float) -> str:
+    """What is wrong with one slice in itself; "" when nothing is."""
+    if not 0 < low < high:
+        return f"[{low:g}, {high:g}] must satisfy 0 < low < high"
+    if Z_RANGE[0] <= low and high <= Z_RANGE[1] and high - low >= _MIN_WIDTH:
+        return ""
+    return (
+        f"[{low:g}, {high:g}] has to lie between redshifts {Z_RANGE[0]:g} (nearer, galaxies' own motions "
+        f"spoil distances) and {Z_RANGE[1]:g} (before, there are no surveys), and be {_MIN_WIDTH:g} wide at "
+        "least"
+    )
+
+
+def _right_slices(given: Given) -> list[tuple[float, float]]:
+    """The slices when each is right in itself, else none: what follows from a wrong one isn't told."""
+    slices = given.sections.get("slices") or []
+    return [] if any(_wrong_slice(*limits) for limits in slices) else slices
+
+
 def _published(given: Given) -> Iterator[Problem]:
-    slices = given.sections.get("slices")
+    slices = _right_slices(given)
     for i, table in enumerate(given.sections.get("joint") or ()):
         if slices and not any(low <= table.redshift < high for low, high in slices):
             yield Problem(
@@ -193,7 +208,7 @@ def _photoz(given: Given) -> Iterator[Problem]:
             yield Problem(path, f"'{name}' needs catalog.photoz.outlier_range")
     if photoz is not None and photoz.outlier_range is not None:
         low, high = photoz.outlier_range
-        if any(a < low or b > high for a, b in given.sections.get("slices") or ()):
+        if any(a < low or b > high for a, b in _right_slices(given)):
             yield Problem(
                 ("catalog", "photoz", "outlier_range"),
                 "catalog.photoz.outlier_range has to contain all slices",

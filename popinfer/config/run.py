@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from popinfer.config.checks import Described, Given, problems_across
 from popinfer.config.errors import Problem, ProblemsError, as_error, problems_in
@@ -40,6 +40,13 @@ class RunConfig(Section):
     fit: FitConfig = FitConfig()
     sample: Annotated[SampleConfig, Field(discriminator="kind")]
     predictive: PredictiveConfig = PredictiveConfig()
+
+    @field_validator("slices", mode="before")
+    @classmethod
+    def _pairs(cls, given: Any) -> Any:
+        if isinstance(given, list) and given and all(isinstance(x, int | float | str) for x in given):
+            raise ValueError("has to be a list of pairs, low and high, such as [[0.03, 0.06], [0.06, 0.1]]")
+        return given
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":
@@ -120,7 +127,7 @@ def _bands_of(content: Mapping[str, Any], sections: Mapping[str, Any]) -> tuple[
         return tuple(sections["catalog"].bands)
     catalog = content.get("catalog")
     bands = catalog.get("bands") if isinstance(catalog, dict) else None
-    return _keys(bands) if isinstance(bands, dict) else None
+    return _keys(bands) or None
 
 
 def _values(

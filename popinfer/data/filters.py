@@ -24,7 +24,6 @@ from popinfer.data.catalog_io import user_path
 from popinfer.data.filter_files import (
     FilterFile,
     ascending,
-    length,
     pivot,
     read_curve,
     to_photons,
@@ -42,6 +41,7 @@ from popinfer.data.filter_names import (
     suggestion,
 )
 from popinfer.data.units import LIGHT
+from popinfer.data.wavelengths import length
 from popinfer.errors import InputError, first_line
 from popinfer.records import Filters
 
