@@ -220,10 +220,14 @@ def plot_filters(names: Sequence[str], path: str | Path) -> None:
 
 def _check_picture(path: Path) -> None:
     """Refuse a place where no picture can be written, before anything is drawn."""
-    if not path.parent.is_dir():
-        what = "isn't a folder" if path.parent.exists() else "doesn't exist"
+    try:
+        folder, exists, is_folder = path.parent.is_dir(), path.parent.exists(), path.is_dir()
+    except OSError as error:
+        raise InputError(f"{path}: can't be written ({error.strerror or first_line(error)})") from error
+    if not folder:
+        what = "isn't a folder" if exists else "doesn't exist"
         raise InputError(f"{path}: the folder {path.parent} {what}; make it first, or name another one")
-    if path.is_dir():
+    if is_folder:
         raise InputError(f"{path}: is a folder; name a picture in it, such as {path / 'filters.png'}")
 
 
