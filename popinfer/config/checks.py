@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from popinfer.config.errors import Problem
 from popinfer.config.survey import BandConfig, FilterConfig
 from popinfer.data.conditions import Columns, Condition, conflicts
@@ -138,6 +140,21 @@ def _features(given: Given) -> Iterator[Problem]:
     features = given.sections.get("features", [])
     if len(set(features)) < len(features):
         yield Problem(("features",), f"features: {features} names one of them twice")
+        return
+    if given.bands is None or not all(set(f.split("-")) <= set(given.bands) for f in features):
+        return
+    rows = np.zeros((len(features), len(given.bands)))
+    for i, feature in enumerate(features):
+        first, *second = (given.bands.index(band) for band in feature.split("-"))
+        rows[i, first] += 1
+        rows[i, second[:1]] -= 1
+        if rows[i].any() and np.linalg.matrix_rank(rows[: i + 1]) < np.linalg.matrix_rank(rows[:i]) + 1:
+            yield Problem(
+                ("features", i),
+                f"features: '{feature}' follows from those before it ({', '.join(features[:i])}); leave "
+                "it out",
+            )
+            return
 
 
 def _slices(given: Given) -> Iterator[Problem]:

@@ -183,7 +183,7 @@ def _alternative(error: Any, path: Path) -> Problem:
     if "kind" not in value:
         return Problem(path, f"key '{dotted(path)}' is missing")
     tag = str(value["kind"])
-    near = difflib.get_close_matches(tag, kinds.replace("'", "").split(", "), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(tag.lower(), kinds.replace("'", "").split(", "), n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     return Problem(path, f"{dotted(path)}: '{shortened(tag)}' is not one of {kinds}{hint}")
 

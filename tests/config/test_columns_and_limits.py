@@ -138,6 +138,9 @@ def test_files_of_filters_may_be_made_later(read):
             (SELECTION, f"{SELECTION}\n  cuts: [{{kind: function, path: f.py, name: 'a b', bands: [r]}}]"),
             "catalog.cuts.0.name: is no name that a Python function can have",
         ),
+        (("[g-r, r]", "[g-r, r-g]"), ":11: features: 'r-g' follows from those before it (g-r); leave it out"),
+        (("[g-r, r]", "[g-r, g, r]"), ":11: features: 'r' follows from those before it (g-r, g)"),
+        (("{kind: nuts}", "{kind: NUTS}"), "'nuts', 'mclmc', 'psis_laplace', 'smc'; did you mean 'nuts'?"),
         ((Z, "redshift: zs\n  noise_correlation: {g-r: 1.0e+300}"), "noise_correlation.g-r: has to be less"),
         (
             ("error: er", "error: er, detection_mag: 13"),
