@@ -123,14 +123,15 @@ def _merged(errors: Sequence[Any], raw: Any) -> list[Any]:
     merged: dict[Any, Any] = {}
     for e in errors:
         path = _path(e, raw)
-        short = e["type"] == "missing" and bool(path) and isinstance(path[-1], int)
-        place = (path[:-1], "short") if short else (path, _is_type(e) or e["msg"])
-        if e["type"] == "missing" and not short:
+        last = path[-1] if path else None
+        needed = last + 1 if e["type"] == "missing" and isinstance(last, int) else 0  # entries of a list
+        place = (path[:-1], "short") if needed else (path, _is_type(e) or e["msg"])
+        if e["type"] == "missing" and not needed:
             place = (path, "missing")
         first = merged.setdefault(place, e)
-        if short:
+        if needed:
             given = len(e["input"])
-            wanted = max(path[-1] + 1, first.get("wanted", 0))
+            wanted = max(needed, first.get("wanted", 0))
             merged[place] = {
                 **e,
                 "loc": e["loc"][:-1],
