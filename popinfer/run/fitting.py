@@ -213,7 +213,7 @@ def _observed_mass(run: Run, halos: Halos) -> Float[np.ndarray, "slice halo"]:
 
 
 def _uncounted(run: Run) -> list[str]:
-    """Galaxies that were left out for their photometry, where their number is part of the data."""
+    """Galaxies left out by conditions or for their photometry, where their number is part of the data."""
     if run.config.catalog.number_density is None:
         return []
     cuts = ("fainter than", "brighter than", "outside catalog.cuts")
@@ -224,9 +224,10 @@ def _uncounted(run: Run) -> list[str]:
     if n == 0:
         return []
     return [
-        f"{n} galaxies were left out for their photometry ({percent(n / (n + run.catalog.z.size))} of the "
-        "sample) and lack in its number density: catalog.number_density.sampling has to hold their share, or "
-        "catalog.missing_bands: keep has to keep them."
+        f"{n} galaxies were left out by catalog.where or for their photometry "
+        f"({percent(n / (n + run.catalog.z.size))} of the sample) and lack in its number density: "
+        "catalog.number_density.sampling has to hold their share, or catalog.missing_bands: keep has to keep "
+        "those that lack a band."
     ]
 
 
