@@ -108,7 +108,7 @@ def predict(
     soft = []
     for d, u in enumerate(draws):
         features, weights, counts = model(u)
-        hist[d] = np.maximum(bins.expected(features, weights, n_observed) + noise.offset, 0.0)
+        hist[d] = bins.expected(features, weights, n_observed)
         for s, n in enumerate(n_observed):
             planes[s] += bins.planes(np.asarray(features[s], float), _scaled(weights[s], n)) / len(draws)
         soft.append(counts)

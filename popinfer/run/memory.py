@@ -27,7 +27,7 @@ def needed_bytes(config: RunConfig) -> dict[str, float]:
     sample = float(n_slices * halos.n_per_slice)
     statistics = float(n_slices * config.kernels.n_centers)
     needs = {
-        "halos.n_per_slice": sample * (8 * _HALO_NUMBERS * (1 + halos.n_replicates) + _EVALUATION),
+        "halos.n_per_slice": 8 * _HALO_NUMBERS * sample + _EVALUATION * min(sample, 4096 * n_slices),
         "kernels.n_centers": 8 * _STATISTICS_MATRICES * statistics**2,
     }
     settings, n_parameters = config.sample, len(config.free)

@@ -1,0 +1,110 @@
+"""The model's counts: means over the batches of a halo sample.
+
+A halo sample is B equally large, independent batches of halos. With m_b(u) the counts that batch b predicts,
+
+    m = mean_b m_b,    log m -> log m + var_b[m_b] / (2 B m^2),
+
+where the last term undoes the bias of a noisy mean's logarithm: it depends on u, and would pull a fit to where
+halo noise is small. A batch is the unit of memory: batches are mapped over, one in memory at a time, and their
+derivatives with them.
+"""
+
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+
+class BatchedCounts(eqx.Module):
+    """Vector u -> log-counts of every batch.
+
+    Arrays are leaves: models of other catalogs and halos with the same shapes share compiled programs.
+
+    Attributes
+    ----------
+    batches : whatever a batch consists of, arrays with a leading batch axis.
+    """
+
+    batches: eqx.AbstractVar[Any]
+
+    @abstractmethod
+    def of_batch(self, batch: Any, u: Float[Array, "par"]) -> Float[Array, "stat"]:
+        """Logarithm of one batch's counts at u, float64."""
+
+    @property
+    def n_batch(self) -> int:
+        """Number of batches."""
+        return len(jax.tree.leaves(self.batches)[0])
+
+    def first(self, n: int) -> "BatchedCounts":
+        """The same model on the first n batches."""
+        return eqx.tree_at(lambda c: c.batches, self, jax.tree.map(lambda x: x[:n], self.batches))
+
+    def each(self, u: Float[Array, "par"]) -> Float[Array, "batch stat"]:
+        """Log-counts of every batch at u."""
+        # not kept for derivatives but made again: memory must not grow with the number of batches
+        of_batch = jax.checkpoint(lambda batch: self.of_batch(batch, u))
+        return jax.lax.map(of_batch, self.batches)
+
+    def __call__(self, u: Float[Array, "par"]) -> Float[Array, "stat"]:
+        """Log-counts of all batches together at u."""
+        return log_mean(self.each(u))
+
+
+def log_mean(log_counts: Float[Array, "batch stat"]) -> Float[Array, "stat"]:
+    """Logarithm of the mean of all batches' counts, without the bias that halo noise brings."""
+    n, largest = len(log_counts), jax.lax.stop_gradient(jnp.max(log_counts, axis=0))
+    counts = jnp.exp(log_counts - largest)
+    mean = jnp.mean(counts, axis=0)
+    variance = jnp.var(counts, axis=0, ddof=1) if n > 1 else jnp.zeros_like(mean)
+    return largest + jnp.log(mean) + 0.5 * variance / mean**2 / n
+
+
+@eqx.filter_jit
+def batch_log_counts(counts: BatchedCounts, u: Float[Array, "par"]) -> Float[Array, "batch stat"]:
+    """Log-counts of every batch at u, by a compiled program."""
+    return counts.each(u)
+
+
+@eqx.filter_jit
+def log_counts_and_jacobian(
+    counts: BatchedCounts, u: Float[Array, "par"]
+) -> tuple[Float[Array, "stat"], Float[Array, "stat par"]]:
+    """Log-counts of all batches together and their derivative, by a compiled program.
+
+    The derivative leaves out that of the small correction for the logarithm's bias.
+    """
+
+    def of_batch(batch: Any) -> tuple[Array, Array]:
+        def twice(u: Array) -> tuple[Array, Array]:
+            log_m = counts.of_batch(batch, u)
+            return log_m, log_m
+
+        jacobian, log_m = jax.jacfwd(twice, has_aux=True)(u)
+        return log_m, jacobian
+
+    log_m, jacobians = jax.lax.map(of_batch, counts.batches)
+    shares = jax.nn.softmax(log_m, axis=0)
+    return log_mean(log_m), jnp.einsum("bs,bsp->sp", shares, jacobians)
+
+
+def halo_covariance(log_counts: Float[np.ndarray, "point batch stat"]) -> Float[np.ndarray, "stat stat"]:
+    """Covariance of log m that the halo sample brings, averaged over points.
+
+    Batches are independent and equally large, so that with m = mean_b m_b
+
+        cov[log m] = sum_b (m_b / m - 1)(m_b / m - 1)^T / (B (B - 1)).
+
+    Parameters
+    ----------
+    log_counts : ndarray, shape (point, batch, stat)
+        Log-counts of every batch at points spread as the posterior is.
+    """
+    n_point, n_batch, n_stat = log_counts.shape
+    counts = np.exp(log_counts - log_counts.max(axis=1, keepdims=True))
+    relative = (counts / counts.mean(axis=1, keepdims=True) - 1).reshape(-1, n_stat)
+    return relative.T @ relative / (n_point * n_batch * (n_batch - 1))
