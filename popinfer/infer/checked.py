@@ -10,18 +10,16 @@ become nodes of the surrogate, and chains are run anew.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import arviz as az
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from popinfer.infer.counts import BatchedCounts
+from popinfer.infer.counts import POINTS, BatchedCounts, Evaluated, evaluate
 from popinfer.infer.emulate import Emulation
 from popinfer.infer.mixture import Mixture
-from popinfer.infer.optimise import log_counts
 from popinfer.infer.sample.draws import Draws, systematic_resample
 from popinfer.infer.sample.surrogate_chains import Chains, ChainSpec, run_chains
 
@@ -99,20 +97,24 @@ def sample_checked(
     progress : called with (exact evaluations, expected ones, text).
     """
     say = progress or (lambda *_: None)
+
+    def towards(expected: int) -> Callable[[int], None]:
+        return lambda done: say(done, expected, "exact weights")
+
     refined = 0
     while True:
         chain_key, pick_key, resample_key = jax.random.split(jax.random.fold_in(key, refined), 3)
         chains = run_chains(chain_key, emulation.density, start, spec.chains)
         exact = _Exact.ordered(pick_key, chains, emulation)
-        exact = exact.more(counts, FIRST_LOOK, lambda n: say(n, int(spec.min_ess), "exact weights"))
+        exact = exact.more(counts, FIRST_LOOK, towards(int(spec.min_ess)))
         if exact.error <= MAX_ERROR or refined == MAX_REFINEMENTS or emulation.room < FIRST_LOOK:
             break
-        good = np.isfinite(exact.values).all(axis=1)
-        emulation, refined = emulation.with_nodes(exact.u[good], exact.values[good]), refined + 1
+        assert exact.seen is not None
+        emulation, refined = emulation.with_nodes(exact.seen), refined + 1
     while exact.ess < spec.min_ess and len(exact.u) < min(spec.max_evaluations, len(exact.queue)):
         wanted = len(exact.u) * spec.min_ess / max(exact.ess, 1.0)
-        step = int(np.clip(1.02 * wanted - len(exact.u), 10, 100))
-        exact = exact.more(counts, step, lambda n: say(n, round(wanted), "exact weights"))
+        step = POINTS * int(np.ceil(np.clip(1.02 * wanted - len(exact.u), POINTS, 100) / POINTS))
+        exact = exact.more(counts, step, towards(round(wanted)))
     return Sampled(_resampled(resample_key, exact, spec, refined), chains, emulation)
 
 
@@ -123,45 +125,40 @@ class _Exact:
     Attributes
     ----------
     queue : all draws. log_q : their log-density by the surrogate.
-    u, values, log_p : those evaluated, their log-counts and log-densities.
+    seen : exact log-counts of those evaluated, None at first.
+    log_p : their exact log-densities.
     """
 
     emulation: Emulation
     queue: Float[np.ndarray, "draw par"]
     log_q: Float[np.ndarray, "draw"]
-    u: Float[np.ndarray, "exact par"]
-    values: Float[np.ndarray, "exact stat"]
+    seen: Evaluated | None
     log_p: Float[np.ndarray, "exact"]
 
     @classmethod
     def ordered(cls, key: Array, chains: Chains, emulation: Emulation) -> "_Exact":
         """Nothing evaluated yet."""
-        n_par, n_stat = chains.u.shape[-1], emulation.values.shape[1]
         order = np.asarray(jax.random.permutation(key, chains.u[..., 0].size))
-        queue, log_q = chains.u.reshape(-1, n_par)[order], chains.stats["lp"].ravel()[order]
-        return cls(emulation, queue, log_q, np.empty((0, n_par)), np.empty((0, n_stat)), np.empty(0))
+        queue = chains.u.reshape(-1, chains.u.shape[-1])[order]
+        return cls(emulation, queue, chains.stats["lp"].ravel()[order], None, np.empty(0))
+
+    @property
+    def u(self) -> Float[np.ndarray, "exact par"]:
+        """Draws that were evaluated."""
+        return self.queue[: len(self.log_p)]
 
     def more(self, counts: BatchedCounts, n: int, say: Callable[[int], None]) -> "_Exact":
         """Evaluate the next n draws exactly."""
-        u = self.queue[len(self.u) : len(self.u) + n]
-        values, log_p = [], []
-        for point in u:
-            values.append(log_counts(counts, jnp.asarray(point)))
-            log_p.append(self.emulation.likelihood.log_posterior(values[-1], point))
-            say(len(self.u) + len(values))
-        return _Exact(
-            self.emulation,
-            self.queue,
-            self.log_q,
-            np.concatenate([self.u, u]),
-            np.concatenate([self.values, np.stack(values)]),
-            np.concatenate([self.log_p, log_p]),
-        )
+        done = len(self.log_p)
+        new = evaluate(counts, self.queue[done : done + n], lambda more: say(done + more))
+        log_p = self.emulation.likelihood.log_posteriors(new.values, new.points)
+        seen = new if self.seen is None else self.seen.joined(new)
+        return replace(self, seen=seen, log_p=np.concatenate([self.log_p, log_p]))
 
     @property
     def log_weight(self) -> Float[np.ndarray, "exact"]:
         """Log of p over q; NaN where the model gives no number."""
-        return self.log_p - self.log_q[: len(self.u)]
+        return self.log_p - self.log_q[: len(self.log_p)]
 
     @property
     def error(self) -> float:
@@ -195,7 +192,7 @@ def _resampled(key: Array, exact: _Exact, spec: CheckedSpec, refined: int) -> Dr
         "importance_ess": exact.ess,
         "surrogate_error": exact.error,
         "left_out_error": exact.emulation.left_out_error,
-        "n_nodes": len(exact.emulation.nodes),
+        "n_nodes": len(exact.emulation.nodes.points),
         "n_refinements": refined,
         "density_evaluations": len(exact.u),
         "undefined_fraction": float(np.mean(~np.isfinite(exact.log_p))),

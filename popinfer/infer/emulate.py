@@ -13,12 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from popinfer.errors import NotConvergedError
-from popinfer.infer.counts import BatchedCounts, batch_log_counts, halo_covariance, log_mean
+from popinfer.infer.counts import BatchedCounts, Evaluated, evaluate
 from popinfer.infer.data import Data
 from popinfer.infer.likelihood import Likelihood, SurrogateDensity
 from popinfer.infer.mixture import Mixture
@@ -43,17 +42,13 @@ class Emulation:
     Attributes
     ----------
     data : observed counts.
-    nodes : unconstrained vectors where the exact log-counts are known.
-    values : log-counts of all halo batches together there.
-    halo_cov : covariance of log-counts that the halo sample brings, averaged over the first nodes.
+    nodes : exact log-counts at the nodes.
     fit : the surrogate of all log-counts.
-    likelihood : its covariance taken at the nodes' mean log-counts.
+    likelihood : its covariance taken at the nodes' median log-counts.
     """
 
     data: Data
-    nodes: Float[np.ndarray, "node par"]
-    values: Float[np.ndarray, "node stat"]
-    halo_cov: Float[np.ndarray, "stat stat"]
+    nodes: Evaluated
     fit: SurrogateFit
     likelihood: Likelihood
 
@@ -61,9 +56,7 @@ class Emulation:
     def of(
         cls,
         data: Data,
-        nodes: Float[np.ndarray, "node par"],
-        values: Float[np.ndarray, "node stat"],
-        halo_cov: Float[np.ndarray, "stat stat"],
+        nodes: Evaluated,
         start: tuple[Float[np.ndarray, "par"], float] | None = None,
         *,
         fixed: bool = False,
@@ -72,28 +65,29 @@ class Emulation:
 
         Nodes where the model gives no number are left out.
         """
-        good = np.isfinite(values).all(axis=1)
-        nodes, values = nodes[good], values[good]
-        if len(nodes) < FEWEST_NODES * nodes.shape[1]:
+        good: Bool[np.ndarray, "node"] = np.all(np.isfinite(nodes.values), axis=1)
+        kept = Evaluated(nodes.points[good], nodes.values[good], nodes.halo_cov)
+        if len(kept.points) < FEWEST_NODES * nodes.points.shape[1]:
             raise NotConvergedError(
-                f"the model gives a number at {len(nodes)} of {len(good)} points of the posterior's region: too "
-                "few for a surrogate; look at the priors, which reach where the model can't be evaluated"
+                f"the model gives a number at {len(kept.points)} of {len(nodes.points)} points of the "
+                "posterior's region: too few for a surrogate; look at the priors, which reach where the model "
+                "can't be evaluated"
             )
         # the median: a node far out must not say where counting noise is taken
-        likelihood = Likelihood.of(data.expecting(np.median(values, axis=0)), halo_cov)
-        fit = fit_surrogate(nodes, values, likelihood.whiten, start, fixed=fixed)
-        return cls(data, nodes, values, halo_cov, fit, likelihood)
+        likelihood = Likelihood.of(data.expecting(np.median(kept.values, axis=0)), kept.halo_cov)
+        fit = fit_surrogate(kept.points, kept.values, likelihood.whiten, start, fixed=fixed)
+        return cls(data, kept, fit, likelihood)
 
     @property
     def density(self) -> SurrogateDensity:
         """Log posterior density with the surrogate's counts."""
-        n_par = self.nodes.shape[1]
-        return SurrogateDensity.of(self.fit.surrogate, self.likelihood, MAX_NODES_PER_PARAMETER * n_par)
+        n_node = MAX_NODES_PER_PARAMETER * self.nodes.points.shape[1]
+        return SurrogateDensity.of(self.fit.surrogate, self.likelihood, n_node)
 
     @property
     def room(self) -> int:
         """How many nodes more there is room for."""
-        return MAX_NODES_PER_PARAMETER * self.nodes.shape[1] - len(self.nodes)
+        return MAX_NODES_PER_PARAMETER * self.nodes.points.shape[1] - len(self.nodes.points)
 
     @property
     def left_out_error(self) -> float:
@@ -101,16 +95,14 @@ class Emulation:
 
         An error e of the whitened log-counts changes the log-density by r^T e, r the whitened residuals.
         """
-        whiten, residual = self.likelihood.whiten, self.likelihood.data.log_observed - self.values
+        whiten, residual = self.likelihood.whiten, self.likelihood.data.log_observed - self.nodes.values
         errors = np.sum((residual @ whiten.T) * (self.fit.left_out @ whiten.T), axis=1)
         return float(np.sqrt(np.mean(errors**2)))
 
-    def with_nodes(self, nodes: Float[np.ndarray, "node par"], values: np.ndarray) -> "Emulation":
+    def with_nodes(self, nodes: Evaluated) -> "Emulation":
         """The same with further nodes, as many as there is room for."""
-        nodes, values = nodes[: self.room], values[: self.room]
         start = self.fit.lengths, self.fit.white
-        together = np.concatenate([self.nodes, nodes]), np.concatenate([self.values, values])
-        return Emulation.of(self.data, *together, self.halo_cov, start)
+        return Emulation.of(self.data, self.nodes.joined(nodes.first(self.room)), start)
 
 
 def emulate(
@@ -130,25 +122,11 @@ def emulate(
     n = NODES_PER_PARAMETER * n_par
     spread_key, chain_key, pick_key = jax.random.split(key, 3)
     say = progress or (lambda *_: None)
-    first = mixture.widened(_WIDER).spread(spread_key, n - n // 2)
-    batches = np.stack([_batches(counts, u, i + 1, n, say) for i, u in enumerate(first)])
-    start = Emulation.of(data, first, _values(batches), halo_covariance(batches))
+    spread = mixture.widened(_WIDER).spread(spread_key, n - n // 2)
+    first = evaluate(counts, spread, lambda done: say(done, n))
+    start = Emulation.of(data, first)
     chains = run_chains(chain_key, start.density, mixture, _QUICK)
     draws = chains.u.reshape(-1, n_par)
     picked = draws[np.asarray(jax.random.choice(pick_key, len(draws), (n // 2,), replace=False))]
-    second = draws.mean(axis=0) + _WIDER * (picked - draws.mean(axis=0))
-    more = np.stack([_batches(counts, u, len(first) + i + 1, n, say) for i, u in enumerate(second)])
-    batches = np.concatenate([batches, more])
-    return Emulation.of(data, np.concatenate([first, second]), _values(batches), halo_covariance(batches))
-
-
-def _batches(counts: BatchedCounts, u: np.ndarray, done: int, n: int, say: Say) -> np.ndarray:
-    """Log-counts of every batch at a node."""
-    log_m = np.asarray(batch_log_counts(counts, jnp.asarray(u)))
-    say(done, n)
-    return log_m
-
-
-def _values(batches: Float[np.ndarray, "node batch stat"]) -> Float[np.ndarray, "node stat"]:
-    """Log-counts of all batches together."""
-    return np.stack([np.asarray(log_mean(jnp.asarray(log_m))) for log_m in batches])
+    wider = draws.mean(axis=0) + _WIDER * (picked - draws.mean(axis=0))
+    return Emulation.of(data, first.joined(evaluate(counts, wider, lambda done: say(len(spread) + done, n))))

@@ -75,8 +75,14 @@ class Likelihood:
 
     def log_posterior(self, log_counts: Float[np.ndarray, "stat"], u: Float[np.ndarray, "par"]) -> float:
         """Log posterior density of u with these log-counts."""
-        residual = self.whiten @ (self.data.log_observed - log_counts)
-        return self.log_peak - 0.5 * float(residual @ residual) - 0.5 * float(u @ u)
+        return float(self.log_posteriors(log_counts[None], u[None])[0])
+
+    def log_posteriors(
+        self, log_counts: Float[np.ndarray, "point stat"], points: Float[np.ndarray, "point par"]
+    ) -> Float[np.ndarray, "point"]:
+        """Log posterior density of several points with their log-counts."""
+        residuals = (self.data.log_observed - log_counts) @ self.whiten.T
+        return self.log_peak - 0.5 * np.sum(residuals**2, axis=1) - 0.5 * np.sum(points**2, axis=1)
 
     def information(
         self, log_counts: Float[np.ndarray, "stat"], jacobian: Float[np.ndarray, "stat par"]

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from popinfer.infer.counts import BatchedCounts, batch_log_counts, halo_covariance, log_counts_and_jacobian
+from popinfer.infer.counts import BatchedCounts, evaluate, log_counts_and_jacobian
 from popinfer.infer.data import Data
 from popinfer.infer.laplace import Laplace
 from popinfer.infer.likelihood import Likelihood
@@ -104,9 +104,8 @@ class Search:
 
 def likelihood_at(counts: BatchedCounts, data: Data, u: Float[np.ndarray, "par"]) -> Likelihood:
     """The likelihood with its covariance taken at one point."""
-    batches = np.asarray(batch_log_counts(counts, jnp.asarray(u)))
-    expected = data.expecting(log_counts(counts, u))
-    return Likelihood.of(expected, halo_covariance(batches[None]))
+    exact = evaluate(counts, u[None])
+    return Likelihood.of(data.expecting(exact.values[0]), exact.halo_cov)
 
 
 def find_maxima(

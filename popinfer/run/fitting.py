@@ -19,7 +19,7 @@ from diffmah.diffmah_kernels import DiffmahParams, mah_singlehalo
 from jaxtyping import Array, Float
 
 from popinfer.cosmology import age
-from popinfer.infer.counts import log_counts_and_jacobian
+from popinfer.infer.counts import Evaluated, log_counts_and_jacobian
 from popinfer.infer.data import Data
 from popinfer.infer.emulate import NODES_PER_PARAMETER, Emulation, emulate
 from popinfer.infer.goodness import Goodness, determined_parameters, goodness_of_fit
@@ -112,7 +112,7 @@ def _quality(population: Population, emulation: Emulation, approx: Laplace) -> d
     likelihood, data = emulation.likelihood, emulation.likelihood.data
     exact = log_counts_and_jacobian(population.counts, jnp.asarray(approx.mean))
     info = likelihood.information(*(np.asarray(x) for x in exact))
-    halo, rest = np.diag(emulation.halo_cov), np.diag(data.log_cov)
+    halo, rest = np.diag(emulation.nodes.halo_cov), np.diag(data.log_cov)
     counting = likelihood.modes.T @ data.counting_cov @ likelihood.modes
     together, per_slice = goodness_of_fit(info, data.slice_of, determined_parameters(approx.cov))
     return {
@@ -175,9 +175,9 @@ def write_fit(run: Run, result: FitResult) -> None:
     """Store the fit twice: JSON for people, arrays for the next stage."""
     folder, approx, emulation = run.folder, result.approx, result.emulation
     arrays = {
-        "nodes": emulation.nodes,
-        "values": emulation.values,
-        "halo_cov": emulation.halo_cov,
+        "nodes": emulation.nodes.points,
+        "values": emulation.nodes.values,
+        "halo_cov": emulation.nodes.halo_cov,
         "lengths": emulation.fit.lengths,
         "mean": np.asarray(approx.mean),
         "cov": np.asarray(approx.cov),
@@ -202,7 +202,7 @@ def write_fit(run: Run, result: FitResult) -> None:
         "halo_share": [float(x) for x in result.halo_direction],
         "halo_share_of_counting": [float(x) for x in result.halo_counting],
         "surrogate": {
-            "n_nodes": len(emulation.nodes),
+            "n_nodes": len(emulation.nodes.points),
             "white": emulation.fit.white,
             "left_out_error_nat": emulation.left_out_error,
         },
@@ -222,7 +222,9 @@ def read_fit(run: Run, data: Data) -> FitResult:
         arrays = dict(stored)
     kernel = arrays["lengths"], content["surrogate"]["white"]
     return FitResult(
-        Emulation.of(data, arrays["nodes"], arrays["values"], arrays["halo_cov"], kernel, fixed=True),
+        Emulation.of(
+            data, Evaluated(arrays["nodes"], arrays["values"], arrays["halo_cov"]), kernel, fixed=True
+        ),
         content["log_density"],
         Laplace(arrays["mean"], arrays["cov"]),
         Mixture(
