@@ -59,7 +59,7 @@ def _start(quiet: bool, *, any_device: bool = False) -> Any:
         raise InputError(f"JAX can't start: {error}") from None
     from popinfer.run.progress import Silent, Terminal
 
-    precision.start(cache_dir=str(environment.cache_folder()))
+    precision.start(cache_dir=environment.cache_folder())
     missing = "" if any_device else precision.missing_devices()
     if missing:
         raise InputError(f"{missing}: JAX has no such device here; 'popinfer doctor' tells which there are")

@@ -13,6 +13,19 @@ def shortened(text: str, longest: int = LONGEST) -> str:
     return f"{plain[: longest // 2]}...{plain[-longest // 4 :]} ({len(plain):,} characters)"
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its kind where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def percent(fraction: float) -> str:
+    """A fraction in percent as a person writes it: two digits, whole percents from 10 % on."""
+    value = 100 * fraction
+    if 0 < value < 0.001:
+        return "less than 0.001 %"
+    return f"{value:.0f} %" if abs(value) >= 10 else f"{value:.2g} %"
+
+
 class InputError(ValueError):
     """What the user gave can't be used.
 

@@ -10,6 +10,7 @@ import ctypes
 import ctypes.util
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 
@@ -17,17 +18,17 @@ import jax
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 
-def start(*, cache_dir: str | None = None) -> None:
+def start(*, cache_dir: str | Path | None = None) -> None:
     """Prepare the process: float64 available, memory kept between XLA calls, compiled programs cached.
 
     Parameters
     ----------
-    cache_dir : str, optional
+    cache_dir : str or Path, optional
         Folder for JAX's persistent compilation cache; none is used when absent.
     """
     jax.config.update("jax_enable_x64", True)
     if cache_dir is not None:
-        jax.config.update("jax_compilation_cache_dir", cache_dir)
+        jax.config.update("jax_compilation_cache_dir", str(cache_dir))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
     _keep_freed_memory()
 

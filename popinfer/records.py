@@ -4,12 +4,31 @@ Axes: ``gal`` observed galaxies, ``halo`` simulated halos, ``point`` weighted mo
 ``met`` and ``age`` SSP nodes, ``wave`` wavelengths, ``feature`` colors and magnitudes.
 """
 
+from typing import NamedTuple
+
 import equinox as eqx
 from diffmah.diffmah_kernels import DiffmahParams
 from jaxtyping import Array, Float
 from numpy import ndarray
 
 Arr = Array | ndarray  # NumPy until it enters a traced function
+
+
+class SliceLoss(NamedTuple):
+    """What one slice of redshift lost for one reason.
+
+    Attributes
+    ----------
+    low, high : the slice; redshifts from low to below high.
+    band : whose values the reason is about; empty where it is about galaxies as such.
+    reason : why. rows : how many galaxies, or values of galaxies that are kept without them.
+    """
+
+    low: float
+    high: float
+    band: str
+    reason: str
+    rows: int
 
 
 class Catalog(eqx.Module):
@@ -23,6 +42,7 @@ class Catalog(eqx.Module):
     filter_names : the filter curve of each band.
     dropped : (reason, number of rows) for every row that was left out.
     source, sha256 : where the rows came from.
+    losses : the same by slice and band, where slices were named; also values that kept galaxies lack.
     id : name of each galaxy; None where the table names none.
     warnings : sentences on what a person should look at. notes : on what was done.
     """
@@ -33,6 +53,7 @@ class Catalog(eqx.Module):
     bands: tuple[str, ...] = eqx.field(static=True)
     filter_names: tuple[str, ...] = eqx.field(static=True)
     dropped: tuple[tuple[str, int], ...] = eqx.field(static=True, default=())
+    losses: tuple[SliceLoss, ...] = eqx.field(static=True, default=())
     source: str = eqx.field(static=True, default="")
     sha256: str = eqx.field(static=True, default="")
     id: tuple[str, ...] | None = eqx.field(static=True, default=None)
@@ -65,6 +86,7 @@ class SSP(eqx.Module):
     ssp_emline_luminosity: Float[Arr, "met age line"] | None = None
     ssp_emline_name: tuple[str, ...] = eqx.field(static=True, default=())
     emission_in_flux: bool = eqx.field(static=True, default=False)
+    losses: tuple[SliceLoss, ...] = eqx.field(static=True, default=())
     source: str = eqx.field(static=True, default="")
     sha256: str = eqx.field(static=True, default="")
 
@@ -89,6 +111,7 @@ class NebularGrid(eqx.Module):
     cont_wave: Float[Arr, "wave"]
     cont_flux: Float[Arr, "met logu age wave"]
     line_name: tuple[str, ...] = eqx.field(static=True, default=())
+    losses: tuple[SliceLoss, ...] = eqx.field(static=True, default=())
     source: str = eqx.field(static=True, default="")
     sha256: str = eqx.field(static=True, default="")
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from popinfer.config.section import Section
+from popinfer.errors import percent
 from popinfer.population.domains import Declaration, knot_name
 
 # of a prior's mass outside the domain; a normal prior's beyond 3.1 standard deviations
@@ -99,7 +100,7 @@ class PriorConfig(Section):
             return ""
         why = f" ({declaration.why})" if declaration.why else ""
         return (
-            f"{_percent(beyond)} of this prior lies outside the domain, {declaration.domain}{why}; "
+            f"{percent(beyond)} of this prior lies outside the domain, {declaration.domain}{why}; "
             f"use {self._suggested(declaration)}"
         )
 
@@ -153,7 +154,3 @@ class PriorConfig(Section):
         # a scale beyond the range's width is as good as a flat prior
         scale = min(max(scale, _MIN_WIDTH * (high - low)), high - low)
         return f"{{prior: truncnormal, loc: {loc:g}, scale: {scale:g}, {limits}}}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"

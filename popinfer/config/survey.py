@@ -22,7 +22,7 @@ class FilterConfig(Section):
     counts: Literal["photon", "energy"] | None = None
 
 
-Unit = Literal["mag", "luptitude", "maggy", "nmgy", "Jy", "mJy", "uJy", "nJy", "cgs"]
+Unit = Literal["mag", "mmag", "luptitude", "maggy", "nmgy", "Jy", "mJy", "uJy", "nJy", "cgs"]
 Magnitude = Annotated[float, Field(ge=-5, le=40)]  # an apparent magnitude that a limit can have
 
 
@@ -74,7 +74,7 @@ class BandConfig(Section):
             )
         if self.softening is not None and self.unit != "luptitude":
             raise ValueError("softening belongs to asinh magnitudes: set unit: luptitude, or leave it out")
-        if self.system == "vega" and self.unit not in (None, "mag"):
+        if self.system == "vega" and self.unit not in (None, "mag", "mmag"):
             raise ValueError(f"system: vega is of magnitudes; unit is {self.unit}")
         if self.bright_mag is not None and self.faint_mag is not None and self.bright_mag >= self.faint_mag:
             raise ValueError(f"bright_mag {self.bright_mag:g} has to be below faint_mag {self.faint_mag:g}")
@@ -229,7 +229,9 @@ class CatalogConfig(Section):
     ``id`` is a column of the galaxies' names. ``where`` holds conditions on rows, a column of true and false
     or ``column < number``, all of which must be met. ``missing`` adds values and words that mean "not
     measured" to the usual ones (-9999, -999, -99, 99, 999). ``duplicates: allow`` accepts galaxies that are
-    listed several times, ``implausible: warn`` medians and errors that no survey has.
+    listed several times, ``implausible: warn`` medians, errors and repeated values that no survey has.
+    ``file_units: ignore`` passes over what the file says of its columns' units and magnitude systems, where
+    that is wrong.
     """
 
     path: str
@@ -244,6 +246,7 @@ class CatalogConfig(Section):
     missing: list[FiniteFloat | str] = Field(default=[])
     duplicates: Literal["refuse", "allow"] = "refuse"
     implausible: Literal["refuse", "warn"] = "refuse"
+    file_units: Literal["believe", "ignore"] = "believe"
     missing_bands: Literal["drop", "keep"] = "drop"
     noise_correlation: dict[str, FiniteFloat] = Field(default={})
     noise: Literal["drawn", "analytic"] = "drawn"

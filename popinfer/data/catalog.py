@@ -7,8 +7,8 @@ negative errors, a column that is mostly empty, galaxies listed twice) is refuse
 
 import operator
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -16,13 +16,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from popinfer.data.band_columns import BandColumns, check_columns
+from popinfer.data.band_doubts import shared_column_doubts
 from popinfer.data.catalog_io import fingerprint, read_columns, user_path
 from popinfer.data.embedded import asset_path
-from popinfer.data.photometry_columns import BandColumns, BandPhotometry, check_columns, convert
+from popinfer.data.photometry_columns import BandPhotometry, convert
 from popinfer.data.tables.request import Column
 from popinfer.data.units import parse_unit
 from popinfer.errors import InputError
-from popinfer.records import Catalog
+from popinfer.records import Catalog, SliceLoss
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -67,6 +69,8 @@ class CatalogSpec:
     required : further bands that every row needs when rows that lack bands are kept.
     duplicates : "refuse" a table where more than `MAX_REPEATED` of the rows repeat another, or "allow" it.
     implausible : "refuse" a table whose medians or errors no survey has, or "warn" of it.
+    file_units : "believe" what the file says of its columns' units and systems, or "ignore" it.
+    slices : ranges of redshift by which losses are counted too.
     """
 
     path: str | Path
@@ -86,6 +90,8 @@ class CatalogSpec:
     required: tuple[str, ...] = ()
     duplicates: Literal["refuse", "allow"] = "refuse"
     implausible: Literal["refuse", "warn"] = "refuse"
+    file_units: Literal["believe", "ignore"] = "believe"
+    slices: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,16 +138,47 @@ class Condition:
 class _Sieve:
     """Which rows are still in, and how many left for which reason."""
 
-    def __init__(self, rows: int) -> None:
-        self.keep: BoolArray = np.ones(rows, dtype=bool)
+    def __init__(self, z: FloatArray, slices: Sequence[tuple[float, float]]) -> None:
+        self.keep: BoolArray = np.ones(z.size, dtype=bool)
         self.dropped: dict[str, int] = {}
+        self.losses: list[SliceLoss] = []
+        self._z, self._slices = z, slices
 
-    def drop(self, bad: BoolArray, reason: str) -> None:
+    def drop(self, bad: BoolArray, reason: str, band: str = "") -> None:
         """Leave out the rows that are `bad` and still in."""
         leaving = self.keep & bad
         if leaving.any():
             self.dropped[reason] = self.dropped.get(reason, 0) + int(leaving.sum())
+            self.losses += slice_losses(self._slices, self._z[leaving], reason, band)
             self.keep &= ~bad
+
+    def lack(self, band: str, unusable: Mapping[str, BoolArray]) -> None:
+        """Count the values that rows which are still in lack in a band, each under its first reason."""
+        unnamed = self.keep.copy()
+        for reason, bad in unusable.items():
+            self.losses += slice_losses(self._slices, self._z[unnamed & bad], reason, band)
+            unnamed &= ~bad
+
+
+def slice_losses(
+    slices: Sequence[tuple[float, float]], z: FloatArray, reason: str, band: str = ""
+) -> tuple[SliceLoss, ...]:
+    """How many of the galaxies that are lost for a reason each slice loses.
+
+    Parameters
+    ----------
+    slices : sequence of (low, high)
+        Ranges of redshift, from low to below high.
+    z : array
+        Redshifts of the galaxies, shape (gal,).
+    reason : str
+        Why they are lost.
+    band : str
+        Whose values the reason is about; empty where it is about galaxies as such.
+    """
+    numbers = [int(np.sum((z >= low) & (z < high))) for low, high in slices]
+    pairs = zip(slices, numbers, strict=True)
+    return tuple(SliceLoss(low, high, band, reason, n) for (low, high), n in pairs if n)
 
 
 def load_catalog(spec: CatalogSpec, say: Callable[[str], None] | None = None) -> Catalog:
@@ -166,9 +203,9 @@ def load_catalog(spec: CatalogSpec, say: Callable[[str], None] | None = None) ->
         The file or a column can't be read, has negative errors or mostly missing values, looks like another
         unit, or no row is left. The message names the file, the column and what would be right.
     """
-    _check_spec(spec)
+    conditions = [Condition.parse(spec.path, text) for text in spec.where]
+    _check_spec(spec, conditions)
     path = asset_path(EMBEDDED_SAMPLE) if str(spec.path) == EMBEDDED_SAMPLE else user_path(spec.path)
-    conditions = [Condition.parse(path, text) for text in spec.where]
     columns = _read(path, spec, conditions, say)
     z = columns[spec.redshift].values
     if z.size == 0:
@@ -176,11 +213,12 @@ def load_catalog(spec: CatalogSpec, say: Callable[[str], None] | None = None) ->
     _check_redshift_unit(path, spec, columns[spec.redshift].unit)
     bands = {name: convert(path, name, band, columns) for name, band in spec.bands.items()}
     doubts = tuple(doubt for band in bands.values() for doubt in band.doubts)
+    doubts = (*doubts, *shared_column_doubts(spec.bands, columns))
     if doubts and spec.implausible == "refuse":
         _refuse(path, f"{doubts[0]}; if that is right, set implausible: warn")
     for name, band in bands.items():
         _check_half_present(path, name, band, spec)
-    sieve = _Sieve(z.size)
+    sieve = _Sieve(z, spec.slices)
     for condition, text in zip(conditions, spec.where, strict=True):
         sieve.drop(~condition.met(columns[condition.column].values), f"not {text}")
     _sift_redshift(path, z, spec, sieve)
@@ -198,6 +236,7 @@ def load_catalog(spec: CatalogSpec, say: Callable[[str], None] | None = None) ->
         bands=tuple(bands),
         filter_names=tuple(str(getattr(band.filter, "path", band.filter)) for band in spec.bands.values()),
         dropped=tuple(sieve.dropped.items()),
+        losses=tuple(sieve.losses),
         source=str(spec.path),
         sha256=fingerprint(path),
         id=names,
@@ -210,12 +249,11 @@ def _read(
     path: Path, spec: CatalogSpec, conditions: list[Condition], say: Callable[[str], None] | None
 ) -> dict[str, Column]:
     """All columns that the run file names, values that mean "not measured" as NaN."""
-    numbers = [spec.redshift, *(name for band in spec.bands.values() for name in band.columns)]
-    numbers += [condition.column for condition in conditions]
-    names = list(dict.fromkeys([*numbers, *((spec.id,) if spec.id else ())]))
+    measured = [spec.redshift, *(name for band in spec.bands.values() for name in band.columns)]
+    others = [*(condition.column for condition in conditions), *((spec.id,) if spec.id else ())]
     table = read_columns(
         path,
-        names,
+        list(dict.fromkeys([*measured, *others])),
         spec.format,
         spec.table,
         text=(spec.id,) if spec.id else (),
@@ -224,13 +262,12 @@ def _read(
         say=say,
     )
     sentinels = (*MISSING, *(number for number in map(_as_number, spec.missing) if np.isfinite(number)))
-    compared = {condition.column for condition in conditions}
-    return {
-        name: column
-        if name == spec.id or (name in compared and name not in numbers[: -len(conditions)])
-        else Column(_without_sentinels(column.values, sentinels), column.unit, column.description)
-        for name, column in table.items()
-    }
+    for name in set(measured):  # names and flags may well hold such a value as one of their own
+        values = _without_sentinels(table[name].values, sentinels)
+        table[name] = replace(table[name], values=values)
+    if spec.file_units == "ignore":
+        table = {name: replace(column, unit=None, description=None) for name, column in table.items()}
+    return table
 
 
 def _as_number(value: float | str) -> float:
@@ -293,7 +330,7 @@ def _repeated(
     return tuple(said)
 
 
-def _check_spec(spec: CatalogSpec) -> None:
+def _check_spec(spec: CatalogSpec, conditions: list[Condition]) -> None:
     """Refuse what can't be right before the file is opened."""
     where = spec.path
     if not spec.bands:
@@ -302,7 +339,7 @@ def _check_spec(spec: CatalogSpec) -> None:
         check_columns(where, name, band)
         if spec.redshift in band.columns:
             _refuse(where, f"column {spec.redshift!r} is named as the redshift and in band {name}")
-    _check_columns_differ(spec)
+    _check_columns_differ(spec, conditions)
     if not 0 <= spec.z_min < spec.z_max:
         _refuse(where, f"z_min {spec.z_min} has to be 0 or more and below z_max {spec.z_max}")
     limits = [limit for limit in (spec.mag_bright, spec.mag_faint) if limit is not None]
@@ -316,22 +353,28 @@ def _check_spec(spec: CatalogSpec) -> None:
         _refuse(where, f"mag_bright {spec.mag_bright} has to be below mag_faint {spec.mag_faint}")
 
 
-def _check_columns_differ(spec: CatalogSpec) -> None:
+def _check_columns_differ(spec: CatalogSpec, conditions: list[Condition]) -> None:
     """Refuse a column that is named for two things."""
-    values = {}
+    values: dict[str | float | None, str] = {}
     for name, band in spec.bands.items():
         if band.value in values:
             _refuse(spec.path, f"column {band.value!r} is the value of bands {values[band.value]} and {name}")
         values[band.value] = name
+    errors = {band.error: name for name, band in spec.bands.items() if isinstance(band.error, str)}
     for name, band in spec.bands.items():
-        if band.error in values:
-            _refuse(
-                spec.path,
-                f"band {name}: column {band.error!r} is named as error, and as the value of band "
-                f"{values[band.error]}",
-            )
+        for key, column, taken in (
+            ("error", band.error, {"value": values}),
+            ("extinction", band.extinction, {"value": values, "error": errors}),
+        ):
+            for what, others in taken.items():
+                if column in others:
+                    _refuse(
+                        spec.path,
+                        f"band {name}: column {column!r} is named as {key}, and as the {what} of band "
+                        f"{others[column]}",
+                    )
     numbers = {spec.redshift, *(name for band in spec.bands.values() for name in band.columns)}
-    numbers |= {Condition.parse(spec.path, text).column for text in spec.where}
+    numbers |= {condition.column for condition in conditions}
     if spec.id is not None and spec.id in numbers:
         _refuse(spec.path, f"column {spec.id!r} is named as id and as numbers; it can only be one of them")
 
@@ -391,16 +434,18 @@ def _sift_bands(bands: Mapping[str, BandPhotometry], spec: CatalogSpec, sieve: _
     needed = [name for name in bands if not spec.keep_missing or name in always]
     for name in needed:
         for reason, bad in bands[name].unusable.items():
-            sieve.drop(bad, reason)
+            sieve.drop(bad, reason, name)
     measured = np.sum([np.isfinite(band.mag) for band in bands.values()], axis=0)
     sieve.drop(measured < min(2, len(bands)), "fewer than two bands measured")
-    if spec.selection_band is None:
-        return
-    mag = bands[spec.selection_band].mag
-    if spec.mag_faint is not None:
-        sieve.drop(mag > spec.mag_faint, f"fainter than {spec.selection_band} = {spec.mag_faint:g}")
-    if spec.mag_bright is not None:
-        sieve.drop(mag < spec.mag_bright, f"brighter than {spec.selection_band} = {spec.mag_bright:g}")
+    if spec.selection_band is not None:
+        mag = bands[spec.selection_band].mag
+        if spec.mag_faint is not None:
+            sieve.drop(mag > spec.mag_faint, f"fainter than {spec.selection_band} = {spec.mag_faint:g}")
+        if spec.mag_bright is not None:
+            sieve.drop(mag < spec.mag_bright, f"brighter than {spec.selection_band} = {spec.mag_bright:g}")
+    for name in bands:
+        if name not in needed:
+            sieve.lack(name, bands[name].unusable)
 
 
 def _refuse(path: str | Path, why: str) -> NoReturn:

@@ -14,7 +14,7 @@ from typing import TypedDict, Unpack
 from popinfer.data.embedded import sha256_of
 from popinfer.data.tables.files import SUFFIXES, kind_of, parts_of
 from popinfer.data.tables.request import Column, Request
-from popinfer.errors import InputError
+from popinfer.errors import InputError, first_line
 
 __all__ = ["SUFFIXES", "Column", "ReadOptions", "fingerprint", "read_columns", "user_path"]
 
@@ -97,8 +97,7 @@ def read_columns(
     except (InputError, KeyboardInterrupt):
         raise
     except Exception as error:  # the libraries raise dozens of kinds for damaged files
-        why = (str(error).strip().splitlines() or [""])[0][:200]
-        request.refuse(f"can't be read as {kind} ({type(error).__name__}: {why})")
+        request.refuse(f"can't be read as {kind} ({type(error).__name__}: {first_line(error)[:200]})")
 
 
 def _reader(kind: str) -> Callable[[Request], dict[str, Column]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from popinfer.errors import InputError
+from popinfer.errors import InputError, first_line
 
 _MAG_RANGE = (-5.0, 40.0)
 
@@ -45,7 +45,7 @@ def _rows(path: Path) -> list[tuple[float, float]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{path}: can't be read as text ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{path}: can't be read as text ({first_line(error)})") from None
     for number, line in enumerate(text.splitlines(), start=1):
         cells = line.split("#")[0].replace(",", " ").replace(";", " ").split()
         if not cells:
@@ -75,8 +75,7 @@ def _check(path: Path, mag: Float[np.ndarray, "node"], probability: Float[np.nda
     if mag[0] < _MAG_RANGE[0] or mag[-1] > _MAG_RANGE[1]:
         raise InputError(
             f"{path}: magnitudes run from {mag[0]:g} to {mag[-1]:g}; the first column has to be AB "
-            f"magnitudes, "
-            f"{_MAG_RANGE[0]:g} to {_MAG_RANGE[1]:g}"
+            f"magnitudes, {_MAG_RANGE[0]:g} to {_MAG_RANGE[1]:g}"
         )
     if probability.min() < 0 or probability.max() > 1 or probability.max() == 0:
         bad = int(np.argmax(np.maximum(probability - 1, -probability)))

@@ -21,7 +21,7 @@ from astropy.io import fits, votable
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from popinfer.errors import InputError
+from popinfer.errors import InputError, first_line
 
 FloatArray = NDArray[np.float64]
 Curve = tuple[FloatArray, FloatArray]
@@ -245,7 +245,7 @@ def _read_hdf5(path: Path, said: FilterFile) -> tuple[FloatArray, FloatArray, st
             wave, trans = (_floats(path, item[()]) for item in data)
             attrs = dict(data[0].attrs)
     except OSError as error:
-        raise InputError(f"filter {path}: can't be read as HDF5 ({_first_line(error)})") from error
+        raise InputError(f"filter {path}: can't be read as HDF5 ({first_line(error)})") from error
     unit = attrs.get("unit", attrs.get("units"))
     return wave, trans, unit.decode() if isinstance(unit, bytes) else unit and str(unit)
 
@@ -285,7 +285,7 @@ def _astropy_table(path: Path) -> tuple[str, Table]:
     except InputError:
         raise
     except Exception as error:  # astropy raises many kinds for damaged files
-        raise InputError(f"filter {path}: can't be read as {kind} ({_first_line(error)})") from error
+        raise InputError(f"filter {path}: can't be read as {kind} ({first_line(error)})") from error
 
 
 def _fits_table(path: Path) -> Table:
@@ -387,11 +387,7 @@ def _floats(path: Path, column: object) -> FloatArray:
     try:
         return np.ma.filled(np.ma.asarray(column, dtype=np.float64), np.nan)
     except (TypeError, ValueError) as error:
-        raise InputError(f"filter {path}: needs numbers in both columns ({_first_line(error)})") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+        raise InputError(f"filter {path}: needs numbers in both columns ({first_line(error)})") from error
 
 
 def _refuse(name: str | Path, why: str) -> NoReturn:

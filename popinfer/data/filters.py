@@ -21,6 +21,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from popinfer.data.catalog_io import user_path
 from popinfer.data.filter_files import (
     FilterFile,
     ascending,
@@ -30,14 +31,14 @@ from popinfer.data.filter_files import (
     to_photons,
     trimmed,
 )
-from popinfer.errors import InputError
+from popinfer.data.units import LIGHT
+from popinfer.errors import InputError, first_line
 from popinfer.records import Filters
 
 FloatArray = NDArray[np.float64]
 FilterName = str | Path | FilterFile
 
 _AB_ZERO = 3631e-23  # erg/s/cm2/Hz, the flux density of AB magnitude zero
-_LIGHT = 2.99792458e18  # Angstrom/s
 _LEAK = 1e-3  # of a curve may lie beyond Vega's spectrum
 _OPEN_END = 0.01  # of the peak, at an end: worth a note
 _SOURCES = {"sedpy": ("data/filters", ".par"), "speclite": ("data/filters", ".ecsv")}  # folder, suffix
@@ -86,7 +87,7 @@ def load_filter(name: FilterName) -> tuple[str, FloatArray, FloatArray]:
     """One filter's full name, wavelengths [Angstrom] and transmissions, each of shape (wave,)."""
     said = name if isinstance(name, FilterFile) else FilterFile(name)
     text = str(said.path)
-    path = Path(text).expanduser()
+    path = user_path(text)
     if path.is_file():
         return (text, *read_curve(path, said))
     if path.is_dir():
@@ -126,8 +127,8 @@ def vega_to_ab(name: FilterName) -> float:
     grid = np.union1d(wave, star_wave[(star_wave > wave[0]) & (star_wave < wave[-1])])
     curve = np.interp(grid, wave, trans)
     known = (grid >= star_wave[0]) & (grid <= star_wave[-1])
-    of_zero = np.trapezoid(curve / grid, grid) * _AB_ZERO * _LIGHT
-    if np.trapezoid(curve * ~known / grid, grid) * _AB_ZERO * _LIGHT > _LEAK * of_zero:
+    of_zero = np.trapezoid(curve / grid, grid) * _AB_ZERO * LIGHT
+    if np.trapezoid(curve * ~known / grid, grid) * _AB_ZERO * LIGHT > _LEAK * of_zero:
         _refuse(
             full,
             f"covers {wave[0]:.0f} to {wave[-1]:.0f} Angstrom, but Vega's spectrum is known from "
@@ -228,7 +229,7 @@ def plot_filters(names: Sequence[str], path: str | Path) -> None:
     try:
         figure.savefig(path, dpi=170)
     except ValueError as error:
-        raise InputError(f"{path}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{path}: {first_line(error)}") from error
 
 
 def curve_notes(filters: Filters, bands: Sequence[str]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from popinfer.errors import InputError
+from popinfer.errors import InputError, first_line
 
 
 def read_function(path: str | Path, name: str) -> Callable[..., Any]:
@@ -51,8 +51,3 @@ def _loaded(path: Path, name: str, _changed: int) -> Callable[..., Any]:
     if not callable(function) or isinstance(function, type):
         raise InputError(f"{path}: '{name}' is no function but of type {type(function).__name__}")
     return function
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its kind where it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

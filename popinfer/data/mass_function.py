@@ -105,8 +105,7 @@ def _check_errors(
         _refuse(
             path,
             f"{name} is {ratio:.3g} times phi in the median; is it in dex or percent? It has to be in "
-            f"1/Mpc^3/dex "
-            "like phi: ln(10) phi times an error in dex",
+            f"1/Mpc^3/dex like phi: ln(10) phi times an error in dex",
         )
 
 
@@ -147,8 +146,7 @@ def _read_covariance(path: Path, n: int) -> Float[np.ndarray, "bin bin"]:
         _refuse(
             path,
             "is singular: some combination of bins would have no error at all (fewer simulated surveys "
-            "than bins, "
-            "or the same bin twice?)",
+            "than bins, or the same bin twice?)",
         )
     return matrix
 

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from popinfer.data.embedded import asset_path, sha256_of
 from popinfer.data.ssp_checks import (
-    LIGHT,
     Grid,
     check_grid,
     check_light,
@@ -33,6 +32,7 @@ from popinfer.data.ssp_checks import (
     check_surviving,
     check_units,
 )
+from popinfer.data.units import LIGHT
 from popinfer.errors import InputError
 from popinfer.records import SSP, NebularGrid
 

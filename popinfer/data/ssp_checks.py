@@ -15,11 +15,11 @@ import numpy as np
 from astropy import units
 from numpy.typing import NDArray
 
+from popinfer.data.units import LIGHT
 from popinfer.errors import InputError
 
 FloatArray = NDArray[np.float64]
 
-LIGHT = 2.99792458e18  # Angstrom/s
 _LSUN = 3.828e33  # erg/s, IAU 2015 nominal
 _LYMAN_LIMIT = 911.75
 _MOST_METALS = 0.1  # mass fraction: BC03's seventh metallicity, and no grid has more
@@ -84,8 +84,7 @@ def check_grid(file: Path, grid: Grid) -> None:
         _refuse(
             file,
             f"ssp_flux has to be positive (Lsun/Hz per Msun formed): it is {grid.flux.min():.3g} at "
-            f"[{met} {age} "
-            f"{wave}], {grid.wave[wave]:.5g} Angstrom",
+            f"[{met} {age} {wave}], {grid.wave[wave]:.5g} Angstrom",
         )
     dark = np.argwhere(grid.flux.max(axis=-1) == 0)
     if dark.size:
@@ -93,8 +92,7 @@ def check_grid(file: Path, grid: Grid) -> None:
         _refuse(
             file,
             f"ssp_flux has to be positive: the spectrum of lgmet {grid.lgmet[met]:g}, lg age "
-            f"{grid.lg_age[age]:g} "
-            f"({len(dark)} of {grid.flux[..., 0].size} in all) is zero everywhere",
+            f"{grid.lg_age[age]:g} ({len(dark)} of {grid.flux[..., 0].size} in all) is zero everywhere",
         )
 
 
@@ -144,8 +142,7 @@ def check_permutation(file: Path, data: Mapping[str, NDArray]) -> None:
         _refuse(
             file,
             f"ssp_flux has shape {shape}, that is [{' '.join(orders[0])}]; it has to be [met age wave] "
-            f"{right}: "
-            "transpose it",
+            f"{right}: transpose it",
         )
 
 
@@ -162,8 +159,7 @@ def check_oldest(name: str, lg_age: FloatArray, t_universe_gyr: float) -> None:
         _refuse(
             name,
             f"ssp_lg_age_gyr ends at {oldest:.3g} Gyr, while stars are up to {t_universe_gyr:.3g} Gyr old "
-            f"where it is "
-            "used; all older ones would shine like those. Is it log10 of the age in Gyr?",
+            f"where it is used; all older ones would shine like those. Is it log10 of the age in Gyr?",
         )
 
 
@@ -174,8 +170,7 @@ def oldest_note(lg_age: FloatArray, t_universe_gyr: float) -> str | None:
         return None
     return (
         f"the stellar populations end at {oldest:.3g} Gyr, the universe is {t_universe_gyr:.3g} Gyr old "
-        f"at the "
-        "lowest redshift: older stars shine like the oldest of the grid"
+        f"at the lowest redshift: older stars shine like the oldest of the grid"
     )
 
 
@@ -201,8 +196,7 @@ def check_lines(file: Path, wave: FloatArray, luminosity: FloatArray, names: tup
         _refuse(
             file,
             f"{names[1]}: the lines of one population add up to {most:.3g}, more than any stars emit; it "
-            f"has to be in "
-            f"Lsun per Msun formed (is it in {unit}? Lsun is {_LSUN:g} erg/s)",
+            f"has to be in Lsun per Msun formed (is it in {unit}? Lsun is {_LSUN:g} erg/s)",
         )
 
 
@@ -214,8 +208,7 @@ def check_surviving(file: Path, fraction: FloatArray) -> None:
         _refuse(
             file,
             f"ssp_surviving_mstar_frac is {fraction[met, age]:g} at [{met} {age}]; it has to be a "
-            f"fraction of the mass "
-            "formed, above 0 and at most 1",
+            f"fraction of the mass formed, above 0 and at most 1",
         )
 
 
@@ -248,8 +241,7 @@ def check_nebular(file: Path, data: Mapping[str, NDArray]) -> None:
         _refuse(
             file,
             f"cont_flux makes {most:.3g} Lsun per Msun at most, where the youngest stars ionise some 100 "
-            f"to 1000; it "
-            "has to be in Lsun/Hz per Msun formed",
+            f"to 1000; it has to be in Lsun/Hz per Msun formed",
         )
 
 

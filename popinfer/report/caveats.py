@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from popinfer.errors import percent
 from popinfer.report.checks import FeatureChecks
 from popinfer.report.parameters import WEAK_SHRINKAGE, ParameterRow
 from popinfer.report.predictive import Histograms
@@ -44,7 +45,7 @@ def goodness(summary: RunSummary) -> Goodness:
     else:
         headline = "The model does not describe the data within the errors that the run allows for."
     grade = "good" if p >= GOOD_P else "strained" if p >= POOR_P else "poor"
-    of = f"about {_percent(p)} of" if p >= 1e-4 else "fewer than 1 in 10,000"
+    of = f"about {percent(p)} of" if p >= 1e-4 else "fewer than 1 in 10,000"
     chance = f"{of} repeated surveys would lie this far from it or farther"
     detail = f"{numbers}: if the model were true to its allowed error, {chance}."
     if grade == "poor":
@@ -99,8 +100,8 @@ def _monte_carlo(summary: RunSummary) -> list[str]:
     if not summary.mc_share_max > MAX_MC_SHARE:
         return []
     return [
-        f"Monte Carlo noise of the model makes up to {_percent(summary.mc_share_max)} of the variance of a "
-        f"soft count (median {_percent(summary.mc_share_median)}), more than {_percent(MAX_MC_SHARE)}: other "
+        f"Monte Carlo noise of the model makes up to {percent(summary.mc_share_max)} of the variance of a "
+        f"soft count (median {percent(summary.mc_share_median)}), more than {percent(MAX_MC_SHARE)}: other "
         "halos would move the result. Use more of them."
     ]
 
@@ -143,7 +144,3 @@ def _parameters(summary: RunSummary, rows: tuple[ParameterRow, ...]) -> list[str
             "prior's mean: look at the prior and at the model before trusting the interval."
         )
     return sentences
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2g} %" if fraction < 0.995 else "100 %"

@@ -81,9 +81,6 @@ def build_setup(config: RunConfig) -> Setup:
     photoz = build_photoz(config)
     params = params if photoz is None else params._replace(photoz=photoz.expected)
     params = with_values(params, config.model.fixed, names)
-    both = set(config.model.fixed) & set(space.names)
-    if both:
-        raise InputError(f"parameter '{min(both)}' is both free and fixed: keep one")
     filters = load_filters([curve_of(band) for band in config.catalog.bands.values()])
     ssp = load_ssp(config.model.ssp, universe_age(config))
     if config.model.nebular is not None:
@@ -192,12 +189,13 @@ def check_listed(
         made = mag[index, :, bands.index(selection.band)]
         made = made[np.isfinite(made)]
         range_ = f"{made.min():.4g} to {made.max():.4g}" if made.size else "not a number or infinitely faint"
-        cuts = f", and {len(config.catalog.cuts)} further cuts" if config.catalog.cuts else ""
+        further = config.catalog.all_cuts
+        cuts = f", and {len(further)} further cuts" if further else ""
         raise InputError(
             f"slices.{index} (z = {low:g} to {high:g}): the model makes no galaxy that the survey lists. Its "
             f"{selection.band} magnitudes are {range_}; catalog.selection lists {selection.bright_mag:g} to "
             f"{selection.faint_mag:g}{cuts}. Check the limits and their band, the unit of model.ssp, and "
-            f"halos.pilot"
+            "halos.pilot"
         )
 
 

@@ -193,7 +193,7 @@ def _start_worker(config: RunConfig, folder: str, numbers: Any) -> None:
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[numbers.get() % len(cores)]})
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    precision.start(cache_dir=None if (cache := cache_folder()) is None else str(cache))
+    precision.start(cache_dir=cache_folder())
     _WORKER["run"] = prepare(config, folder)
 
 

@@ -15,8 +15,7 @@ from popinfer.config.survey import (
     MagnitudeCutConfig,
 )
 from popinfer.data import read_completeness, read_function
-from popinfer.data.functions import first_line
-from popinfer.errors import InputError
+from popinfer.errors import InputError, first_line
 from popinfer.random import fixed_key, numpy_generator
 from popinfer.survey.selection import Completeness, Cut, FunctionCut, LinearCut, MagnitudeLimit, Selection
 
@@ -56,8 +55,7 @@ def _function(cut: FunctionCutConfig, bands: tuple[str, ...]) -> FunctionCut:
     if found.shape != mag[0].shape:
         raise InputError(
             f"{cut.path}: {cut.name} has to give one probability for each galaxy: of {mag[0].size} "
-            f"galaxies it "
-            f"gives {found.shape}"
+            f"galaxies it gives {found.shape}"
         )
     if not np.all((found >= 0) & (found <= 1)):
         bad = int(np.flatnonzero(~((found >= 0) & (found <= 1)))[0])

@@ -19,6 +19,7 @@ from diffmah.diffmah_kernels import DiffmahParams, mah_singlehalo
 from jaxtyping import Array, Float
 
 from popinfer.cosmology import age
+from popinfer.errors import percent
 from popinfer.infer.counts import Evaluated, log_counts_and_jacobian
 from popinfer.infer.data import Data
 from popinfer.infer.emulate import NODES_PER_PARAMETER, Emulation, emulate
@@ -165,7 +166,7 @@ def _uncounted(run: Run) -> list[str]:
     if n == 0:
         return []
     return [
-        f"{n} galaxies were left out for their photometry ({100 * n / (n + run.catalog.z.size):.2g} % of the "
+        f"{n} galaxies were left out for their photometry ({percent(n / (n + run.catalog.z.size))} of the "
         "sample) and lack in its number density: catalog.number_density.sampling has to hold their share, or "
         "catalog.missing_bands: keep has to keep them."
     ]

@@ -1,7 +1,7 @@
 """The observed side of a run: the catalog with the run file's cuts, and what the survey does to galaxies."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from popinfer.config import RunConfig
 from popinfer.config.survey import BandConfig
-from popinfer.data import BandColumns, CatalogSpec, FilterFile, load_catalog
+from popinfer.data import BandColumns, CatalogSpec, FilterFile, load_catalog, slice_losses
 from popinfer.errors import InputError
 from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
 from popinfer.population.parameters import PhotozParams
@@ -66,6 +66,8 @@ def build_catalog(config: RunConfig, say: Callable[[str], None] | None = None) -
         missing=tuple(section.missing),
         duplicates=section.duplicates,
         implausible=section.implausible,
+        file_units=section.file_units,
+        slices=tuple(config.slices),
         z_min=min(low for low, _ in config.slices),
         z_max=max(high for _, high in config.slices),
         selection_band=section.selection.band,
@@ -75,11 +77,25 @@ def build_catalog(config: RunConfig, say: Callable[[str], None] | None = None) -
         required=tuple(set().union(*(cut.uses for cut in section.all_cuts))),
     )
     catalog = load_catalog(spec, say)
-    catalog = without(catalog, selection.sharp(np.asarray(catalog.mag)) == 0, "outside catalog.cuts")
+    catalog = _within_band_limits(config, catalog)
+    outside = selection.sharp(np.asarray(catalog.mag)) == 0
+    catalog = without(catalog, outside, "outside catalog.cuts", config.slices)
     rare = np.zeros(catalog.z.shape, bool)
     for inside in slice_members(config, np.asarray(catalog.z)):
         rare |= inside & _rare(config, np.where(inside[:, None], catalog.mag, np.nan))
-    return without(catalog, rare, "few galaxies lack the same bands")
+    return without(catalog, rare, "few galaxies lack the same bands", config.slices)
+
+
+def _within_band_limits(config: RunConfig, catalog: Catalog) -> Catalog:
+    """The catalog without galaxies beyond a band's own limits, each limit under a reason of its own."""
+    for axis, (name, band) in enumerate(config.catalog.bands.items()):
+        if band.faint_mag is not None:
+            beyond = np.asarray(catalog.mag)[:, axis] > band.faint_mag
+            catalog = without(catalog, beyond, f"fainter than {name} = {band.faint_mag:g}", config.slices)
+        if band.bright_mag is not None:
+            beyond = np.asarray(catalog.mag)[:, axis] < band.bright_mag
+            catalog = without(catalog, beyond, f"brighter than {name} = {band.bright_mag:g}", config.slices)
+    return catalog
 
 
 def curve_of(band: BandConfig) -> str | FilterFile:
@@ -107,8 +123,13 @@ def _columns(band: BandConfig) -> BandColumns:
     )
 
 
-def without(catalog: Catalog, bad: Bool[np.ndarray, "gal"], reason: str) -> Catalog:
-    """The catalog without some galaxies, counted under a reason."""
+def without(
+    catalog: Catalog,
+    bad: Bool[np.ndarray, "gal"],
+    reason: str,
+    slices: Sequence[tuple[float, float]] = (),
+) -> Catalog:
+    """The catalog without some galaxies, counted under a reason, and by slice where slices are given."""
     if not bad.any():
         return catalog
     return dataclasses.replace(
@@ -118,6 +139,7 @@ def without(catalog: Catalog, bad: Bool[np.ndarray, "gal"], reason: str) -> Cata
         mag_err=np.asarray(catalog.mag_err)[~bad],
         id=None if catalog.id is None else tuple(np.array(catalog.id, object)[~bad]),
         dropped=(*catalog.dropped, (reason, int(bad.sum()))),
+        losses=(*catalog.losses, *slice_losses(slices, np.asarray(catalog.z)[bad], reason)),
     )
 
 

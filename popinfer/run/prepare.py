@@ -149,13 +149,14 @@ def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Re
     with say.task("Reading the catalog") as update:
         catalog = build_catalog(config, say.say)
         update(1, f"{catalog.z.size} galaxies")
-    for line in reading_table(config, catalog):
-        say.say(line)
     with say.task("Stellar populations in the survey's bands"):
         setup = build_setup(config)
         notes = [*curve_notes(setup.filters, setup.bands)]
         notes.append(oldest_note(np.asarray(setup.ssp.ssp_lg_age_gyr), universe_age(config)) or "")
-        catalog = _with_doubts(catalog, color_doubts(config, catalog, setup.ssp, setup.filters))
+        doubts = color_doubts(config, catalog, setup.ssp, setup.filters)
+        for line in reading_table(config, catalog, doubts):
+            say.say(line)
+        catalog = _with_doubts(catalog, tuple(doubt.text for doubt in doubts))
         for note in (*catalog.warnings, *filter(None, notes)):
             say.say(f"warning: {note}")
         survey = build_survey(config, catalog)

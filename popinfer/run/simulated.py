@@ -43,7 +43,7 @@ def observing(key: PRNGKeyArray, run: Run, truth: Float[np.ndarray, "par"]) -> R
     z, mag = draw_galaxies(stream(key, "survey"), run, truth, numbers, Silent())
     sigma = np.asarray(survey.noise.sigma(jnp.nan_to_num(jnp.asarray(mag))))
     sigma = np.where(np.isnan(mag), np.nan, sigma)
-    catalog: Catalog = dataclasses.replace(run.catalog, z=z, mag=mag, mag_err=sigma, dropped=())
+    catalog: Catalog = dataclasses.replace(run.catalog, z=z, mag=mag, mag_err=sigma, dropped=(), losses=())
     catalog = without(catalog, ~_recognised(config, survey, catalog), "unlike the survey in their bands")
     features = features_of_slices(config, catalog)
     counts = survey.kernels.counting(features, patterns_of_slices(config, catalog, survey.detection))

@@ -34,6 +34,12 @@ class DustLaw(eqx.Module):
         """A_lambda / A_V at these rest-frame wavelengths [Angstrom], any shape."""
 
 
+def check_attenuation(av: Any, f_unobscured: Any) -> None:
+    """Refuse attenuations below 0 and fractions outside 0 to 1; traced values pass."""
+    require("av", av, 0, np.inf, "dust dims: V-band attenuation in mag, not negative")
+    require("f_unobscured", f_unobscured, 0, 1, "a fraction, from 0 to 1")
+
+
 def frac_trans(
     a_lambda_over_av: Float[Array, "..."], av: Scalar, f_unobscured: Scalar = 0.0
 ) -> Float[Array, "..."]:
@@ -53,8 +59,7 @@ def frac_trans(
     InputError
         The attenuation is negative, or the fraction outside 0 to 1 (unless traced).
     """
-    require("av", av, 0, np.inf, "dust dims: V-band attenuation in mag, not negative")
-    require("f_unobscured", f_unobscured, 0, 1, "a fraction, from 0 to 1")
+    check_attenuation(av, f_unobscured)
     obscured = jnp.asarray(1 - f_unobscured)
     return jnp.asarray(f_unobscured) + obscured * jnp.exp(-0.4 * LN10 * av * a_lambda_over_av)
 

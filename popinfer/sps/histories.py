@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from popinfer.errors import InputError
 
 from .concrete import known, require
+from .dust import check_attenuation
 from .metallicity import check_metallicity
 from .stars import Attenuation, Stars
 
@@ -49,8 +50,7 @@ def check_times(name: str, t_table: Any) -> None:
         row = int(np.flatnonzero(np.diff(t) <= 0)[0])
         raise InputError(
             f"{name}: row {row + 1} holds {t[row]:g} and row {row + 2} {t[row + 1]:g}: times have to "
-            f"increase "
-            "(write a step as two times that differ a little)"
+            f"increase (write a step as two times that differ a little)"
         )
     if t[0] < 0 or t[-1] > _OLDEST:
         raise InputError(f"{name} runs from {t[0]:g} to {t[-1]:g}: it has to be cosmic time in Gyr")
@@ -98,8 +98,7 @@ def check_population(stars: Stars, attenuation: Attenuation | None, t_obs: Any) 
     per_galaxy = {"lgmet": stars.lgmet, "t_obs": t_obs}
     if attenuation is not None:
         per_galaxy |= {"av": attenuation.av, "f_unobscured": attenuation.f_unobscured}
-        require("av", attenuation.av, 0, np.inf, "dust dims: V-band attenuation in mag, not negative")
-        require("f_unobscured", attenuation.f_unobscured, 0, 1, "a fraction, from 0 to 1")
+        check_attenuation(attenuation.av, attenuation.f_unobscured)
     for name, values in per_galaxy.items():
         if np.ndim(values) and np.shape(values)[0] != n:
             raise InputError(

@@ -133,7 +133,7 @@ FRACTION = Declaration("", "a fraction", 0, 1, "it is a fraction")
         ),
         (
             (FREE, "  dust.lg_av: {loc: 0, scale: 1.0e+300}"),
-            ":15: free.dust.lg_av: 1e+02 % of this prior lies out",
+            ":15: free.dust.lg_av: 100 % of this prior lies out",
         ),
         ((FREE, "  dust.lg_av: {loc: 0, scale: 1.0e-300}"), "hold the parameter in model.fixed"),
         ((FREE, "  dust.lg_av: {loc: 0, scale: 0}"), "scale is 0, must be > 0"),

@@ -172,7 +172,7 @@ def test_every_dropped_row_is_counted_once(parquet):
     frame.loc[6, "r"] = np.inf
     frame.loc[7, "er"] = np.nan
     frame.loc[8, "eg"] = 0.0
-    frame.loc[9:, "r"] = 17.0
+    frame.loc[9:, "r"] = np.linspace(16.5, 17.5, ROWS - 9)
     frame.loc[9, "r"] = 19.0
     frame.loc[10, "r"] = 14.0
     chosen = spec(parquet(frame), z_min=0.01, z_max=0.4, selection_band="r", mag_bright=15.0, mag_faint=18.0)

@@ -65,10 +65,16 @@ def spec(path, rename=None, **changes):
 
 def load(path, **options):
     """The catalog, or None where it is refused in one line that names the file."""
+    return load_as(spec(path, **options))
+
+
+def load_as(described):
+    """The catalog of a description, or None where it is refused in one line that names the file."""
+    path = Path(described.path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)
-            return load_catalog(spec(path, **options))
+            return load_catalog(described)
     except InputError as error:
         message = str(error)
         assert "\n" not in message and path.name[:20] in message and len(message) < 1500, message
@@ -376,6 +382,135 @@ def test_flipped_bytes(kind, flips, options):
         if catalog is not None:
             assert np.isfinite(catalog.z).all() and np.isfinite(catalog.mag).all()
             assert len(catalog.z) <= ROWS
+
+
+# What one unit is called in files, and how many there are to a nanomaggie; magnitudes apart.
+FLUXES = {
+    "nmgy": (1.0, ["nanomaggies", "nmgy", "1e-9 maggie", "nano-maggies", "3.631 uJy"]),
+    "maggy": (1e-9, ["maggies", "mgy", "Maggie"]),
+    "uJy": (3.631, ["uJy", "micro-Jansky", "1e-6 Jy", "microjansky"]),
+    "nJy": (3631.0, ["nJy", "nanoJy", "1e-9 Jansky"]),
+    "mJy": (3.631e-3, ["mJy", "milli-Jy"]),
+    "cgs": (3.631e-29, ["erg / (s cm2 Hz)", "erg s-1 cm-2 Hz-1", "ergs/sec/cm^2/Hz"]),
+}
+MAGNITUDES = {"mag": (1.0, ["mag", "mag(AB)", "ABmag", "magnitudes"]), "mmag": (1e3, ["mmag", "millimag"])}
+UNKNOWN = ["FLUXCAL", "counts per foo", "brightness", "10^x Jy", "mag?"]
+GIVEN = [None, *FLUXES, *MAGNITUDES]
+
+
+def with_unit_words(path, kind, columns, options, words):
+    """Write the columns, and then what the file says of their units, in any words."""
+    path = write(path, kind, columns, options)
+    if kind == "fits":
+        with fits.open(path, mode="update") as hdus:
+            (table,) = (hdu for hdu in hdus if hdu.name == "PHOT")
+            for name, word in words.items():
+                table.header[f"TUNIT{table.columns.names.index(name) + 1}"] = word
+    elif kind == "hdf5":
+        with h5py.File(path, "a") as store:
+            group = store["a/b"] if "a" in store else store
+            for name, word in words.items():
+                group[name].attrs["unit"] = word
+    elif kind == "ecsv":
+        text = path.read_text(encoding="utf-8")
+        for name, word in words.items():
+            text = text.replace(f"name: {name},", f"name: {name}, unit: '{word}',", 1)
+        path.write_text(text, encoding="utf-8")
+    else:
+        table = pq.read_table(path)
+        fields = [
+            field.with_metadata({"unit": words[field.name]}) if field.name in words else field
+            for field in table.schema
+        ]
+        pq.write_table(table.cast(pa.schema(fields)), path)
+    return path
+
+
+@st.composite
+def one_unit(draw, units):
+    """A true unit, what the file says of it (nothing, the truth, or nonsense), what the run file says."""
+    true = draw(st.sampled_from(list(units)))
+    said = draw(st.sampled_from([None, *units[true][1], *UNKNOWN[:1], draw(st.sampled_from(UNKNOWN))]))
+    known = said is not None and said not in UNKNOWN
+    return true, said, draw(st.sampled_from([None, true, *GIVEN])) if known else true
+
+
+@pytest.mark.filterwarnings("ignore::astropy.units.UnitsWarning")
+@fuzz(150)
+@given(
+    kind=st.sampled_from(["parquet", "fits", "hdf5", "ecsv"]),
+    value=st.one_of(one_unit(FLUXES), one_unit(MAGNITUDES)),
+    error=st.one_of(one_unit(FLUXES), one_unit(MAGNITUDES)),
+    ivar=st.booleans(),
+    options=ways,
+)
+def test_units_that_are_said_twice(kind, value, error, ivar, options):
+    """The file is right about its units, silent or odd, the run file anything: the same values or none."""
+    true, said, given_unit = value
+    e_true, e_said, e_given = error
+    flux = 10 ** (-0.4 * (BASE["g"] - 22.5))
+    columns = dict(BASE)
+    columns["g"] = flux * FLUXES[true][0] if true in FLUXES else BASE["g"] * MAGNITUDES[true][0]
+    if e_true in FLUXES:
+        columns["eg"] = BASE["eg"] * flux * np.log(10) / 2.5 * FLUXES[e_true][0]
+    else:
+        columns["eg"] = BASE["eg"] * MAGNITUDES[e_true][0]
+    words = {"g": said} if said is not None else {}
+    if ivar:
+        columns["eg"] = columns["eg"] ** -2.0
+        e_said = e_said if e_said in (None, *UNKNOWN) else f"1/({e_said})^2" if " " not in e_said else None
+        e_given = e_true if e_said is None else e_given
+    words |= {"eg": e_said} if e_said is not None else {}
+    band = BandColumns(
+        "sdss_g0", "g", "eg", unit=given_unit, error_unit=e_given, error_kind="ivar" if ivar else "sigma"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = with_unit_words(folder, kind, columns, options, words)
+        bands = {"g": band, "r": BandColumns("sdss_r0", "r", "er")}
+        catalog = load_as(CatalogSpec(path=path, bands=bands, redshift="z"))
+    if catalog is None:
+        return
+    assert not set(words.values()) & set(UNKNOWN)
+    np.testing.assert_allclose(catalog.mag[:, 0], BASE["g"], atol=2e-6)
+    np.testing.assert_allclose(catalog.mag_err[:, 0], BASE["eg"], rtol=1e-6)
+
+
+@fuzz(40)
+@given(kind=st.sampled_from(["parquet", "fits", "hdf5", "ecsv"]), value=one_unit(FLUXES), options=ways)
+def test_units_that_agree_are_read(kind, value, options):
+    true, said, _ = value
+    assume(said not in UNKNOWN)
+    flux = 10 ** (-0.4 * (BASE["g"] - 22.5)) * FLUXES[true][0]
+    columns = {**BASE, "g": flux, "eg": BASE["eg"] * flux * np.log(10) / 2.5}
+    bands = {"g": BandColumns("sdss_g0", "g", "eg", unit=true), "r": BandColumns("sdss_r0", "r", "er")}
+    with tempfile.TemporaryDirectory() as folder:
+        path = with_unit_words(folder, kind, columns, options, {"g": said} if said is not None else {})
+        catalog = load_as(CatalogSpec(path=path, bands=bands, redshift="z"))
+    assert catalog is not None
+    np.testing.assert_allclose(catalog.mag[:, 0], BASE["g"], atol=2e-6)
+
+
+@fuzz(60)
+@given(
+    kind=st.sampled_from(FORMATS),
+    copies=st.lists(st.tuples(st.integers(0, ROWS - 1), st.integers(1, 3)), min_size=1, max_size=6),
+    seed=st.integers(0, 99),
+    allow=st.booleans(),
+    options=ways,
+)
+def test_rows_that_are_repeated(kind, copies, seed, allow, options):
+    """Repeated rows are refused, or, where they are allowed, read as often as they are there."""
+    index = np.concatenate([np.arange(ROWS), *(np.full(times, row) for row, times in copies)])
+    index = np.random.default_rng(seed).permutation(index)
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(folder, kind, {name: values[index] for name, values in BASE.items()}, options)
+        catalog = load(path, duplicates="allow" if allow else "refuse")
+    if not allow:
+        assert catalog is None
+    elif catalog is not None:
+        np.testing.assert_array_equal(catalog.z, BASE["z"][index])
+        np.testing.assert_array_equal(catalog.mag, np.column_stack([BASE["g"][index], BASE["r"][index]]))
+        assert any("galaxies repeat another's" in warning for warning in catalog.warnings)
 
 
 ODD = [

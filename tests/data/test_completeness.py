@@ -6,15 +6,7 @@ import pytest
 from popinfer.data import read_completeness
 from popinfer.errors import InputError
 
-
-@pytest.fixture
-def written(tmp_path):
-    def write(text: str):
-        path = tmp_path / "table.txt"
-        path.write_text(text)
-        return path
-
-    return write
+FILE = "table.txt"
 
 
 def test_blanks_commas_and_comments(written):

@@ -8,17 +8,8 @@ from popinfer.data import read_function
 from popinfer.errors import InputError
 from popinfer.run.cuts import CUTS
 
+FILE = "cuts.py"
 GOOD = "import jax\n\ndef cut(g, r):\n    return jax.nn.sigmoid((18 - r) / 0.02)\n"
-
-
-@pytest.fixture
-def written(tmp_path):
-    def write(text: str, name="cuts.py"):
-        path = tmp_path / name
-        path.write_text(text)
-        return path
-
-    return write
 
 
 def test_good_functions_are_read(written):

@@ -7,18 +7,9 @@ from popinfer.data import read_mass_function
 from popinfer.data.mass_function import baldry12
 from popinfer.errors import InputError
 
+FILE = "smf.csv"
 HEADER = "lg_mstar_low,lg_mstar_high,phi,phi_err\n"
 GOOD = "9,9.5,1e-2,1e-3\n9.5,10,8e-3,1e-3\n"
-
-
-@pytest.fixture
-def written(tmp_path):
-    def write(text: str, name="smf.csv"):
-        path = tmp_path / name
-        path.write_text(text)
-        return path
-
-    return write
 
 
 def test_errors_make_a_diagonal_covariance(written):

@@ -35,6 +35,23 @@ def test_fluxes_as_astropy_converts_them(text, jy):
         ("microJy", FLUX_UNITS["uJy"]),
         ("microjanskys", FLUX_UNITS["uJy"]),
         ("nanojansky", FLUX_UNITS["nJy"]),
+        ("micro-Jansky", FLUX_UNITS["uJy"]),
+        ("Milli Jansky", FLUX_UNITS["mJy"]),
+        ("MJy", FLUX_UNITS["Jy"] - 15.0),
+        ("1e-9 MJy", FLUX_UNITS["mJy"]),
+        ("JY", FLUX_UNITS["Jy"]),
+        ("[uJy]", FLUX_UNITS["uJy"]),
+        ("maggie", 0.0),
+        ("nmaggies", 22.5),
+        ("nanomaggie", 22.5),
+        ("nano-maggies", 22.5),
+        ("1e-9 maggie", 22.5),
+        ("1.0e-9 maggies", 22.5),
+        ("10^-9 maggies", 22.5),
+        ("10**(-9) mgy", 22.5),
+        ("micromaggies", 15.0),
+        ("cgs", FLUX_UNITS["cgs"]),
+        ("ergs / sec / cm^2 / Hz", FLUX_UNITS["cgs"]),
         (" nJy \n", FLUX_UNITS["nJy"]),
         ("erg / (Hz s cm2)", FLUX_UNITS["cgs"]),
         ("erg s-1 cm-2 Hz-1", FLUX_UNITS["cgs"]),
@@ -65,10 +82,16 @@ def test_fluxes_as_surveys_write_them(text, ab):
         ("asinh mag", "luptitude"),
         ("mag(ST)", "other"),
         ("STmag", "other"),
+        ("mag_AB", "ab"),
+        ("mag [AB]", "ab"),
+        ("AB magnitudes", "ab"),
+        ("magnitude (Vega)", "vega"),
+        ("[mag]", "mag"),
         ("mag(Jy)", "other"),
         ("dex(Jy)", "other"),
         ("mag/arcsec2", "other"),
-        ("mmag", "other"),
+        ("dex", "other"),
+        ("dB", "other"),
         ("Jy2", "other"),
         ("1/Jy", "other"),
         ("erg/s/cm2/Angstrom", "other"),
@@ -96,7 +119,7 @@ def test_kinds(text, kind):
     assert not parse_unit(text).inverse_variance
 
 
-@pytest.mark.parametrize("text", [None, "", "  ", "1", "None", "-", "dimensionless"])
+@pytest.mark.parametrize("text", [None, "", "  ", "1", "None", "-", "--", "n/a", "null", "dimensionless"])
 def test_no_unit(text):
     assert parse_unit(text) is None
 
@@ -128,3 +151,13 @@ def test_other_inverse_variances(text, kind, ab):
 def test_factor_between_units():
     assert flux_factor(FLUX_UNITS["uJy"], FLUX_UNITS["nJy"]) == pytest.approx(1000.0)
     assert flux_factor(FLUX_UNITS["nmgy"], FLUX_UNITS["uJy"]) == pytest.approx(3.631)
+
+
+@pytest.mark.parametrize("text", ["mmag", "mmags", "millimag", "milli-magnitudes", "0.001 mag"])
+def test_thousandths_of_magnitudes(text):
+    assert parse_unit(text) == FileUnit("mag", in_mag=1e-3)
+
+
+@pytest.mark.parametrize("text", ["mmag-2", "1/mmag^2", "1 / millimag**2"])
+def test_inverse_variances_of_thousandths(text):
+    assert parse_unit(text) == FileUnit("mag", inverse_variance=True, in_mag=1e-3)

@@ -12,7 +12,7 @@ from popinfer.run.build import check_listed
 
 def config(cuts=()):
     selection = SimpleNamespace(band="r", bright_mag=13.0, faint_mag=17.5)
-    catalog = SimpleNamespace(selection=selection, bands={"g": 0, "r": 1}, cuts=list(cuts))
+    catalog = SimpleNamespace(selection=selection, bands={"g": 0, "r": 1}, all_cuts=list(cuts))
     return RunConfig.model_construct(catalog=catalog, slices=[(0.05, 0.1), (0.1, 0.2)])
 
 

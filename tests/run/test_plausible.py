@@ -75,9 +75,8 @@ def doubts(config, setup, catalog):
 
     def of(mag=None, **changed) -> tuple[str, ...]:
         mag = catalog.mag if mag is None else mag
-        return color_doubts(
-            config, dataclasses.replace(catalog, mag=mag, **changed), setup.ssp, setup.filters
-        )
+        other = dataclasses.replace(catalog, mag=mag, **changed)
+        return tuple(doubt.text for doubt in color_doubts(config, other, setup.ssp, setup.filters))
 
     return of
 
@@ -176,7 +175,10 @@ def test_catalog_warnings_reach_the_report(monkeypatch):
 def test_reading_table(config, catalog):
     lines = reading_table(config, catalog)
     low = (catalog.z >= 0.06) & (catalog.z < 0.09)
-    assert lines[0] == f"  0.06 < z < 0.09: {int(low.sum()):,} galaxies"
+    (faint,) = [loss.rows for loss in catalog.losses if loss.low == 0.06]
+    assert lines[0] == (
+        f"  0.06 < z < 0.09: {int(low.sum()):,} galaxies; left out: {faint} fainter than r = 17.5"
+    )
     mag, err = np.median(catalog.mag[low, 0]), np.median(catalog.mag_err[low, 0])
     assert lines[1] == f"    u: median {mag:.2f}, error {err:.3f} mag"
     assert len(lines) == 2 * 6 + len(catalog.dropped)
@@ -198,6 +200,57 @@ def test_reading_table_tells_what_was_left_out_and_done(raw, base, tmp_path):
     assert f"  left out: {zeros} zero for a magnitude in u" in lines
     assert f"  left out: {vague} error of u above 3 mag" in lines
     assert "  extinction subtracted in g: 0.120 mag in the median (column 'a_g')" in lines
+    of_u = [line for line in lines if line.startswith("    u: ")]
+    assert len(of_u) == 2 and all("zero for a magnitude in u" in line for line in of_u)
+    per_slice = [int(line.split("; without: ")[1].split()[0]) for line in of_u]
+    assert sum(per_slice) == zeros
+    cut = [line.split(" not r > 15")[0].split()[-1] for line in lines if "galaxies; left out" in line]
+    assert sum(int(rows) for rows in cut if rows.isdigit()) == bright.sum()
+
+
+def test_reading_table_tells_what_kept_galaxies_lack(raw, base, tmp_path):
+    frame = base.copy()
+    frame.loc[::10, "u"] = 0.0
+    frame.loc[1::10, "eu"] = np.nan
+    frame.to_parquet(tmp_path / "b.parquet")
+    changed = copy.deepcopy(raw)
+    changed["catalog"] |= {"path": str(tmp_path / "b.parquet"), "missing_bands": "keep"}
+    config = RunConfig.model_validate(changed)
+    catalog = build_catalog(config)
+    of_u = [line for line in reading_table(config, catalog) if line.startswith("    u: ")]
+    for line in of_u:
+        lacking = int(line.split(" not measured")[0].split()[-1])
+        zero, error = (int(part.split()[0]) for part in line.split("; without: ")[1].split(", "))
+        assert zero + error == lacking and "no error in u" in line
+
+
+def test_limits_of_bands_have_reasons_of_their_own(raw):
+    changed = copy.deepcopy(raw)
+    changed["catalog"]["bands"]["g"] |= {"faint_mag": 18.0}
+    changed["catalog"]["bands"]["u"] |= {"bright_mag": 17.5}
+    changed["catalog"]["cuts"] = [{"kind": "magnitude", "band": "i", "faint_mag": 16.9}]
+    config = RunConfig.model_validate(changed)
+    catalog = build_catalog(config)
+    dropped = dict(catalog.dropped)
+    assert set(dropped) >= {"fainter than g = 18", "brighter than u = 17.5", "outside catalog.cuts"}
+    assert (
+        sum(loss.rows for loss in catalog.losses if loss.reason == "fainter than g = 18")
+        == (dropped["fainter than g = 18"])
+    )
+    assert "fainter than g = 18" in reading_table(config, catalog)[0]
+
+
+def test_reading_table_marks_colors(config, setup, catalog):
+    mag = catalog.mag + 0.4 * np.eye(5)[1]
+    low = (catalog.z >= 0.06) & (catalog.z < 0.09)
+    half = dataclasses.replace(catalog, mag=np.where(low[:, None], mag, catalog.mag))
+    (doubt,) = color_doubts(config, half, setup.ssp, setup.filters)
+    assert doubt.slice == (0.06, 0.09) and "g" in doubt.bands
+    lines = reading_table(config, half, (doubt,))
+    assert lines[0].endswith("(implausible colors, see the warnings)") and "implausible" not in lines[6]
+    marked = [line.split(":")[0].strip() for line in lines[1:6] if "(implausible, see" in line]
+    assert tuple(marked) == doubt.bands
+    assert not any("implausible" in line for line in lines[6:])
 
 
 def test_reading_table_marks_what_is_implausible(raw, base, tmp_path):

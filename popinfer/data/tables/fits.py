@@ -55,7 +55,13 @@ class _Field:
 
 @dataclass(frozen=True)
 class _Hdu:
-    """One table of the file: number, name, header, comments, start of its rows, and its columns' names."""
+    """One table of the file: number, name, header, comments, start of its rows, and its columns.
+
+    Attributes
+    ----------
+    names : of the columns.
+    labels : column number from 1 -> the comment beside its name.
+    """
 
     number: int
     name: str
@@ -63,6 +69,13 @@ class _Hdu:
     comments: list[str]
     start: int
     names: tuple[str, ...]
+    labels: dict[int, str]
+
+    def described(self, column: int) -> str | None:
+        """TCOMM of a column, by its number from 1, or else the comment beside its name."""
+        label = self.labels.get(column, "")
+        beside = None if label.lower().startswith("label for") else as_text(label)  # what astropy writes
+        return as_text(self.header.get(f"TCOMM{column}")) or beside
 
 
 def read(request: Request) -> dict[str, Column]:
@@ -116,9 +129,9 @@ def _tables(request: Request, path: Path) -> list[_Hdu]:
                 request.refuse(f"HDU {number} says that it has {count} columns")
             names = tuple(str(header.get(f"TTYPE{i}", "")).strip() for i in range(1, count + 1))
             start = int(hdu.fileinfo()["datLoc"])
-            tables.append(
-                _Hdu(number, str(header.get("EXTNAME", "")).strip(), header, comments, start, names)
-            )
+            labels = {i: hdu.header.comments[f"TTYPE{i}"] for i in range(1, count + 1) if names[i - 1]}
+            title = str(header.get("EXTNAME", "")).strip()
+            tables.append(_Hdu(number, title, header, comments, start, names, labels))
     if not tables:
         request.refuse("has no table, only images")
     return tables
@@ -162,7 +175,7 @@ def _fields(request: Request, hdu: _Hdu) -> list[_Field]:
             float(header.get(f"TSCAL{i}", 1.0)),
             float(header.get(f"TZERO{i}", 0.0)),
             header.get(f"TNULL{i}"),
-            Note(as_text(header.get(f"TUNIT{i}")), as_text(header.get(f"TCOMM{i}"))),
+            Note(as_text(header.get(f"TUNIT{i}")), hdu.described(i)),
         )
         fields.append(field)
         size = (repeat + 7) // 8 if code == "X" else repeat * _WIDTHS[code]

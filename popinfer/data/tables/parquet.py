@@ -19,8 +19,10 @@ from popinfer.data.tables.cells import Block, Builder, element, mask_of
 from popinfer.data.tables.files import parts_of
 from popinfer.data.tables.notes import as_text, described, notes_from
 from popinfer.data.tables.request import Column, Note, Pace, Place, Request, quoted
+from popinfer.errors import first_line
 
 _BATCH = 1 << 17
+_DESCRIPTION_KEYS = (b"description", b"Description", b"comment", b"doc")
 _UNIT_KEYS = (b"unit", b"units", b"UNIT", b"Unit")
 
 
@@ -49,7 +51,7 @@ def _schema(request: Request, part: Path) -> tuple[pa.Schema, int]:
             return file.schema_arrow, file.metadata.num_rows
     except (OSError, pa.ArrowException) as error:
         where = "" if part == request.path else f"part {part.name} "
-        request.refuse(f"{where}can't be read as parquet ({str(error).strip().splitlines()[0][:200]})")
+        request.refuse(f"{where}can't be read as parquet ({first_line(error)[:200]})")
 
 
 def _hive_values(folder: Path, part: Path) -> dict[str, str]:
@@ -188,8 +190,10 @@ def _field_notes(schema: pa.Schema) -> dict[str, Note]:
     notes = {}
     for field in schema:
         own = field.metadata or {}
-        units = [as_text(own[key]) for key in _UNIT_KEYS if key in own]
-        notes[field.name] = Note(units[0] if units else None, as_text(own.get(b"description")))
+        units, texts = (
+            [as_text(own[key]) for key in keys if key in own] for keys in (_UNIT_KEYS, _DESCRIPTION_KEYS)
+        )
+        notes[field.name] = Note(units[0] if units else None, texts[0] if texts else None)
     return notes
 
 
@@ -209,17 +213,23 @@ def _votable_notes(metadata: dict[bytes, bytes]) -> dict[str, Note]:
     except ElementTree.ParseError:
         return {}
     fields = [node for node in root.iter() if re.sub(r"\{.*\}", "", node.tag) == "FIELD"]
-    return {node.get("name", ""): Note(as_text(node.get("unit")), None) for node in fields}
+    return {node.get("name", ""): Note(as_text(node.get("unit")), _described_in(node)) for node in fields}
+
+
+def _described_in(field: ElementTree.Element) -> str | None:
+    """The text of a VOTable field's DESCRIPTION."""
+    texts = [node.text for node in field if re.sub(r"\{.*\}", "", node.tag) == "DESCRIPTION"]
+    return as_text(texts[0]) if texts else None
 
 
 def _pandas_notes(metadata: dict[bytes, bytes]) -> dict[str, Note]:
-    """``frame.attrs["units"] = {column: unit}``, as pandas has kept it since 2.1."""
+    """``frame.attrs["units"] = {column: unit}`` and ``descriptions``, as pandas has kept them since 2.1."""
     try:
         attributes = json.loads(metadata.get(b"PANDAS_ATTRS", b"{}"))
     except ValueError:
         return {}
     attributes = attributes if isinstance(attributes, dict) else {}
     units = attributes.get("units", attributes.get("unit"))
-    if not isinstance(units, dict):
-        return {}
-    return {column: Note(as_text(unit), None) for column, unit in units.items()}
+    texts = attributes.get("descriptions", attributes.get("description"))
+    units, texts = (said if isinstance(said, dict) else {} for said in (units, texts))
+    return {column: Note(as_text(units.get(column)), as_text(texts.get(column))) for column in units | texts}

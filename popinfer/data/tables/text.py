@@ -22,6 +22,7 @@ from popinfer.data.tables.cells import Block, Builder, element, mask_of
 from popinfer.data.tables.files import open_expanded, position
 from popinfer.data.tables.notes import described, notes_from
 from popinfer.data.tables.request import Column, Note, Pace, Place, Request, quoted
+from popinfer.errors import first_line
 
 _BLOCK = 8 << 20
 _LONGEST_LINE = 64 << 20
@@ -233,7 +234,7 @@ def _cells(
             ),
         )
     except pa.ArrowInvalid as error:
-        why = "is not text in UTF-8" if "UTF8" in str(error) else str(error).splitlines()[0][:200]
+        why = "is not text in UTF-8" if "UTF8" in str(error) else first_line(error)[:200]
         request.refuse(f"can't be read as a table in text, after row {max(0, start - 1)}: {why}")
     if bad:
         row = start + (bad[0].number or 1) - 1
