@@ -303,7 +303,8 @@ def _explained(error: BaseException) -> tuple[int, Sequence[str]]:
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
         return _INTERRUPTED, [_KEPT]
     if isinstance(error, OSError):
-        return 2, [shortened(str(error), 400)]
+        known = error.filename is not None and error.strerror
+        return 2, [shortened(f"{error.filename}: {error.strerror}" if known else str(error), 400)]
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
         return 2, [_MEMORY]
     return 2, [shortened(error.format_message(), 400)] if hasattr(error, "format_message") else []

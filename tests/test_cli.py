@@ -111,3 +111,9 @@ def test_public_names_leave_precision_alone():
         "else:\n    raise SystemExit(1)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_errors_of_files_name_the_file_and_not_a_number(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_read", raising(PermissionError(13, "Permission denied", "/etc/x")))
+    assert cli.main(["run", "x.yaml"]) == 2
+    assert capsys.readouterr().err == "popinfer: /etc/x: Permission denied\n"

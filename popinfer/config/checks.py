@@ -8,9 +8,16 @@ import difflib
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from popinfer.config.errors import Problem
+from popinfer.config.survey import BandConfig, FilterConfig
+from popinfer.data.conditions import Columns, Condition, conflicts
+from popinfer.data.filter_names import is_path, named_curve
+from popinfer.errors import InputError
 from popinfer.population.domains import CALIBRATIONS, declaration_of, outside_domain, unknown_name
 
 # nearer than 4 Mpc galaxies' own motions are as large as their redshifts; before z = 20 there are hardly any
@@ -22,6 +29,22 @@ _RESERVED = {"con", "prn", "aux", "nul", *(f"{x}{i}" for x in ("com", "lpt") for
 _LONGEST_NAME = 100
 
 
+class Described(NamedTuple):
+    """What the catalog's section says of columns, as far as it is right in itself.
+
+    Attributes
+    ----------
+    bands : sections of bands by name.
+    redshift, id : columns; None where there is none.
+    where : conditions on rows.
+    """
+
+    bands: Mapping[str, BandConfig]
+    redshift: str | None
+    id: str | None
+    where: tuple[str, ...]
+
+
 class Given(NamedTuple):
     """What can be checked of a run file.
 
@@ -31,6 +54,7 @@ class Given(NamedTuple):
     bands : names of bands; None when they can't be told.
     free : names of free parameters.
     fixed, pilot : values by parameter; None for one that is wrong in itself.
+    described : what the catalog's section says of columns.
     """
 
     sections: Mapping[str, Any]
@@ -38,6 +62,7 @@ class Given(NamedTuple):
     free: tuple[str, ...]
     fixed: Mapping[str, float | None]
     pilot: Mapping[str, float | None]
+    described: Described
 
 
 Check = Callable[[Given], Iterator[Problem]]
@@ -85,10 +110,51 @@ def _bands(given: Given) -> Iterator[Problem]:
             yield Problem(path, f"features: '{feature}' has to be a band, or two different ones: g-r")
 
 
+def _filters(given: Given) -> Iterator[Problem]:
+    """Names of filter curves; files may be written later."""
+    for band, section in given.described.bands.items():
+        name, curve = section.filter_name, section.filter
+        described = isinstance(curve, FilterConfig) and bool(curve.columns or curve.unit)
+        try:
+            if Path(name).is_dir() or not is_path(name):
+                named_curve(name, Path(name), described=described)
+        except InputError as error:
+            text = str(error).removeprefix("filter ")
+            yield Problem(("catalog", "bands", band, "filter"), f"catalog.bands.{band}.filter: {text}")
+
+
+def _columns(given: Given) -> Iterator[Problem]:
+    """Conditions on rows, and columns that are named twice."""
+    said, conditions = given.described, []
+    for i, text in enumerate(said.where):
+        try:
+            conditions.append(Condition.parse(text))
+        except ValueError as error:
+            yield Problem(("catalog", "where", i), f"catalog.where: {error}")
+    named = {name: Columns(band.value, band.error, band.extinction) for name, band in said.bands.items()}
+    for problem in conflicts(named, said.redshift, said.id, conditions):
+        yield Problem(("catalog", *problem.keys), f"catalog: {problem.text}")
+
+
 def _features(given: Given) -> Iterator[Problem]:
     features = given.sections.get("features", [])
     if len(set(features)) < len(features):
         yield Problem(("features",), f"features: {features} names one of them twice")
+        return
+    if given.bands is None or not all(set(f.split("-")) <= set(given.bands) for f in features):
+        return
+    rows = np.zeros((len(features), len(given.bands)))
+    for i, feature in enumerate(features):
+        first, *second = (given.bands.index(band) for band in feature.split("-"))
+        rows[i, first] += 1
+        rows[i, second[:1]] -= 1
+        if rows[i].any() and np.linalg.matrix_rank(rows[: i + 1]) < np.linalg.matrix_rank(rows[:i]) + 1:
+            yield Problem(
+                ("features", i),
+                f"features: '{feature}' follows from those before it ({', '.join(features[:i])}); leave "
+                "it out",
+            )
+            return
 
 
 def _slices(given: Given) -> Iterator[Problem]:
@@ -98,17 +164,13 @@ def _slices(given: Given) -> Iterator[Problem]:
     if len(slices) > _MAX_SLICES:
         yield Problem(("slices",), f"slices: {len(slices)} of them; at most {_MAX_SLICES}")
         return
-    for i, (low, high) in enumerate(slices):
-        if not 0 < low < high:
-            yield Problem(("slices", i), f"slices: [{low:g}, {high:g}] must satisfy 0 < low < high")
-        elif low < Z_RANGE[0] or high > Z_RANGE[1] or high - low < _MIN_WIDTH:
-            yield Problem(
-                ("slices", i),
-                f"slices: [{low:g}, {high:g}] has to lie between redshifts {Z_RANGE[0]:g} (nearer, galaxies' "
-                f"own motions spoil distances) and {Z_RANGE[1]:g} (before, there are no surveys), and be "
-                f"{_MIN_WIDTH:g} wide at least",
-            )
-    order = sorted(range(len(slices)), key=lambda i: slices[i])
+    for i, limits in enumerate(slices):
+        wrong = _wrong_slice(*limits)
+        if wrong:
+            yield Problem(("slices", i), f"slices: {wrong}")
+    order = sorted(
+        (i for i, limits in enumerate(slices) if not _wrong_slice(*limits)), key=slices.__getitem__
+    )
     for i, j in itertools.pairwise(order):
         (low, high), (after, _) = slices[i], slices[j]
         if after < high:
@@ -120,8 +182,27 @@ def _slices(given: Given) -> Iterator[Problem]:
         yield Problem(("halos", "lgm_min"), "halos.lgm_min: one number, or as many as slices")
 
 
+def _wrong_slice(low: float, high: float) -> str:
+    """What is wrong with one slice in itself; "" when nothing is."""
+    if not 0 < low < high:
+        return f"[{low:g}, {high:g}] must satisfy 0 < low < high"
+    if Z_RANGE[0] <= low and high <= Z_RANGE[1] and high - low >= _MIN_WIDTH:
+        return ""
+    return (
+        f"[{low:g}, {high:g}] has to lie between redshifts {Z_RANGE[0]:g} (nearer, galaxies' own motions "
+        f"spoil distances) and {Z_RANGE[1]:g} (before, there are no surveys), and be {_MIN_WIDTH:g} wide at "
+        "least"
+    )
+
+
+def _right_slices(given: Given) -> list[tuple[float, float]]:
+    """The slices when each is right in itself, else none: what follows from a wrong one isn't told."""
+    slices = given.sections.get("slices") or []
+    return [] if any(_wrong_slice(*limits) for limits in slices) else slices
+
+
 def _published(given: Given) -> Iterator[Problem]:
-    slices = given.sections.get("slices")
+    slices = _right_slices(given)
     for i, table in enumerate(given.sections.get("joint") or ()):
         if slices and not any(low <= table.redshift < high for low, high in slices):
             yield Problem(
@@ -144,7 +225,7 @@ def _photoz(given: Given) -> Iterator[Problem]:
             yield Problem(path, f"'{name}' needs catalog.photoz.outlier_range")
     if photoz is not None and photoz.outlier_range is not None:
         low, high = photoz.outlier_range
-        if any(a < low or b > high for a, b in given.sections.get("slices") or ()):
+        if any(a < low or b > high for a, b in _right_slices(given)):
             yield Problem(
                 ("catalog", "photoz", "outlier_range"),
                 "catalog.photoz.outlier_range has to contain all slices",
@@ -203,6 +284,6 @@ def _calibration(given: Given) -> Iterator[Problem]:
 
 
 _CHECKS: tuple[Check, ...] = (
-    *(_name, _bands, _features, _slices, _published, _photoz),
+    *(_name, _bands, _filters, _columns, _features, _slices, _published, _photoz),
     *(_parameters, _priors, _calibration),
 )

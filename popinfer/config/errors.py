@@ -16,10 +16,11 @@ _KEYED = re.compile(r"([A-Za-z_][\w.+'-]*(?:\.[\w+'-]+)*): ")
 _TEXT = "; a name or a text that looks like a number is written in quotes"
 _WORDS = (
     ("a valid dictionary or object to extract fields from", "a mapping of keys"),
-    ("a valid dictionary or instance of", "a mapping for"),
+    (r"a valid dictionary or instance of \w+", "a mapping of keys"),
     ("a valid dictionary", "a mapping of keys"),
     ("a valid tuple", "a list"),
 )
+_CHOICE = "no_alternative"  # our kind of error: a value is of none of the types that its key may have
 _SEXAGESIMAL = re.compile(r"[-+]?\d+(:\d+)+(\.\d*)?")
 
 
@@ -47,7 +48,7 @@ def problems_in(error: ValidationError, root: type[BaseModel], raw: Any) -> list
     root : section that was validated.
     raw : the content that was validated; it tells keys from the names of alternatives in locations.
     """
-    errors = list(_without_failed_alternatives(error.errors(), raw))
+    errors = _merged(list(_without_failed_alternatives(error.errors(), raw)), raw)
     missing = {_path(e, raw) for e in errors if e["type"] == "missing"}
     problems, meant = [], set()
     for e in errors:
@@ -60,7 +61,7 @@ def problems_in(error: ValidationError, root: type[BaseModel], raw: Any) -> list
                 meant.add((*path[:-1], near))
                 text = f"unknown key '{dotted(path)}'; did you mean '{near}' (which is missing)?"
             else:
-                text = _unknown(root, e["loc"], path, near)
+                text = _unknown(root, e, path, near)
             problems.append(Problem(path, text))
         else:
             problems += _described(e, path)
@@ -117,9 +118,36 @@ def _without_failed_alternatives(errors: Sequence[Any], raw: Any) -> Iterator[An
             yield e
 
 
+def _merged(errors: Sequence[Any], raw: Any) -> list[Any]:
+    """One error for a value that is of none of its alternatives' types, and one for a list that is short."""
+    merged: dict[Any, Any] = {}
+    for e in errors:
+        path = _path(e, raw)
+        last = path[-1] if path else None
+        needed = last + 1 if e["type"] == "missing" and isinstance(last, int) else 0  # entries of a list
+        place = (path[:-1], "short") if needed else (path, _is_type(e) or e["msg"])
+        if e["type"] == "missing" and not needed:
+            place = (path, "missing")
+        first = merged.setdefault(place, e)
+        if needed:
+            given = len(e["input"])
+            wanted = max(needed, first.get("wanted", 0))
+            merged[place] = {
+                **e,
+                "loc": e["loc"][:-1],
+                "type": _CHOICE,
+                "wanted": wanted,
+                "msg": f"has to be a list of {wanted} values, not {given}",
+            }
+        elif first is not e and _is_type(e):
+            other = e["msg"].removeprefix("Input should be ")
+            merged[place] = {**first, "type": _CHOICE, "msg": f"{first['msg']} or {other}"}
+    return list(merged.values())
+
+
 def _is_type(error: Any) -> bool:
-    """Whether an error is about a value's type, and so of an alternative that wasn't meant."""
-    return error["type"].endswith("_type")
+    """Whether an error is about a value's type, and so may be of an alternative that wasn't meant."""
+    return error["type"] == _CHOICE or error["type"].endswith(("_type", "_parsing"))
 
 
 def _described(error: Any, path: Path) -> list[Problem]:
@@ -130,7 +158,8 @@ def _described(error: Any, path: Path) -> list[Problem]:
     if error["type"] == "value_error":
         cause = error["ctx"]["error"]
         if isinstance(cause, ProblemsError):
-            return [Problem((*path, *problem.path), problem.text) for problem in cause.problems]
+            within = f"{key}." if key else ""
+            return [Problem((*path, *problem.path), f"{within}{problem.text}") for problem in cause.problems]
         message = str(cause)
         opening = _KEYED.match(message)
         if opening:  # a finer place than the section's
@@ -138,9 +167,10 @@ def _described(error: Any, path: Path) -> list[Problem]:
             return [Problem(path, f"{key + '.' if key else ''}{message}")]
     message = re.sub(r"^Input should be ", "has to be ", message)
     for pydantic, ours in _WORDS:
-        message = message.replace(pydantic, ours)
+        message = re.sub(pydantic, ours, message)
     value = error.get("input")
-    given = "" if isinstance(value, dict | list | tuple) or not key else f" (given: {shortened(repr(value))})"
+    kind = {dict: "a mapping", list: "a list"}.get(type(value), "")
+    given = f" (given: {kind or shortened(repr(value))})" if key and "wanted" not in error else ""
     return [Problem(path, f"{key + ': ' if key else ''}{message}{given}{_hint(error['type'], value)}")]
 
 
@@ -154,7 +184,7 @@ def _alternative(error: Any, path: Path) -> Problem:
     if "kind" not in value:
         return Problem(path, f"key '{dotted(path)}' is missing")
     tag = str(value["kind"])
-    near = difflib.get_close_matches(tag, kinds.replace("'", "").split(", "), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(tag.lower(), kinds.replace("'", "").split(", "), n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     return Problem(path, f"{dotted(path)}: '{shortened(tag)}' is not one of {kinds}{hint}")
 
@@ -173,9 +203,12 @@ def _hint(kind: str, value: Any) -> str:
     return ""
 
 
-def _unknown(root: type[BaseModel], loc: tuple[Any, ...], path: Path, near: str) -> str:
+def _unknown(root: type[BaseModel], error: Any, path: Path, near: str) -> str:
+    loc = error["loc"]
     known = ", ".join(_known(root, loc))
     before, colon, _ = str(loc[-1]).partition(":")
+    if str(loc[-1]).isdigit() and error["input"] is None:  # {faint_mag: 17,5}
+        return f"unknown key '{dotted(path)}'; the decimal mark is a point"
     if colon and before in known.split(", "):
         return f"unknown key '{dotted(path)}'; a blank has to follow the colon"
     return f"unknown key '{dotted(path)}'" + (f"; did you mean '{near}'?" if near else f"; known: {known}")

@@ -1,9 +1,9 @@
 """Read a run file's text: YAML with the surprises taken out, and the line of every key.
 
 Scalars follow YAML 1.2's core schema and not YAML 1.1: ``y``, ``no`` and ``on`` are text (bands may be called
-so), ``1e3`` is a number, ``1:30`` and ``2024-02-30`` are text. A number that starts with a zero, ``010``, is
-refused: it is 8 to some programs and 10 to others. Keys are always text. Sizes are bounded: no run file can
-take memory or time.
+so), ``1e3`` is a number, ``1:30`` and ``2024-02-30`` are text. Numbers that programs disagree about are
+refused: ``010`` is 8 to some and 10 to others, ``1_000`` and ``0x10`` are texts to others. Keys are always
+text. Sizes are bounded: no run file can take memory or time.
 """
 
 import io
@@ -32,6 +32,11 @@ _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _AMBIGUOUS = re.compile(r"[-+]?0[0-9]+")
+# of YAML 1.1 or other languages; without underscores and prefixes they are numbers to all
+_FOREIGN = re.compile(
+    r"[-+]?(0x[0-9a-fA-F]|0o[0-7]|0b[01])[0-9a-fA-F_]*"
+    r"|[-+]?(?=[0-9.]*_)[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?"
+)
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -232,6 +237,9 @@ class _Content:
         if _AMBIGUOUS.fullmatch(text):
             why = "programs disagree whether it is octal; write it without, or a text in quotes"
             return self._refuse(path, f"{shortened(text)} starts with a zero: {why}")
+        if _FOREIGN.fullmatch(text):
+            why = "is a number to some programs and a text to others; write its decimal digits alone"
+            return self._refuse(path, f"{shortened(text)} {why}, or a text in quotes")
         whole = _INTEGER.fullmatch(text)
         if whole or _FLOAT.fullmatch(text):
             if len(text) > _MAX_DIGITS:

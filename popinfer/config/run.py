@@ -4,22 +4,23 @@ Physical values carry their unit in the key (``faint_mag``, ``lgm_min`` is log10
 doesn't exist is refused with its full name, its line and the nearest right one.
 """
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from popinfer.config.checks import Given, problems_across
+from popinfer.config.checks import Described, Given, problems_across
 from popinfer.config.errors import Problem, ProblemsError, as_error, problems_in
 from popinfer.config.halos import HalosConfig
 from popinfer.config.inference import FitConfig, KernelsConfig, NutsConfig, PredictiveConfig, SampleConfig
 from popinfer.config.model import ModelConfig, PriorConfig
 from popinfer.config.reading import read_yaml
 from popinfer.config.section import Section
-from popinfer.config.survey import CatalogConfig, MassFunctionConfig
+from popinfer.config.survey import BandConfig, CatalogConfig, MassFunctionConfig
 
 
 class RunConfig(Section):
@@ -40,10 +41,19 @@ class RunConfig(Section):
     sample: Annotated[SampleConfig, Field(discriminator="kind")] = NutsConfig(kind="nuts")
     predictive: PredictiveConfig = PredictiveConfig()
 
+    @field_validator("slices", mode="before")
+    @classmethod
+    def _pairs(cls, given: Any) -> Any:
+        if isinstance(given, list) and given and all(isinstance(x, int | float | str) for x in given):
+            raise ValueError("has to be a list of pairs, low and high, such as [[0.03, 0.06], [0.06, 0.1]]")
+        return given
+
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":
-        bands, fixed, pilot = tuple(self.catalog.bands), self.model.fixed, self.halos.pilot
-        problems = problems_across(Given(dict(self), bands, tuple(self.free), fixed, pilot))
+        catalog, fixed, pilot = self.catalog, self.model.fixed, self.halos.pilot
+        described = Described(catalog.bands, catalog.redshift, catalog.id, tuple(catalog.where))
+        given = Given(dict(self), tuple(catalog.bands), tuple(self.free), fixed, pilot, described)
+        problems = problems_across(given)
         if problems:
             raise ProblemsError(problems)
         return self
@@ -95,7 +105,21 @@ def _across_valid_sections(content: Mapping[str, Any], failed: Sequence[tuple[An
         right = set(names) - {loc[1] for loc in failed if len(loc) > 1 and loc[0] == "free"}
         sections["free"] = {name: PriorConfig.model_validate(content["free"][name]) for name in sorted(right)}
     fixed, pilot = (_values(content, sections, *keys) for keys in (("model", "fixed"), ("halos", "pilot")))
-    return problems_across(Given(sections, _bands_of(content, sections), names, fixed, pilot))
+    described = _described(content.get("catalog"))
+    return problems_across(Given(sections, _bands_of(content, sections), names, fixed, pilot, described))
+
+
+def _described(catalog: Any) -> Described:
+    """What a catalog's section says of columns, though others of its keys be wrong."""
+    stated = catalog if isinstance(catalog, dict) else {}
+    bands = {}
+    for name, band in stated["bands"].items() if isinstance(stated.get("bands"), dict) else ():
+        with contextlib.suppress(ValidationError):
+            bands[name] = BandConfig.model_validate(band)
+    redshift, id = (x if isinstance(x, str) else None for x in (stated.get("redshift"), stated.get("id")))
+    where = stated.get("where")
+    conditions = where if isinstance(where, list) else [where]
+    return Described(bands, redshift, id, tuple(text for text in conditions if isinstance(text, str)))
 
 
 def _bands_of(content: Mapping[str, Any], sections: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -103,7 +127,7 @@ def _bands_of(content: Mapping[str, Any], sections: Mapping[str, Any]) -> tuple[
         return tuple(sections["catalog"].bands)
     catalog = content.get("catalog")
     bands = catalog.get("bands") if isinstance(catalog, dict) else None
-    return _keys(bands) if isinstance(bands, dict) else None
+    return _keys(bands) or None
 
 
 def _values(

@@ -1,7 +1,7 @@
 """What all sections of a run file share: no unknown keys, finite numbers, paths with ``~`` expanded."""
 
 import os
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -11,14 +11,14 @@ PATH_KEYS = ("path", "covariance", "ssp", "filter")
 _LONGEST_PATH, _LONGEST_NAME = 4096, 255
 
 
-class _Truth:
-    """A truth value where a section has none: pydantic would read it as 1 or 0, and refuses this."""
+class _NoNumber:
+    """A truth value or a text with underscores, where pydantic would read a number; it refuses this."""
 
-    def __init__(self, value: bool) -> None:
+    def __init__(self, value: bool | str) -> None:
         self._value = value
 
     def __repr__(self) -> str:
-        return str(self._value).lower()
+        return repr(self._value) if isinstance(self._value, str) else str(self._value).lower()
 
 
 class Section(BaseModel):
@@ -34,7 +34,7 @@ class Section(BaseModel):
         meant = {}
         for key, value in content.items():
             field = cls.model_fields.get(key)
-            meant[key] = value if field is None else _without_truth(value, field.annotation)
+            meant[key] = value if field is None else _marked(value, field.annotation)
             if key in PATH_KEYS and isinstance(value, str):
                 try:
                     meant[key] = expanded(value)
@@ -65,17 +65,25 @@ def expanded(path: str) -> str:
     return full
 
 
-def _without_truth(value: Any, annotation: Any) -> Any:
-    """A value with each truth value marked as such, unless the annotation allows one."""
+def _marked(value: Any, annotation: Any) -> Any:
+    """A value with truth values, and texts like ``1_000``, marked unless the annotation allows them."""
     if _mentions(annotation, bool):
         return value
-    if isinstance(value, bool):
-        return _Truth(value)
+    if isinstance(value, bool) or (isinstance(value, str) and "_" in value and _numeric(annotation)):
+        return _NoNumber(value)
     if _mentions(annotation, BaseModel):
         return value  # further sections look after their own
     if isinstance(value, dict):
-        return {key: _without_truth(item, annotation) for key, item in value.items()}
-    return [_without_truth(item, annotation) for item in value] if isinstance(value, list) else value
+        return {key: _marked(item, annotation) for key, item in value.items()}
+    return [_marked(item, annotation) for item in value] if isinstance(value, list) else value
+
+
+def _numeric(annotation: Any) -> bool:
+    """Whether an annotation allows numbers and, but for the keys of mappings, no text."""
+    if get_origin(annotation) is dict:
+        return _numeric(get_args(annotation)[1])
+    numbers = _mentions(annotation, float) or _mentions(annotation, int)
+    return numbers and not _mentions(annotation, str)
 
 
 def _mentions(annotation: Any, wanted: type) -> bool:

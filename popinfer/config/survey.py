@@ -1,11 +1,33 @@
 """The run file's sections on the survey: catalog, bands, selection. See `popinfer.config`."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, FiniteFloat, field_validator, model_validator
+from pydantic import AfterValidator, Field, FiniteFloat, field_validator, model_validator
 
+from popinfer.config.errors import Problem, ProblemsError
 from popinfer.config.section import Section
+from popinfer.data.wavelengths import length
+from popinfer.errors import InputError
+
+
+def _said(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty; a name is needed")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_said)]  # of a column, a table, or anything else that has a name
+
+
+def _identifier(text: str) -> str:
+    if not text.isidentifier():
+        raise ValueError("is no name that a Python function can have")
+    return text
+
+
+ColumnNumber = Annotated[int, Field(ge=1)]
 
 
 class FilterConfig(Section):
@@ -17,13 +39,35 @@ class FilterConfig(Section):
     """
 
     path: str
-    columns: tuple[str | int, str | int] | None = None
-    unit: str | None = None
+    columns: tuple[Name | ColumnNumber, Name | ColumnNumber] | None = None
+    unit: Name | None = None
     counts: Literal["photon", "energy"] | None = None
+
+    @field_validator("unit")
+    @classmethod
+    def _length(cls, unit: str | None) -> str | None:
+        if unit is not None:
+            try:
+                length("", unit)
+            except InputError:
+                raise ValueError("is no length; angstrom, nm or micron would be") from None
+        return unit
+
+    @model_validator(mode="after")
+    def _two(self) -> "FilterConfig":
+        if self.columns is not None and self.columns[0] == self.columns[1]:
+            raise ValueError(f"columns: wavelength and transmission are both '{self.columns[0]}'")
+        return self
 
 
 Unit = Literal["mag", "mmag", "luptitude", "maggy", "nmgy", "Jy", "mJy", "uJy", "nJy", "cgs"]
-Magnitude = Annotated[float, Field(ge=-5, le=40)]  # an apparent magnitude that a limit can have
+# Apparent AB magnitudes that limits can have. The brightest galaxies of the sky, the Milky Way's companions,
+# have about 0; the deepest fields end between 31 and 32.
+BrightMagnitude = Annotated[float, Field(ge=0, le=32)]
+# a sample that ends before 8 has a dozen galaxies at most
+FaintMagnitude = Annotated[float, Field(ge=8, le=33)]
+_EXTREMES = (0.0, 33.0)
+_MAX_ERROR = 3.0  # mag; a value with such an error is no measurement
 
 
 class BandConfig(Section):
@@ -41,19 +85,19 @@ class BandConfig(Section):
     """
 
     filter: str | FilterConfig
-    value: str
-    error: str | FiniteFloat
+    value: Name
+    error: Name | FiniteFloat
     unit: Unit | None = None
     error_unit: Unit | None = None
     system: Literal["ab", "vega"] = "ab"
     softening: float | None = Field(default=None, ge=1e-14, le=1e-3)
     error_kind: Literal["sigma", "ivar"] = "sigma"
-    extinction: str | None = None
+    extinction: Name | None = None
     zero_point_mag: float = Field(default=0.0, ge=-2, le=2)
     error_floor_mag: float = Field(default=0.0, ge=0, le=1)
-    bright_mag: Magnitude | None = None
-    faint_mag: Magnitude | None = None
-    detection_mag: Magnitude | None = None
+    bright_mag: BrightMagnitude | None = None
+    faint_mag: FaintMagnitude | None = None
+    detection_mag: FaintMagnitude | None = None
     detection_width_mag: float = Field(default=0.05, ge=1e-4, le=1)
     observed_fraction: float = Field(default=1.0, gt=0, le=1)
 
@@ -63,22 +107,49 @@ class BandConfig(Section):
         return self.filter if isinstance(self.filter, str) else self.filter.path
 
     @model_validator(mode="after")
-    def _columns(self) -> "BandConfig":
-        if self.error == self.value:
-            raise ValueError(f"error: column '{self.value}' is the value's; name the column of its error")
-        if isinstance(self.error, float) and not self.error > 0:
-            raise ValueError(f"error: {self.error:g} has to be above 0")
-        if isinstance(self.error, float) and self.error_kind == "ivar":
-            raise ValueError(
-                f"error: {self.error:g} is a number for all rows: give it as a sigma, not an ivar"
-            )
-        if self.softening is not None and self.unit != "luptitude":
-            raise ValueError("softening belongs to asinh magnitudes: set unit: luptitude, or leave it out")
-        if self.system == "vega" and self.unit not in (None, "mag", "mmag"):
-            raise ValueError(f"system: vega is of magnitudes; unit is {self.unit}")
-        if self.bright_mag is not None and self.faint_mag is not None and self.bright_mag >= self.faint_mag:
-            raise ValueError(f"bright_mag {self.bright_mag:g} has to be below faint_mag {self.faint_mag:g}")
+    def _possible(self) -> "BandConfig":
+        _raise([*self._error_problems(), *self._unit_problems()])
         return self
+
+    def _error_problems(self) -> Iterator[Problem]:
+        if self.error == self.value:
+            yield _problem("error", f"column '{self.value}' is the value's; name the column of its error")
+        if self.extinction in (self.value, self.error):
+            yield _problem("extinction", f"column '{self.extinction}' is that of the value or its error")
+        if isinstance(self.error, str):
+            if self.error.strip().lower().lstrip("+-.") in ("nan", "inf", "infinity"):
+                yield _problem("error", f"'{self.error}' is no error; name a column, or a number above 0")
+            return
+        if not self.error > 0:
+            yield _problem("error", f"{self.error:g} has to be above 0")
+        elif self.error_kind == "ivar":
+            yield _problem(
+                "error", f"{self.error:g} is a number for all rows: give it as a sigma, not an ivar"
+            )
+        elif self.error > _MAX_ERROR and (self.error_unit or self.unit) in ("mag", "luptitude"):
+            yield _problem(
+                "error",
+                f"{self.error:g} mag for all rows; values with errors above {_MAX_ERROR:g} mag are no "
+                "measurements",
+            )
+
+    def _unit_problems(self) -> Iterator[Problem]:
+        if self.softening is not None and self.unit != "luptitude":
+            yield _problem("softening", "belongs to asinh magnitudes: set unit: luptitude, or leave it out")
+        if self.system == "vega" and self.unit not in (None, "mag", "mmag"):
+            yield _problem("system", f"vega is of magnitudes; unit is {self.unit}")
+        if self.bright_mag is not None and self.faint_mag is not None and self.bright_mag >= self.faint_mag:
+            yield _problem("bright_mag", f"{self.bright_mag:g} has to be below faint_mag {self.faint_mag:g}")
+
+
+def _problem(key: str, text: str) -> Problem:
+    """What is wrong with a key of a section, ``a`` or ``a.b``."""
+    return Problem(tuple(int(part) if part.isdigit() else part for part in key.split(".")), f"{key}: {text}")
+
+
+def _raise(problems: list[Problem]) -> None:
+    if problems:
+        raise ProblemsError(problems)
 
 
 class SelectionConfig(Section):
@@ -87,8 +158,8 @@ class SelectionConfig(Section):
     """
 
     band: str
-    bright_mag: Magnitude
-    faint_mag: Magnitude
+    bright_mag: BrightMagnitude
+    faint_mag: FaintMagnitude
     width_mag: float = Field(default=0.02, ge=1e-4, le=1)
 
     @model_validator(mode="after")
@@ -103,8 +174,8 @@ class MagnitudeCutConfig(Section):
 
     kind: Literal["magnitude"]
     band: str
-    bright_mag: Magnitude | None = None
-    faint_mag: Magnitude | None = None
+    bright_mag: BrightMagnitude | None = None
+    faint_mag: FaintMagnitude | None = None
     width_mag: float = Field(default=0.02, ge=1e-4, le=1)
 
     @property
@@ -124,7 +195,7 @@ class LinearCutConfig(Section):
     """Galaxies with sum over bands of coefficient x magnitude at least ``threshold_mag``."""
 
     kind: Literal["linear"]
-    coefficients: dict[str, FiniteFloat] = Field(min_length=1)
+    coefficients: dict[str, Annotated[float, Field(ge=-100, le=100)]] = Field(min_length=1)
     threshold_mag: FiniteFloat
     width_mag: float = Field(default=0.02, ge=1e-4, le=1)
 
@@ -132,6 +203,17 @@ class LinearCutConfig(Section):
     def uses(self) -> set[str]:
         """Bands that every galaxy needs for this cut."""
         return set(self.coefficients)
+
+    @model_validator(mode="after")
+    def _divides(self) -> "LinearCutConfig":
+        ends = [sorted((c * _EXTREMES[0], c * _EXTREMES[1])) for c in self.coefficients.values()]
+        low, high = sum(a for a, _ in ends), sum(b for _, b in ends)
+        if not low < self.threshold_mag < high:
+            raise ValueError(
+                f"threshold_mag: {self.threshold_mag:g} divides no galaxies: with these coefficients and "
+                f"magnitudes from {_EXTREMES[0]:g} to {_EXTREMES[1]:g} the sum is {low:g} to {high:g}"
+            )
+        return self
 
 
 class CompletenessConfig(Section):
@@ -155,7 +237,7 @@ class FunctionCutConfig(Section):
 
     kind: Literal["function"]
     path: str
-    name: str
+    name: Annotated[Name, AfterValidator(_identifier)]
     bands: list[str] = Field(min_length=1)
 
     @property
@@ -235,28 +317,28 @@ class CatalogConfig(Section):
     """
 
     path: str
-    redshift: str
-    table: str | int | None = None
-    id: str | None = None
+    redshift: Name
+    table: Name | int | None = None
+    id: Name | None = None
     where: list[str] = Field(default=[])
-    bands: dict[str, BandConfig]
+    bands: dict[str, BandConfig] = Field(min_length=1)
     selection: SelectionConfig
     cuts: list[CutConfig] = Field(default=[])
     format: Literal["auto", "parquet", "fits", "hdf5", "csv", "ecsv"] = "auto"
-    missing: list[FiniteFloat | str] = Field(default=[])
+    missing: list[FiniteFloat | Name] = Field(default=[])
     duplicates: Literal["refuse", "allow"] = "refuse"
     implausible: Literal["refuse", "warn"] = "refuse"
     file_units: Literal["believe", "ignore"] = "believe"
     missing_bands: Literal["drop", "keep"] = "drop"
-    noise_correlation: dict[str, FiniteFloat] = Field(default={})
+    noise_correlation: dict[str, Annotated[float, Field(gt=-1, lt=1)]] = Field(default={})
     noise: Literal["drawn", "analytic"] = "drawn"
     photoz: PhotozConfig | None = None
     number_density: NumberDensityConfig | None = None
 
-    @field_validator("where", mode="before")
+    @field_validator("where", "missing", mode="before")
     @classmethod
     def _one_or_many(cls, given: Any) -> Any:
-        return [given] if isinstance(given, str) else given
+        return [given] if isinstance(given, str | float | int) else given
 
     @property
     def all_cuts(self) -> "list[CutConfig]":
@@ -280,31 +362,58 @@ class CatalogConfig(Section):
         return matrix
 
     @model_validator(mode="after")
-    def _correlation(self) -> "CatalogConfig":
+    def _consistent(self) -> "CatalogConfig":
+        wrong_pairs = list(self._pair_problems())
+        limits = [] if wrong_pairs else self._correlation_problems()
+        _raise([*wrong_pairs, *limits, *self._band_problems(), *self._limit_problems()])
+        return self
+
+    def _pair_problems(self) -> Iterator[Problem]:
         for pair in self.noise_correlation:
             names = pair.split("-")
             if len(names) != 2 or len(set(names)) != 2 or not set(names) <= set(self.bands):
-                raise ValueError(
-                    f"noise_correlation: '{pair}' has to be two of {sorted(self.bands)}, like 'g-r'"
+                yield Problem(
+                    ("noise_correlation", pair),
+                    f"noise_correlation: '{pair}' has to be two of {sorted(self.bands)}, like 'g-r'",
                 )
-        if np.linalg.eigvalsh(self.correlation_matrix()).min() <= 1e-6:
-            raise ValueError(
-                "noise_correlation: no errors can be correlated like this (not positive definite)"
-            )
-        return self
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "CatalogConfig":
+    def _correlation_problems(self) -> Iterator[Problem]:
+        if np.linalg.eigvalsh(self.correlation_matrix()).min() <= 1e-6:
+            yield _problem(
+                "noise_correlation", "no errors can be correlated like this (not positive definite)"
+            )
+
+    def _band_problems(self) -> Iterator[Problem]:
+        """Bands that aren't there, and keys that need another one."""
         bands = sorted(self.bands)
         if self.selection.band not in self.bands:
-            raise ValueError(f"selection.band: '{self.selection.band}' is not one of {bands}")
+            yield _problem("selection.band", f"'{self.selection.band}' is not one of {bands}")
         for i, cut in enumerate(self.cuts):
             unknown = cut.uses - set(self.bands)
             if unknown:
-                raise ValueError(f"cuts.{i}: '{min(unknown)}' is not one of {bands}")
+                yield _problem(f"cuts.{i}", f"'{min(unknown)}' is not one of {bands}")
         for name, band in self.bands.items():
             if self.missing_bands == "drop" and (band.detection_mag, band.observed_fraction) != (None, 1):
-                raise ValueError(f"bands.{name}: detection limits need 'missing_bands: keep'")
-            if band.detection_mag is None and band.observed_fraction != 1:
-                raise ValueError(f"bands.{name}.observed_fraction needs a detection_mag")
-        return self
+                yield _problem(f"bands.{name}", "detection limits need 'missing_bands: keep'")
+            elif band.detection_mag is None and band.observed_fraction != 1:
+                yield _problem(f"bands.{name}", "observed_fraction needs a detection_mag")
+
+    def _limit_problems(self) -> Iterator[Problem]:
+        """Magnitude limits of one band that exclude each other."""
+        main = self.selection
+        for cut in self.all_cuts:
+            if not isinstance(cut, MagnitudeCutConfig) or cut.band != main.band:
+                continue
+            if (cut.faint_mag or np.inf) <= main.bright_mag or (cut.bright_mag or 0) >= main.faint_mag:
+                yield _problem(
+                    "selection",
+                    f"{main.band} = {main.bright_mag:g} to {main.faint_mag:g} excludes all galaxies within "
+                    f"the further limits of {main.band}",
+                )
+        band = self.bands.get(main.band)
+        if band is not None and band.detection_mag is not None and band.detection_mag <= main.bright_mag:
+            yield _problem(
+                "selection.bright_mag",
+                f"{main.bright_mag:g}: nothing so faint is detected, bands.{main.band}.detection_mag is "
+                f"{band.detection_mag:g}",
+            )

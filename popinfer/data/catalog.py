@@ -5,8 +5,6 @@ the first reason that applies to it. What can only be a mistake in the run file 
 negative errors, a column that is mostly empty, galaxies listed twice) is refused rather than dropped.
 """
 
-import operator
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from popinfer.data.band_columns import BandColumns, check_columns
 from popinfer.data.band_doubts import shared_column_doubts
 from popinfer.data.catalog_io import fingerprint, read_columns, user_path
+from popinfer.data.conditions import Columns, Condition, conflicts
 from popinfer.data.embedded import asset_path
 from popinfer.data.photometry_columns import BandPhotometry, convert
 from popinfer.data.tables.request import Column
@@ -32,18 +31,6 @@ EMBEDDED_SAMPLE = "sdss_mgs"
 MISSING = (-9999.0, -999.0, -99.0, 99.0, 999.0)  # what surveys write for "not measured"
 MAX_REPEATED = 0.01  # of the rows
 _Z_CEILING = 20.0
-_CONDITION = re.compile(r"^\s*(?P<column>.+?)\s*(?P<operator><=|>=|==|!=|<|>)\s*(?P<number>[-+0-9.eE]+)\s*$")
-_SAID_TRUE = re.compile(
-    r"^\s*(?P<column>[^<>=!&|~]+?)\s*(?P<operator>==|!=)\s*(?P<truth>(?i:true|false))\s*$"
-)
-_OPERATORS: dict[str, Callable[[FloatArray, float], BoolArray]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
 
 
 @dataclass(frozen=True)
@@ -92,47 +79,6 @@ class CatalogSpec:
     implausible: Literal["refuse", "warn"] = "refuse"
     file_units: Literal["believe", "ignore"] = "believe"
     slices: tuple[tuple[float, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A row is used where a column of true and false is true (or not), or where a number compares so."""
-
-    column: str
-    operator: str = ""
-    number: float = np.nan
-    negated: bool = False
-
-    @classmethod
-    def parse(cls, path: str | Path, text: str) -> "Condition":
-        """From "clean", "not blended" or "flag == 0"."""
-        said = _SAID_TRUE.match(text)
-        if said is not None:
-            false = said["truth"].lower() == "false"
-            return cls(said["column"], negated=false == (said["operator"] == "=="))
-        match = _CONDITION.match(text)
-        column = text.strip().removeprefix("not ").strip() if match is None else match["column"]
-        if not column or any(sign in column for sign in "<>=!&|~"):
-            _refuse(
-                path,
-                f"where: {text!r} has to be a column of true and false, 'not column', or like 'column < 3'; "
-                "write several conditions as a list",
-            )
-        if match is None:
-            return cls(column, negated=text.strip().startswith("not "))
-        try:
-            number = float(match["number"])
-        except ValueError:
-            number = np.nan
-        if not np.isfinite(number):
-            _refuse(path, f"where: {text!r} compares with {match['number']!r}, which is no finite number")
-        return cls(column, match["operator"], number)
-
-    def met(self, values: FloatArray) -> BoolArray:
-        """Rows that meet it; those without a value don't."""
-        if self.operator:
-            return np.isfinite(values) & _OPERATORS[self.operator](values, self.number)
-        return values == (0.0 if self.negated else 1.0)
 
 
 class _Sieve:
@@ -203,7 +149,7 @@ def load_catalog(spec: CatalogSpec, say: Callable[[str], None] | None = None) ->
         The file or a column can't be read, has negative errors or mostly missing values, looks like another
         unit, or no row is left. The message names the file, the column and what would be right.
     """
-    conditions = [Condition.parse(spec.path, text) for text in spec.where]
+    conditions = _conditions(spec)
     _check_spec(spec, conditions)
     path = asset_path(EMBEDDED_SAMPLE) if str(spec.path) == EMBEDDED_SAMPLE else user_path(spec.path)
     columns = _read(path, spec, conditions, say)
@@ -330,6 +276,14 @@ def _repeated(
     return tuple(said)
 
 
+def _conditions(spec: CatalogSpec) -> list[Condition]:
+    """What rows have to meet; InputError for a text that is no condition."""
+    try:
+        return [Condition.parse(text) for text in spec.where]
+    except ValueError as error:
+        _refuse(spec.path, f"where: {error}")
+
+
 def _check_spec(spec: CatalogSpec, conditions: list[Condition]) -> None:
     """Refuse what can't be right before the file is opened."""
     where = spec.path
@@ -337,9 +291,9 @@ def _check_spec(spec: CatalogSpec, conditions: list[Condition]) -> None:
         _refuse(where, "the catalog needs at least one band")
     for name, band in spec.bands.items():
         check_columns(where, name, band)
-        if spec.redshift in band.columns:
-            _refuse(where, f"column {spec.redshift!r} is named as the redshift and in band {name}")
-    _check_columns_differ(spec, conditions)
+    named = {name: Columns(band.value, band.error, band.extinction) for name, band in spec.bands.items()}
+    for problem in conflicts(named, spec.redshift, spec.id, conditions):
+        _refuse(where, problem.text)
     if not 0 <= spec.z_min < spec.z_max:
         _refuse(where, f"z_min {spec.z_min} has to be 0 or more and below z_max {spec.z_max}")
     limits = [limit for limit in (spec.mag_bright, spec.mag_faint) if limit is not None]
@@ -351,32 +305,6 @@ def _check_spec(spec: CatalogSpec, conditions: list[Condition]) -> None:
         _refuse(where, f"mag_bright {spec.mag_bright} and mag_faint {spec.mag_faint} have to be finite")
     if limits != sorted(limits):
         _refuse(where, f"mag_bright {spec.mag_bright} has to be below mag_faint {spec.mag_faint}")
-
-
-def _check_columns_differ(spec: CatalogSpec, conditions: list[Condition]) -> None:
-    """Refuse a column that is named for two things."""
-    values: dict[str | float | None, str] = {}
-    for name, band in spec.bands.items():
-        if band.value in values:
-            _refuse(spec.path, f"column {band.value!r} is the value of bands {values[band.value]} and {name}")
-        values[band.value] = name
-    errors = {band.error: name for name, band in spec.bands.items() if isinstance(band.error, str)}
-    for name, band in spec.bands.items():
-        for key, column, taken in (
-            ("error", band.error, {"value": values}),
-            ("extinction", band.extinction, {"value": values, "error": errors}),
-        ):
-            for what, others in taken.items():
-                if column in others:
-                    _refuse(
-                        spec.path,
-                        f"band {name}: column {column!r} is named as {key}, and as the {what} of band "
-                        f"{others[column]}",
-                    )
-    numbers = {spec.redshift, *(name for band in spec.bands.values() for name in band.columns)}
-    numbers |= {condition.column for condition in conditions}
-    if spec.id is not None and spec.id in numbers:
-        _refuse(spec.path, f"column {spec.id!r} is named as id and as numbers; it can only be one of them")
 
 
 def _without_sentinels(values: FloatArray, missing: tuple[float, ...]) -> FloatArray:

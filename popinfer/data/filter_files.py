@@ -21,6 +21,7 @@ from astropy.io import fits, votable
 from astropy.table import Table
 from numpy.typing import NDArray
 
+from popinfer.data.wavelengths import length
 from popinfer.errors import InputError, first_line
 
 FloatArray = NDArray[np.float64]
@@ -36,22 +37,6 @@ _CUT = 0.5  # of the peak, at an end: the curve goes on beyond the file
 _NOISE = 0.01  # of the peak: negative values of a measured curve
 _STAND_IN = 10.0  # times all others and above one: no transmission
 _FINE = 0.005  # steps in ln(wavelength) at which R / lambda is linear to 1e-5
-_UNITS = {
-    "angstrom": 1.0,
-    "angstroms": 1.0,
-    "aa": 1.0,
-    "a": 1.0,  # astropy's ampere
-    "nm": 10.0,
-    "nanometer": 10.0,
-    "nanometers": 10.0,
-    "um": 1e4,
-    "µm": 1e4,
-    "μm": 1e4,
-    "micron": 1e4,
-    "microns": 1e4,
-    "micrometer": 1e4,
-    "m": 1e10,
-}
 # Any: astropy's types do not know what its units are made from
 _UNIT: Any = units.Unit
 _IN_HEADER = re.compile(
@@ -94,17 +79,6 @@ def read_curve(path: Path, said: FilterFile) -> Curve:
     scale = length(path, said.unit or unit or "angstrom")
     wave, trans = checked(path, wave * scale, trans, believed=bool(unit or said.unit))
     return to_photons(wave, trans) if said.counts == "energy" else (wave, trans)
-
-
-def length(name: str | Path, unit: str) -> float:
-    """Angstrom in one unit of length."""
-    known = _UNITS.get(unit.strip().lower())
-    if known is not None:
-        return known
-    try:
-        return float(_UNIT(unit).to("Angstrom"))
-    except (ValueError, TypeError, units.UnitConversionError):
-        _refuse(name, f"its wavelengths are in '{unit}', which is no length; angstrom, nm or micron would be")
 
 
 def to_photons(wave: FloatArray, response: FloatArray) -> Curve:

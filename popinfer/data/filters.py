@@ -4,15 +4,14 @@ A curve is photon-counting: ``trans`` is the chance that a photon of that wavele
 constant, and a band flux is the integral of F_nu T d(ln lambda) over the integral of T d(ln lambda).
 Names are those of the packages sedpy (``sdss_u0``, ``lsst_baseline_u``, ``hsc_g``, ...) and speclite
 (``decam2014-g``, ``Euclid-VIS``, ...), both offline; a shorter name (``sdss_u``, ``lsst_u``) does where
-exactly one curve of sedpy can be meant. See `popinfer.data.filter_files` for files.
+exactly one curve of sedpy can be meant. See `popinfer.data.filter_names` for names and
+`popinfer.data.filter_files` for files.
 """
 
-import difflib
 import fnmatch
 import functools
-import importlib.util
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,15 +24,40 @@ from popinfer.data.catalog_io import user_path
 from popinfer.data.filter_files import (
     FilterFile,
     ascending,
-    length,
     pivot,
     read_curve,
     to_photons,
     trimmed,
 )
+from popinfer.data.filter_names import (
+    SOURCES,
+    curve_files,
+    curve_folder,
+    known_filters,
+    named_curve,
+    package_folder,
+    parts_of_names,
+    resolve_name,
+    suggestion,
+)
 from popinfer.data.units import LIGHT
+from popinfer.data.wavelengths import length
 from popinfer.errors import InputError, first_line
 from popinfer.records import Filters
+
+__all__ = [
+    "FilterFile",
+    "FilterName",
+    "KnownFilter",
+    "curve_notes",
+    "known_filters",
+    "list_filters",
+    "load_filter",
+    "load_filters",
+    "plot_filters",
+    "resolve_name",
+    "vega_to_ab",
+]
 
 FloatArray = NDArray[np.float64]
 FilterName = str | Path | FilterFile
@@ -41,8 +65,6 @@ FilterName = str | Path | FilterFile
 _AB_ZERO = 3631e-23  # erg/s/cm2/Hz, the flux density of AB magnitude zero
 _LEAK = 1e-3  # of a curve may lie beyond Vega's spectrum
 _OPEN_END = 0.01  # of the peak, at an end: worth a note
-_SOURCES = {"sedpy": ("data/filters", ".par"), "speclite": ("data/filters", ".ecsv")}  # folder, suffix
-_HOW_TO_LIST = "'popinfer filters{}' lists the names"
 _MOST_DRAWN = 40  # curves in one picture
 
 
@@ -88,15 +110,9 @@ def load_filter(name: FilterName) -> tuple[str, FloatArray, FloatArray]:
     said = name if isinstance(name, FilterFile) else FilterFile(name)
     text = str(said.path)
     path = user_path(text)
-    if path.is_file():
+    full = named_curve(text, path, described=bool(said.columns or said.unit))
+    if full is None:
         return (text, *read_curve(path, said))
-    if path.is_dir():
-        _refuse(text, "is a folder; name a file in it")
-    if path.suffix or "/" in text:
-        _refuse(text, f"no such file, and no filter has that name{_suggest(text)}")
-    full = resolve_name(text)
-    if said.columns or said.unit:
-        _refuse(text, "columns and unit are for files; this is a known curve's name")
     wave, trans = _known_curve(full)
     return (full, *(to_photons(wave, trans) if said.counts == "energy" else (wave, trans)))
 
@@ -142,61 +158,28 @@ def vega_to_ab(name: FilterName) -> float:
 def _vega() -> tuple[FloatArray, FloatArray]:
     """Wavelengths [Angstrom] and flux [erg/s/cm2/Angstrom] of Vega."""
     # Any: astropy's types do not know that this extension is a table
-    hdus: Any = fits.open(_package("sedpy") / "data" / "alpha_lyr_stis_005.fits")
+    hdus: Any = fits.open(package_folder("sedpy") / "data" / "alpha_lyr_stis_005.fits")
     with hdus:
         table = hdus[1].data
         return np.array(table["WAVELENGTH"], np.float64), np.array(table["FLUX"], np.float64)
 
 
-def resolve_name(name: str) -> str:
-    """The known name meant by `name`, which may be short: ``sdss_u`` for ``sdss_u0``.
-
-    A package's name may come first: ``speclite:decam2014-g``.
-
-    Raises
-    ------
-    InputError
-        Nothing or more than one curve fits; the message lists the nearest names.
-    """
-    source, colon, rest = name.partition(":")
-    if colon and source in _SOURCES:
-        if rest in known_filters(source):
-            return rest
-        _refuse(name, f"{source} has no such filter{_suggest(rest)}")
-    if name in known_filters():
-        return name
-    matches = _short_matches(name)
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        _refuse(name, f"could be any of {', '.join(matches)}; write one of these in full")
-    _refuse(name, f"is no known filter and no file{_suggest(name)}")
-
-
-@functools.cache
-def known_filters(source: str | None = None) -> tuple[str, ...]:
-    """Names of all curves that come with sedpy and speclite, or with one of them, sorted."""
-    sources = _SOURCES if source is None else (source,)
-    return tuple(sorted(file.stem for name in sources for file in _curve_files(name)))
-
-
 def list_filters(pattern: str = "") -> tuple[KnownFilter, ...]:
     """Every curve whose name holds `pattern` (in any case; with ``*`` and ``?`` as in a shell), by pivot.
+
+    Where no name holds it, it may be a survey whose curves go by the names of its cameras, as ``desi``.
 
     Raises
     ------
     InputError
         No name fits.
     """
-    wanted = pattern.lower() if set(pattern) & set("*?[") else f"*{pattern.lower()}*"
-    rows = [
-        _described(file.stem, source)
-        for source in _SOURCES
-        for file in _curve_files(source)
-        if fnmatch.fnmatchcase(file.stem.lower(), wanted)
-    ]
+    word = pattern.lower()
+    wanted = [word if set(word) & set("*?[") else f"*{word}*"]
+    of_survey = [f"{part}*" for part in parts_of_names(word)]
+    rows = _matching(wanted) or _matching(of_survey)
     if not rows:
-        _refuse(pattern, f"no known name has this in it{_suggest(pattern)}")
+        _refuse(pattern, f"no known name has this in it{suggestion(pattern)}")
     return tuple(sorted(rows, key=lambda row: (row.source, row.name.split("_")[0].split("-")[0], row.pivot)))
 
 
@@ -206,7 +189,7 @@ def plot_filters(names: Sequence[str], path: str | Path) -> None:
     Raises
     ------
     InputError
-        There are too many to be told apart, or the file's suffix is of no picture.
+        There are too many to be told apart, the folder isn't there, or the file's suffix is of no picture.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -215,6 +198,7 @@ def plot_filters(names: Sequence[str], path: str | Path) -> None:
         raise InputError(
             f"{len(names)} filters are too many for one picture: give a pattern ({_MOST_DRAWN} at most)"
         )
+    _check_picture(user_path(path))
     figure = Figure(figsize=(7.1, 3.6), layout="constrained")
     axes = figure.add_subplot(
         xlabel="wavelength [Å]", ylabel="transmission / peak", xscale="log", ylim=(0, 1.15)
@@ -227,9 +211,24 @@ def plot_filters(names: Sequence[str], path: str | Path) -> None:
         axis(lambda at, _: f"{at:g}")
     figure.legend(loc="outside right upper", fontsize=7 if len(names) <= 20 else 5, frameon=False)
     try:
-        figure.savefig(path, dpi=170)
+        figure.savefig(user_path(path), dpi=170)
     except ValueError as error:
         raise InputError(f"{path}: {first_line(error)}") from error
+    except OSError as error:
+        raise InputError(f"{path}: can't be written ({error.strerror or first_line(error)})") from error
+
+
+def _check_picture(path: Path) -> None:
+    """Refuse a place where no picture can be written, before anything is drawn."""
+    try:
+        folder, exists, is_folder = path.parent.is_dir(), path.parent.exists(), path.is_dir()
+    except OSError as error:
+        raise InputError(f"{path}: can't be written ({error.strerror or first_line(error)})") from error
+    if not folder:
+        what = "isn't a folder" if exists else "doesn't exist"
+        raise InputError(f"{path}: the folder {path.parent} {what}; make it first, or name another one")
+    if is_folder:
+        raise InputError(f"{path}: is a folder; name a picture in it, such as {path / 'filters.png'}")
 
 
 def curve_notes(filters: Filters, bands: Sequence[str]) -> tuple[str, ...]:
@@ -257,6 +256,16 @@ def curve_notes(filters: Filters, bands: Sequence[str]) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def _matching(patterns: Sequence[str]) -> list[KnownFilter]:
+    """Curves whose name, in lower case, fits one of the patterns."""
+    return [
+        _described(file.stem, source)
+        for source in SOURCES
+        for file in curve_files(source)
+        if any(fnmatch.fnmatchcase(file.stem.lower(), pattern) for pattern in patterns)
+    ]
+
+
 def _described(name: str, source: str) -> KnownFilter:
     wave, trans = _known_curve(name)
     return KnownFilter(name, source, pivot(wave, trans), float(np.trapezoid(trans, wave) / trans.max()))
@@ -265,9 +274,9 @@ def _described(name: str, source: str) -> KnownFilter:
 def _known_curve(name: str) -> tuple[FloatArray, FloatArray]:
     """Curve of a package; these are trusted, and only put in order."""
     if name in known_filters("sedpy"):
-        rows = np.loadtxt(_folder("sedpy") / f"{name}.par", ndmin=2, encoding="utf-8")
+        rows = np.loadtxt(curve_folder("sedpy") / f"{name}.par", ndmin=2, encoding="utf-8")
         return trimmed(*ascending(rows[:, 0], rows[:, 1]))
-    file = _folder("speclite") / f"{name}.ecsv"
+    file = curve_folder("speclite") / f"{name}.ecsv"
     # astropy's reader takes 30 times as long
     lines = file.read_text(encoding="utf-8").splitlines()
     header = "\n".join(line for line in lines if line.startswith("#"))
@@ -276,55 +285,6 @@ def _known_curve(name: str) -> tuple[FloatArray, FloatArray]:
     cells = (line.replace(",", " ").split() for line in lines[n_header + 1 :] if line.strip())
     rows = np.array([[float(cell) for cell in row[:2]] for row in cells])
     return trimmed(*ascending(rows[:, 0] * length(name, unit[1] if unit else "angstrom"), rows[:, 1]))
-
-
-def _curve_files(source: str) -> Iterator[Path]:
-    return _folder(source).glob(f"*{_SOURCES[source][1]}")
-
-
-def _folder(source: str) -> Path:
-    return _package(source) / _SOURCES[source][0]
-
-
-@functools.cache
-def _package(name: str) -> Path:
-    """Where an installed package lies; it isn't imported, as speclite brings much along."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:
-        raise InputError(f"the package {name}, which filter curves come from, is not installed")
-    return Path(spec.origin).parent
-
-
-def _short_matches(name: str) -> list[str]:
-    """Full names that `name` abbreviates: same survey, same band, anything between; band case counts last.
-
-    ``sdss_u`` fits ``sdss_u0``; ``lsst_u`` fits ``lsst_baseline_u``; ``vista_ks`` fits ``vista_vircam_Ks``.
-    """
-    survey, _, band = name.partition("_")
-    if not band:
-        return []
-    for flags in (re.NOFLAG, re.IGNORECASE):
-        tail = "0?" if len(band) == 1 else ""  # sdss_u is sdss_u0, but spitzer_16 is not spitzer_mips_160
-        pattern = re.compile(rf"{re.escape(survey)}_(?:\w+_)?{re.escape(band)}{tail}", flags)
-        matches = [known for known in known_filters("sedpy") if pattern.fullmatch(known)]
-        if matches:
-            return matches
-    return []
-
-
-def _suggest(name: str) -> str:
-    """'; did you mean ...?' with the nearest known names, and how to list all."""
-    stem = Path(name).stem
-    near = difflib.get_close_matches(stem, known_filters(), n=4, cutoff=0.5)
-    survey = re.split("[_-]", stem)[0].lower()
-    near += [
-        known
-        for known in known_filters()
-        if re.split("[_-]", known)[0].lower() == survey and known not in near
-    ]
-    hint = f"; did you mean {', '.join(near[:6])}?" if near else ";"
-    some = f" {survey}" if any(survey in known.lower() for known in known_filters()) and survey else ""
-    return f"{hint} {_HOW_TO_LIST.format(some)}"
 
 
 def _refuse(name: str | Path, why: str) -> NoReturn:

@@ -51,7 +51,7 @@ FRACTION = Declaration("", "a fraction", 0, 1, "it is a fraction")
         ((SLICES, "[[0.03, 200]]"), "and 20 (before, there are no surveys)"),
         ((SLICES, "[[0.03, 0.0300000001]]"), "1e-05 wide at least"),
         ((SLICES, "[[0.03, 0.06, 0.09]]"), ":10: slices.0: "),
-        ((SLICES, "[0.03, 0.06]"), ":10: slices.0: has to be a list (given: 0.03)"),
+        ((SLICES, "[0.03, 0.06]"), ":10: slices: has to be a list of pairs, low and high, such as"),
         ((SLICES, f"{[[0.01 + i / 1000, 0.011 + i / 1000] for i in range(201)]}"), "slices: 201 of them"),
         (("features: [g-r, r]", "features: g-r"), ":11: features: has to be a valid list (given: 'g-r')"),
         (("    g: {", "    g-h: {"), "catalog.bands: 'g-h' can't name a band"),

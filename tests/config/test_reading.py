@@ -36,9 +36,10 @@ def refusal(path) -> str:
         ("1:30", "1:30"),  # 90 in YAML 1.1
         ("2024-02-30", "2024-02-30"),  # no date
         ("0000-00-00", "0000-00-00"),
-        ("0x1F", "0x1F"),
         ("0b_", "0b_"),  # a ValueError of PyYAML's own loader
-        ("1_000", "1_000"),
+        ("'1_000'", "1_000"),
+        ("g_2024", "g_2024"),
+        ("_1", "_1"),
         ('"17"', "17"),
         ("!!str 17", "17"),
         ("!!int 17", 17),
@@ -68,6 +69,14 @@ def test_scalars(tmp_path, text, value):
         ((SEED, "seed: !int 3"), "run.yaml:2: seed: the tag !int has no meaning here"),
         ((SEED, "seed: !!set {a, b}"), "the tag tag:yaml.org,2002:set has no meaning"),
         ((SEED, "seed: 010"), "run.yaml:2: seed: 010 starts with a zero"),
+        ((SEED, "seed: 1_000"), "run.yaml:2: seed: 1_000 is a number to some programs and a text to others"),
+        ((SEED, "seed: 0x10"), "run.yaml:2: seed: 0x10 is a number to some programs"),
+        ((SEED, "seed: 0o17"), "run.yaml:2: seed: 0o17 is a number to some programs"),
+        ((FAINT, "faint_mag: 1_7.5"), "catalog.selection.faint_mag: 1_7.5 is a number to some programs"),
+        (("error: eg", "error: 0x1"), "catalog.bands.g.error: 0x1 is a number to some programs"),
+        (("redshift: zs", "redshift: zs\n  missing: [-9_999]"), "catalog.missing.0: -9_999 is a number to"),
+        ((FAINT, "faint_mag: '1_7'"), "selection.faint_mag: has to be a valid number (given: '1_7')"),
+        ((FAINT, "faint_mag: 17,5"), "unknown key 'catalog.selection.5'; the decimal mark is a point"),
         ((SEED, f"seed: {'9' * 5000}"), "run.yaml:2: seed: a number of 5,000 digits"),
         ((SEED, f"seed: {'[' * 3000}"), "run.yaml:2: not valid YAML: more than 20 levels"),
         ((SEED, f"seed: {'[' * 3000}{']' * 3000}"), "more than 20 levels"),

@@ -737,8 +737,8 @@ def test_columns_of_two_bands(refused, base, columns, says):
         ({"error_floor_mag": 50}, "less than or equal to 1"),
         ({"faint_mag": float("nan")}, "faint_mag"),
         ({"faint_mag": 41}, "faint_mag"),
-        ({"bright_mag": 18, "faint_mag": 17}, "bright_mag 18 has to be below faint_mag 17"),
-        ({"softening": 1e-10}, "softening belongs to asinh magnitudes"),
+        ({"bright_mag": 18, "faint_mag": 17}, "bright_mag: 18 has to be below faint_mag 17"),
+        ({"softening": 1e-10}, "softening: belongs to asinh magnitudes"),
         ({"system": "vega", "unit": "nmgy"}, "system: vega is of magnitudes"),
     ],
 )

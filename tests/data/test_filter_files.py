@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from popinfer.cli import app, main
 from popinfer.config.survey import BandConfig
-from popinfer.data import load_filters
+from popinfer.data import filter_names, load_filters
 from popinfer.data.filters import (
     FilterFile,
     curve_notes,
@@ -411,10 +411,58 @@ def test_command(tmp_path, capsys):
         (["sdsss"], "did you mean sdss_"),
         (["", "--plot", str(tmp_path / "all.png")], "too many for one picture"),
         (["euclid", "--plot", str(tmp_path / "a.docx")], "a.docx"),
-        (["euclid", "--plot", str(tmp_path / "none" / "a.png")], "a.png"),
+        (
+            ["euclid", "--plot", str(tmp_path / "none" / "a.png")],
+            f"the folder {tmp_path / 'none'} doesn't ex",
+        ),
+        (["euclid", "--plot", str(picture / "a.png")], f"the folder {picture} isn't a folder"),
+        (["euclid", "--plot", str(tmp_path)], "is a folder; name a picture in it"),
+        (["euclid", "--plot", f"{tmp_path / ('x' * 300)}.png"], "can't be written (File name too long)"),
     ):
         assert main(["filters", *arguments]) == 2
         assert says in capsys.readouterr().err
+
+
+def test_a_picture_without_a_folder_is_refused_before_anything_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr("popinfer.data.filters._known_curve", lambda name: pytest.fail(f"{name} was read"))
+    with pytest.raises(InputError, match=r"none/a\.png: the folder .*none doesn't exist; make it first"):
+        plot_filters(["sdss_g0"], tmp_path / "none" / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("survey", "names"),
+    [
+        ("desi", {"BASS-g", "BASS-r", "MzLS-z", "decam2014-z", "decam_r"}),
+        ("DESI", {"BASS-g", "MzLS-z", "decam2014-g"}),
+        ("legacysurvey", {"bass_g", "mzls_z", "decam_z"}),
+        ("des", {"decam_g", "decam2014-Y"}),
+        ("2mass", {"twomass_J", "twomass-Ks"}),
+        ("ps1", {"panstarrs_g"}),
+        ("hst", {"acs_wfc_f814w", "wfc3_ir_f160w"}),
+        ("nircam", {"jwst_f115w"}),
+        ("viking", {"vista_vircam_Ks"}),
+        ("rubin", {"lsst_baseline_u", "lsst2023-u"}),
+        ("unwise", {"wise_w1", "wise2010-W1"}),
+        ("ukidss", {"ukirt_wfcam_K"}),
+    ],
+)
+def test_surveys_are_found_by_the_names_of_their_cameras(survey, names):
+    assert names <= {row.name for row in list_filters(survey)}
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("desi_z", "did you mean MzLS-z"), ("des_g", "did you mean decam"), ("ps1_r", "did you mean panstarrs")],
+)
+def test_a_surveys_name_is_answered_with_its_cameras_filters(name, says):
+    with pytest.raises(InputError, match=says):
+        resolve_name(name)
+
+
+def test_every_surveys_cameras_are_known():
+    for survey, parts in filter_names._SURVEYS.items():
+        rows = {row.name.lower() for row in list_filters(survey)}
+        assert all(any(name.startswith(part) for name in rows) for part in parts), survey
 
 
 def test_pictures_name_every_curve(tmp_path):

@@ -170,7 +170,8 @@ def test_completeness_table_with_percentages(refused, catalog, tmp_path):
     ("pairs", "says"),
     [
         ({"g-q": 0.1}, "'g-q' has to be two of"),
-        ({"g-r": 1.2}, "positive definite"),
+        ({"g-r": 1.2}, "noise_correlation.g-r: has to be less than 1"),
+        ({"g-r": 0.9999999}, "positive definite"),
         ({"g": 0.1}, "like 'g-r'"),
     ],
 )
