@@ -162,7 +162,7 @@ class LogDensity(eqx.Module):
         """Log density at u."""
         residual = jnp.asarray(self.log_observed) - self.counts(u)
         chi2 = residual @ jnp.asarray(self.precision) @ residual
-        return self.log_peak - 0.5 * chi2 - 0.5 * jnp.sum(u**2)
+        return jnp.asarray(self.log_peak) - 0.5 * chi2 - 0.5 * jnp.sum(u**2)
 
 
 class SurrogateDensity(eqx.Module):
@@ -204,7 +204,8 @@ class SurrogateDensity(eqx.Module):
         squared = jnp.sum(z**2)
         # the square root's gradient is NaN at zero
         away = jnp.maximum(jnp.sqrt(jnp.maximum(squared, 1e-12)) - self.reach, 0.0)
-        return self.log_peak - 0.5 * jnp.sum(residual**2) - 0.5 * jnp.sum(u**2) - _FENCE * away**2
+        log_prior = -0.5 * jnp.sum(u**2)
+        return jnp.asarray(self.log_peak) - 0.5 * jnp.sum(residual**2) + log_prior - _FENCE * away**2
 
 
 def poisson(log_m: Float[Array, "stat"], d: Float[Array | np.ndarray, "stat"]) -> Float[Array, ""]:

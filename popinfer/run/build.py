@@ -268,12 +268,12 @@ class HaloCounts(BatchedCounts):
 
     Attributes
     ----------
-    predictor : the model and the survey.
     batches : halos, arrays [batch, slice, halo].
+    predictor : the model and the survey.
     """
 
-    predictor: Predictor
     batches: Halos
+    predictor: Predictor
 
     def of_batch(self, batch: Halos, u: Float[Array, "par"]) -> Float[Array, "stat"]:
         """Logarithm of the counts; zero for kernels that aren't in use."""
@@ -282,7 +282,7 @@ class HaloCounts(BatchedCounts):
 
 def build_counts(setup: Setup, survey: Survey, batches: Halos) -> HaloCounts:
     """The model's counts on halo batches [batch, slice, halo], in the run's precision."""
-    return HaloCounts(Predictor(setup, survey), in_precision(setup.config, batches))
+    return HaloCounts(in_precision(setup.config, batches), Predictor(setup, survey))
 
 
 def build_data(setup: Setup, survey: Survey) -> Data:

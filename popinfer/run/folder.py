@@ -193,8 +193,9 @@ def read_halos(folder: RunFolder, identity: str) -> tuple[Halos, float]:
     try:
         with h5py.File(path, "r") as store:
             check_fingerprint(path, store.attrs.get("fingerprint"), identity, "halos")
-            mah = DiffmahParams(*(store["mah_params"][field][:] for field in DiffmahParams._fields))
-            columns = {name: store[name][:] for name in store if name != "mah_params"}
+            content: Any = store
+            mah = DiffmahParams(*(content[f"mah_params/{field}"][:] for field in DiffmahParams._fields))
+            columns = {name: content[name][:] for name in content if name != "mah_params"}
             return Halos(mah_params=mah, **columns), float(np.asarray(store.attrs["wall_time_s"]))
     except (OSError, KeyError, TypeError) as error:
         raise InputError(f"{path}: can't be read ({error}); run 'popinfer halos' again") from None

@@ -146,7 +146,7 @@ def draw_posterior(run: Run, population: Population, fit: FitResult, say: Report
             )
         else:
             density = LogDensity.of(population.counts, fit.emulation.likelihood)
-            sampler = nuts if isinstance(spec, NutsSpec) else smc
+            sampler: Callable[..., Draws] = nuts if isinstance(spec, NutsSpec) else smc
             start = jax.tree.map(jnp.asarray, density), fit.mixture
             draws = sampler(
                 stream(key, settings.kind), *start, spec, lambda done, _, text: update(done, text)

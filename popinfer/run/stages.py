@@ -78,10 +78,8 @@ def fisher(run: Run, say: Reporter | None = None) -> tuple[Identifiability, str]
     At the stored fit where there is one, else at the prior's centre; halos are drawn when none are stored.
     """
     say = say or Silent()
-    if run.folder.halos.is_file():
-        population = load_population(run)
-    else:
-        population = halos(run, say, search(run, say))
+    stored_halos = run.folder.halos.is_file()
+    population = load_population(run) if stored_halos else halos(run, say, search(run, say))
     stored = read_fit(run, population.data) if run.folder.fit.is_file() else None
     with say.task("Information"):
         u = np.zeros(run.setup.space.size) if stored is None else stored.approx.mean

@@ -63,7 +63,7 @@ def _run(density: _Whitened, keys: Array, starts: Array, spec: ChainSpec) -> tup
             target_acceptance_rate=spec.target_accept,
             max_num_doublings=_MAX_DOUBLINGS,
         )
-        (state, tuned), _ = warmup.run(warm_key, start, spec.n_warmup)
+        (state, tuned), _ = warmup.run(warm_key, start, spec.n_warmup)  # pyright: ignore[reportCallIssue]
         step = blackjax.nuts(density, **tuned).step
 
         def advance(state: Any, key: Array) -> tuple[Any, tuple[Array, dict[str, Array]]]:
