@@ -6,7 +6,8 @@ A halo sample is B equally large, independent batches of halos. With m_b(u) the 
 
 where the last term undoes the bias of a noisy mean's logarithm: it depends on u, and would pull a fit to where
 halo noise is small. A batch is the unit of memory: batches are mapped over, one in memory at a time, and their
-derivatives with them.
+derivatives with them. It is the unit of compilation too: samples of any number of equal batches share the programs
+of `evaluate`, `log_counts` and `log_counts_and_jacobian`.
 """
 
 from abc import abstractmethod
@@ -58,10 +59,6 @@ class BatchedCounts(eqx.Module):
         of_batch = jax.checkpoint(lambda batch: self.of_batch(batch, u))
         return jax.lax.map(of_batch, self.batches)
 
-    def each_at(self, points: Float[Array, "point par"]) -> Float[Array, "batch point stat"]:
-        """Log-counts of every batch at several points: what depends on halos alone is computed once for all."""
-        return jax.lax.map(lambda batch: jax.vmap(lambda u: self.of_batch(batch, u))(points), self.batches)
-
     def __call__(self, u: Float[Array, "par"]) -> Float[Array, "stat"]:
         """Log-counts of all batches together at u."""
         return log_mean(self.each(u))
@@ -77,8 +74,55 @@ def log_mean(log_counts: Float[Array, "batch stat"]) -> Float[Array, "stat"]:
 
 
 @eqx.filter_jit
-def _each_at(counts: BatchedCounts, points: Float[Array, "point par"]) -> Float[Array, "batch point stat"]:
-    return counts.each_at(points)
+def _value(counts: BatchedCounts, batch: Any, u: Float[Array, "par"]) -> Float[Array, "stat"]:
+    return counts.of_batch(batch, u)
+
+
+@eqx.filter_jit
+def _values(
+    counts: BatchedCounts, batch: Any, points: Float[Array, "point par"]
+) -> Float[Array, "point stat"]:
+    """What depends on halos alone is computed once for all points."""
+    return jax.vmap(lambda u: counts.of_batch(batch, u))(points)
+
+
+@eqx.filter_jit
+def _value_and_jacobian(
+    counts: BatchedCounts, batch: Any, u: Float[Array, "par"]
+) -> tuple[Float[Array, "stat"], Float[Array, "stat par"]]:
+    def twice(u: Array) -> tuple[Array, Array]:
+        log_m = counts.of_batch(batch, u)
+        return log_m, log_m
+
+    jacobian, log_m = jax.jacfwd(twice, has_aux=True)(u)
+    return log_m, jacobian
+
+
+def _over_batches(program: Callable[..., Any], counts: BatchedCounts, u: Any) -> list[Any]:
+    """What a compiled program gives for each batch."""
+    bare = eqx.tree_at(lambda c: c.batches, counts, None)
+    point = jnp.asarray(u)
+    return [
+        program(bare, jax.tree.map(lambda x, i=i: x[i], counts.batches), point) for i in range(counts.n_batch)
+    ]
+
+
+def log_counts(counts: BatchedCounts, u: Float[Array | np.ndarray, "par"]) -> Float[np.ndarray, "stat"]:
+    """Log-counts of all batches together at u."""
+    return np.asarray(log_mean(jnp.stack(_over_batches(_value, counts, u))))
+
+
+def log_counts_and_jacobian(
+    counts: BatchedCounts, u: Float[Array | np.ndarray, "par"]
+) -> tuple[Float[np.ndarray, "stat"], Float[np.ndarray, "stat par"]]:
+    """Log-counts of all batches together and their derivative.
+
+    The derivative leaves out that of the small correction for the logarithm's bias.
+    """
+    of_batches = _over_batches(_value_and_jacobian, counts, u)
+    log_m, jacobians = (jnp.stack(parts) for parts in zip(*of_batches, strict=True))
+    together = jnp.einsum("bs,bsp->sp", jax.nn.softmax(log_m, axis=0), jacobians)
+    return np.asarray(log_mean(log_m)), np.asarray(together)
 
 
 @dataclass(frozen=True)
@@ -121,40 +165,19 @@ def evaluate(
     points : where.
     progress : called with the number of points done.
     """
-    size = POINTS if len(points) > 1 else 1
     values, covs = [], []
-    for start in range(0, len(points), size):
-        some = points[start : start + size]
-        padded = np.concatenate([some, np.repeat(some[-1:], size - len(some), axis=0)])
-        batches = np.moveaxis(np.asarray(_each_at(counts, jnp.asarray(padded))), 0, 1)[: len(some)]
+    for start in range(0, len(points), POINTS):
+        some = points[start : start + POINTS]
+        padded = np.concatenate([some, np.repeat(some[-1:], POINTS - len(some), axis=0)])
+        batches = np.stack([np.asarray(x) for x in _over_batches(_values, counts, padded)], axis=1)[
+            : len(some)
+        ]
         values.append(np.asarray(jax.vmap(log_mean)(jnp.asarray(batches))))
         covs.append(halo_covariance(batches))
         if progress is not None:
             progress(start + len(some))
     sizes = [len(part) for part in values]
     return Evaluated(points, np.concatenate(values), np.average(covs, axis=0, weights=sizes))
-
-
-@eqx.filter_jit
-def log_counts_and_jacobian(
-    counts: BatchedCounts, u: Float[Array, "par"]
-) -> tuple[Float[Array, "stat"], Float[Array, "stat par"]]:
-    """Log-counts of all batches together and their derivative, by a compiled program.
-
-    The derivative leaves out that of the small correction for the logarithm's bias.
-    """
-
-    def of_batch(batch: Any) -> tuple[Array, Array]:
-        def twice(u: Array) -> tuple[Array, Array]:
-            log_m = counts.of_batch(batch, u)
-            return log_m, log_m
-
-        jacobian, log_m = jax.jacfwd(twice, has_aux=True)(u)
-        return log_m, jacobian
-
-    log_m, jacobians = jax.lax.map(of_batch, counts.batches)
-    shares = jax.nn.softmax(log_m, axis=0)
-    return log_mean(log_m), jnp.einsum("bs,bsp->sp", shares, jacobians)
 
 
 def halo_covariance(log_counts: Float[np.ndarray, "point batch stat"]) -> Float[np.ndarray, "stat stat"]:

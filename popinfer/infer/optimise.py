@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from popinfer.infer.counts import BatchedCounts, log_counts_and_jacobian
+from popinfer.infer.counts import BatchedCounts, log_counts, log_counts_and_jacobian
 from popinfer.infer.data import Data
 from popinfer.infer.likelihood import fair_share, poisson
 
@@ -78,11 +78,6 @@ class Smooth(Protocol):
 
 
 @eqx.filter_jit
-def _together(counts: BatchedCounts, u: Array) -> Array:
-    return counts(u)
-
-
-@eqx.filter_jit
 def _composite_and_grad(u: Array, counts: BatchedCounts, observed: Array | np.ndarray) -> tuple[Array, Array]:
     return jax.value_and_grad(lambda u: poisson(counts(u), observed))(u)
 
@@ -95,11 +90,6 @@ def _density_and_grad(u: Array, density: Any) -> tuple[Array, Array]:
 def density_and_grad(density: Any) -> Callable[[Array], tuple[Array, Array]]:
     """Value and gradient of an equinox Module as a compiled program, shared by all that differ in arrays."""
     return lambda u: _density_and_grad(u, density)
-
-
-def log_counts(counts: BatchedCounts, u: Float[Array | np.ndarray, "par"]) -> Float[np.ndarray, "stat"]:
-    """Log-counts of all batches together at u, by a compiled program."""
-    return np.asarray(_together(counts, jnp.asarray(u)))
 
 
 @dataclass(frozen=True)
@@ -116,11 +106,11 @@ class Composite:
 
     def jacobian(self, u: np.ndarray) -> np.ndarray:
         """Derivative of log-counts, [stat, par]."""
-        return np.asarray(log_counts_and_jacobian(self.counts, jnp.asarray(u))[1])
+        return log_counts_and_jacobian(self.counts, u)[1]
 
     def value(self, u: Array) -> Array:
         """The objective."""
-        return self._given(_together(self.counts, u), u)
+        return self._given(self.counts(u), u)
 
     def _given(self, log_m: Array, u: Array) -> Array:
         return self.share * poisson(log_m, self.data.observed) - 0.5 * jnp.sum(u**2)
@@ -132,8 +122,8 @@ class Composite:
 
     def at(self, u: np.ndarray) -> tuple[float, np.ndarray]:
         """The objective and log-counts."""
-        log_m = _together(self.counts, jnp.asarray(u))
-        return float(self._given(log_m, jnp.asarray(u))), np.asarray(log_m)
+        log_m = log_counts(self.counts, u)
+        return float(self._given(jnp.asarray(log_m), jnp.asarray(u))), log_m
 
     def linearised(
         self, u: np.ndarray, log_counts: np.ndarray, jacobian: np.ndarray

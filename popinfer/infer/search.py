@@ -11,16 +11,15 @@ Each maximum's share of the mixture is its mass, density times volume.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from popinfer.infer.counts import BatchedCounts, evaluate, log_counts_and_jacobian
+from popinfer.infer.counts import BatchedCounts, evaluate, log_counts, log_counts_and_jacobian
 from popinfer.infer.data import Data
 from popinfer.infer.laplace import Laplace
 from popinfer.infer.likelihood import Likelihood
 from popinfer.infer.mixture import Mixture
-from popinfer.infer.optimise import Fit, levenberg_marquardt, log_counts
+from popinfer.infer.optimise import Fit, levenberg_marquardt
 
 MAX_ROUNDS = 4
 SETTLED = 1.0  # standard deviations of a maximum between rounds
@@ -49,7 +48,7 @@ class GivenCovariance:
 
     def jacobian(self, u: np.ndarray) -> np.ndarray:
         """Derivative of log-counts at u, [stat, par]."""
-        return np.asarray(log_counts_and_jacobian(self.counts, jnp.asarray(u))[1])
+        return log_counts_and_jacobian(self.counts, u)[1]
 
     def linearised(
         self, u: np.ndarray, log_counts: np.ndarray, jacobian: np.ndarray

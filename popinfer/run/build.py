@@ -146,16 +146,14 @@ def detectable(
     setup: Setup,
     survey: Survey,
     specs: list[LightconeSpec],
-    params: ModelParams | None = None,
+    params: ModelParams,
 ) -> list[LightconeSpec]:
     """Lightcones that draw halos where the survey sees galaxies, learned from a pilot sample.
 
     The pilot's selection probability against halo mass, kept above a floor, shapes the proposal. A wrong
-    pilot costs variance, never bias: weights are exact. ``params`` are the run file's pilot when absent.
+    pilot costs variance, never bias: weights are exact.
     """
     pilot = in_precision(setup.config, draw_slices(key, specs))
-    if params is None:
-        params = with_values(setup.params, setup.config.halos.pilot, setup.names)
     galaxies = predict_galaxies(Predictor(setup, survey), params, pilot)
     seen, all_ = (
         np.asarray(w).reshape(len(specs), 2, -1).sum(axis=1) for w in (galaxies.weight, galaxies.weight_all)

@@ -32,7 +32,7 @@ from popinfer.run.folder import RunFolder, check_fingerprint, code_hash, write_t
 from popinfer.run.posterior import draw_posterior, judged_groups
 from popinfer.run.prepare import Run, population_of, prepare
 from popinfer.run.progress import Reporter, Silent
-from popinfer.run.search import SPREAD, batch_shape, draw_batches, search_posterior
+from popinfer.run.search import draw_run_halos, search_posterior
 from popinfer.run.simulated import observing
 
 MIN_TRIALS = 20
@@ -228,9 +228,7 @@ def _analysed(key: PRNGKeyArray, run: Run, truth: np.ndarray, spec: CalibrateSpe
     """Truth against posterior, and what the analysis said of itself."""
     trial = observing(key, run, truth)
     region = search_posterior(trial, Silent())
-    shape, around = batch_shape(trial.config.halos.n_per_slice), region.mixture.widened(SPREAD)
-    halos = draw_batches(stream(trial.key, "halos"), trial, around, shape, lambda *_: None)
-    population = population_of(trial, halos)
+    population = population_of(trial, draw_run_halos(trial, region, lambda *_: None))
     population = dataclasses.replace(population, data=SABOTAGES[spec.sabotage](population.data))
     fit = fit_population(trial, population, region, Silent())
     sampled = draw_posterior(trial, population, fit, Silent())

@@ -1,8 +1,8 @@
 """The fit stage: the surrogate of the posterior on the run's halos, its maximum, and what the fit can't tell.
 
-1. From the search's maxima to those on the run's own halos, on a part of their batches.
-2. Nodes are spread over the posterior and evaluated on all batches: the surrogate (`infer.emulate`).
-3. Maximum, flat directions, the halo sample's share of the variance, goodness of fit.
+1. Nodes are spread over the posterior that the search found, and evaluated on all of the run's halo batches: the
+   surrogate (`infer.emulate`).
+2. Its maximum, flat directions, the halo sample's share of the variance, goodness of fit.
 """
 
 import dataclasses
@@ -27,17 +27,15 @@ from popinfer.infer.goodness import Goodness, determined_parameters, goodness_of
 from popinfer.infer.laplace import Laplace, flat_directions, polish
 from popinfer.infer.mixture import Mixture
 from popinfer.infer.optimise import density_and_grad
-from popinfer.infer.search import MAX_ROUNDS, find_maxima
 from popinfer.random import stream
 from popinfer.records import Halos
 from popinfer.run.folder import RunFolder, atomic, check_fingerprint, need, write_text
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
-from popinfer.run.search import SEARCH_BATCHES, Region
+from popinfer.run.search import Region
 
 EDGE_WIDTH = 0.1  # dex above halos.lgm_min
 MAX_EDGE_SHARE = 0.01  # of a slice's predicted galaxies
-CLIMB_HALOS = 4096  # of a slice, in the batches that the maxima are climbed on again
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class FitResult:
     goodness, per_slice : goodness of fit at the maximum.
     starts : where the search's starts ended. flat : names of parameters with flat profiles.
     cautions : sentences for the reader on the halo sample.
-    settled : whether the maxima stayed where they were, in the search and on the run's own halos.
+    settled : whether the search's maxima stayed where they were.
     """
 
     emulation: Emulation
@@ -77,32 +75,25 @@ class FitResult:
 
 def fit_population(run: Run, population: Population, region: Region, say: Reporter) -> FitResult:
     """Fit the population model; see the module's text for the steps."""
-    start, counts, data = time.perf_counter(), population.counts, population.data
-    n_halo = population.halos.weight.shape[2]
-    n_few = min(counts.n_batch, max(SEARCH_BATCHES, CLIMB_HALOS // n_halo))
-    with say.task("Maxima on the run's halos", MAX_ROUNDS) as update:
-        maxima = find_maxima(
-            counts.first(n_few),
-            data,
-            [part.mean for part in region.mixture.components],
-            lambda step, moved: update(step, f"moved by {moved:.1f} sd"),
-        )
+    start, mixture = time.perf_counter(), region.mixture
     n_nodes = NODES_PER_PARAMETER * run.setup.space.size
     with say.task("Nodes of the surrogate", n_nodes) as update:
         key = stream(run.key, "fit", "nodes")
-        emulation = emulate(key, counts, data, maxima.mixture, lambda done, _: update(done, ""))
+        emulation = emulate(
+            key, population.counts, population.data, mixture, lambda done, _: update(done, "")
+        )
     density = density_and_grad(emulation.density)
-    approx = polish(density, maxima.maxima[0].approx)
+    approx = polish(density, mixture.main)
     flat = flat_directions(lambda u: density(u)[0], run.setup.space.names, approx)
     result = FitResult(
         emulation,
         float(density(jnp.asarray(approx.mean))[0]),
         approx,
-        maxima.mixture,
+        mixture,
         starts=region.starts,
         flat=sorted({direction.name for direction in flat}),
         cautions=_cautions(run, population, approx.mean),
-        settled=region.settled and maxima.settled,
+        settled=region.settled,
         **_quality(population, emulation, approx),
     )
     return dataclasses.replace(result, wall_time_s=time.perf_counter() - start)
@@ -111,8 +102,7 @@ def fit_population(run: Run, population: Population, region: Region, say: Report
 def _quality(population: Population, emulation: Emulation, approx: Laplace) -> dict[str, Any]:
     """Shares of halo noise, and goodness of fit, at the maximum."""
     likelihood, data = emulation.likelihood, emulation.likelihood.data
-    exact = log_counts_and_jacobian(population.counts, jnp.asarray(approx.mean))
-    info = likelihood.information(*(np.asarray(x) for x in exact))
+    info = likelihood.information(*log_counts_and_jacobian(population.counts, approx.mean))
     halo, rest = np.diag(emulation.nodes.halo_cov), np.diag(data.log_cov)
     counting = likelihood.modes.T @ data.counting_cov @ likelihood.modes
     together, per_slice = goodness_of_fit(info, data.slice_of, determined_parameters(approx.cov))

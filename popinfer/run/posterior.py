@@ -18,8 +18,8 @@ import xarray as xr
 from jaxtyping import Array
 
 from popinfer.infer.checked import CheckedSpec, Sampled, sample_checked
+from popinfer.infer.counts import log_counts as exact_log_counts
 from popinfer.infer.likelihood import LogDensity
-from popinfer.infer.optimise import log_counts as exact_log_counts
 from popinfer.infer.predictive import observed_groups, predict
 from popinfer.infer.sample import Draws, NutsSpec, SmcSpec, nuts, smc
 from popinfer.population.parameters import fiducial_params

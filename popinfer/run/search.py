@@ -4,8 +4,8 @@ Most halos of a lightcone make no galaxy that the survey sees. Halos are therefo
 from a proposal in mass, shaped by the share that the survey sees at each mass, and of these a fraction, thinned by
 what each candidate's own galaxies do (`popinfer.population.thinning`). Both need parameters near the answer:
 
-1. From the run file's pilot values a first sample is drawn, and the guide (`run.guides`) climbs from the prior's
-   center to a first answer.
+1. From the run file's pilot values a first sample is drawn, and the guide (`run.guides`) climbs on it from the
+   prior's center to a first answer.
 2. Halos are thinned around it. On a few batches of them the guide climbs from draws of the prior, and from
    every end the posterior density is climbed to its maxima (`popinfer.infer.search`).
 
@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from popinfer.config import RunConfig
 from popinfer.infer.laplace import Laplace
@@ -29,6 +29,7 @@ from popinfer.infer.mixture import Mixture
 from popinfer.infer.optimise import Fit
 from popinfer.infer.search import MAX_ROUNDS, Search, find_maxima
 from popinfer.population.halos import LightconeSpec
+from popinfer.population.parameters import ModelParams, with_values
 from popinfer.population.thinning import thin
 from popinfer.random import numpy_generator, stream
 from popinfer.records import Halos
@@ -47,11 +48,9 @@ from popinfer.run.guides import Guide, build_guide
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
 
-FIRST_HALOS = 1024  # of a slice in each of two batches, for the first answer
-SEARCH_BATCHES = 8  # batches of halos that a search uses
-SEARCH_HALOS = (
-    512  # of a slice in each batch of a search, at most: its answer moves by a fraction of the posterior
-)
+# halos of a slice, for the first answer and for the maxima: these move by a fraction of the posterior's width
+FIRST_HALOS, SEARCH_HALOS = 2048, 4096
+SEARCH_BATCHES = 8  # at least
 LARGEST_BATCH = 4096  # halos of a slice; measured, a halo costs least in batches of this size
 FEWEST_BATCHES = 16  # fewer don't tell the noise between batches
 CANDIDATES, MORE = 6, 4  # for every halo that is kept; times more where they make few galaxies
@@ -87,17 +86,19 @@ class Region:
 def search_posterior(run: Run, say: Reporter) -> Region:
     """Find the posterior's maxima; see the module's text for the steps."""
     begin, key = time.perf_counter(), stream(run.key, "search")
-    config, setup, survey = run.config, run.setup, run.survey
-    with say.task("Search: first answer"):
-        few = [dataclasses.replace(spec, n_halo=min(spec.n_halo, FIRST_HALOS)) for spec in lightcones(config)]
-        specs = detectable(stream(key, "detectable"), setup, survey, few)
-        first = _population(run, _stacked([draw_slices(stream(key, "halos", i), specs) for i in range(2)]))
-        center = np.zeros(setup.space.size)
-        answer = build_guide(run, first, center).climb(center).u
+    setup, size = run.setup, batch_shape(run.config.halos.n_per_slice)[1]
+    n_first, n_search = (max(n // size, SEARCH_BATCHES) for n in (FIRST_HALOS, SEARCH_HALOS))
+    with say.task("Search: halos near the pilot", n_first) as update:
+        pilot = with_values(setup.params, run.config.halos.pilot, setup.names)
+        batches = draw_batches(stream(key, "pilot"), run, [pilot], (n_first, size), update)
+    center = np.zeros(setup.space.size)
+    answer = _climb(
+        build_guide(run, _population(run, batches), center), center, say, "Search: first answer"
+    ).u
     around = Mixture.single(Laplace(answer, SPREAD_FIRST**2 * np.eye(answer.size)))
-    size = min(batch_shape(config.halos.n_per_slice)[1], SEARCH_HALOS)
-    with say.task("Search: halos that the survey sees", SEARCH_BATCHES) as update:
-        batches = draw_batches(stream(key, "batches"), run, around, (SEARCH_BATCHES, size), update)
+    with say.task("Search: halos near the first answer", n_search) as update:
+        points = points_around(stream(key, "around"), run, around)
+        batches = draw_batches(stream(key, "batches"), run, points, (n_search, size), update)
     population = _population(run, batches)
     guide = build_guide(run, population, answer)
     starts = _starts(stream(key, "starts"), run, guide, answer, say)
@@ -174,22 +175,35 @@ def listed_starts(search: Search) -> list[dict[str, Any]]:
     ]
 
 
-def draw_batches(key: PRNGKeyArray, run: Run, around: Mixture, shape: tuple[int, int], update: Any) -> Halos:
+def draw_run_halos(run: Run, region: Region, update: Any) -> Halos:
+    """The run's halo batches [batch, slice, halo], around the search's maxima; `update` hears of each."""
+    key = stream(run.key, "halos")
+    points = points_around(stream(key, "around"), run, region.mixture.widened(SPREAD))
+    return draw_batches(key, run, points, batch_shape(run.config.halos.n_per_slice), update)
+
+
+def points_around(key: PRNGKeyArray, run: Run, around: Mixture) -> list[ModelParams]:
+    """Parameters that fill a region, its main center first."""
+    points = [around.main.mean, *around.spread(key, N_AROUND)]
+    return [run.setup.model_params(jnp.asarray(u)) for u in points]
+
+
+def draw_batches(
+    key: PRNGKeyArray, run: Run, points: list[ModelParams], shape: tuple[int, int], update: Any
+) -> Halos:
     """Halo batches [batch, slice, halo] for parameters in a region.
 
     Parameters
     ----------
     key : random key.
     run : what the model and the data are.
-    around : where parameters may be.
+    points : parameters that fill the region, the likeliest first.
     shape : number of batches, halos of a slice in each.
     update : hears of each batch.
     """
     n_batch, n_halo = shape
-    setup, survey = run.setup, run.survey
-    predictor = Predictor(setup, survey)
-    specs = _candidates(stream(key, "specs"), run.config, predictor, around.main.mean, n_halo)
-    points = around.spread(stream(key, "around"), N_AROUND)
+    predictor = Predictor(run.setup, run.survey)
+    specs = _candidates(stream(key, "specs"), run.config, predictor, points[0], n_halo)
     batches = []
     for i in range(n_batch):
         candidates = draw_slices(stream(key, "candidates", i), specs)
@@ -209,11 +223,10 @@ def draw_batches(key: PRNGKeyArray, run: Run, around: Mixture, shape: tuple[int,
 
 
 def _candidates(
-    key: PRNGKeyArray, config: RunConfig, predictor: Predictor, u: Float[np.ndarray, "par"], n_halo: int
+    key: PRNGKeyArray, config: RunConfig, predictor: Predictor, params: ModelParams, n_halo: int
 ) -> list[LightconeSpec]:
-    """Candidates' lightcones for parameters near u, for batches of n halos."""
+    """Candidates' lightcones for a model, for batches of n halos."""
     setup, survey = predictor.setup, predictor.survey
-    params = setup.model_params(jnp.asarray(u))
     many = [dataclasses.replace(spec, n_halo=CANDIDATES * n_halo) for spec in lightcones(config)]
     specs = detectable(stream(key, "detectable"), setup, survey, many, params)
     halos = in_precision(config, draw_slices(stream(key, "halos"), specs))
@@ -224,12 +237,12 @@ def _candidates(
     return specs
 
 
-def shares_seen(predictor: Predictor, around: np.ndarray, candidates: Halos) -> np.ndarray:
-    """Share of each candidate's galaxies that the survey sees, [slice, halo]."""
+def shares_seen(predictor: Predictor, points: list[ModelParams], candidates: Halos) -> np.ndarray:
+    """Share of each candidate's galaxies that the survey sees, mean over parameters, [slice, halo]."""
     halos, tiny = in_precision(predictor.setup.config, candidates), np.finfo(float).tiny
     shares = []
-    for u in around:
-        galaxies = predict_galaxies(predictor, predictor.setup.model_params(jnp.asarray(u)), halos)
+    for params in points:
+        galaxies = predict_galaxies(predictor, params, halos)
         kinds = np.asarray(galaxies.weight, float).reshape(len(halos.weight), 2, -1)
         shares.append(kinds.sum(axis=1) / np.maximum(np.asarray(halos.weight, float), tiny))
     return np.mean(shares, axis=0)

@@ -11,14 +11,12 @@ import warnings
 from pathlib import Path
 
 import arviz as az
-import jax.numpy as jnp
 import numpy as np
 
 from popinfer.errors import InputError, NotConvergedError
 from popinfer.infer.counts import log_counts_and_jacobian
 from popinfer.infer.fisher import Identifiability, identifiability
 from popinfer.infer.search import likelihood_at
-from popinfer.random import stream
 from popinfer.report import RunSummary, Verdict, judge, write_report
 from popinfer.run.fitting import FitResult, fit_population, read_fit, write_fit
 from popinfer.run.folder import RunFolder, check_fingerprint, check_writable, need, write_halos, write_text
@@ -26,10 +24,9 @@ from popinfer.run.posterior import sample_posterior, write_posterior
 from popinfer.run.prepare import Population, Run, load_population
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.search import (
-    SPREAD,
     Region,
     batch_shape,
-    draw_batches,
+    draw_run_halos,
     read_region,
     search_posterior,
     write_region,
@@ -50,10 +47,8 @@ def halos(run: Run, say: Reporter | None = None, region: Region | None = None) -
     """Draw the run's halos around the search's maxima."""
     say, start, config = say or Silent(), time.perf_counter(), run.config
     region = read_region(run) if region is None else region
-    shape = batch_shape(config.halos.n_per_slice)
-    with say.task("Halos", shape[0]) as update:
-        around = region.mixture.widened(SPREAD)
-        batches = draw_batches(stream(run.key, "halos"), run, around, shape, update)
+    with say.task("Halos", batch_shape(config.halos.n_per_slice)[0]) as update:
+        batches = draw_run_halos(run, region, update)
     write_halos(run.folder, batches, run.fingerprint("halos"), time.perf_counter() - start)
     return load_population(run)
 
@@ -88,8 +83,7 @@ def fisher(run: Run, say: Reporter | None = None) -> tuple[Identifiability, str]
             if stored is None
             else stored.emulation.likelihood
         )
-        exact = log_counts_and_jacobian(population.counts, jnp.asarray(u))
-        known = likelihood.information(*(np.asarray(x) for x in exact)).fisher
+        known = likelihood.information(*log_counts_and_jacobian(population.counts, u)).fisher
     found = identifiability(run.setup.space.names, known)
     where = "prior's centre" if stored is None else "best fit"
     content = {"fingerprint": run.fingerprint("fit"), "evaluated_at": where, **found.to_dict()}
