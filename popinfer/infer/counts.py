@@ -101,10 +101,8 @@ def _value_and_jacobian(
 def _over_batches(program: Callable[..., Any], counts: BatchedCounts, u: Any) -> list[Any]:
     """What a compiled program gives for each batch."""
     bare = eqx.tree_at(lambda c: c.batches, counts, None)
-    point = jnp.asarray(u)
-    return [
-        program(bare, jax.tree.map(lambda x, i=i: x[i], counts.batches), point) for i in range(counts.n_batch)
-    ]
+    batches, point = jax.tree.map(np.asarray, counts.batches), jnp.asarray(u)  # NumPy's slices are views
+    return [program(bare, jax.tree.map(lambda x, i=i: x[i], batches), point) for i in range(counts.n_batch)]
 
 
 def log_counts(counts: BatchedCounts, u: Float[Array | np.ndarray, "par"]) -> Float[np.ndarray, "stat"]:

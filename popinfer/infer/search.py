@@ -28,6 +28,7 @@ HOPELESS = 30.0  # nats below the best: a maximum that holds nothing
 MIN_SHARE = 1e-3  # of the posterior's mass: maxima that hold less are left out
 MAX_MAXIMA = 4
 _ALONG = (-1.2, 1.2)  # prior standard deviations along a ridge
+_SAME_START = 0.05  # prior standard deviations: nearer starts are climbed from once
 _STEPS = 60  # of Levenberg-Marquardt; stiff curved valleys take forty
 _LAST_STEP = 0.5  # nats that a last step may promise
 
@@ -149,7 +150,11 @@ def _climbed(
     objective: GivenCovariance, starts: list[np.ndarray]
 ) -> tuple[tuple[Maximum, ...], tuple[Maximum | None, ...]]:
     """Distinct maxima that hold mass, the densest first, and which of them each start leads to."""
-    ends = [levenberg_marquardt(objective, u, max_steps=_STEPS) for u in starts]
+    ends: list[Fit] = []
+    for i, u in enumerate(starts):
+        same = (j for j in range(i) if np.linalg.norm(u - starts[j]) < _SAME_START)
+        before = next(same, None)
+        ends.append(levenberg_marquardt(objective, u, max_steps=_STEPS) if before is None else ends[before])
     best = max(end.log_density for end in ends)
     distinct: list[Maximum] = []
     for end in sorted(ends, key=lambda end: -end.log_density):
