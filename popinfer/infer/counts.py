@@ -4,9 +4,9 @@ A halo sample is B equally large, independent batches of halos. With m_b(u) the 
 
     m = mean_b m_b,    log m -> log m + var_b[m_b] / (2 B m^2),
 
-where the last term undoes the bias of a noisy mean's logarithm: it depends on u, and would pull a fit to where
-halo noise is small. A batch is the unit of memory: batches are mapped over, one in memory at a time, and their
-derivatives with them.
+where the last term undoes the bias of a noisy mean's logarithm: it depends on u, and would pull a fit to
+where halo noise is small. A batch is the unit of memory: batches are mapped over, one in memory at a time,
+and their derivatives with them.
 """
 
 from abc import abstractmethod
@@ -59,7 +59,7 @@ class BatchedCounts(eqx.Module):
         return jax.lax.map(of_batch, self.batches)
 
     def each_at(self, points: Float[Array, "point par"]) -> Float[Array, "batch point stat"]:
-        """Log-counts of every batch at several points: what depends on halos alone is computed once for all."""
+        """Log-counts of every batch at several points; what depends on halos alone is computed once."""
         return jax.lax.map(lambda batch: jax.vmap(lambda u: self.of_batch(batch, u))(points), self.batches)
 
     def __call__(self, u: Float[Array, "par"]) -> Float[Array, "stat"]:
@@ -98,11 +98,11 @@ class Evaluated:
 
     def joined(self, other: "Evaluated") -> "Evaluated":
         """These points and others."""
-        sizes = len(self.points), len(other.points)
+        sizes = [int(np.isfinite(one.values).all(axis=1).sum()) for one in (self, other)]
         return Evaluated(
             np.concatenate([self.points, other.points]),
             np.concatenate([self.values, other.values]),
-            np.average([self.halo_cov, other.halo_cov], axis=0, weights=sizes),
+            _averaged([self.halo_cov, other.halo_cov], sizes),
         )
 
     def first(self, n: int) -> "Evaluated":
@@ -122,17 +122,22 @@ def evaluate(
     progress : called with the number of points done.
     """
     size = POINTS if len(points) > 1 else 1
-    values, covs = [], []
+    values, covs, sizes = [], [], []
     for start in range(0, len(points), size):
         some = points[start : start + size]
         padded = np.concatenate([some, np.repeat(some[-1:], size - len(some), axis=0)])
         batches = np.moveaxis(np.asarray(_each_at(counts, jnp.asarray(padded))), 0, 1)[: len(some)]
         values.append(np.asarray(jax.vmap(log_mean)(jnp.asarray(batches))))
         covs.append(halo_covariance(batches))
+        sizes.append(int(np.isfinite(batches).all(axis=(1, 2)).sum()))
         if progress is not None:
             progress(start + len(some))
-    sizes = [len(part) for part in values]
-    return Evaluated(points, np.concatenate(values), np.average(covs, axis=0, weights=sizes))
+    return Evaluated(points, np.concatenate(values), _averaged(covs, sizes))
+
+
+def _averaged(covs: list[np.ndarray], sizes: list[int]) -> Float[np.ndarray, "stat stat"]:
+    """Mean of covariances that come from different numbers of points; zero when there are none."""
+    return np.average(covs, axis=0, weights=sizes) if any(sizes) else np.zeros_like(covs[0])
 
 
 @eqx.filter_jit
