@@ -196,7 +196,7 @@ class SurrogateDensity(eqx.Module):
         cov = np.atleast_2d(np.cov(nodes, rowvar=False))
         center, factor = nodes.mean(axis=0), np.linalg.cholesky(cov)
         inverse = np.linalg.inv(factor)
-        reach = np.linalg.norm((nodes - center) @ inverse.T, axis=1).max()
+        reach = np.asarray(np.linalg.norm((nodes - center) @ inverse.T, axis=1).max())
         combined = surrogate.combined(whiten).padded(n_node)
         peak = np.asarray(likelihood.log_peak)
         return cls(combined, whiten @ likelihood.data.log_observed, peak, center, inverse, reach)

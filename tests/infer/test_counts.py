@@ -7,6 +7,7 @@ import pytest
 from toy import N_PAR, N_STAT, TRUTH, toy, without_noise
 
 from popinfer.infer.counts import POINTS, Evaluated, evaluate, halo_covariance, log_counts_and_jacobian, log_mean
+from popinfer.infer.optimise import log_counts
 
 MODEL = toy(noise=0.3, bend=0.5)
 POINTS_AROUND = TRUTH + 0.3 * np.random.default_rng(0).standard_normal((2 * POINTS + 3, N_PAR))
@@ -55,7 +56,7 @@ def test_evaluated_covariance_is_the_noise_that_was_put_in():
     np.testing.assert_allclose(modes.T @ found.halo_cov @ modes, expected, rtol=0.1, atol=0.1 * expected.max())
 
 
-@pytest.mark.parametrize("n", [1, 3, POINTS, 2 * POINTS + 3])
+@pytest.mark.parametrize("n", [1, 3, POINTS + 3])
 def test_points_evaluated_together_are_those_evaluated_one_by_one(n):
     counts, points = MODEL.counts(), POINTS_AROUND[:n]
     together, alone = evaluate(counts, points), [evaluate(counts, u[None]) for u in points]
@@ -64,7 +65,7 @@ def test_points_evaluated_together_are_those_evaluated_one_by_one(n):
     np.testing.assert_allclose(
         together.halo_cov, np.mean([one.halo_cov for one in alone], axis=0), rtol=1e-9, atol=1e-15
     )
-    np.testing.assert_allclose(together.values, [counts(jnp.asarray(u)) for u in points], rtol=1e-12)
+    np.testing.assert_allclose(together.values, [log_counts(counts, u) for u in points], rtol=1e-12)
 
 
 def test_points_without_a_number_have_no_say_in_the_covariance():
@@ -122,15 +123,17 @@ def test_jacobian_is_the_derivative_of_the_log_counts():
     np.testing.assert_allclose(jacobian, central(MODEL.log_counts, TRUTH), rtol=1e-6, atol=1e-9)
     counts = MODEL.counts()
     log_m, jacobian = log_counts_and_jacobian(counts, jnp.asarray(TRUTH))
-    np.testing.assert_allclose(log_m, counts(jnp.asarray(TRUTH)), rtol=1e-12)
+    np.testing.assert_allclose(log_m, log_counts(counts, TRUTH), rtol=1e-12)
+
+    each = jax.jit(lambda u: counts.each(u))
 
     def plain(u):
-        return np.log(np.mean(np.exp(np.asarray(counts.each(jnp.asarray(u)))), axis=0))
+        return np.log(np.mean(np.exp(each(jnp.asarray(u))), axis=0))
 
     np.testing.assert_allclose(jacobian, central(plain, TRUTH), rtol=1e-6, atol=1e-8)
 
 
 def test_reverse_derivative_is_the_forward_one():
     counts, u = MODEL.counts(), jnp.asarray(TRUTH)
-    numeric = central(lambda u: counts(jnp.asarray(u)), TRUTH)
-    np.testing.assert_allclose(jax.jacrev(counts)(u), numeric, rtol=1e-6, atol=1e-8)
+    numeric = central(lambda u: log_counts(counts, u), TRUTH)
+    np.testing.assert_allclose(jax.jit(jax.jacrev(counts))(u), numeric, rtol=1e-6, atol=1e-8)
