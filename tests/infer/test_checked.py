@@ -19,7 +19,7 @@ from popinfer.infer.mixture import Mixture
 from popinfer.infer.sample import run_chains
 from popinfer.infer.search import find_maxima
 
-MODEL = toy(level=1.5, noise=0.2, bend=1.5)
+MODEL = toy(level=1.5, noise=0.2, bend=3.0)
 SPEC = CheckedSpec(n_warmup=200, n_draws=200, min_ess=300, n_kept=400)  # chains as long as those of `emulate`
 
 
@@ -50,7 +50,7 @@ def sampled(counts, emulation, mixture):
 
 def quadrature(counts, likelihood):
     """Mean and covariance of the exact posterior, by a grid over all of it."""
-    axes = [np.linspace(-2.2, 2.2, 45), np.linspace(-4.5, 2.5, 50), np.linspace(-4.0, 4.0, 36)]
+    axes = [np.linspace(-2.2, 2.2, 45), np.linspace(-5.0, 3.0, 56), np.linspace(-4.0, 4.0, 36)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, N_PAR)
     density = LogDensity.of(counts, likelihood)
     log_p = np.asarray(jax.jit(lambda u: jax.lax.map(density, u, batch_size=2000))(jnp.asarray(grid)))

@@ -63,7 +63,7 @@ def test_kept_halos_are_whole_and_their_weights_are_over_their_probability(all_h
     number, weight = kept_of(all_halos, share, 5)
     kept = thin(root_key(5), all_halos, share, N_KEPT)
     np.testing.assert_array_equal(kept.logmp0, all_halos.logmp0[number])
-    probability = inclusion(all_halos.weight * np.sqrt(share), N_KEPT)
+    probability = inclusion(all_halos.weight * np.sqrt(np.maximum(share, MIN_SHARE)), N_KEPT)
     np.testing.assert_allclose(weight, (all_halos.weight / probability)[number])
     assert len(np.unique(number[probability[number] < 1])) == np.sum(probability[number] < 1)
 
