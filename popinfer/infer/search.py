@@ -157,8 +157,8 @@ def _climbed(
     )
     if not arrived:
         raise NotConvergedError(
-            f"the model gives no number at any of the search's {len(starts)} starts; look at the priors, which "
-            "reach where the model can't be evaluated"
+            f"the model gives no number at any of the search's {len(starts)} starts; look at the priors, "
+            "which reach where the model can't be evaluated"
         )
     best = arrived[0].log_density
     distinct: list[Maximum] = []

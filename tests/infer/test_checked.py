@@ -137,7 +137,7 @@ def test_a_surrogate_that_errs_is_corrected_by_the_weights(counts, emulation, mi
 @pytest.fixture(scope="module")
 def poor(counts, data, mixture):
     """A surrogate of as few nodes as are allowed, from a mixture that is too narrow."""
-    nodes = mixture.widened(0.7).spread(jax.random.key(3), 4 * N_PAR)
+    nodes = mixture.widened(0.3).spread(jax.random.key(3), 4 * N_PAR)
     return Emulation.of(data, evaluate(counts, nodes))
 
 

@@ -34,7 +34,7 @@ def test_chi2_is_calibrated_when_the_model_is_true(truth):
     rng = np.random.default_rng(1)
     model = np.tile(mean, 2)
     p_values = []
-    for _ in range(300):
+    for _ in range(120):
         observed = np.concatenate([overlapping_counts(rng, 2_000).sum(axis=0) for _ in range(2)])
         found, per_slice = judged(observed, cov, model)
         p_values.append(found.p_value)
