@@ -16,7 +16,7 @@ CONFIG = Path(__file__).resolve().parents[2] / "configs" / "sdss.yaml"
 
 @pytest.fixture(scope="session")
 def small_problem():
-    """Counts on four batches of 128 halos a slice, and data: the full run file with two slices, in float64."""
+    """Counts on four batches of 128 halos a slice, and data: the full run file, two slices, float64."""
     config = load_config(CONFIG)
     halos = config.halos.model_copy(
         update={"n_per_slice": 128, "lgm_min": [config.lgm_min_of(i) for i in range(2)]}

@@ -101,7 +101,9 @@ def test_stored_densities_and_weights_are_exact(counts, sampled):
     found = sampled.draws.stats["lp"][0, :10]
     np.testing.assert_allclose(found, [density(jnp.asarray(u)) for u in sampled.draws.u[0, :10]], rtol=1e-9)
     surrogate = jax.jit(sampled.emulation.density.__call__)
-    weights = [lp - float(surrogate(jnp.asarray(u))) for lp, u in zip(found, sampled.draws.u[0], strict=False)]
+    weights = [
+        lp - float(surrogate(jnp.asarray(u))) for lp, u in zip(found, sampled.draws.u[0], strict=False)
+    ]
     assert np.isin(np.round(weights, 6), np.round(sampled.draws.attrs["log_weight"], 6)).all()
 
 
@@ -237,7 +239,12 @@ def test_progress_counts_evaluations(counts, data, emulation, mixture):
     assert nodes == sorted(nodes)
     spec = dataclasses.replace(SPEC, min_ess=100)
     sample_checked(
-        jax.random.key(1), counts, emulation, mixture, spec, lambda done, total, text: exact.append((done, text))
+        jax.random.key(1),
+        counts,
+        emulation,
+        mixture,
+        spec,
+        lambda done, total, text: exact.append((done, text)),
     )
     assert [done for done, _ in exact] == sorted(done for done, _ in exact)
     assert exact[-1][0] >= 100

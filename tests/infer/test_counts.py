@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from toy import N_PAR, N_STAT, TRUTH, toy, without_noise
 
-from popinfer.infer.counts import POINTS, Evaluated, evaluate, halo_covariance, log_counts_and_jacobian, log_mean
+from popinfer.infer.counts import (
+    POINTS,
+    Evaluated,
+    evaluate,
+    halo_covariance,
+    log_counts_and_jacobian,
+    log_mean,
+)
 from popinfer.infer.optimise import log_counts
 
 MODEL = toy(noise=0.3, bend=0.5)
@@ -53,7 +60,9 @@ def test_evaluated_covariance_is_the_noise_that_was_put_in():
     found = evaluate(model.counts(4000), TRUTH[None])
     expected = model.likelihood(model.data(), 4000).halo_cov
     modes = model.likelihood(model.data()).modes
-    np.testing.assert_allclose(modes.T @ found.halo_cov @ modes, expected, rtol=0.1, atol=0.1 * expected.max())
+    np.testing.assert_allclose(
+        modes.T @ found.halo_cov @ modes, expected, rtol=0.1, atol=0.1 * expected.max()
+    )
 
 
 @pytest.mark.parametrize("n", [1, 3, POINTS + 3])
@@ -112,7 +121,9 @@ def test_first_batches_are_a_smaller_sample():
 
 def central(f, u, step=1e-5):
     """Derivative by central differences, last axis the parameter."""
-    return np.stack([(np.asarray(f(u + step * e)) - f(u - step * e)) / (2 * step) for e in np.eye(len(u))], -1)
+    return np.stack(
+        [(np.asarray(f(u + step * e)) - f(u - step * e)) / (2 * step) for e in np.eye(len(u))], -1
+    )
 
 
 def test_jacobian_is_the_derivative_of_the_log_counts():

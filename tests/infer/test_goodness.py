@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from popinfer.infer.goodness import determined_parameters, goodness_of_fit
 from popinfer.infer.data import Data
+from popinfer.infer.goodness import determined_parameters, goodness_of_fit
 from popinfer.infer.likelihood import Likelihood
 
 SLICE_OF = np.repeat([0, 1], 40)

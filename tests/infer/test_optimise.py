@@ -25,9 +25,7 @@ def optimum_of(objective):
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-@pytest.mark.parametrize(
-    ("share", "start"), [(0.3, np.array([1.5, -1.5, 1.0]))], ids=["tempered"]
-)
+@pytest.mark.parametrize(("share", "start"), [(0.3, np.array([1.5, -1.5, 1.0]))], ids=["tempered"])
 def test_reaches_the_optimum(method, share, start):
     objective = composite(share)
     fit = method(objective, start)

@@ -1,7 +1,7 @@
-"""A small problem with known answers: overlapping kernels over independent Poisson bins, seen by halo batches.
+"""A small problem with known answers: overlapping kernels over Poisson bins, seen by halo batches.
 
-log n_b = level + design_b . v(u) in bin b, with v = u but for v_1 = u_1 + bend u_0^2: with `bend` the posterior
-is a banana. A batch of halos sees n_b (1 + noise normal_b); soft counts are kernels @ n.
+log n_b = level + design_b . v(u) in bin b, with v = u but for v_1 = u_1 + bend u_0^2: with `bend` the
+posterior is a banana. A batch of halos sees n_b (1 + noise normal_b); soft counts are kernels @ n.
 """
 
 import dataclasses

@@ -54,7 +54,7 @@ def test_mean_and_covariance_are_recovered(drawn):
 
 def test_statistics_are_what_the_gate_needs(drawn):
     draws = drawn
-    assert WANTED == set(draws.stats)
+    assert set(draws.stats) == WANTED
     assert all(values.shape == (2, 600) for values in draws.stats.values())
     assert draws.stats["diverging"].sum() == 0
     assert 0.65 < draws.stats["acceptance_rate"].mean() < 0.98
@@ -82,9 +82,7 @@ def test_batched_chains_give_the_draws_of_chains_in_sequence():
     approx, seen, draws = Mixture.single(Laplace(MEAN, COV)), {}, {}
     for mode in ("sequence", "vmap"):
         lengths, calls = NutsSpec(3, 30, 20, chains=mode), seen.setdefault(mode, [])
-        draws[mode] = nuts(
-            jax.random.key(5), gaussian, approx, lengths, lambda *a, c=calls: c.append(a[:2])
-        )
+        draws[mode] = nuts(jax.random.key(5), gaussian, approx, lengths, lambda *a, c=calls: c.append(a[:2]))
     one, other = draws["sequence"], draws["vmap"]
     np.testing.assert_allclose(one.u, other.u, rtol=1e-6, atol=1e-8)
     assert not np.array_equal(one.u[0], one.u[1])
