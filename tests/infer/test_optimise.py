@@ -114,7 +114,7 @@ def test_a_stiff_curved_valley_is_followed_to_its_end(stiff, max_steps, start):
 
 
 def test_damping_raised_by_rounding_does_not_stall_it():
-    """The first steps fail until the damping is 2e4, and near the start gains are a tenth of what is promised:
+    """The first steps fail until the damping is 2e4; near the start gains are a tenth of what is promised:
     a damping that stayed would make steps of a ten-thousandth until they run out."""
     plain, start, seen = valley(10.0), np.array([-1.2, 1.0]), []
     at_start = plain.at(start)[0]
