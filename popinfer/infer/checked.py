@@ -1,12 +1,12 @@
 """Draws of a surrogate's posterior, checked by exact evaluations and weighted by them.
 
-With p the exact posterior density and q that of the surrogate, a draw u of q has the weight w = p(u) / q(u). The
-exact density is the model's own, on all halo batches. Weights are Pareto-smoothed; a shape k-hat above 0.7 says
-that they can't be trusted (Vehtari et al. 2024, JMLR 25, 72). Evaluations go on until the weights are worth
-enough independent draws, (sum w)^2 / sum w^2.
+With p the exact posterior density and q that of the surrogate, a draw u of q has the weight w = p(u) / q(u).
+The exact density is the model's own, on all halo batches. Weights are Pareto-smoothed; a shape k-hat above
+0.7 says that they can't be trusted (Vehtari et al. 2024, JMLR 25, 72). Evaluations go on until the weights
+are worth enough independent draws, (sum w)^2 / sum w^2.
 
-The spread of log w is the surrogate's error in nat. Where a first look finds it large, the points of that look
-become nodes of the surrogate, and chains are run anew.
+The spread of log w is the surrogate's error in nat. Where a first look finds it large, the points of that
+look become nodes of the surrogate, and chains are run anew.
 """
 
 from collections.abc import Callable
@@ -114,6 +114,7 @@ def sample_checked(
     while exact.ess < spec.min_ess and len(exact.u) < min(spec.max_evaluations, len(exact.queue)):
         wanted = len(exact.u) * spec.min_ess / max(exact.ess, 1.0)
         step = POINTS * int(np.ceil(np.clip(1.02 * wanted - len(exact.u), POINTS, 100) / POINTS))
+        step = min(step, spec.max_evaluations - len(exact.u))
         exact = exact.more(counts, step, towards(round(wanted)))
     return Sampled(_resampled(resample_key, exact, spec, refined), chains, emulation)
 

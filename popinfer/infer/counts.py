@@ -4,10 +4,10 @@ A halo sample is B equally large, independent batches of halos. With m_b(u) the 
 
     m = mean_b m_b,    log m -> log m + var_b[m_b] / (2 B m^2),
 
-where the last term undoes the bias of a noisy mean's logarithm: it depends on u, and would pull a fit to where
-halo noise is small. A batch is the unit of memory: batches are mapped over, one in memory at a time, and their
-derivatives with them. It is the unit of compilation too: samples of any number of equal batches share the programs
-of `evaluate`, `log_counts` and `log_counts_and_jacobian`.
+where the last term undoes the bias of a noisy mean's logarithm: it depends on u, and would pull a fit to
+where halo noise is small. A batch is the unit of memory: batches are mapped over, one in memory at a time,
+and their derivatives with them. It is the unit of compilation too: samples of any number of equal batches
+share the programs of `evaluate`, `log_counts` and `log_counts_and_jacobian`.
 """
 
 from abc import abstractmethod
@@ -140,11 +140,11 @@ class Evaluated:
 
     def joined(self, other: "Evaluated") -> "Evaluated":
         """These points and others."""
-        sizes = len(self.points), len(other.points)
+        sizes = [int(np.isfinite(one.values).all(axis=1).sum()) for one in (self, other)]
         return Evaluated(
             np.concatenate([self.points, other.points]),
             np.concatenate([self.values, other.values]),
-            np.average([self.halo_cov, other.halo_cov], axis=0, weights=sizes),
+            _averaged([self.halo_cov, other.halo_cov], sizes),
         )
 
     def first(self, n: int) -> "Evaluated":
@@ -163,19 +163,23 @@ def evaluate(
     points : where.
     progress : called with the number of points done.
     """
-    values, covs = [], []
+    values, covs, sizes = [], [], []
     for start in range(0, len(points), POINTS):
         some = points[start : start + POINTS]
         padded = np.concatenate([some, np.repeat(some[-1:], POINTS - len(some), axis=0)])
-        batches = np.stack([np.asarray(x) for x in _over_batches(_values, counts, padded)], axis=1)[
-            : len(some)
-        ]
+        of_batches = [np.asarray(log_m) for log_m in _over_batches(_values, counts, padded)]
+        batches = np.stack(of_batches, axis=1)[: len(some)]
         values.append(np.asarray(jax.vmap(log_mean)(jnp.asarray(batches))))
         covs.append(halo_covariance(batches))
+        sizes.append(int(np.isfinite(batches).all(axis=(1, 2)).sum()))
         if progress is not None:
             progress(start + len(some))
-    sizes = [len(part) for part in values]
-    return Evaluated(points, np.concatenate(values), np.average(covs, axis=0, weights=sizes))
+    return Evaluated(points, np.concatenate(values), _averaged(covs, sizes))
+
+
+def _averaged(covs: list[np.ndarray], sizes: list[int]) -> Float[np.ndarray, "stat stat"]:
+    """Mean of covariances that come from different numbers of points; zero when there are none."""
+    return np.average(covs, axis=0, weights=sizes) if any(sizes) else np.zeros_like(covs[0])
 
 
 def halo_covariance(log_counts: Float[np.ndarray, "point batch stat"]) -> Float[np.ndarray, "stat stat"]:

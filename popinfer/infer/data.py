@@ -44,7 +44,8 @@ class Data:
     layout_cov : D of the survey that laid the kernels out, whose correlations define modes; data_cov when
         absent.
     expected : m_c, counts that V is taken at; d when absent.
-    halo_factor : factor on the halo sample's covariance; other than one only to see that a calibration notices.
+    halo_factor : factor on the halo sample's covariance; other than one only to see that a calibration
+    notices.
     """
 
     observed: Float[np.ndarray, "stat"]

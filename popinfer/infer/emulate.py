@@ -70,8 +70,8 @@ class Emulation:
         if len(kept.points) < FEWEST_NODES * nodes.points.shape[1]:
             raise NotConvergedError(
                 f"the model gives a number at {len(kept.points)} of {len(nodes.points)} points of the "
-                "posterior's region: too few for a surrogate; look at the priors, which reach where the model "
-                "can't be evaluated"
+                "posterior's region: too few for a surrogate; look at the priors, which reach where the "
+                "model can't be evaluated"
             )
         # the median: a node far out must not say where counting noise is taken
         likelihood = Likelihood.of(data.expecting(np.median(kept.values, axis=0)), kept.halo_cov)

@@ -68,7 +68,10 @@ class Likelihood:
 
     @cached_property
     def log_peak(self) -> float:
-        """Log of the modes' density at no residual, in an orthonormal basis: log(pdet(P) / (2 pi)^rank) / 2."""
+        """Log of the modes' density at no residual, in an orthonormal basis.
+
+        That is log(pdet(P) / (2 pi)^rank) / 2.
+        """
         values = np.linalg.eigvalsh(self.precision)
         values = values[values > 1e-12 * values[-1]]
         return float(0.5 * np.sum(np.log(values / (2 * np.pi))))
@@ -190,9 +193,10 @@ class SurrogateDensity(eqx.Module):
         n_mode = _MODES_STEP * -(-len(likelihood.whiten) // _MODES_STEP)
         whiten = np.pad(likelihood.whiten, ((0, n_mode - len(likelihood.whiten)), (0, 0)))
         nodes = np.asarray(surrogate.nodes)
-        center, factor = nodes.mean(axis=0), np.linalg.cholesky(np.cov(nodes, rowvar=False))
+        cov = np.atleast_2d(np.cov(nodes, rowvar=False))
+        center, factor = nodes.mean(axis=0), np.linalg.cholesky(cov)
         inverse = np.linalg.inv(factor)
-        reach = np.linalg.norm((nodes - center) @ inverse.T, axis=1).max()
+        reach = np.asarray(np.linalg.norm((nodes - center) @ inverse.T, axis=1).max())
         combined = surrogate.combined(whiten).padded(n_node)
         peak = np.asarray(likelihood.log_peak)
         return cls(combined, whiten @ likelihood.data.log_observed, peak, center, inverse, reach)

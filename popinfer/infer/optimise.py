@@ -1,10 +1,10 @@
-"""Optimisers: Levenberg-Marquardt (default) for any objective of log-counts, optax Adam and L-BFGS for guides.
+"""Optimisers: Levenberg-Marquardt for any objective of log-counts, optax Adam and L-BFGS for guides.
 
 Levenberg-Marquardt solves (H + damping diag(H)) step = gradient, H the expected curvature, and takes the step
 when the log-density rises by a fair part of what the quadratic model promises; else the damping rises. The
-Jacobian comes from forward mode (parameters are few); between exact ones Broyden's rank-one update follows the
-steps. A damping that was raised because the Jacobian was old, or because of rounding, says nothing of a fresh
-Jacobian: each one starts from no more than the first damping.
+Jacobian comes from forward mode (parameters are few); between exact ones Broyden's rank-one update follows
+the steps. A damping that was raised because the Jacobian was old, or because of rounding, says nothing of a
+fresh Jacobian: each one starts from no more than the first damping.
 """
 
 from collections.abc import Callable, Iterator

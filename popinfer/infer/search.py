@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from popinfer.errors import NotConvergedError
 from popinfer.infer.counts import BatchedCounts, evaluate, log_counts, log_counts_and_jacobian
 from popinfer.infer.data import Data
 from popinfer.infer.laplace import Laplace
@@ -155,9 +156,17 @@ def _climbed(
         same = (j for j in range(i) if np.linalg.norm(u - starts[j]) < _SAME_START)
         before = next(same, None)
         ends.append(levenberg_marquardt(objective, u, max_steps=_STEPS) if before is None else ends[before])
-    best = max(end.log_density for end in ends)
+    arrived = sorted(
+        (end for end in ends if np.isfinite(end.log_density)), key=lambda end: end.log_density, reverse=True
+    )
+    if not arrived:
+        raise NotConvergedError(
+            f"the model gives no number at any of the search's {len(starts)} starts; look at the priors, "
+            "which reach where the model can't be evaluated"
+        )
+    best = arrived[0].log_density
     distinct: list[Maximum] = []
-    for end in sorted(ends, key=lambda end: -end.log_density):
+    for end in arrived:
         alone = all(maximum.distance(end.u) > SAME for maximum in distinct)
         if end.log_density > best - HOPELESS and alone and len(distinct) < 2 * MAX_MAXIMA:
             distinct.append(_maximum(objective, end))

@@ -7,7 +7,8 @@ With y_s(u) the logarithm of count s and H(u) = (1, u), each count is a linear t
 
 All counts share the kernel; only the amplitude sigma_s is a count's own. Lengths belong to the coordinates of
 u, whose prior is standard normal: the model's curvature follows single parameters, and coordinates that mix
-them need more nodes. The white part is the halo sample's roughness in u. With K = k + white over the nodes and
+them need more nodes. The white part is the halo sample's roughness in u. With K = k + white over
+the nodes and
 
     P = K^-1 - K^-1 H (H^T K^-1 H)^-1 H^T K^-1,
 

@@ -1,6 +1,7 @@
 r"""Thin halo candidates to those that make galaxies which a survey sees, with exact weights.
 
-Candidate j stands for w_j halos, and a share s_j of its galaxies is in the survey. A count over seen galaxies is
+Candidate j stands for w_j halos, and a share s_j of its galaxies is in the survey. A count over seen
+galaxies is
 
     m = sum_j w_j g_j,    g_j the candidate's contribution, of the size of s_j on average.
 
@@ -9,15 +10,15 @@ whatever pi is. Its variance is that of a sum of independent contributions,
 
     Var = sum_j w_j^2 <g_j^2> (1 - pi_j) / pi_j,
 
-where <g_j^2> is the mean square over where the galaxy's features may lie. A galaxy is seen or not, so the mean
-square of a seen-or-not number is its mean, and <g_j^2> is in proportion to s_j. With a fixed number of kept
-candidates, sum_j pi_j = n, the least variance is where d Var / d pi_j is the same for all:
+where <g_j^2> is the mean square over where the galaxy's features may lie. A galaxy is seen or not, so the
+mean square of a seen-or-not number is its mean, and <g_j^2> is in proportion to s_j. With a fixed number of
+kept candidates, sum_j pi_j = n, the least variance is where d Var / d pi_j is the same for all:
 
     w_j^2 s_j / pi_j^2 = constant,    pi_j in proportion to w_j sqrt(s_j),
 
 none above one. The shares come from a model near the expected answer; a wrong one costs variance, never bias.
-Candidates are picked at equal steps of cumulated probability, satellites and centrals in order of mass: strata as
-fine as the steps, so that the kept masses follow the candidates'.
+Candidates are picked at equal steps of cumulated probability, satellites and centrals in order of mass:
+strata as fine as the steps, so that the kept masses follow the candidates'.
 """
 
 import dataclasses
@@ -30,8 +31,8 @@ from popinfer.random import numpy_generator
 from popinfer.records import Halos
 from popinfer.resampling import systematic
 
-# of a candidate's galaxies: halos that the pilot model thinks invisible are kept with it, so that weights of the
-# few that turn out visible stay bounded
+# of a candidate's galaxies: halos that the pilot model thinks invisible are kept with it, so that weights of
+# the few that turn out visible stay bounded
 MIN_SHARE = 1e-4
 
 

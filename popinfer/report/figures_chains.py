@@ -104,9 +104,9 @@ def weight_plot(idata: az.InferenceData) -> Plot | None:
     right.set(xlim=(0, 100), ylim=(0, 101))
     right.legend(loc="lower right")
     caption = (
-        "Exact over surrogate density of the draws that were evaluated exactly. Left: the distribution; its width "
-        "is the surrogate's error, and a long tail to the right means that the surrogate misses part of the "
-        "posterior. Right: the share of the total weight held by the largest weights."
+        "Exact over surrogate density of the draws that were evaluated exactly. Left: the distribution; its "
+        "width is the surrogate's error, and a long tail to the right means that the surrogate misses part "
+        "of the posterior. Right: the share of the total weight held by the largest weights."
     )
     return Plot("importance_weights", "Exact weights", caption, figure)
 

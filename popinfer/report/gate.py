@@ -12,23 +12,25 @@ arXiv:1604.00695) must pass:
 * fewer than 1 % of the trajectories end because the tree reached its largest depth.
 
 Draws of a surrogate are weighted by the exact density. Its chains must pass all of the above, and the weights
-must have a Pareto shape k-hat < 0.7 and be worth 400 independent draws (Vehtari et al. 2024,
-arXiv:1507.02646); both are computed from the raw weights. At most 1 % of the exact evaluations may be points
-where the model gives no number.
+must have a Pareto shape k-hat < 0.7, be worth 400 independent draws (Vehtari et al. 2024, arXiv:1507.02646),
+and their logarithms, the surrogate's error, scatter by 1.2 nat at most; all are computed from the raw
+weights. Where the weights are so even that they are worth 99 % of the draws, the shape of their tail says
+nothing and isn't asked for. At most 1 % of the exact evaluations may be points where the model gives no
+number.
 
 For tempered particles the posterior must have been reached, half of the particles at least must have moved in
-the last stage, they must descend from 25 prior draws, and be worth 400 independent draws in bulk and tails. At
-most 1 % of them may have tried points without a number. Particles that descend from the same prior draw share
-what they know about where the posterior's mass is; those of different prior draws are independent. With phi
-the deviation of a quantity from its mean and the sums over the lineages e of N particles, the variance of the
-mean is
+the last stage, they must descend from 25 prior draws, and be worth 400 independent draws in bulk and tails.
+At most 1 % of them may have tried points without a number. Particles that descend from the same prior draw
+share what they know about where the posterior's mass is; those of different prior draws are independent. With
+phi the deviation of a quantity from its mean and the sums over the lineages e of N particles, the variance of
+the mean is
 
     var = sum_e (sum_{i in e} phi_i)^2 / N^2
 
 (Lee & Whiteley 2018, arXiv:1509.00394), and the effective size the quantity's variance over that. Moves that
-mix within a maximum make it N; a mass shared by maxima that no move connects is as uncertain as the prior draws
-that led to each of them; moves that stand still leave clusters, and it falls to the number of lineages. The
-variance is itself known only to about (2 / number of lineages)^(1/2), so that number has its own limit.
+mix within a maximum make it N; a mass shared by maxima that no move connects is as uncertain as the prior
+draws that led to each of them; moves that stand still leave clusters, and it falls to the number of lineages.
+The variance is itself known only to about (2 / number of lineages)^(1/2), so that number has its own limit.
 
 Whatever the sampler, the search that it starts from must have settled, and chains and particles must have
 visited every maximum that the search found.
@@ -214,32 +216,45 @@ def _check_tree_depth(stats: xr.Dataset) -> Check:
 
 
 MAX_PARETO_K = 0.7
+EVEN = 0.99  # efficiency of the weights above which the shape of their tail says nothing
+MAX_SURROGATE_ERROR = 1.2  # nat; the weights of a worse surrogate are worth less than a quarter of the draws
 
 
 def importance_checks(stats: xr.Dataset) -> list[Check]:
-    """Pareto k-hat and effective size of the raw weights ``log_weight``, NaN where the density is undefined."""
+    """Judge the raw weights ``log_weight``, which are NaN where the density is undefined."""
     if "log_weight" not in stats:
         return [not_stored("Exact weights", "log_weight")]
     log_weight = np.asarray(stats["log_weight"].values, dtype=float).ravel()
     undefined = np.isnan(log_weight) | np.isposinf(log_weight)
     k_hat, ess = importance_quality(log_weight[~undefined])
+    even = ess >= EVEN * log_weight.size
+    finite = log_weight[np.isfinite(log_weight)]
+    error = float(np.std(finite)) if finite.size > 1 else np.nan
     return [
         check_defined(float(undefined.mean()) if undefined.size else 1.0, "exact evaluations"),
         Check(
             "Pareto k-hat",
-            f"{k_hat:.2f}",
+            f"{k_hat:.2f}" + (", weights even" if even else ""),
             f"< {MAX_PARETO_K}",
-            k_hat < MAX_PARETO_K,
+            even or k_hat < MAX_PARETO_K,
             f"Pareto k-hat of the exact weights is {k_hat:.2f}, not < {MAX_PARETO_K}: "
             "the surrogate misses part of the posterior.",
+        ),
+        Check(
+            "Surrogate error",
+            f"{error:.2f} nat",
+            f"<= {MAX_SURROGATE_ERROR} nat",
+            error <= MAX_SURROGATE_ERROR,
+            f"The surrogate's log-density is off by {error:.2f} nat, more than {MAX_SURROGATE_ERROR}: "
+            "it isn't the posterior's.",
         ),
         Check(
             "Exact weights",
             f"worth {ess:.0f}",
             f">= {MIN_ESS:.0f}",
             ess >= MIN_ESS,
-            f"The exact weights are worth {ess:.0f} independent draws, not {MIN_ESS:.0f}: more exact evaluations "
-            "(sample.max_evaluations) or a better surrogate are needed.",
+            f"The exact weights are worth {ess:.0f} independent draws, not {MIN_ESS:.0f}: more exact "
+            "evaluations (sample.max_evaluations) or a better surrogate are needed.",
         ),
     ]
 
@@ -350,7 +365,7 @@ def region_checks(stats: xr.Dataset) -> list[Check]:
                 "settled" if settled else "still moving",
                 "settled",
                 settled,
-                "The fit didn't settle: its counts are corrected for noise where the posterior isn't.",
+                "The fit didn't settle: the likelihood's covariance was taken where the posterior isn't.",
             )
         )
     if "missed_mass" in stats.attrs:

@@ -125,8 +125,8 @@ def _amount(idata: az.InferenceData, sampler: str) -> str:
     if sampler in SURROGATE_SAMPLERS and "chains" in idata.groups():
         chains = idata["chains"].sizes
         return (
-            f"{chains['chain']} chains of {chains['draw']:,} draws of the surrogate, {n_chain * n_draw:,} resampled by "
-            f"the exact weights of {idata['sample_stats'].sizes.get('proposal', 0):,}"
+            f"{chains['chain']} chains of {chains['draw']:,} draws of the surrogate, {n_chain * n_draw:,} "
+            f"resampled by the exact weights of {idata['sample_stats'].sizes.get('proposal', 0):,}"
         )
     return f"{n_chain} chains of {n_draw:,} draws"
 

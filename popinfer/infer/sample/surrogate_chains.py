@@ -1,8 +1,8 @@
 """The no-U-turn sampler on a surrogate's density, with blackjax's window adaptation, chains side by side.
 
 A surrogate costs microseconds, so that all chains, warm-up included, are one compiled program. Chains move in
-whitened coordinates z, u = mean + factor z, of the posterior's main maximum; the adapted metric is diagonal in
-them. (A dense one would need Cholesky factors of several chains at once inside the program, and concurrent
+whitened coordinates z, u = mean + factor z, of the posterior's main maximum; the adapted metric is diagonal
+in them. (A dense one would need Cholesky factors of several chains at once inside the program, and concurrent
 LAPACK calls can block XLA's threads on two cores.)
 """
 
