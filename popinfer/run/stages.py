@@ -1,8 +1,9 @@
 """The stages of a run, each reading what the former left in the run's folder.
 
-``search`` finds where the posterior is, ``halos`` draws halos where the survey sees galaxies there, ``fit`` finds
-the best population and how well it is known, ``sample`` draws from the posterior and predicts, ``report`` writes
-the page to read. `run_all` does all five. Nothing is written before the run file and the data passed every check.
+``search`` finds where the posterior is, ``halos`` draws halos where the survey sees galaxies there, ``fit``
+finds the best population and how well it is known, ``sample`` draws from the posterior and predicts,
+``report`` writes the page to read. `run_all` does all five. Nothing is written before the run file and the
+data passed every check.
 """
 
 import json
