@@ -27,12 +27,13 @@ from popinfer.infer.calibration import Calibration, Trial, assess
 from popinfer.infer.data import Data
 from popinfer.random import numpy_generator, root_key, stream
 from popinfer.report import judge
+from popinfer.run.batches import batch_shape
 from popinfer.run.fitting import fit_population
 from popinfer.run.folder import RunFolder, check_fingerprint, code_hash, write_text
 from popinfer.run.posterior import draw_posterior, judged_groups
 from popinfer.run.prepare import Run, population_of, prepare
 from popinfer.run.progress import Reporter, Silent
-from popinfer.run.search import SPREAD, batch_shape, draw_batches, search_posterior
+from popinfer.run.search import SPREAD, draw_batches, search_posterior
 from popinfer.run.simulated import observing
 
 MIN_TRIALS = 20

@@ -15,7 +15,6 @@ The `halos` stage then draws the run's halos around those maxima.
 
 import dataclasses
 import json
-import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +34,7 @@ from popinfer.population.halos import LightconeSpec
 from popinfer.population.thinning import thin
 from popinfer.random import numpy_generator, stream
 from popinfer.records import Halos
+from popinfer.run.batches import CANDIDATES, MORE, batch_shape
 from popinfer.run.build import (
     Predictor,
     build_counts,
@@ -53,19 +53,10 @@ from popinfer.run.progress import Reporter
 FIRST_HALOS = 1024  # of a slice in each of two batches, for the first answer
 SEARCH_BATCHES = 8  # batches of halos that a search uses
 SEARCH_HALOS = 512  # of a slice in each, at most: with few, its answer moves by a fraction of the posterior
-LARGEST_BATCH = 4096  # halos of a slice; measured, a halo costs least in batches of this size
-FEWEST_BATCHES = 16  # fewer don't tell the noise between batches
-CANDIDATES, MORE = 6, 4  # for every halo that is kept; times more where they make few galaxies
 ENOUGH = 0.5  # effective number of seen galaxies among candidates, for every halo that is kept
 N_AROUND = 3  # parameters at which shares are taken
 SPREAD_FIRST = 0.3  # of them around the first answer, in units of the priors' widths
 SPREAD = 2.0  # around the maxima, in their standard deviations
-
-
-def batch_shape(n_per_slice: int) -> tuple[int, int]:
-    """Number of batches and halos of a slice in each: no larger than `LARGEST_BATCH`, and `FEWEST_BATCHES`."""
-    n_batch = max(FEWEST_BATCHES, math.ceil(n_per_slice / LARGEST_BATCH))
-    return n_batch, max(n_per_slice // n_batch, 1)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from popinfer.infer.fisher import Identifiability, identifiability
 from popinfer.infer.search import likelihood_at
 from popinfer.random import stream
 from popinfer.report import RunSummary, Verdict, judge, write_report
+from popinfer.run.batches import batch_shape
 from popinfer.run.fitting import FitResult, fit_population, read_fit, write_fit
 from popinfer.run.folder import RunFolder, check_fingerprint, check_writable, need, write_halos, write_text
 from popinfer.run.posterior import sample_posterior, write_posterior
@@ -29,7 +30,6 @@ from popinfer.run.progress import Reporter, Silent
 from popinfer.run.search import (
     SPREAD,
     Region,
-    batch_shape,
     draw_batches,
     read_region,
     search_posterior,
