@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from popinfer import cli
+from popinfer.errors import NotConvergedError
 from popinfer.infer.laplace import Laplace
 from popinfer.infer.likelihood import Likelihood
 from popinfer.infer.mixture import Mixture
@@ -108,18 +109,17 @@ def test_sabotages_change_the_likelihood(trial_run):
 def test_sabotages_reach_the_analysis(trial_run, monkeypatch, sabotage):
     """The halos and the search are those of an honest trial; the fit sees other data."""
 
-    class Seen(Exception):
-        pass
+    seen = []
 
     def fit_population(run, population, region, say):
-        raise Seen(population.data)
+        seen.append(population.data)
+        raise NotConvergedError("seen")
 
     monkeypatch.setattr(module, "fit_population", fit_population)
     monkeypatch.setattr(module, "search_posterior", lambda run, say: SOMEWHERE)
     monkeypatch.setattr(module, "draw_batches", lambda key, run, *_: few_batches(run))
-    with pytest.raises(Seen) as seen:
-        run_trial(trial_run, 0, CalibrateSpec(sabotage=sabotage))
-    made = seen.value.args[0]
+    assert run_trial(trial_run, 0, CalibrateSpec(sabotage=sabotage))["failed"] == "seen"
+    (made,) = seen
     key = stream(root_key(trial_run.config.seed), "trial", 0)
     truth = numpy_generator(stream(key, "truth")).standard_normal(trial_run.setup.space.size)
     trial = observing(key, trial_run, truth)
