@@ -9,8 +9,9 @@ from popinfer.infer.counts import POINTS
 from popinfer.infer.emulate import MAX_NODES_PER_PARAMETER, NODES_PER_PARAMETER
 from popinfer.run.batches import CANDIDATES, batch_shape
 
-# measured on the shipped run files: numbers that describe a halo, and working memory in single precision [bytes
-# a halo of a batch] of the model with its derivatives, hardly less at `POINTS` points at once, and of galaxies
+# measured on the shipped run files: numbers that describe a halo, and working memory in single precision
+# [bytes a halo of a batch] of the model with its derivatives, hardly less at `POINTS` points at once, and of
+# galaxies
 _HALO_NUMBERS, _EVALUATION, _GALAXIES = 33, 34_000, 3_000
 _COPIES = 2  # of the halo sample: as drawn, and as the model has it
 _STATISTICS_MATRICES = 6  # of covariance that are alive at once, and one for every `POINTS` evaluations
