@@ -61,7 +61,7 @@ FRACTION = Declaration("", "a fraction", 0, 1, "it is a fraction")
         ((HALOS, "{n_per_slice: 63}"), ":12: halos.n_per_slice: has to be greater than or equal to 64"),
         (
             (HALOS, "{n_replicates: 40}"),
-            ":12: unknown key 'halos.n_replicates'; known: n_per_slice, lgm_min,",
+            ":12: unknown key 'halos.n_replicates'; did you mean 'n_per_slice'?",
         ),
         ((HALOS, "{flatten: 1.0e-300}"), ":12: halos.flatten: has to be greater than or equal to 0.01"),
         ((HALOS, "{lgm_min: 7}"), ":12: halos.lgm_min: has to be greater than or equal to 9 (given: 7)"),
