@@ -3,8 +3,9 @@
     python benchmarks/starts.py FILE [--n 20] [--out FOLDER] [--schedule 3,1.7,1]... [--sd 1,3]
         [--json FILE]
 
-FILE is a run file; its search and its halos are made once and kept in FOLDER (default: results/starts-<name>),
-so that a second call starts at once. As in a search, the guide sees the first batches of halos. Starts are draws of the prior, and draws moved out to 3 prior standard deviations
+FILE is a run file; its search and its halos are made once and kept in FOLDER (default:
+results/starts-<name>), so that a second call starts at once. As in a search, the guide sees a few batches of
+halos. Starts are draws of the prior, and draws moved out to 3 prior standard deviations
 as a whole (|u| = 3 sqrt(number of parameters)). A start has arrived when its end's log-density is within 0.5
 of the best end of all schedules. Other ends are listed by how far below the best they are, and how far away.
 --json stores the table.
