@@ -192,7 +192,7 @@ class SurrogateDensity(eqx.Module):
         nodes = np.asarray(surrogate.nodes)
         center, factor = nodes.mean(axis=0), np.linalg.cholesky(np.cov(nodes, rowvar=False))
         inverse = np.linalg.inv(factor)
-        reach = np.linalg.norm((nodes - center) @ inverse.T, axis=1).max()
+        reach = np.asarray(np.linalg.norm((nodes - center) @ inverse.T, axis=1).max())
         combined = surrogate.combined(whiten).padded(n_node)
         peak = np.asarray(likelihood.log_peak)
         return cls(combined, whiten @ likelihood.data.log_observed, peak, center, inverse, reach)
