@@ -97,11 +97,3 @@ def test_chosen_halos_make_the_galaxies_of_all_halos(run, batches):
     error = np.hypot(chosen.std(axis=0, ddof=1) / np.sqrt(8), plain.std(axis=0, ddof=1) / np.sqrt(16))
     assert np.all(np.abs(chosen.mean(axis=0) - plain.mean(axis=0)) < 4 * error)
     assert error[0] < 0.15 * plain[:, 0].mean()
-
-
-def test_chosen_halos_are_quieter_than_others(run, batches):
-    """Sixty-four of them tell the number better than as many from the mass function alone."""
-    chosen = [seen(run, jax.tree.map(lambda x, i=i: x[i], batches))[0] for i in range(8)]
-    specs = [dataclasses.replace(spec, n_halo=64) for spec in lightcones(run.config)]
-    plain = [seen(run, draw_slices(root_key(200 + i), specs))[0] for i in range(16)]
-    assert np.std(chosen, ddof=1) / np.mean(chosen) < 0.7 * np.std(plain, ddof=1) / np.mean(plain)
