@@ -98,11 +98,11 @@ def run(file: File, out: Out = None, quiet: Quiet = False, allow_unconverged: Un
 @app.command()
 def search(file: File, out: Out = None, quiet: Quiet = False) -> None:
     """Find where the posterior is, on few halos."""
-    say = _start(quiet)
+    config, say = _read(file), _start(quiet)
     from popinfer.run import stages
     from popinfer.run.prepare import prepare
 
-    stages.search(prepare(file, out, say), say)
+    stages.search(prepare(config, out, say), say)
 
 
 @app.command()

@@ -44,8 +44,9 @@ class FitConfig(Section):
     """Optimisation: from the prior's centre, and from draws of the prior to look for other modes.
 
     ``loss`` is what guides it; the posterior stays that of the soft counts. ``kind`` is the optimiser,
-    ``auto`` Levenberg-Marquardt for soft counts and L-BFGS for other losses, with ``max_steps`` at each bandwidth.
-    ``bandwidths`` are the soft counts' in units of ``kernels.bandwidth``, from wide to the last, one.
+    ``auto`` Levenberg-Marquardt for soft counts and L-BFGS for other losses, with ``max_steps`` at each
+    bandwidth. ``bandwidths`` are the soft counts' in units of ``kernels.bandwidth``, from wide to the last,
+    one.
     """
 
     loss: Annotated[LossConfig, Field(discriminator="kind")] = SoftCountsConfig(kind="soft_counts")
@@ -66,7 +67,8 @@ class FitConfig(Section):
     def _possible(self) -> "FitConfig":
         if self.loss.kind != "soft_counts" and self.kind == "levenberg_marquardt":
             raise ValueError(
-                f"kind levenberg_marquardt needs loss soft_counts; with loss {self.loss.kind} use lbfgs or adam"
+                "kind levenberg_marquardt needs loss soft_counts; "
+                f"with loss {self.loss.kind} use lbfgs or adam"
             )
         if self.loss.kind != "soft_counts" and self.bandwidths != [1.0]:
             raise ValueError(f"bandwidths are of loss soft_counts; leave them out with loss {self.loss.kind}")

@@ -1,7 +1,7 @@
 """The fit stage: the surrogate of the posterior on the run's halos, its maximum, and what the fit can't tell.
 
-1. Nodes are spread over the posterior that the search found, and evaluated on all of the run's halo batches: the
-   surrogate (`infer.emulate`).
+1. Nodes are spread over the posterior that the search found, and evaluated on all of the run's halo batches:
+   the surrogate (`infer.emulate`).
 2. Its maximum, flat directions, the halo sample's share of the variance, goodness of fit.
 """
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import jax
 import numpy as np
 from diffmah.diffmah_kernels import DiffmahParams
 
@@ -194,8 +195,15 @@ def read_halos(folder: RunFolder, identity: str) -> tuple[Halos, float]:
         with h5py.File(path, "r") as store:
             check_fingerprint(path, store.attrs.get("fingerprint"), identity, "halos")
             content: Any = store
-            mah = DiffmahParams(*(content[f"mah_params/{field}"][:] for field in DiffmahParams._fields))
-            columns = {name: content[name][:] for name in content if name != "mah_params"}
-            return Halos(mah_params=mah, **columns), float(np.asarray(store.attrs["wall_time_s"]))
+            shape = content["weight"].shape
+
+            def rows(name: str) -> np.ndarray:
+                values = content[name][:]
+                return values.reshape(-1, *values.shape[len(shape) :])
+
+            mah = DiffmahParams(*(rows(f"mah_params/{field}") for field in DiffmahParams._fields))
+            halos = Halos(mah_params=mah, **{name: rows(name) for name in content if name != "mah_params"})
+            batches = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), halos)
+            return batches, float(np.asarray(store.attrs["wall_time_s"]))
     except (OSError, KeyError, TypeError) as error:
         raise InputError(f"{path}: can't be read ({error}); run 'popinfer halos' again") from None

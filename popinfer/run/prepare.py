@@ -5,6 +5,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -117,7 +118,7 @@ class Population:
             return jnp.moveaxis(x[:n_joined], 0, 1).reshape(x.shape[1], n_joined * n_halo, *x.shape[3:])
 
         halos = jax.tree.map(joined, self.halos)
-        return dataclasses.replace(halos, weight=halos.weight / n_joined)
+        return eqx.tree_at(lambda h: h.weight, halos, halos.weight / n_joined)
 
     def galaxies(self, u: Array | np.ndarray, halos: Halos | None = None) -> Galaxies:
         """Model galaxies of every slice at u, on halos [slice, halo]; on `some_halos` when absent."""

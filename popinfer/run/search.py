@@ -1,11 +1,12 @@
 """The search stage: where the posterior is, on few halos, and which halos the survey sees there.
 
-Most halos of a lightcone make no galaxy that the survey sees. Halos are therefore drawn in two steps: candidates
-from a proposal in mass, shaped by the share that the survey sees at each mass, and of these a fraction, thinned by
-what each candidate's own galaxies do (`popinfer.population.thinning`). Both need parameters near the answer:
+Most halos of a lightcone make no galaxy that the survey sees. Halos are therefore drawn in two steps:
+candidates from a proposal in mass, shaped by the share that the survey sees at each mass, and of these a
+fraction, thinned by what each candidate's own galaxies do (`popinfer.population.thinning`). Both need
+parameters near the answer:
 
-1. From the run file's pilot values a first sample is drawn, and the guide (`run.guides`) climbs on it from the
-   prior's center to a first answer.
+1. From the run file's pilot values a first sample is drawn, and the guide (`run.guides`) climbs on it from
+   the prior's center to a first answer.
 2. Halos are thinned around it. On a few batches of them the guide climbs from draws of the prior, and from
    every end the posterior density is climbed to its maxima (`popinfer.infer.search`).
 
@@ -24,6 +25,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from popinfer.config import RunConfig
+from popinfer.errors import InputError
 from popinfer.infer.laplace import Laplace
 from popinfer.infer.mixture import Mixture
 from popinfer.infer.optimise import Fit
@@ -33,6 +35,7 @@ from popinfer.population.parameters import ModelParams, with_values
 from popinfer.population.thinning import thin
 from popinfer.random import numpy_generator, stream
 from popinfer.records import Halos
+from popinfer.run.batches import CANDIDATES, MORE, batch_shape
 from popinfer.run.build import (
     Predictor,
     build_counts,
@@ -51,19 +54,10 @@ from popinfer.run.progress import Reporter
 # halos of a slice, for the first answer and for the maxima: these move by a fraction of the posterior's width
 FIRST_HALOS, SEARCH_HALOS = 2048, 4096
 SEARCH_BATCHES = 8  # at least
-LARGEST_BATCH = 4096  # halos of a slice; measured, a halo costs least in batches of this size
-FEWEST_BATCHES = 16  # fewer don't tell the noise between batches
-CANDIDATES, MORE = 6, 4  # for every halo that is kept; times more where they make few galaxies
 ENOUGH = 0.5  # effective number of seen galaxies among candidates, for every halo that is kept
 N_AROUND = 3  # parameters at which shares are taken
 SPREAD_FIRST = 0.3  # of them around the first answer, in units of the priors' widths
 SPREAD = 2.0  # around the maxima, in their standard deviations
-
-
-def batch_shape(n_per_slice: int) -> tuple[int, int]:
-    """Number of batches and halos of a slice in each: batches of `LARGEST_BATCH`, or `FEWEST_BATCHES`."""
-    n_batch = max(FEWEST_BATCHES, round(n_per_slice / LARGEST_BATCH))
-    return n_batch, max(n_per_slice // n_batch, 1)
 
 
 @dataclass(frozen=True)
@@ -73,7 +67,7 @@ class Region:
     Attributes
     ----------
     mixture : Laplace approximations of the maxima, weighted by their mass.
-    maxima : what the report lists, one entry a start.
+    starts : what the report lists, one entry a start.
     settled : whether the maxima stayed where they were.
     """
 
@@ -265,7 +259,10 @@ def write_region(run: Run, region: Region) -> None:
 def read_region(run: Run) -> Region:
     """Load what `write_region` stored; InputError when it is absent or of another configuration."""
     path = need(run.folder.search, "search")
-    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: can't be read ({error}); run 'popinfer search' again") from None
     check_fingerprint(path, content.get("fingerprint"), run.fingerprint("search"), "search")
     parts = zip(content["means"], content["covs"], strict=True)
     mixture = Mixture(

@@ -1,8 +1,9 @@
 """The stages of a run, each reading what the former left in the run's folder.
 
-``search`` finds where the posterior is, ``halos`` draws halos where the survey sees galaxies there, ``fit`` finds
-the best population and how well it is known, ``sample`` draws from the posterior and predicts, ``report`` writes
-the page to read. `run_all` does all five. Nothing is written before the run file and the data passed every check.
+``search`` finds where the posterior is, ``halos`` draws halos where the survey sees galaxies there, ``fit``
+finds the best population and how well it is known, ``sample`` draws from the posterior and predicts,
+``report`` writes the page to read. `run_all` does all five. Nothing is written before the run file and the
+data passed every check.
 """
 
 import json
@@ -18,6 +19,7 @@ from popinfer.infer.counts import log_counts_and_jacobian
 from popinfer.infer.fisher import Identifiability, identifiability
 from popinfer.infer.search import likelihood_at
 from popinfer.report import RunSummary, Verdict, judge, write_report
+from popinfer.run.batches import batch_shape
 from popinfer.run.fitting import FitResult, fit_population, read_fit, write_fit
 from popinfer.run.folder import RunFolder, check_fingerprint, check_writable, need, write_halos, write_text
 from popinfer.run.posterior import sample_posterior, write_posterior
@@ -25,7 +27,6 @@ from popinfer.run.prepare import Population, Run, load_population
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.search import (
     Region,
-    batch_shape,
     draw_run_halos,
     read_region,
     search_posterior,

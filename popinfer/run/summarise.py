@@ -12,6 +12,7 @@ from popinfer.report.caveats import MAX_MC_SHARE
 from popinfer.run.fitting import FitResult
 from popinfer.run.posterior import versions
 from popinfer.run.prepare import Population, Run
+from popinfer.run.search import read_region
 
 
 def truth_path(catalog: str | Path) -> Path:
@@ -35,6 +36,7 @@ def summarise(run: Run, population: Population, fit: FitResult, idata: az.Infere
         versions=versions(),
         hashes=run.hashes(),
         wall_time_s={
+            "search": read_region(run).wall_time_s,
             "halos": population.wall_time_s,
             "fit": fit.wall_time_s,
             "sample": float(idata.posterior.attrs["wall_time_s"]),
