@@ -13,6 +13,7 @@ import yaml
 from popinfer.config import RunConfig, load_config
 from popinfer.infer.counts import log_counts_and_jacobian
 from popinfer.infer.search import likelihood_at
+from popinfer.population.parameters import with_values
 from popinfer.random import root_key
 from popinfer.run.build import (
     Predictor,
@@ -58,7 +59,8 @@ def run(mock_file, folder):
 
 @pytest.fixture(scope="module")
 def samples(run):
-    specs = detectable(root_key(77), run.setup, run.survey, lightcones(run.config))
+    pilot = with_values(run.setup.params, run.config.halos.pilot, run.setup.names)
+    specs = detectable(root_key(77), run.setup, run.survey, lightcones(run.config), pilot)
     drawn = [draw_slices(root_key(seed), specs) for seed in (1, 1000, 1001, 1002, 1003)]
     return jax.tree.map(lambda *x: np.stack(x), *drawn)
 

@@ -15,7 +15,7 @@ from popinfer.run.batches import batch_shape
 from popinfer.run.build import Predictor, draw_slices, in_precision, lightcones, predict_galaxies
 from popinfer.run.folder import RunFolder, read_halos, write_halos
 from popinfer.run.prepare import prepare
-from popinfer.run.search import draw_batches
+from popinfer.run.search import draw_batches, points_around
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def run(tiny_config, tmp_path_factory):
 @pytest.fixture(scope="module")
 def batches(run):
     around = Mixture.single(Laplace(np.zeros(2), 0.3**2 * np.eye(2)))
-    heard = []
-    drawn = draw_batches(root_key(5), run, around, (8, 64), lambda done, _: heard.append(done))
+    points, heard = points_around(root_key(6), run, around), []
+    drawn = draw_batches(root_key(5), run, points, (8, 64), lambda done, _: heard.append(done))
     assert heard == list(range(1, 9))
     return drawn
 

@@ -117,7 +117,7 @@ def test_sabotages_reach_the_analysis(trial_run, monkeypatch, sabotage):
 
     monkeypatch.setattr(module, "fit_population", fit_population)
     monkeypatch.setattr(module, "search_posterior", lambda run, say: SOMEWHERE)
-    monkeypatch.setattr(module, "draw_batches", lambda key, run, *_: few_batches(run))
+    monkeypatch.setattr(module, "draw_run_halos", lambda run, *_: few_batches(run))
     assert run_trial(trial_run, 0, CalibrateSpec(sabotage=sabotage))["failed"] == "seen"
     (made,) = seen
     key = stream(root_key(trial_run.config.seed), "trial", 0)

@@ -16,7 +16,7 @@ from popinfer.run.posterior import sample_statistics
 FIVE, THREE = Mixture.single(Laplace(MEAN5, COV5)), Mixture.single(Laplace(np.zeros(3), np.eye(3)))
 
 
-def verdict(nuts, density, start, spec):
+def verdict(sample, density, start, spec):
     """The gate's answer to a sampler."""
     return gate(sample(jax.random.key(3), density, start, spec, silent))
 
