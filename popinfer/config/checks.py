@@ -15,7 +15,7 @@ import numpy as np
 
 from popinfer.config.errors import Problem
 from popinfer.config.survey import BandConfig, FilterConfig
-from popinfer.data.conditions import Columns, Condition, conflicts
+from popinfer.data.conditions import Condition, conflicts
 from popinfer.data.filter_names import is_path, named_curve
 from popinfer.errors import InputError
 from popinfer.population.domains import CALIBRATIONS, declaration_of, outside_domain, unknown_name
@@ -131,8 +131,7 @@ def _columns(given: Given) -> Iterator[Problem]:
             conditions.append(Condition.parse(text))
         except ValueError as error:
             yield Problem(("catalog", "where", i), f"catalog.where: {error}")
-    named = {name: Columns(band.value, band.error, band.extinction) for name, band in said.bands.items()}
-    for problem in conflicts(named, said.redshift, said.id, conditions):
+    for problem in conflicts(said.bands, said.redshift, said.id, conditions):
         yield Problem(("catalog", *problem.keys), f"catalog: {problem.text}")
 
 

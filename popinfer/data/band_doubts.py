@@ -190,7 +190,7 @@ def extinction_doubts(
             f"within {_EXTINCTION[0]:g}..{_EXTINCTION[1]:g}; extinction has to name the magnitudes to "
             "subtract"
         )
-    if _REDDENING.search(band.extinction) or re.match(_REDDENING, (column.description or "").strip()):
+    if _REDDENING.search(band.extinction) or _REDDENING.match((column.description or "").strip()):
         doubts.append(
             f"band {name}: column {band.extinction!r} looks like E(B-V); extinction has to name the "
             "magnitudes to subtract in this band, E(B-V) times the filter's coefficient"

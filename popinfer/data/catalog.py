@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from popinfer.data.band_columns import BandColumns, check_columns
 from popinfer.data.band_doubts import shared_column_doubts
 from popinfer.data.catalog_io import fingerprint, read_columns, user_path
-from popinfer.data.conditions import Columns, Condition, conflicts
+from popinfer.data.conditions import Condition, conflicts
 from popinfer.data.embedded import asset_path
 from popinfer.data.photometry_columns import BandPhotometry, convert
 from popinfer.data.tables.request import Column
@@ -291,8 +291,7 @@ def _check_spec(spec: CatalogSpec, conditions: list[Condition]) -> None:
         _refuse(where, "the catalog needs at least one band")
     for name, band in spec.bands.items():
         check_columns(where, name, band)
-    named = {name: Columns(band.value, band.error, band.extinction) for name, band in spec.bands.items()}
-    for problem in conflicts(named, spec.redshift, spec.id, conditions):
+    for problem in conflicts(spec.bands, spec.redshift, spec.id, conditions):
         _refuse(where, problem.text)
     if not 0 <= spec.z_min < spec.z_max:
         _refuse(where, f"z_min {spec.z_min} has to be 0 or more and below z_max {spec.z_max}")

@@ -7,7 +7,7 @@ import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,12 +82,24 @@ def _number(text: str) -> float:
         return np.nan
 
 
-class Columns(NamedTuple):
-    """Columns of one band; a number for the error of all rows."""
+@runtime_checkable
+class Columns(Protocol):
+    """What names the columns of one band; a number is the error of all rows."""
 
-    value: str
-    error: str | float
-    extinction: str | None = None
+    @property
+    def value(self) -> str:
+        """Of the magnitude or flux."""
+        ...
+
+    @property
+    def error(self) -> str | float:
+        """Of its error."""
+        ...
+
+    @property
+    def extinction(self) -> str | None:
+        """Of the extinction; None where there is none."""
+        ...
 
 
 class Conflict(NamedTuple):

@@ -1,15 +1,49 @@
 """What the tests of the readers share."""
 
+import pandas as pd
 import pytest
+
+from popinfer.data import load_catalog
+from popinfer.errors import InputError
+from tests.support.base_catalog import base_catalog, spec_of, with_fluxes, write
 
 
 @pytest.fixture
 def written(tmp_path, request):
     """Write a text into a file, by default the test module's ``FILE``, and give its path."""
 
-    def write(text: str, name: str | None = None):
+    def write_text(text: str, name: str | None = None):
         path = tmp_path / (name or request.module.FILE)
         path.write_text(text)
         return path
 
-    return write
+    return write_text
+
+
+@pytest.fixture(scope="module")
+def base() -> pd.DataFrame:
+    return with_fluxes(base_catalog())
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Write a frame with units and read its bands, named by (value, error) and further keys of each."""
+
+    def read(frame, suffix="parquet", units=None, bands=None, **changes):
+        path = write(tmp_path / f"b.{suffix}", frame, units)
+        return load_catalog(spec_of(path, bands or {"r": ("r", "er", {})}, **changes))
+
+    return read
+
+
+@pytest.fixture
+def refused(load):
+    """The message that reading is refused with."""
+
+    def read(*args, **keys) -> str:
+        with pytest.raises(InputError) as caught:
+            load(*args, **keys)
+        assert "\n" not in str(caught.value) and "b." in str(caught.value)
+        return str(caught.value)
+
+    return read

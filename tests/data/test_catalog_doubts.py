@@ -9,50 +9,13 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from popinfer.data import BandColumns, CatalogSpec, load_catalog
+from popinfer.data import load_catalog
 from popinfer.data.filters import vega_to_ab
 from popinfer.errors import InputError
-from tests.support.base_catalog import FORMATS, base_catalog, with_fluxes, write
+from tests.support.base_catalog import FORMATS, spec_of, write
 
 every_format = pytest.mark.parametrize("suffix", FORMATS)
 U_BAND = {"u": ("u", "eu", {})}
-
-
-@pytest.fixture(scope="module")
-def base() -> pd.DataFrame:
-    return with_fluxes(base_catalog())
-
-
-@pytest.fixture
-def load(tmp_path):
-    """Write a frame with units and read its bands, named by (value, error) and further keys of each."""
-
-    def read(frame, suffix="parquet", units=None, bands=None, **changes):
-        path = write(tmp_path / f"b.{suffix}", frame, units)
-        return load_catalog(spec_of(path, bands or {"r": ("r", "er", {})}, **changes))
-
-    return read
-
-
-@pytest.fixture
-def refused(load):
-    """The message that reading is refused with."""
-
-    def read(*args, **keys) -> str:
-        with pytest.raises(InputError) as caught:
-            load(*args, **keys)
-        assert "\n" not in str(caught.value) and "b." in str(caught.value)
-        return str(caught.value)
-
-    return read
-
-
-def spec_of(path, bands, **changes):
-    described = {
-        name: BandColumns(f"sdss_{name}0", value, error, **keys)
-        for name, (value, error, keys) in bands.items()
-    }
-    return CatalogSpec(**{"path": path, "bands": described, "redshift": "zs", **changes})
 
 
 def some_rows(base, column, value, share):

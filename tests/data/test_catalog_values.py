@@ -17,45 +17,12 @@ from popinfer.data import BandColumns, CatalogSpec, load_catalog
 from popinfer.data.filters import vega_to_ab
 from popinfer.errors import InputError
 from popinfer.run.observed import build_catalog, without
-from tests.support.base_catalog import FORMATS, base_catalog, with_fluxes, write
+from tests.support.base_catalog import FORMATS, write
 
 LN = np.log(10) / 2.5
 every_format = pytest.mark.parametrize("suffix", FORMATS)
 two_formats = pytest.mark.parametrize("suffix", ["fits", "parquet"])
 SOFTENING = {"u": 1.4e-10, "g": 0.9e-10, "r": 1.2e-10, "i": 1.8e-10, "z": 7.4e-10}
-
-
-@pytest.fixture(scope="module")
-def base() -> pd.DataFrame:
-    return with_fluxes(base_catalog())
-
-
-@pytest.fixture
-def load(tmp_path):
-    """Write a frame with units and read its bands, named by (value, error) and further keys of each."""
-
-    def read(frame, suffix="parquet", units=None, bands=None, **changes):
-        path = write(tmp_path / f"b.{suffix}", frame, units)
-        described = {
-            name: BandColumns(f"sdss_{name}0", value, error, **keys)
-            for name, (value, error, keys) in (bands or {"r": ("r", "er", {})}).items()
-        }
-        return load_catalog(CatalogSpec(**{"path": path, "bands": described, "redshift": "zs", **changes}))
-
-    return read
-
-
-@pytest.fixture
-def refused(load):
-    """The message that reading is refused with."""
-
-    def read(*args, **keys) -> str:
-        with pytest.raises(InputError) as caught:
-            load(*args, **keys)
-        assert "\n" not in str(caught.value) and "b." in str(caught.value)
-        return str(caught.value)
-
-    return read
 
 
 def flux_band(**keys):

@@ -7,6 +7,7 @@ import pandas as pd
 from astropy.io import fits
 from astropy.table import Table
 
+from popinfer.data import BandColumns, CatalogSpec
 from popinfer.data.embedded import asset_path
 
 FORMATS = ("fits", "ecsv", "hdf5", "parquet")  # that keep units
@@ -46,3 +47,12 @@ def write(path: Path, frame: pd.DataFrame, units: dict[str, str] | None = None) 
     else:
         table.write(path, overwrite=True)
     return path
+
+
+def spec_of(path, bands, **changes) -> CatalogSpec:
+    """Description of a file whose bands are given as name -> (value, error, further keys)."""
+    described = {
+        name: BandColumns(f"sdss_{name}0", value, error, **keys)
+        for name, (value, error, keys) in bands.items()
+    }
+    return CatalogSpec(**{"path": path, "bands": described, "redshift": "zs", **changes})
