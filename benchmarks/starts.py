@@ -3,8 +3,9 @@
     python benchmarks/starts.py FILE [--n 20] [--out FOLDER] [--schedule 3,1.7,1]... [--sd 1,3]
         [--json FILE]
 
-FILE is a run file; its halos are drawn once and kept in FOLDER (default: results/starts-<name>), so that a
-second call starts at once. Starts are draws of the prior, and draws moved out to 3 prior standard deviations
+FILE is a run file; its search and its halos are made once and kept in FOLDER (default:
+results/starts-<name>), so that a second call starts at once. As in a search, the guide sees a few batches of
+halos. Starts are draws of the prior, and draws moved out to 3 prior standard deviations
 as a whole (|u| = 3 sqrt(number of parameters)). A start has arrived when its end's log-density is within 0.5
 of the best end of all schedules. Other ends are listed by how far below the best they are, and how far away.
 --json stores the table.
@@ -20,13 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from popinfer import precision
+from popinfer.environment import cache_folder
 from popinfer.infer.optimise import Fit
 from popinfer.random import fixed_key, numpy_generator
-from popinfer.run.folder import cache_folder
 from popinfer.run.guides import Guide, build_guide
 from popinfer.run.prepare import Population, Run, load_population, prepare
 from popinfer.run.progress import Terminal
-from popinfer.run.stages import halos
+from popinfer.run.search import SEARCH_BATCHES, read_region
+from popinfer.run.stages import halos, search
 
 ARRIVED = 0.5  # in log-density
 
@@ -47,11 +49,11 @@ def starts(n: int, size: int, sd: float) -> np.ndarray:
     return u if sd == 1 else sd * np.sqrt(size) * u / np.linalg.norm(u, axis=1, keepdims=True)
 
 
-def guide_of(run: Run, population: Population, schedule: tuple[float, ...]) -> Guide:
+def guide_of(run: Run, population: Population, u: np.ndarray, schedule: tuple[float, ...]) -> Guide:
     fit = run.config.fit.model_copy(update={"bandwidths": list(schedule)})
-    guide = build_guide(replace(run, config=run.config.model_copy(update={"fit": fit})), population)
+    guide = build_guide(replace(run, config=run.config.model_copy(update={"fit": fit})), population, u)
     for level in guide.levels:  # compile before anything is timed
-        level.value(jnp.asarray(population.pilot))
+        level.value(jnp.asarray(u))
     return guide
 
 
@@ -109,16 +111,20 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for the table")
     parser.add_argument("--sd", default="1,3", help="how far out starts are, comma-separated")
     options = parser.parse_args()
-    precision.start(cache_dir=str(cache_folder()))
+    precision.start(cache_dir=cache_folder())
     run = prepare(options.file, options.out or Path("results") / f"starts-{options.file.stem}", Terminal())
+    found = run.folder.search.is_file()
+    region = read_region(run) if found else search(run, Terminal())
     drawn = run.folder.halos.is_file()
-    population = load_population(run) if drawn else halos(run, Terminal())
+    population = load_population(run) if drawn else halos(run, Terminal(), region)
+    population = replace(population, counts=population.counts.first(SEARCH_BATCHES))
+    answer = region.mixture.main.mean
     rows = []
     for text in options.schedule or ["1", "1.7,1", "3,1.7,1"]:
         schedule = tuple(float(x) for x in text.split(","))
-        guide = guide_of(run, population, schedule)
+        guide = guide_of(run, population, answer, schedule)
         for sd in (float(x) for x in options.sd.split(",")):
-            begin = starts(options.n, population.problem.size, sd)
+            begin = starts(options.n, run.setup.space.size, sd)
             rows.append(climb_all(guide, schedule, sd, begin))
             print(table(rows), flush=True)
     if options.json:

@@ -85,7 +85,7 @@ def _finish(verdict: Any, folder: Path, quiet: bool, allow_unconverged: bool) ->
 
 @app.command()
 def run(file: File, out: Out = None, quiet: Quiet = False, allow_unconverged: Unconverged = False) -> None:
-    """Everything: halos, fit, sample, report."""
+    """Everything: search, halos, fit, sample, report."""
     config, say = _read(file), _start(quiet)
     from popinfer.run.prepare import prepare
     from popinfer.run.stages import run_all
@@ -93,6 +93,16 @@ def run(file: File, out: Out = None, quiet: Quiet = False, allow_unconverged: Un
     ready = prepare(config, out, say)
     verdict = run_all(ready, say, allow_unconverged=True)
     _finish(verdict, ready.folder.report, quiet, allow_unconverged)
+
+
+@app.command()
+def search(file: File, out: Out = None, quiet: Quiet = False) -> None:
+    """Find where the posterior is, on few halos."""
+    config, say = _read(file), _start(quiet)
+    from popinfer.run import stages
+    from popinfer.run.prepare import prepare
+
+    stages.search(prepare(config, out, say), say)
 
 
 @app.command()
@@ -196,7 +206,7 @@ def calibrate(
     processes: Annotated[int, typer.Option(help="Processes that share the work.")] = os.cpu_count() or 1,
     sabotage: Annotated[
         str,
-        typer.Option(help="Make an error that has to be found: half_covariance, no_monte_carlo."),
+        typer.Option(help="Make an error that has to be found: half_covariance, no_halo_noise."),
     ] = "none",
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**63 - 1, help="Of the surveys; the run file's when absent.")

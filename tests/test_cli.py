@@ -61,6 +61,22 @@ def test_exit_codes(error, code, monkeypatch, capsys):
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
+STAGES = ["search", "halos", "fit", "sample", "report"]
+
+
+@pytest.mark.parametrize("command", ["run", *STAGES, "fisher", "calibrate"])
+def test_run_files_are_read_before_jax_starts(command, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(cli, "_start", raising(AssertionError("too early")))
+    assert cli.main([command, str(tmp_path / "missing.yaml")]) == 2
+    assert "no such run file" in capsys.readouterr().err
+
+
+def test_every_stage_is_a_command(capsys):
+    assert cli.main(["--help"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f" {stage} " in listed for stage in STAGES)
+
+
 def test_bugs_are_not_hidden(monkeypatch):
     from popinfer.run import prepare
 

@@ -44,12 +44,13 @@ class FitConfig(Section):
     """Optimisation: from the prior's centre, and from draws of the prior to look for other modes.
 
     ``loss`` is what guides it; the posterior stays that of the soft counts. ``kind`` is the optimiser,
-    ``auto`` Gauss-Newton for soft counts and L-BFGS for other losses, with ``max_steps`` at each bandwidth.
-    ``bandwidths`` are the soft counts' in units of ``kernels.bandwidth``, from wide to the last, one.
+    ``auto`` Levenberg-Marquardt for soft counts and L-BFGS for other losses, with ``max_steps`` at each
+    bandwidth. ``bandwidths`` are the soft counts' in units of ``kernels.bandwidth``, from wide to the last,
+    one.
     """
 
     loss: Annotated[LossConfig, Field(discriminator="kind")] = SoftCountsConfig(kind="soft_counts")
-    kind: Literal["auto", "gauss_newton", "adam", "lbfgs"] = "auto"
+    kind: Literal["auto", "levenberg_marquardt", "adam", "lbfgs"] = "auto"
     max_steps: int = Field(default=40, ge=1, le=100_000)
     n_prior_starts: int = Field(default=4, ge=0, le=1000)
     bandwidths: list[Annotated[float, Field(ge=1, le=1000)]] = Field(
@@ -59,14 +60,15 @@ class FitConfig(Section):
     @property
     def optimiser(self) -> str:
         """The optimiser's name, ``auto`` resolved."""
-        automatic = "gauss_newton" if self.loss.kind == "soft_counts" else "lbfgs"
+        automatic = "levenberg_marquardt" if self.loss.kind == "soft_counts" else "lbfgs"
         return automatic if self.kind == "auto" else self.kind
 
     @model_validator(mode="after")
     def _possible(self) -> "FitConfig":
-        if self.loss.kind != "soft_counts" and self.kind == "gauss_newton":
+        if self.loss.kind != "soft_counts" and self.kind == "levenberg_marquardt":
             raise ValueError(
-                f"kind gauss_newton needs loss soft_counts; with loss {self.loss.kind} use lbfgs or adam"
+                "kind levenberg_marquardt needs loss soft_counts; "
+                f"with loss {self.loss.kind} use lbfgs or adam"
             )
         if self.loss.kind != "soft_counts" and self.bandwidths != [1.0]:
             raise ValueError(f"bandwidths are of loss soft_counts; leave them out with loss {self.loss.kind}")
@@ -75,43 +77,36 @@ class FitConfig(Section):
         return self
 
 
-class ChainsConfig(Section):
-    """Markov chains: how many, how long; ``auto`` runs them in sequence on a CPU, batched on a GPU.
+class NutsConfig(Section):
+    """The no-U-turn sampler on the surrogate, its draws weighted by exact evaluations: the default.
 
-    ``start`` is the Gaussian that whitens and that chains start around.
+    Evaluations go on until the weights are worth ``min_ess`` independent draws, or there are
+    ``max_evaluations``; ``n_kept`` draws are resampled.
     """
 
-    start: Literal["laplace", "pathfinder"] = "laplace"
+    kind: Literal["nuts"]
+    n_chains: int = Field(default=4, ge=2, le=10_000)
+    n_warmup: int = Field(default=500, ge=100, le=1_000_000)
+    n_draws: int = Field(default=1000, ge=100, le=1_000_000)
+    target_accept: float = Field(default=0.8, gt=0.5, lt=1)
+    min_ess: float = Field(default=400.0, ge=50, le=1_000_000)
+    max_evaluations: int = Field(default=1500, ge=100, le=1_000_000)
+    n_kept: int = Field(default=1000, ge=100, le=1_000_000)
+
+
+class NutsExactConfig(Section):
+    """The no-U-turn sampler on the exact density, the reference.
+
+    ``auto`` runs chains in sequence on a CPU, batched on a GPU.
+    """
+
+    kind: Literal["nuts_exact"]
     n_chains: int = Field(default=4, ge=2, le=10_000)
     n_warmup: int = Field(default=150, ge=10, le=1_000_000)
     n_draws: int = Field(default=400, ge=10, le=1_000_000)
     chains: Literal["auto", "sequence", "vmap"] = "auto"
-
-
-class NutsConfig(ChainsConfig):
-    """The no-U-turn sampler, the reference."""
-
-    kind: Literal["nuts"]
     target_accept: float = Field(default=0.8, gt=0.5, lt=1)
     max_tree_depth: int = Field(default=8, ge=2, le=12)
-
-
-class MclmcConfig(ChainsConfig):
-    """Adjusted microcanonical sampler; ``length`` of a trajectory in units of sqrt(number of parameters)."""
-
-    kind: Literal["mclmc"]
-    target_accept: float = Field(default=0.9, gt=0.5, lt=1)
-    length: float = Field(default=1.0, ge=0.001, le=1000)
-    max_steps: int = Field(default=64, ge=1, le=100_000)
-
-
-class PsisConfig(Section):
-    """Importance-weighted Gaussian; ``start`` is where it comes from."""
-
-    kind: Literal["psis_laplace"]
-    start: Literal["laplace", "pathfinder"] = "laplace"
-    n_proposals: int = Field(default=2000, ge=100, le=10_000_000)
-    n_draws: int = Field(default=1000, ge=40, le=1_000_000)
 
 
 class SmcConfig(Section):
@@ -125,7 +120,7 @@ class SmcConfig(Section):
     particles: Literal["auto", "sequence", "vmap"] = "auto"
 
 
-SampleConfig = NutsConfig | MclmcConfig | PsisConfig | SmcConfig
+SampleConfig = NutsConfig | NutsExactConfig | SmcConfig
 
 
 class PredictiveConfig(Section):

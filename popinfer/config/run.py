@@ -16,7 +16,7 @@ from pydantic import Field, TypeAdapter, ValidationError, field_validator, model
 from popinfer.config.checks import Described, Given, problems_across
 from popinfer.config.errors import Problem, ProblemsError, as_error, problems_in
 from popinfer.config.halos import HalosConfig
-from popinfer.config.inference import FitConfig, KernelsConfig, PredictiveConfig, SampleConfig
+from popinfer.config.inference import FitConfig, KernelsConfig, NutsConfig, PredictiveConfig, SampleConfig
 from popinfer.config.model import ModelConfig, PriorConfig
 from popinfer.config.reading import read_yaml
 from popinfer.config.section import Section
@@ -38,7 +38,7 @@ class RunConfig(Section):
     free: dict[str, PriorConfig] = Field(min_length=1)
     kernels: KernelsConfig = KernelsConfig()
     fit: FitConfig = FitConfig()
-    sample: Annotated[SampleConfig, Field(discriminator="kind")]
+    sample: Annotated[SampleConfig, Field(discriminator="kind")] = NutsConfig(kind="nuts")
     predictive: PredictiveConfig = PredictiveConfig()
 
     @field_validator("slices", mode="before")

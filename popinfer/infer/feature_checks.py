@@ -10,14 +10,13 @@ included, of posterior draws. The dividing color of a slice is the one that spli
 the two parts with the least variance within (Otsu 1979, IEEE Trans. SMC 9, 62): between blue cloud and red
 sequence where there are two. A magnitude has none.
 
-A replicate's numbers t have counting noise and the posterior's spread. The halo sample's noise is taken out
-as far as replicate halo samples allow, and what is left of it is added,
+A replicate's numbers t have counting noise and the posterior's spread; the halo sample's noise is added,
 
-    t + (mean_r t_r - t_0) + sd_r[t_r] / sqrt(R + 1) * normal,
+    t + sd_b[t_b] / sqrt(B) * normal,
 
-with t_r, r = 0 ... R, the expected number of each halo sample at one place in the posterior, 0 the run's own
-(compare `popinfer.infer.monte_carlo`). The model's allowed error is *not* in them: with thousands of galaxies
-p is small wherever the model is imperfect, however little that matters; the difference in mag tells how much.
+with t_b the expected number of each batch of halos at one place in the posterior, and B the batches that the
+prediction joins. The model's allowed error is *not* in them: with thousands of galaxies p is small wherever
+the model is imperfect, however little that matters; the difference in mag tells how much.
 
 Two-sided p-value: twice the smaller of the shares of replicates at or below and at or above the observed
 number, which is counted among the replicates so that p is never zero.
@@ -93,15 +92,14 @@ class Sorted:
 
 @dataclass(frozen=True)
 class HaloNoise:
-    """Noise of the run's halo sample in some numbers: what to add to them, and what stays uncertain."""
+    """What the halo sample leaves uncertain in some numbers: standard deviations."""
 
-    offset: Float[np.ndarray, "*numbers"]
     sd: Float[np.ndarray, "*numbers"]
 
     @classmethod
-    def of(cls, samples: Float[np.ndarray, "sample *numbers"]) -> "HaloNoise":
-        """From the numbers of all halo samples at one place, the run's own first."""
-        return cls(samples.mean(axis=0) - samples[0], samples.std(axis=0, ddof=1) / np.sqrt(len(samples)))
+    def of(cls, batches: Float[np.ndarray, "batch *numbers"], n_joined: int) -> "HaloNoise":
+        """From the numbers of every batch at one place, for predictions on `n_joined` of them together."""
+        return cls(batches.std(axis=0, ddof=1) / np.sqrt(n_joined))
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ class Replicator:
             counts = self.rng.multinomial(n_gal, w / w.sum(), size=n)
             found.append([galaxies.statistics(one) for one in counts.astype(float)])
         normals = self.rng.standard_normal((n, *self.noise.sd.shape))
-        return np.stack(found, axis=1) + self.noise.offset + self.noise.sd * normals
+        return np.stack(found, axis=1) + self.noise.sd * normals
 
 
 def expected_statistics(

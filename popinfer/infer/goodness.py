@@ -42,15 +42,15 @@ def goodness_of_fit(
     n_determined : parameters that the data determine, see `determined_parameters`; each slice is charged
         its share.
     """
-    charge = n_determined / info.modes.shape[1]
-    precision, residual = info.precision, info.residual
-    pull = residual * (precision @ residual)
+    modes, residual = info.likelihood.modes, info.residual
+    charge = n_determined / modes.shape[1]
+    pull = residual * (info.likelihood.precision @ residual)
     slices = []
     for index in np.unique(slice_of):
         inside = slice_of == index
-        n_modes = int(np.any(info.modes[inside] != 0, axis=0).sum())
+        n_modes = int(np.any(modes[inside] != 0, axis=0).sum())
         slices.append(_compare(float(pull[inside].sum()), n_modes, charge))
-    return _compare(float(pull.sum()), info.modes.shape[1], charge), slices
+    return _compare(float(pull.sum()), modes.shape[1], charge), slices
 
 
 def _compare(total: float, n_modes: int, charge: float) -> Goodness:

@@ -7,8 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from popinfer.infer.likelihood import Information
-
 FLAT_FRACTION = 1 / 3  # a profile that rises less than this share of the expected 4.5 nats is flat
 
 
@@ -33,13 +31,6 @@ class FlatDirection:
     side: int
     rise: float
     expected: float
-
-
-def laplace(info: Information, u: np.ndarray) -> Laplace:
-    """Laplace approximation: Fisher information plus the prior's, mode a Gauss-Newton step away from u."""
-    cov = np.linalg.inv(info.fisher + np.eye(len(u)))
-    cov = 0.5 * (cov + cov.T)
-    return Laplace(u + cov @ (info.gradient - u), cov)
 
 
 def polish(

@@ -1,7 +1,10 @@
-"""Optimisers: Gauss-Newton (default) for any objective of log-counts, optax Adam and L-BFGS for the guide.
+"""Optimisers: Levenberg-Marquardt for any objective of log-counts, optax Adam and L-BFGS for guides.
 
-Gauss-Newton solves weighted least squares with Levenberg-Marquardt damping. Its Jacobian comes from forward
-mode (parameters are few) and doubles as the posterior's metric.
+Levenberg-Marquardt solves (H + damping diag(H)) step = gradient, H the expected curvature, and takes the step
+when the log-density rises by a fair part of what the quadratic model promises; else the damping rises. The
+Jacobian comes from forward mode (parameters are few); between exact ones Broyden's rank-one update follows
+the steps. A damping that was raised because the Jacobian was old, or because of rounding, says nothing of a
+fresh Jacobian: each one starts from no more than the first damping.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,18 +18,15 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from popinfer.infer.correction import Correction
-from popinfer.infer.likelihood import (
-    LogCounts,
-    LogDensity,
-    Problem,
-    correction_of,
-    fair_share,
-    poisson,
-)
+from popinfer.infer.counts import BatchedCounts, log_counts, log_counts_and_jacobian
+from popinfer.infer.data import Data
+from popinfer.infer.likelihood import fair_share, poisson
 
 Progress = Callable[[int, float], None]
 _FRESH = 5  # steps with one exact Jacobian
+_FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1.0, 1e-6, 1e5
+_FAIR, _GOOD = 1e-3, 0.5  # actual over promised gain: of a step that is taken, and of a Jacobian that is kept
+_LONGEST = 3.0  # prior standard deviations: a step stays where the prior has mass
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Fit:
 
 @runtime_checkable
 class Objective(Protocol):
-    """A log-density of u through the model's log-counts, as Gauss-Newton sees it."""
+    """A log-density of u through the model's log-counts, as Levenberg-Marquardt sees it."""
 
     def at(self, u: np.ndarray) -> tuple[float, np.ndarray]:
         """Log-density and log-counts at u."""
@@ -78,131 +78,101 @@ class Smooth(Protocol):
 
 
 @eqx.filter_jit
-def _log_counts(counts: LogCounts, correction: Correction, u: Array) -> Array:
-    return correction(counts(u), u)
+def _composite_and_grad(u: Array, counts: BatchedCounts, observed: Array | np.ndarray) -> tuple[Array, Array]:
+    return jax.value_and_grad(lambda u: poisson(counts(u), observed))(u)
 
 
 @eqx.filter_jit
-def _jacobian(counts: LogCounts, correction: Correction, u: Array) -> Array:
-    return jax.jacfwd(lambda u: correction(counts(u), u))(u)
-
-
-@eqx.filter_jit
-def _composite_and_grad(
-    u: Array, counts: LogCounts, correction: Correction, observed: Array | np.ndarray
-) -> tuple[Array, Array]:
-    return jax.value_and_grad(lambda u: poisson(correction(counts(u), u), observed))(u)
-
-
-@eqx.filter_jit
-def _density_and_grad(u: Array, density: LogDensity) -> tuple[Array, Array]:
+def _density_and_grad(u: Array, density: Any) -> tuple[Array, Array]:
     return jax.value_and_grad(density)(u)
 
 
-def density_and_grad(density: LogDensity) -> Callable[[Array], tuple[Array, Array]]:
-    """Value and gradient as a compiled program, shared by all densities that differ in arrays only."""
+def density_and_grad(density: Any) -> Callable[[Array], tuple[Array, Array]]:
+    """Value and gradient of an equinox Module as a compiled program, shared by all that differ in arrays."""
     return lambda u: _density_and_grad(u, density)
 
 
 @dataclass(frozen=True)
-class Compiled:
-    """A problem's functions as compiled programs, made at their first call and shared by all problems that
-    differ in arrays only.
+class Composite:
+    """The guide: share x composite log-likelihood + log-prior, through compiled programs."""
 
-    The objective is share x composite log-likelihood + log-prior.
-    """
-
-    problem: Problem
+    counts: BatchedCounts
+    data: Data
     share: float = 1.0
 
-    def with_fair_share(self, u: np.ndarray) -> "Compiled":
+    def with_fair_share(self, u: np.ndarray) -> "Composite":
         """The same with the share that the information at u asks for."""
-        return replace(self, share=fair_share(self.problem, np.asarray(self.jacobian(jnp.asarray(u)))))
+        return replace(self, share=fair_share(self.data, self.jacobian(u)))
 
-    @property
-    def correction(self) -> Correction:
-        """The problem's correction; one that changes nothing where it has none."""
-        return correction_of(self.problem)
-
-    def log_counts(self, u: Array) -> Array:
-        """Logarithm of the model's counts."""
-        return _log_counts(self.problem.raw_log_counts, self.correction, u)
-
-    def jacobian(self, u: Array | np.ndarray) -> np.ndarray:
-        """Derivative of log_counts, [stat, par]."""
-        return np.asarray(_jacobian(self.problem.raw_log_counts, self.correction, jnp.asarray(u)))
+    def jacobian(self, u: np.ndarray) -> np.ndarray:
+        """Derivative of log-counts, [stat, par]."""
+        return log_counts_and_jacobian(self.counts, u)[1]
 
     def value(self, u: Array) -> Array:
         """The objective."""
-        return self._given(self.log_counts(u), u)
+        return self._given(self.counts(u), u)
 
     def _given(self, log_m: Array, u: Array) -> Array:
-        return self.share * poisson(log_m, self.problem.observed) - 0.5 * jnp.sum(u**2)
+        return self.share * poisson(log_m, self.data.observed) - 0.5 * jnp.sum(u**2)
 
     def value_and_grad(self, u: Array) -> tuple[Array, Array]:
         """The objective and its gradient."""
-        problem = self.problem
-        value, gradient = _composite_and_grad(u, problem.raw_log_counts, self.correction, problem.observed)
+        value, gradient = _composite_and_grad(u, self.counts, self.data.observed)
         return self.share * value - 0.5 * jnp.sum(u**2), self.share * gradient - u
 
     def at(self, u: np.ndarray) -> tuple[float, np.ndarray]:
         """The objective and log-counts."""
-        log_m = self.log_counts(jnp.asarray(u))
-        return float(self._given(log_m, jnp.asarray(u))), np.asarray(log_m)
+        log_m = log_counts(self.counts, u)
+        return float(self._given(jnp.asarray(log_m), jnp.asarray(u))), log_m
 
     def linearised(
         self, u: np.ndarray, log_counts: np.ndarray, jacobian: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """The objective's gradient and its expected curvature."""
         m = np.exp(log_counts)
-        gradient = self.share * jacobian.T @ (self.problem.observed - m) - u
-        return gradient, self.share * (jacobian * m[:, None]).T @ jacobian + np.eye(u.size)
+        gradient = self.share * jacobian.T @ (self.data.observed - m) - u
+        curvature = self.share * (jacobian * m[:, None]).T @ jacobian + np.eye(u.size)
+        return gradient, curvature
 
 
-def gauss_newton(
+def levenberg_marquardt(
     objective: Objective,
     u0: np.ndarray,
     *,
-    max_steps: int = 40,
-    tolerance: float = 0.05,
+    max_steps: int = 60,
+    tolerance: float = 1e-2,
     progress: Progress | None = None,
 ) -> Fit:
-    """Levenberg-Marquardt; between exact Jacobians, which cost as much as ten densities, Broyden's updates.
-
-    A step changes the Jacobian by what the log-counts did that it didn't foresee (Broyden 1965, Mathematics
-    of Computation 19, 577). It is computed again where no step helps, every `_FRESH` steps, and before the
-    end is believed.
+    """Maximise an objective of log-counts.
 
     Parameters
     ----------
-    objective : a log-density.
-    u0 : start. max_steps : steps at most.
+    objective : what to climb. u0 : where to start.
+    max_steps : accepted and refused steps together.
     tolerance : stop when an undamped step promises to gain less than this in log-density.
     progress : called with (step, log-density).
     """
     u = np.asarray(u0, dtype=float)
     (value, log_counts), jacobian, age = objective.at(u), objective.jacobian(u), 0
-    damping, converged, step = 1.0, False, 0
+    damping, converged, step = _FIRST_DAMPING, False, 0
     for step in range(1, max_steps + 1):
         gradient, curvature = objective.linearised(u, log_counts, jacobian)
         small = 0.5 * gradient @ np.linalg.solve(curvature, gradient) < tolerance
-        found = None if small else _damped_step(objective, (u, value), (gradient, curvature), damping)
-        if found is None:
+        taken = None if small else _damped_step(objective, (u, value), (gradient, curvature), damping)
+        if taken is None:
             if age == 0:
                 converged = bool(small)
                 break
-            jacobian, age = objective.jacobian(u), 0
-            if progress is not None:
-                progress(step, value)
-            continue
-        before, counts_before = u, log_counts
-        u, value, log_counts, damping = found
-        if age + 1 < _FRESH:
-            shift = u - before
-            missed = log_counts - counts_before - jacobian @ shift
-            jacobian, age = jacobian + np.outer(missed, shift) / (shift @ shift), age + 1
+            jacobian, age, damping = objective.jacobian(u), 0, min(damping, _FIRST_DAMPING)
         else:
-            jacobian, age = objective.jacobian(u), 0
+            before, counts_before = u, log_counts
+            u, value, log_counts, damping, ratio = taken
+            if age + 1 < _FRESH and ratio > _GOOD:
+                shift = u - before
+                missed = log_counts - counts_before - jacobian @ shift
+                jacobian, age = jacobian + np.outer(missed, shift) / (shift @ shift), age + 1
+            else:
+                jacobian, age, damping = objective.jacobian(u), 0, min(damping, _FIRST_DAMPING)
         if progress is not None:
             progress(step, value)
     return Fit(u, value, step, converged)
@@ -210,15 +180,21 @@ def gauss_newton(
 
 def _damped_step(
     objective: Objective, at: tuple[np.ndarray, float], model: tuple[np.ndarray, np.ndarray], damping: float
-) -> tuple[np.ndarray, float, np.ndarray, float] | None:
-    """Raise the damping until a step improves the log-density, and lower it then; None when nothing does."""
+) -> tuple[np.ndarray, float, np.ndarray, float, float] | None:
+    """Raise the damping until a step is fair, and lower it then; None when no step is.
+
+    Returns the point, its log-density and log-counts, the next damping, and actual over promised gain.
+    """
     (u, value), (gradient, curvature) = at, model
-    for _ in range(12):
+    while damping <= _MOST_DAMPING:
         shift = np.linalg.solve(curvature + damping * np.diag(np.diag(curvature)), gradient)
-        shift *= min(1.0, 3.0 / np.max(np.abs(shift)))  # stay where the prior has mass
+        shift *= min(1.0, _LONGEST / np.max(np.abs(shift)))
+        promised = float(gradient @ shift - 0.5 * shift @ curvature @ shift)
         trial, log_counts = objective.at(u + shift)
-        if np.isfinite(trial) and trial > value:
-            return u + shift, trial, log_counts, max(damping / 5, 1e-6)
+        ratio = (trial - value) / promised
+        if np.isfinite(trial) and ratio > _FAIR:
+            easier = damping / 5 if ratio > _GOOD else damping
+            return u + shift, trial, log_counts, max(easier, _LEAST_DAMPING), ratio
         damping = max(damping, 1e-3) * 4
     return None
 

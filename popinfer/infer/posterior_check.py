@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import chi2 as chi2_distribution
 
-from popinfer.infer.likelihood import Problem, eigenmodes
+from popinfer.infer.likelihood import Likelihood
 
 
 @dataclass(frozen=True)
@@ -37,27 +37,24 @@ class PosteriorCheck:
 
 
 def posterior_check(
-    problem: Problem, precision: Float[np.ndarray, "stat stat"], log_counts: Float[np.ndarray, "draw stat"]
+    likelihood: Likelihood, log_counts: Float[np.ndarray, "draw stat"]
 ) -> tuple[PosteriorCheck, list[PosteriorCheck]]:
     """Check all slices together, and each.
 
     Parameters
     ----------
-    problem : whose data, errors and slices count.
-    precision : P of the likelihood.
-    log_counts : log m(u_s) of posterior draws, corrected as the likelihood has them.
+    likelihood : data, modes and their covariance.
+    log_counts : log m(u_s) of posterior draws, as the likelihood has them.
     """
-    modes = eigenmodes(problem)
-    residuals = (problem.log_observed - log_counts) @ modes
-    back = np.linalg.pinv(modes)  # P = E Sigma^-1 E^T
-    inverse = back @ precision @ back.T
-    noise = np.linalg.inv(inverse)
-    slice_of_mode = problem.slice_of[np.argmax(modes != 0, axis=0)]
+    modes, slice_of = likelihood.modes, likelihood.data.slice_of
+    noise = likelihood.cov + likelihood.halo_cov
+    residuals = (likelihood.data.log_observed - log_counts) @ modes
+    slice_of_mode = slice_of[np.argmax(modes != 0, axis=0)]
     slices = []
-    for index in np.unique(problem.slice_of):
-        own = np.flatnonzero(slice_of_mode == index)
-        slices.append(_check(residuals[:, own], np.linalg.inv(noise[np.ix_(own, own)])))
-    return _check(residuals, inverse), slices
+    for index in np.unique(slice_of):
+        inside = np.flatnonzero(slice_of_mode == index)
+        slices.append(_check(residuals[:, inside], np.linalg.inv(noise[np.ix_(inside, inside)])))
+    return _check(residuals, np.linalg.inv(noise)), slices
 
 
 def _check(

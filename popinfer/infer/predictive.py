@@ -1,8 +1,8 @@
 """Posterior predictions: what the model expects to see, draw by draw, in the bins that people look at.
 
 Histograms and color-color counts are sums of the model galaxies' weights, scaled to the observed number of
-galaxies of each slice. They are expectations: the survey's own counting noise is not in them. Replicate halo
-samples correct the histograms for the noise of the run's own (`popinfer.infer.feature_checks.HaloNoise`).
+galaxies of each slice. They are expectations: the survey's own counting noise is not in them. The halo
+sample's noise in the histograms is stored beside them (`popinfer.infer.feature_checks.HaloNoise`).
 """
 
 from collections.abc import Callable, Sequence
@@ -108,7 +108,7 @@ def predict(
     soft = []
     for d, u in enumerate(draws):
         features, weights, counts = model(u)
-        hist[d] = np.maximum(bins.expected(features, weights, n_observed) + noise.offset, 0.0)
+        hist[d] = bins.expected(features, weights, n_observed)
         for s, n in enumerate(n_observed):
             planes[s] += bins.planes(np.asarray(features[s], float), _scaled(weights[s], n)) / len(draws)
         soft.append(counts)

@@ -10,12 +10,15 @@ the report then leaves out what it can't show and says so.
 ``prior``
     The same variables, (chain=1, draw=2000).
 ``sample_stats``
-    NUTS, (chain, draw): ``diverging``, ``energy``, ``tree_depth``, ``lp``, ``acceptance_rate``, ``n_steps``.
-    MCLMC: ``diverging``, ``lp``, ``acceptance_rate``, ``n_steps``.
-    PSIS-corrected Laplace: ``log_weight``, the raw log importance weights of all proposals, in any shape.
-    Tempered particles: ``ancestor`` (number of the prior draw that a particle descends from), ``n_accepted``,
-    ``undefined``, ``lp``. Attributes: ``sampler`` ("nuts" when absent; "mclmc", "psis_laplace", "smc"),
-    ``max_tree_depth`` (10 when absent), ``pareto_k``, ``importance_ess``, ``undefined_fraction``, ``power``.
+    NUTS on the exact density, (chain, draw): ``diverging``, ``energy``, ``tree_depth``, ``lp``,
+    ``acceptance_rate``, ``n_steps``. NUTS on a surrogate: ``lp``, and ``log_weight`` (proposal), log of the
+    exact over the surrogate's density of all draws that were evaluated exactly. Tempered particles:
+    ``ancestor`` (number of the prior draw that a particle descends from), ``n_accepted``, ``undefined``,
+    ``lp``. Attributes: ``sampler`` ("nuts", "nuts_exact", "smc"), ``max_tree_depth`` (10 when absent),
+    ``power``.
+``chains``, ``chain_stats``
+    Of a surrogate: its chains, (chain, draw), the parameters as in ``posterior``; the sampler's statistics as
+    those of NUTS on the exact density.
 ``posterior_predictive``
     (chain, draw, ...), usually about 100 thinned draws in one chain: ``hist`` (slice, feature, bin) expected
     counts in histograms of each color and the magnitude; ``pair`` (slice, pair, x, y) expected counts on
@@ -41,13 +44,14 @@ the report then leaves out what it can't show and says so.
     Msun/yr/Mpc^3. The attribute ``z`` is the redshift at which a relation was evaluated. ``<name>_fiducial``
     is the same without draws.
 
-Markov chains are stored as they are. The PSIS route holds resampled draws, the tempered one its particles,
-both dealt into four pseudo-chains, for which R-hat means nothing: the gate looks at the importance weights
-and the lineages instead (`popinfer.report.diagnostics`).
+Markov chains of the exact density are stored as they are. ``posterior`` of a surrogate holds draws resampled
+by their exact weights, that of the tempered route its particles, both dealt into four pseudo-chains, for
+which R-hat means nothing: the gate looks at ``chains`` and weights, and at lineages, instead
+(`popinfer.report.gate`).
 """
 
 from popinfer.report.calibration import write_calibration
-from popinfer.report.diagnostics import Verdict, judge
+from popinfer.report.gate import Verdict, judge
 from popinfer.report.html import write_report
 from popinfer.report.summary import RunSummary
 

@@ -14,7 +14,7 @@ from popinfer.report import (
     figures_posterior,
 )
 from popinfer.report.checks import read_checks
-from popinfer.report.diagnostics import IMPORTANCE_SAMPLERS, PARTICLE_SAMPLERS, Verdict
+from popinfer.report.gate import PARTICLE_SAMPLERS, SURROGATE_SAMPLERS, Verdict
 from popinfer.report.parameters import ParameterRow
 from popinfer.report.predictive import read_histograms, read_pairs, read_soft_counts
 from popinfer.report.style import DPI, Plot, styled
@@ -40,9 +40,9 @@ def draw_figures(
         plots.append(figures_derived.derived_plot(idata))
         plots.append(figures_posterior.corner_plot(idata, rows))
         plots.append(figures_posterior.shrinkage_plot(rows, idata))
-        if verdict.sampler in IMPORTANCE_SAMPLERS:
+        if verdict.sampler in SURROGATE_SAMPLERS:
             plots.append(figures_chains.weight_plot(idata))
-        elif verdict.sampler in PARTICLE_SAMPLERS:
+        if verdict.sampler in PARTICLE_SAMPLERS:
             plots.append(figures_chains.lineage_plot(idata))
         else:
             plots.append(figures_chains.trace_plot(idata, summary))

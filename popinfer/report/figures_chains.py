@@ -7,8 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import norm, rankdata
 
-from popinfer.report.chain_checks import MIN_BFMI
-from popinfer.report.diagnostics import Verdict
+from popinfer.report.gate import MIN_BFMI, Verdict
 from popinfer.report.style import CHAIN_COLORS, DATA, MODEL, PAGE_WIDTH, Plot, wrapped
 from popinfer.report.summary import RunSummary
 
@@ -17,11 +16,12 @@ _RANK_BINS = 20
 
 def trace_plot(idata: az.InferenceData, summary: RunSummary) -> Plot:
     """Show traces of every parameter beside the rank histogram of each chain."""
-    names = [str(name) for name in idata.posterior.data_vars]
+    chains = idata["chains"] if "chains" in idata.groups() else idata["posterior"]
+    names = [str(name) for name in chains.data_vars]
     figure = Figure(figsize=(PAGE_WIDTH, 0.5 + 0.85 * len(names)), layout="constrained")
     axes = figure.subplots(len(names), 2, squeeze=False, sharex="col", width_ratios=(2.4, 1))
     for (left, right), name in zip(axes, names, strict=True):
-        draws = np.asarray(idata.posterior[name].transpose("chain", "draw").values, dtype=float)
+        draws = np.asarray(chains[name].transpose("chain", "draw").values, dtype=float)
         for chain, values in enumerate(draws):
             color = CHAIN_COLORS[chain % len(CHAIN_COLORS)]
             left.plot(values, color=color, lw=0.4, alpha=0.8, rasterized=True)
@@ -60,9 +60,10 @@ def _ranks(ax: Axes, draws: np.ndarray) -> None:
 
 def energy_plot(idata: az.InferenceData, verdict: Verdict) -> Plot | None:
     """Compare the marginal energy distribution with that of the transitions; None without energies."""
-    if "sample_stats" not in idata.groups() or "energy" not in idata.sample_stats:
+    group = "chain_stats" if "chain_stats" in idata.groups() else "sample_stats"
+    if group not in idata.groups() or "energy" not in idata[group]:
         return None
-    energy = np.asarray(idata.sample_stats["energy"].transpose("chain", "draw").values, dtype=float)
+    energy = np.asarray(idata[group]["energy"].transpose("chain", "draw").values, dtype=float)
     centered = energy - energy.mean(axis=1, keepdims=True)
     steps = np.diff(energy, axis=1)
     reach = np.nanpercentile(np.abs(centered), 99.5) * 1.2 or 1.0
@@ -95,19 +96,19 @@ def weight_plot(idata: az.InferenceData) -> Plot | None:
     figure = Figure(figsize=(PAGE_WIDTH, 2.3), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.hist(log_weight - log_weight.max() - np.log(weight.mean()), 50, color=MODEL)
-    left.set(xlabel="log importance weight (mean weight = 0)", ylabel="proposals", yscale="log")
+    left.set(xlabel="log importance weight (mean weight = 0)", ylabel="draws", yscale="log")
     percent = 100 * np.arange(1, weight.size + 1) / weight.size
     right.plot(percent, 100 * share, color=MODEL, label="this run")
-    right.plot([0, 100], [0, 100], color=DATA, lw=0.8, ls=":", label="perfect proposal")
-    right.set(xlabel="largest weights [% of proposals]", ylabel="share of the total weight [%]")
+    right.plot([0, 100], [0, 100], color=DATA, lw=0.8, ls=":", label="perfect surrogate")
+    right.set(xlabel="largest weights [% of draws]", ylabel="share of the total weight [%]")
     right.set(xlim=(0, 100), ylim=(0, 101))
     right.legend(loc="lower right")
     caption = (
-        "Raw importance weights of all proposals. Left: their distribution; a long tail to the right "
-        "means that the proposal misses part of the posterior. Right: the share of the total weight held by "
-        "the largest weights."
+        "Exact over surrogate density of the draws that were evaluated exactly. Left: the distribution; its "
+        "width is the surrogate's error, and a long tail to the right means that the surrogate misses part "
+        "of the posterior. Right: the share of the total weight held by the largest weights."
     )
-    return Plot("importance_weights", "Importance weights", caption, figure)
+    return Plot("importance_weights", "Exact weights", caption, figure)
 
 
 def lineage_plot(idata: az.InferenceData) -> Plot | None:

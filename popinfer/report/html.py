@@ -11,8 +11,8 @@ import arviz as az
 
 from popinfer.report.caveats import MAX_MC_SHARE, caveats, goodness, misfits
 from popinfer.report.checks import read_checks, tabulate_checks, verdict_of_checks
-from popinfer.report.diagnostics import IMPORTANCE_SAMPLERS, PARTICLE_SAMPLERS, Verdict, judge
 from popinfer.report.figures import draw_figures, save_figures
+from popinfer.report.gate import PARTICLE_SAMPLERS, SURROGATE_SAMPLERS, Verdict, judge
 from popinfer.report.page import embedded, render
 from popinfer.report.parameters import ParameterRow, tabulate
 from popinfer.report.predictive import read_abundances, read_histograms
@@ -20,9 +20,8 @@ from popinfer.report.style import Plot, slice_label
 from popinfer.report.summary import RunSummary
 
 _SAMPLER_NAMES = {
-    "nuts": "Hamiltonian Monte Carlo (NUTS)",
-    "mclmc": "Microcanonical Monte Carlo (adjusted MCLMC)",
-    "psis_laplace": "Laplace approximation, importance-weighted (PSIS)",
+    "nuts": "Hamiltonian Monte Carlo (NUTS) on a surrogate, weighted by exact evaluations",
+    "nuts_exact": "Hamiltonian Monte Carlo (NUTS) on the exact density",
     "smc": "Tempered particles (sequential Monte Carlo)",
 }
 # which part of the report a figure belongs to, by the start of its name
@@ -89,7 +88,6 @@ def render_page(
 ) -> str:
     """Return the page as HTML; arguments as `write_report` makes them."""
     histograms, checks = read_histograms(idata), read_checks(idata)
-    posterior = idata["posterior"]
     filters = {
         "number": _number,
         "rounded": _rounded,
@@ -113,19 +111,23 @@ def render_page(
         abundances=read_abundances(idata),
         figures={place: figures.placed(place) for place in _PLACES},
         sampler=_SAMPLER_NAMES.get(verdict.sampler, verdict.sampler),
-        weighted=verdict.sampler in IMPORTANCE_SAMPLERS,
-        amount=_amount(verdict.sampler, posterior.sizes["chain"], posterior.sizes["draw"]),
+        amount=_amount(idata, verdict.sampler),
         has_truth=any(math.isfinite(row.truth) for row in rows),
         max_mc_share=MAX_MC_SHARE,
     )
 
 
-def _amount(sampler: str, n_chain: int, n_draw: int) -> str:
-    """How much was drawn; chains that were dealt from a pool of draws aren't called chains."""
-    if sampler in IMPORTANCE_SAMPLERS:
-        return f"{n_chain * n_draw:,} draws resampled by weight"
+def _amount(idata: az.InferenceData, sampler: str) -> str:
+    """How much was drawn; pseudo-chains that were dealt from a pool of draws aren't called chains."""
+    n_chain, n_draw = (idata["posterior"].sizes[axis] for axis in ("chain", "draw"))
     if sampler in PARTICLE_SAMPLERS:
         return f"{n_chain * n_draw:,} particles"
+    if sampler in SURROGATE_SAMPLERS and "chains" in idata.groups():
+        chains = idata["chains"].sizes
+        return (
+            f"{chains['chain']} chains of {chains['draw']:,} draws of the surrogate, {n_chain * n_draw:,} "
+            f"resampled by the exact weights of {idata['sample_stats'].sizes.get('proposal', 0):,}"
+        )
     return f"{n_chain} chains of {n_draw:,} draws"
 
 

@@ -11,8 +11,7 @@ import arviz as az
 import numpy as np
 from scipy.stats import gaussian_kde
 
-from popinfer.report.criteria import ParameterDiagnostics
-from popinfer.report.diagnostics import Verdict
+from popinfer.report.gate import ParameterDiagnostics, Verdict
 from popinfer.report.summary import RunSummary
 
 WEAK_SHRINKAGE = 0.2  # below this a reader should see the prior in the posterior

@@ -1,4 +1,4 @@
-"""Where the run file becomes objects: catalog, tables, halos, kernels, and the `Problem` that infer sees."""
+"""Where the run file becomes objects: catalog, tables, halos, kernels, counts and data."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,7 +15,8 @@ from popinfer.config import RunConfig
 from popinfer.cosmology import PLANCK15, Cosmology, age
 from popinfer.data import load_filters, load_nebular, load_ssp
 from popinfer.errors import InputError
-from popinfer.infer.likelihood import Problem
+from popinfer.infer.counts import BatchedCounts
+from popinfer.infer.data import Data
 from popinfer.params import FreeParam, ParamSpace, Prior
 from popinfer.population.burstiness import Burstiness
 from popinfer.population.dust import DustPopulation
@@ -145,16 +146,14 @@ def detectable(
     setup: Setup,
     survey: Survey,
     specs: list[LightconeSpec],
-    params: ModelParams | None = None,
+    params: ModelParams,
 ) -> list[LightconeSpec]:
     """Lightcones that draw halos where the survey sees galaxies, learned from a pilot sample.
 
     The pilot's selection probability against halo mass, kept above a floor, shapes the proposal. A wrong
-    pilot costs variance, never bias: weights are exact. ``params`` are the run file's pilot when absent.
+    pilot costs variance, never bias: weights are exact.
     """
     pilot = in_precision(setup.config, draw_slices(key, specs))
-    if params is None:
-        params = with_values(setup.params, setup.config.halos.pilot, setup.names)
     galaxies = predict_galaxies(Predictor(setup, survey), params, pilot)
     seen, all_ = (
         np.asarray(w).reshape(len(specs), 2, -1).sum(axis=1) for w in (galaxies.weight, galaxies.weight_all)
@@ -262,26 +261,32 @@ class Predictor(eqx.Module):
 predict_galaxies = eqx.filter_jit(Predictor.galaxies)
 
 
-class SampleCounts(eqx.Module):
-    """Unconstrained vector -> log-counts of one halo sample: all slices and kernels, then abundances.
+class HaloCounts(BatchedCounts):
+    """Unconstrained vector -> log-counts of each batch of halos: all slices and kernels, then abundances.
 
-    Compiled once for all samples of a size.
+    Attributes
+    ----------
+    batches : halos, arrays [batch, slice, halo].
+    predictor : the model and the survey.
     """
 
+    batches: Halos
     predictor: Predictor
-    halos: Halos
 
-    @eqx.filter_jit
-    def __call__(self, u: Float[Array, "par"]) -> Float[Array, "stat"]:
+    def of_batch(self, batch: Halos, u: Float[Array, "par"]) -> Float[Array, "stat"]:
         """Logarithm of the counts; zero for kernels that aren't in use."""
-        return self.predictor.log_statistics(u, self.halos)
+        return self.predictor.log_statistics(u, batch)
 
 
-def build_problem(setup: Setup, survey: Survey, halos: Halos, replicates: list[Halos]) -> Problem:
-    """What inference needs: log-counts, data, covariance, and log-counts of replicate halo samples."""
-    predictor, kernels, effective = Predictor(setup, survey), survey.kernels, survey.effective_counts()
+def build_counts(setup: Setup, survey: Survey, batches: Halos) -> HaloCounts:
+    """The model's counts on halo batches [batch, slice, halo], in the run's precision."""
+    return HaloCounts(in_precision(setup.config, batches), Predictor(setup, survey))
+
+
+def build_data(setup: Setup, survey: Survey) -> Data:
+    """What the model's counts are compared with."""
+    kernels, effective = survey.kernels, survey.effective_counts()
     n_slice, n_kernel = kernels.mask.shape
-    own, *others = [SampleCounts(predictor, in_precision(setup.config, x)) for x in (halos, *replicates)]
     used = np.asarray(kernels.mask).ravel() > 0
     soft = np.where(used, np.asarray(kernels.observed).ravel(), 1.0)
     soft_cov, layout_cov = (
@@ -289,16 +294,15 @@ def build_problem(setup: Setup, survey: Survey, halos: Halos, replicates: list[H
         for cov in (kernels.data_cov, kernels.layout_cov)
     )
     error = model_error_cov(setup.config.kernels.model_error, layout_cov)
-    return Problem(
-        names=setup.space.names,
-        raw_log_counts=own,
-        observed=np.concatenate([soft, *(one.observed for one in effective)]),
-        data_cov=np.asarray(block_diag(soft_cov, *(one.cov for one in effective))),
-        layout_cov=np.asarray(block_diag(layout_cov, *(one.cov for one in effective))),
-        relative_cov=np.asarray(block_diag(0.0 * soft_cov, *(one.relative_cov for one in effective))),
-        model_cov=np.asarray(block_diag(error, *(np.zeros_like(one.cov) for one in effective))),
-        slice_of=np.concatenate([np.repeat(np.arange(n_slice), n_kernel), *(x.slices for x in effective)]),
-        replicates=tuple(others),
+    return Data(
+        observed=np.concatenate([soft, *(numbers.observed for numbers in effective)]),
+        data_cov=np.asarray(block_diag(soft_cov, *(numbers.cov for numbers in effective))),
+        layout_cov=np.asarray(block_diag(layout_cov, *(numbers.cov for numbers in effective))),
+        relative_cov=np.asarray(block_diag(0.0 * soft_cov, *(numbers.relative_cov for numbers in effective))),
+        model_cov=np.asarray(block_diag(error, *(np.zeros_like(numbers.cov) for numbers in effective))),
+        slice_of=np.concatenate(
+            [np.repeat(np.arange(n_slice), n_kernel), *(numbers.slices for numbers in effective)]
+        ),
         n_soft=n_slice * n_kernel,
     )
 

@@ -22,40 +22,40 @@ from jaxtyping import PRNGKeyArray
 
 from popinfer.config import RunConfig, load_config
 from popinfer.environment import cache_folder
-from popinfer.errors import InputError
+from popinfer.errors import InputError, NotConvergedError
 from popinfer.infer.calibration import Calibration, Trial, assess
-from popinfer.infer.likelihood import Problem
+from popinfer.infer.data import Data
 from popinfer.random import numpy_generator, root_key, stream
 from popinfer.report import judge
 from popinfer.run.fitting import fit_population
 from popinfer.run.folder import RunFolder, check_fingerprint, code_hash, write_text
-from popinfer.run.pilot import tuned_halos
 from popinfer.run.posterior import draw_posterior, judged_groups
-from popinfer.run.prepare import Population, Run, population_of, prepare
+from popinfer.run.prepare import Run, population_of, prepare
 from popinfer.run.progress import Reporter, Silent
+from popinfer.run.search import draw_run_halos, search_posterior
 from popinfer.run.simulated import observing
 
 MIN_TRIALS = 20
 
 
-def _half_covariance(problem: Problem) -> Problem:
+def _half_covariance(data: Data) -> Data:
     return dataclasses.replace(
-        problem,
-        data_cov=0.5 * problem.data_cov,
-        relative_cov=0.5 * np.asarray(problem.relative_cov),
-        model_cov=0.5 * np.asarray(problem.model_cov),
+        data,
+        data_cov=0.5 * data.data_cov,
+        relative_cov=0.5 * np.asarray(data.relative_cov),
+        model_cov=0.5 * np.asarray(data.model_cov),
     )
 
 
-def _no_monte_carlo(problem: Problem) -> Problem:
-    return dataclasses.replace(problem, replicates=(problem.raw_log_counts,) * 8)
+def _no_halo_noise(data: Data) -> Data:
+    return dataclasses.replace(data, halo_factor=0.0)
 
 
 # errors that a calibration must find, to show that it would
-SABOTAGES: dict[str, Callable[[Problem], Problem]] = {
-    "none": lambda problem: problem,
+SABOTAGES: dict[str, Callable[[Data], Data]] = {
+    "none": lambda data: data,
     "half_covariance": _half_covariance,
-    "no_monte_carlo": _no_monte_carlo,
+    "no_halo_noise": _no_halo_noise,
 }
 
 
@@ -219,7 +219,7 @@ def run_trial(run: Run, index: int, spec: CalibrateSpec) -> dict[str, Any]:
     truth = numpy_generator(stream(key, "truth")).standard_normal(run.setup.space.size)
     try:
         found = _analysed(key, run, truth, spec)
-    except (InputError, np.linalg.LinAlgError) as error:
+    except (InputError, NotConvergedError, np.linalg.LinAlgError) as error:
         found = {"failed": str(error), "truth": truth.tolist()}
     return {**found, "wall_time_s": time.perf_counter() - start}
 
@@ -227,29 +227,27 @@ def run_trial(run: Run, index: int, spec: CalibrateSpec) -> dict[str, Any]:
 def _analysed(key: PRNGKeyArray, run: Run, truth: np.ndarray, spec: CalibrateSpec) -> dict[str, Any]:
     """Truth against posterior, and what the analysis said of itself."""
     trial = observing(key, run, truth)
-    population = _population(trial, SABOTAGES[spec.sabotage])
-    fit = fit_population(trial, population, Silent())
-    draws = draw_posterior(trial, population, fit, Silent())
-    verdict = judge(judged_groups(trial, draws, {}))
-    result = Trial.of(stream(key, "comparison"), truth, draws.u.reshape(-1, len(truth)), verdict.converged)
+    region = search_posterior(trial, Silent())
+    population = population_of(trial, draw_run_halos(trial, region, lambda *_: None))
+    population = dataclasses.replace(population, data=SABOTAGES[spec.sabotage](population.data))
+    fit = fit_population(trial, population, region, Silent())
+    sampled = draw_posterior(trial, population, fit, Silent())
+    verdict = judge(judged_groups(trial, sampled, {}))
+    draws = sampled.draws.u.reshape(-1, len(truth))
+    result = Trial.of(stream(key, "comparison"), truth, draws, verdict.converged)
     return {
         **{name: _plain(value) for name, value in vars(result).items()},
         "failures": list(verdict.failures),
         "cautions": fit.cautions,
-        "monte_carlo_share": [float(x) for x in fit.mc_direction],
-        "n_modes": len(fit.mixture.components),
+        "halo_share": [float(x) for x in fit.halo_direction],
+        "n_maxima": len(fit.mixture.components),
         "n_kernels": int(np.sum(trial.survey.kernels.mask)),
+        "sampler": {k: v for k, v in sampled.draws.attrs.items() if isinstance(v, int | float | str)},
     }
 
 
 def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
-
-
-def _population(run: Run, problem_of: Callable[[Problem], Problem]) -> Population:
-    halos = tuned_halos(stream(run.key, "halos"), run.config, run.setup, run.survey, Silent())
-    population = population_of(run, halos)
-    return dataclasses.replace(population, problem=problem_of(population.problem))
 
 
 def summary(config: RunConfig, spec: CalibrateSpec, found: Calibration) -> dict[str, Any]:

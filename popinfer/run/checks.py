@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
@@ -19,10 +20,8 @@ from popinfer.infer.feature_checks import (
 from popinfer.infer.posterior_check import posterior_check
 from popinfer.infer.predictive import Bins
 from popinfer.loss.kernel_counts import KernelCounts
-from popinfer.population.parameters import ModelParams
 from popinfer.random import numpy_generator, stream
-from popinfer.records import Halos
-from popinfer.run.build import Predictor, SampleCounts, predict_galaxies
+from popinfer.records import Galaxies
 from popinfer.run.fitting import FitResult
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
@@ -50,37 +49,35 @@ class Checker:
 
     @classmethod
     def of(cls, run: Run, population: Population, u: np.ndarray, say: Reporter) -> "Checker":
-        """Measure what the halo sample does to the features, on its replicates at u."""
+        """Measure what the halo sample does to the features, on its batches at u."""
         survey, names = run.survey, tuple(run.config.features)
         bins = Bins.around(names, survey.features)
         dividing = dividing_colors(names, survey.features)
-        predictor, params = Predictor(run.setup, survey), run.setup.model_params(jnp.asarray(u))
-        samples = (population.problem.raw_log_counts, *population.problem.replicates)
-        halos = [one.halos for one in samples if isinstance(one, SampleCounts)]
-        with say.task("Noise of the halo sample", len(halos)) as update:
+        n_batch, n_joined = population.counts.n_batch, population.n_joined
+        with say.task("Noise of the halo sample", n_batch) as update:
             numbers, histograms = [], []
-            for one in halos:
-                features, weight = _model_galaxies(run, predictor, params, one)
+            for i in range(n_batch):
+                galaxies = population.galaxies(u, jax.tree.map(lambda x, i=i: x[i], population.halos))
+                features, weight = _listed(run, galaxies)
                 numbers.append(expected_statistics(features, weight, dividing))
                 histograms.append(bins.expected(features, weight, run.n_galaxies))
                 update(len(numbers), "")
         rng = numpy_generator(stream(run.key, "checks"))
-        replicator = Replicator(run.n_galaxies, dividing, rng, HaloNoise.of(np.stack(numbers)))
+        noise = HaloNoise.of(np.stack(numbers), n_joined)
+        replicator = Replicator(run.n_galaxies, dividing, rng, noise)
         observed = observed_statistics(survey.features, dividing)
-        return cls(names, observed, replicator, bins, HaloNoise.of(np.stack(histograms)))
+        return cls(names, observed, replicator, bins, HaloNoise.of(np.stack(histograms), n_joined))
 
     def add(self, features: np.ndarray, weight: np.ndarray, log_counts: np.ndarray) -> None:
         """Look at the model galaxies and counts of another posterior draw."""
         self.replicates.append(self.replicator(features, weight))
         self.log_counts.append(log_counts)
 
-    def group(self, population: Population, fit: FitResult) -> xr.Dataset:
+    def group(self, fit: FitResult) -> xr.Dataset:
         """The checks of everything that was added."""
         dividing = self.replicator.dividing
         found = feature_checks(self.names, self.observed, np.concatenate(self.replicates), dividing)
-        together, slices = posterior_check(
-            fit.applied(population.problem), fit.precision, np.stack(self.log_counts)
-        )
+        together, slices = posterior_check(fit.emulation.likelihood, np.stack(self.log_counts))
         numbers: dict[str, Any] = {
             "chi2": (("chain", "draw"), together.chi2[None]),
             "chi2_slice": (("chain", "draw", "slice"), np.stack([one.chi2 for one in slices], axis=-1)[None]),
@@ -103,11 +100,8 @@ def kernel_centers(kernels: KernelCounts) -> Float[np.ndarray, "slice kernel fea
     return found
 
 
-def _model_galaxies(
-    run: Run, predictor: Predictor, params: ModelParams, halos: Halos
-) -> tuple[np.ndarray, np.ndarray]:
-    """Features [slice, galaxy, feature] and weights [slice, galaxy] of one halo sample's galaxies."""
-    galaxies = predict_galaxies(predictor, params, halos)
+def _listed(run: Run, galaxies: Galaxies) -> tuple[np.ndarray, np.ndarray]:
+    """Features [slice, galaxy, feature] and weights [slice, galaxy] of galaxies as the survey lists them."""
     features = jnp.asarray(run.setup.features(galaxies.mag))
     rows, weight = run.survey.listed(galaxies.mag, features, galaxies.weight)
     return np.asarray(rows), np.asarray(weight)

@@ -21,17 +21,17 @@ import h5py
 import jax
 import numpy as np
 from diffmah.diffmah_kernels import DiffmahParams
-from jaxtyping import Float
 
 from popinfer.config import RunConfig
 from popinfer.errors import InputError, shortened
 from popinfer.records import Halos
 
 _LONGEST_NAME = 240  # of a file or folder, in bytes: file systems allow 255, temporary names are longer
-_FORMAT = 2  # of what stages store: files of another one are refused like those of another configuration
+_FORMAT = 3  # of what stages store: files of another one are refused like those of another configuration
 # sections that a stage's result does not depend on
 _IRRELEVANT = {
-    "halos": ("name", "fit", "sample", "predictive"),
+    "search": ("name", "sample", "predictive"),
+    "halos": ("name", "sample", "predictive"),
     "fit": ("name", "sample", "predictive"),
     "sample": ("name",),
 }
@@ -49,8 +49,13 @@ class RunFolder:
         return self.path / "run.yaml"
 
     @property
+    def search(self) -> Path:
+        """Where the posterior is, and what each start led to."""
+        return self.path / "search.json"
+
+    @property
     def halos(self) -> Path:
-        """Halos of the run and their independent replicates."""
+        """Halos of the run, in batches."""
         return self.path / "halos.h5"
 
     @property
@@ -168,53 +173,37 @@ def need(path: Path, stage: str) -> Path:
     return path
 
 
-@dataclass(frozen=True)
-class HaloSamples:
-    """The run's halos (first), its replicates, and the unconstrained vector that they were drawn for."""
-
-    samples: list[Halos]
-    pilot: Float[np.ndarray, "par"]
-
-
-def write_halos(folder: RunFolder, halos: HaloSamples, identity: str, wall_time_s: float) -> None:
-    """Store halos, and the fingerprint of what they were made from."""
+def write_halos(folder: RunFolder, batches: Halos, identity: str, wall_time_s: float) -> None:
+    """Store halo batches [batch, slice, halo], and the fingerprint of what they were made from."""
     with atomic(folder.halos) as temporary, h5py.File(temporary, "w") as store:
         store.attrs["fingerprint"] = identity
         store.attrs["wall_time_s"] = wall_time_s
-        store.attrs["pilot"] = halos.pilot
-        for index, sample in enumerate(halos.samples):
-            group = store.create_group(_group(index))
-            dtype = np.float64 if index == 0 else np.float32  # replicates only measure noise
-            for name, values in vars(sample).items():
-                if name == "mah_params":
-                    for field, column in zip(values._fields, values, strict=True):
-                        group.create_dataset(f"mah_params/{field}", data=np.asarray(column, dtype))
-                else:
-                    group.create_dataset(name, data=np.asarray(values, dtype))
+        for name, values in vars(batches).items():
+            if name == "mah_params":
+                for field, column in zip(values._fields, values, strict=True):
+                    store.create_dataset(f"mah_params/{field}", data=np.asarray(column, np.float64))
+            else:
+                # single precision is enough for random numbers, which are most of the file
+                dtype = np.float32 if name == "normals" else np.float64
+                store.create_dataset(name, data=np.asarray(values, dtype))
 
 
-def read_halos(folder: RunFolder, identity: str) -> tuple[HaloSamples, float]:
+def read_halos(folder: RunFolder, identity: str) -> tuple[Halos, float]:
     """What `write_halos` stored; and the seconds that drawing them took."""
     path = need(folder.halos, "halos")
     try:
         with h5py.File(path, "r") as store:
             check_fingerprint(path, store.attrs.get("fingerprint"), identity, "halos")
-            samples = [_read_sample(store[_group(i)]) for i in range(len(store))]
-            halos = HaloSamples(samples, np.asarray(store.attrs["pilot"]))
-            return halos, float(np.asarray(store.attrs["wall_time_s"]))
-    except (OSError, KeyError) as error:
+            content: Any = store
+            shape = content["weight"].shape
+
+            def rows(name: str) -> np.ndarray:
+                values = content[name][:]
+                return values.reshape(-1, *values.shape[len(shape) :])
+
+            mah = DiffmahParams(*(rows(f"mah_params/{field}") for field in DiffmahParams._fields))
+            halos = Halos(mah_params=mah, **{name: rows(name) for name in content if name != "mah_params"})
+            batches = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), halos)
+            return batches, float(np.asarray(store.attrs["wall_time_s"]))
+    except (OSError, KeyError, TypeError) as error:
         raise InputError(f"{path}: can't be read ({error}); run 'popinfer halos' again") from None
-
-
-def _group(index: int) -> str:
-    return "main" if index == 0 else f"replicate_{index:02d}"
-
-
-def _read_sample(group: Any) -> Halos:
-    mah = [group["mah_params"][field][:] for field in DiffmahParams._fields]
-    columns = {name: group[name][:] for name in group if name != "mah_params"}
-    slices = [
-        Halos(mah_params=DiffmahParams(*(x[i] for x in mah)), **{k: x[i] for k, x in columns.items()})
-        for i in range(len(mah[0]))
-    ]
-    return jax.tree.map(lambda *x: np.stack(x), *slices)

@@ -20,14 +20,18 @@ from dataclasses import dataclass, replace
 import jax.numpy as jnp
 import numpy as np
 
-from popinfer.infer.optimise import Compiled, Fit, Progress, adam, gauss_newton, lbfgs
+from popinfer.infer.optimise import Composite, Fit, Progress, adam, lbfgs, levenberg_marquardt
 from popinfer.loss.kernel_counts import KernelCounts
-from popinfer.run.build import Predictor, build_problem
+from popinfer.run.build import Predictor, build_counts, build_data
 from popinfer.run.losses import FeatureDensity, build_loss, complete_features
 from popinfer.run.observed import patterns_of_slices
 from popinfer.run.prepare import Population, Run
 
-OPTIMISERS: dict[str, Callable[..., Fit]] = {"gauss_newton": gauss_newton, "adam": adam, "lbfgs": lbfgs}
+OPTIMISERS: dict[str, Callable[..., Fit]] = {
+    "levenberg_marquardt": levenberg_marquardt,
+    "adam": adam,
+    "lbfgs": lbfgs,
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Guide:
     optimiser : one of `OPTIMISERS`. max_steps : of each level.
     """
 
-    levels: tuple[Compiled | FeatureDensity, ...]
+    levels: tuple[Composite | FeatureDensity, ...]
     optimiser: str
     max_steps: int
 
@@ -58,27 +62,28 @@ class Guide:
         return replace(found, n_steps=done)
 
 
-def build_guide(run: Run, population: Population) -> Guide:
-    """The guide that the run file asks for, on the run's halos; its share is that at the pilot."""
+def build_guide(run: Run, population: Population, u: np.ndarray) -> Guide:
+    """The guide that the run file asks for; its share is that at u."""
     settings = run.config.fit
     if settings.loss.kind == "soft_counts":
-        levels = _soft_counts(run, population)
+        levels = _soft_counts(run, population, u)
     else:
         features = complete_features(run.config, run.survey)
         loss, predictor = build_loss(run.config, run.survey), Predictor(run.setup, run.survey)
-        levels = (FeatureDensity.build(predictor, population.halos, loss, sum(len(x) for x in features)),)
+        halos = population.some_halos
+        levels = (FeatureDensity.build(predictor, halos, loss, sum(len(x) for x in features)),)
     return Guide(levels, settings.optimiser, settings.max_steps)
 
 
-def _soft_counts(run: Run, population: Population) -> tuple[Compiled, ...]:
+def _soft_counts(run: Run, population: Population, u: np.ndarray) -> tuple[Composite, ...]:
     """One level for each bandwidth of the schedule."""
     levels = []
     for widening in run.config.fit.bandwidths:
-        problem = population.problem
+        counts, data = population.counts, population.data
         if widening != 1:
             wide = replace(run.survey, kernels=_widened(run, widening))
-            problem = build_problem(run.setup, wide, population.halos, [])
-        levels.append(Compiled(problem).with_fair_share(population.pilot))
+            counts, data = build_counts(run.setup, wide, population.halos), build_data(run.setup, wide)
+        levels.append(Composite(counts, data).with_fair_share(u))
     return tuple(levels)
 
 

@@ -3,12 +3,19 @@
 from pathlib import Path
 
 from popinfer.config import RunConfig
+from popinfer.config.inference import NutsConfig, NutsExactConfig, SmcConfig
 from popinfer.errors import InputError
+from popinfer.infer.counts import POINTS
+from popinfer.infer.emulate import MAX_NODES_PER_PARAMETER, NODES_PER_PARAMETER
+from popinfer.run.batches import CANDIDATES, batch_shape
 
-# measured on the shipped run files: numbers that describe a halo, and working memory of one evaluation of the
-# model with its derivatives [bytes a halo]
-_HALO_NUMBERS, _EVALUATION = 33, 34_000
-_STATISTICS_MATRICES = 6  # of covariance that are alive at once
+# measured on the shipped run files: numbers that describe a halo, and working memory in single precision
+# [bytes a halo of a batch] of the model with its derivatives, hardly less at `POINTS` points at once, and of
+# galaxies
+_HALO_NUMBERS, _EVALUATION, _GALAXIES = 33, 34_000, 3_000
+_COPIES = 2  # of the halo sample: as drawn, and as the model has it
+_STATISTICS_MATRICES = 6  # of covariance that are alive at once, and one for every `POINTS` evaluations
+_CHAIN_NUMBERS = 6  # that a sampler tells of each draw
 _GIB = 2.0**30
 _CGROUP_LIMITS = (
     "/sys/fs/cgroup/memory.max",
@@ -21,20 +28,29 @@ def needed_bytes(config: RunConfig) -> dict[str, float]:
 
     Parameters
     ----------
-    config : the run file. Halo samples are kept in double precision, matrices of all counts as well.
+    config : the run file. Halo samples are kept in double precision, numbers of all counts as well: of each
+        batch at `POINTS` points, of all batches at the surrogate's nodes and at the draws that are evaluated
+        exactly. One batch of halos at a time is evaluated.
     """
-    halos, n_slices = config.halos, len(config.slices)
-    sample = float(n_slices * halos.n_per_slice)
-    statistics = float(n_slices * config.kernels.n_centers)
+    n_slices, n_par, settings = len(config.slices), len(config.free), config.sample
+    n_batch, n_halo = batch_shape(config.halos.n_per_slice)
+    sample, batch = float(n_slices * config.halos.n_per_slice), float(n_slices * n_halo)
+    statistics, nodes = float(n_slices * config.kernels.n_centers), MAX_NODES_PER_PARAMETER * n_par
+    working = max(_EVALUATION, CANDIDATES * (_GALAXIES + 8 * _HALO_NUMBERS))
+    matrices = _STATISTICS_MATRICES + NODES_PER_PARAMETER * n_par / 2 / POINTS
     needs = {
-        "halos.n_per_slice": sample * (8 * _HALO_NUMBERS * (1 + halos.n_replicates) + _EVALUATION),
-        "kernels.n_centers": 8 * _STATISTICS_MATRICES * statistics**2,
+        "halos.n_per_slice": 8 * _COPIES * _HALO_NUMBERS * sample
+        + working * batch
+        + 8 * n_batch * statistics * max(n_par, 2 * POINTS),
+        "kernels.n_centers": 8 * statistics * (matrices * statistics + 2 * nodes),
     }
-    settings, n_parameters = config.sample, len(config.free)
-    for count, times in (("n_chains", "n_draws"), ("n_proposals", ""), ("n_particles", "")):
-        if hasattr(settings, count):
-            draws = float(getattr(settings, count)) * (getattr(settings, times) if times else 1)
-            needs[f"sample.{count}"] = 8 * draws * (n_parameters + statistics / 10)
+    if isinstance(settings, NutsConfig | NutsExactConfig):
+        needs["sample.n_chains"] = 8 * float(settings.n_chains) * settings.n_draws * (n_par + _CHAIN_NUMBERS)
+    if isinstance(settings, NutsConfig):
+        needs["sample.max_evaluations"] = 8 * float(settings.max_evaluations) * statistics
+        needs["sample.n_kept"] = 8 * float(settings.n_kept) * n_par
+    if isinstance(settings, SmcConfig):
+        needs["sample.n_particles"] = 8 * float(settings.n_particles) * (n_par + statistics / 10)
     # whose predictions of all kernels and of histograms are kept
     needs["predictive.n_draws"] = 8 * float(config.predictive.n_draws) * (statistics + 1000 * n_slices)
     return needs

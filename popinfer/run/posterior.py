@@ -17,20 +17,11 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
-from popinfer.infer.likelihood import log_density
-from popinfer.infer.pathfinder import pathfinder
+from popinfer.infer.checked import CheckedSpec, Sampled, sample_checked
+from popinfer.infer.counts import log_counts as exact_log_counts
+from popinfer.infer.likelihood import LogDensity
 from popinfer.infer.predictive import observed_groups, predict
-from popinfer.infer.sample import (
-    Draws,
-    MclmcSpec,
-    NutsSpec,
-    PsisSpec,
-    SmcSpec,
-    mclmc,
-    nuts,
-    psis_laplace,
-    smc,
-)
+from popinfer.infer.sample import Draws, NutsSpec, SmcSpec, nuts, smc
 from popinfer.population.parameters import fiducial_params
 from popinfer.population.relations import GRIDS, Z_DENSITY, Z_RELATIONS, Relations, summarise
 from popinfer.random import numpy_generator, stream
@@ -42,12 +33,11 @@ from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
 
 N_PRIOR = 2000
-# sample.kind: sizes and tuning, the sampler, what it is called while it runs
-SAMPLERS: dict[str, tuple[Callable[..., Any], Callable[..., Draws], str]] = {
-    "nuts": (NutsSpec, nuts, "NUTS"),
-    "mclmc": (MclmcSpec, mclmc, "Microcanonical chains"),
-    "psis_laplace": (PsisSpec, psis_laplace, "Laplace, importance-weighted"),
-    "smc": (SmcSpec, smc, "Tempered particles"),
+SPECS: dict[str, Callable[..., Any]] = {"nuts": CheckedSpec, "nuts_exact": NutsSpec, "smc": SmcSpec}
+TITLES = {
+    "nuts": "NUTS on the surrogate, exact weights",
+    "nuts_exact": "NUTS on the exact density",
+    "smc": "Tempered particles",
 }
 PACKAGES = (
     "popinfer",
@@ -83,15 +73,16 @@ def sample_posterior(run: Run, population: Population, fit: FitResult, say: Repo
     attrs = _attributes(run)
     _test_write(run, attrs)
     start = time.perf_counter()
-    draws = draw_posterior(run, population, fit, say)
-    idata = judged_groups(run, draws, attrs)
+    sampled = draw_posterior(run, population, fit, say)
+    draws = sampled.draws
+    idata = judged_groups(run, sampled, attrs)
     idata.add_groups({"prior": _named(run, _prior_draws(run), {})})
     sampling = time.perf_counter() - start
     chosen = _thin(draws.u, run.config.predictive.n_draws)
     checker = Checker.of(run, population, np.asarray(fit.approx.mean), say)
     predicted, observed = _predictions(run, population, fit, chosen, say, checker)
     idata.add_groups({"posterior_predictive": predicted, "observed_data": observed})
-    idata.add_groups({"checks": checker.group(population, fit)})
+    idata.add_groups({"checks": checker.group(fit)})
     idata.add_groups({"derived": _derived(run, chosen, say)})
     total = time.perf_counter() - start
     idata.posterior.attrs |= {"wall_time_s": total, "sampling_s": sampling}
@@ -127,34 +118,45 @@ def _test_write(run: Run, attrs: dict[str, Any]) -> None:
     path.unlink()
 
 
-def judged_groups(run: Run, draws: Draws, attrs: dict[str, Any]) -> az.InferenceData:
+def judged_groups(run: Run, sampled: Sampled, attrs: dict[str, Any]) -> az.InferenceData:
     """The groups that the convergence gate looks at."""
-    return az.InferenceData(posterior=_named(run, draws.u, attrs), sample_stats=sample_statistics(draws))
+    groups = {
+        "posterior": _named(run, sampled.draws.u, attrs),
+        "sample_stats": sample_statistics(sampled.draws),
+    }
+    if sampled.chains is not None:
+        groups["chains"] = _named(run, sampled.chains.u, {})
+        groups["chain_stats"] = xr.Dataset(
+            {k: (("chain", "draw"), v) for k, v in sampled.chains.stats.items()}
+        )
+    idata = az.InferenceData()
+    idata.add_groups(groups)
+    return idata
 
 
-def draw_posterior(run: Run, population: Population, fit: FitResult, say: Reporter) -> Draws:
+def draw_posterior(run: Run, population: Population, fit: FitResult, say: Reporter) -> Sampled:
     """Draw with the run file's sampler."""
-    settings = run.config.sample
-    problem = fit.applied(population.problem)
-    density = log_density(problem, fit.precision)
-    key = stream(run.key, "sample")
-    build, sampler, title = SAMPLERS[settings.kind]
-    spec = build(**settings.model_dump(exclude={"kind", "start"}))
-    start = fit.mixture
-    if getattr(settings, "start", None) == "pathfinder":  # particles start from the prior
-        with say.task("Pathfinder"):
-            found = pathfinder(stream(key, "pathfinder"), density, fit.approx)
-            start = fit.mixture.with_main(found)
-    with say.task(title, spec.n_steps) as update:
-
-        def progress(done: int, _total: int, text: str) -> None:
-            update(done, text)
-
-        draws = sampler(stream(key, settings.kind), density, start, spec, progress)
+    settings, key = run.config.sample, stream(run.key, "sample")
+    spec = SPECS[settings.kind](**settings.model_dump(exclude={"kind"}))
+    with say.task(TITLES[settings.kind], spec.n_steps) as update:
+        if isinstance(spec, CheckedSpec):
+            started = population.counts, fit.emulation, fit.mixture
+            sampled = sample_checked(
+                stream(key, "nuts"), *started, spec, lambda done, _, text: update(done, text)
+            )
+        else:
+            density = LogDensity.of(population.counts, fit.emulation.likelihood)
+            sampler: Callable[..., Draws] = nuts if isinstance(spec, NutsSpec) else smc
+            start = jax.tree.map(jnp.asarray, density), fit.mixture
+            draws = sampler(
+                stream(key, settings.kind), *start, spec, lambda done, _, text: update(done, text)
+            )
+            sampled = Sampled(draws, None, fit.emulation)
+    draws = sampled.draws
     draws.attrs["region_settled"] = int(fit.settled)
-    if settings.kind != "psis_laplace":  # whose weights tell how much a mode holds
-        draws.attrs["missed_mass"] = fit.mixture.missed(draws.u.reshape(-1, draws.u.shape[-1]))
-    return draws
+    tried = draws.u if sampled.chains is None else sampled.chains.u
+    draws.attrs["missed_mass"] = fit.mixture.missed(tried.reshape(-1, tried.shape[-1]))
+    return sampled
 
 
 def _named(run: Run, u: np.ndarray, attrs: dict[str, Any]) -> xr.Dataset:
@@ -196,9 +198,9 @@ def _predictions(
 ) -> tuple[xr.Dataset, xr.Dataset]:
     """Posterior predictive and observed groups; the checker sees every draw."""
     config, survey, kernels = run.config, run.survey, run.survey.kernels
-    bins, noise = checker.bins, checker.histogram_noise
+    bins, noise, halos = checker.bins, checker.histogram_noise, population.some_halos
     mask = np.asarray(kernels.mask) > 0
-    problem, numbers = fit.applied(population.problem), []
+    numbers: list[np.ndarray] = []
     scale = np.concatenate([np.zeros(0), *Predictor(run.setup, survey).scales])
 
     @jax.jit
@@ -206,9 +208,9 @@ def _predictions(
         return survey.listed(mag, jnp.asarray(run.setup.features(mag)), weight)
 
     def model(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        galaxies = population.galaxies(jnp.asarray(u))
+        galaxies = population.galaxies(u, halos)
         features, weight = (np.asarray(x) for x in listed(galaxies.mag, galaxies.weight))
-        log_counts = np.asarray(problem.log_counts(jnp.asarray(u)))
+        log_counts = exact_log_counts(population.counts, u)
         checker.add(features, weight, log_counts)
         statistics = np.exp(log_counts)
         numbers.append(statistics[mask.size :] / scale)

@@ -5,6 +5,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
@@ -14,25 +16,27 @@ from popinfer.config.survey import CompletenessConfig, FunctionCutConfig
 from popinfer.data.embedded import asset_hashes, sha256_of
 from popinfer.data.filters import curve_notes
 from popinfer.data.ssp_checks import oldest_note
-from popinfer.infer.likelihood import Problem
+from popinfer.infer.data import Data
 from popinfer.random import root_key
 from popinfer.records import Catalog, Galaxies, Halos
 from popinfer.run.build import (
-    Predictor,
+    HaloCounts,
     Setup,
-    build_problem,
+    build_counts,
+    build_data,
     build_setup,
-    in_precision,
     lightcones,
     predict_galaxies,
     universe_age,
 )
-from popinfer.run.folder import HaloSamples, RunFolder, check_writable, fingerprint, read_halos
+from popinfer.run.folder import RunFolder, check_writable, fingerprint, read_halos
 from popinfer.run.losses import complete_features
 from popinfer.run.memory import check_memory
 from popinfer.run.observed import Survey, build_catalog, build_survey
 from popinfer.run.plausible import color_doubts, reading_table
 from popinfer.run.progress import Reporter, Silent
+
+PREDICTED_HALOS = 8192  # of a slice, whose galaxies are listed at once for predictions
 
 
 @dataclass(frozen=True)
@@ -83,30 +87,44 @@ class Run:
 
 @dataclass(frozen=True)
 class Population:
-    """The model on the run's halos; ``pilot`` is the vector that they were drawn for."""
+    """The model on the run's halos, and what it is compared with."""
 
-    halos: Halos
-    pilot: np.ndarray
-    problem: Problem
-    galaxies: "GalaxiesOf"
+    counts: HaloCounts
+    data: Data
     wall_time_s: float
+
+    @property
+    def halos(self) -> Halos:
+        """Halos [batch, slice, halo]."""
+        return self.counts.batches
 
     @property
     def n_halos(self) -> int:
         """Simulated halos, all slices together."""
         return int(np.asarray(self.halos.weight).size)
 
+    @property
+    def n_joined(self) -> int:
+        """Batches of halos that one prediction joins."""
+        n_batch, _, n_halo = self.halos.weight.shape
+        return int(np.clip(PREDICTED_HALOS // n_halo, 1, n_batch))
 
-class GalaxiesOf:
-    """Vector -> model galaxies of every slice."""
+    @property
+    def some_halos(self) -> Halos:
+        """As many batches of halos as one prediction joins: [slice, halo]."""
+        n_halo, n_joined = self.halos.weight.shape[2], self.n_joined
 
-    def __init__(self, run: Run, halos: Halos) -> None:
-        self._predictor, self._halos = Predictor(run.setup, run.survey), in_precision(run.config, halos)
+        def joined(x: Array) -> Array:
+            return jnp.moveaxis(x[:n_joined], 0, 1).reshape(x.shape[1], n_joined * n_halo, *x.shape[3:])
 
-    def __call__(self, u: Array) -> Galaxies:
-        """Galaxies at u."""
-        params = self._predictor.setup.model_params(u)
-        return predict_galaxies(self._predictor, params, self._halos)
+        halos = jax.tree.map(joined, self.halos)
+        return eqx.tree_at(lambda h: h.weight, halos, halos.weight / n_joined)
+
+    def galaxies(self, u: Array | np.ndarray, halos: Halos | None = None) -> Galaxies:
+        """Model galaxies of every slice at u, on halos [slice, halo]; on `some_halos` when absent."""
+        predictor = self.counts.predictor
+        params = predictor.setup.model_params(jnp.asarray(u))
+        return predict_galaxies(predictor, params, self.some_halos if halos is None else halos)
 
 
 def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Reporter | None = None) -> Run:
@@ -154,12 +172,11 @@ def _with_doubts(catalog: Catalog, doubts: tuple[str, ...]) -> Catalog:
 
 
 def load_population(run: Run) -> Population:
-    """Halos that the first stage stored, with the model on them."""
+    """Halos that an earlier stage stored, with the model on them."""
     return population_of(run, *read_halos(run.folder, run.fingerprint("halos")))
 
 
-def population_of(run: Run, drawn: HaloSamples, wall_time_s: float = 0.0) -> Population:
-    """The model on halo samples, which took some time to draw."""
-    halos, *replicates = drawn.samples
-    problem = build_problem(run.setup, run.survey, halos, replicates)
-    return Population(halos, drawn.pilot, problem, GalaxiesOf(run, halos), wall_time_s)
+def population_of(run: Run, batches: Halos, wall_time_s: float = 0.0) -> Population:
+    """The model on halo batches, which took some time to draw."""
+    counts = build_counts(run.setup, run.survey, batches)
+    return Population(counts, build_data(run.setup, run.survey), wall_time_s)

@@ -17,9 +17,9 @@ from jaxtyping import Float, PRNGKeyArray
 from scipy.stats import poisson
 
 from popinfer.errors import InputError
-from popinfer.infer.systematic import systematic
 from popinfer.population.parameters import ModelParams
 from popinfer.random import numpy_generator, stream
+from popinfer.resampling import systematic
 from popinfer.run.build import Predictor, detectable, draw_slices, in_precision, lightcones, predict_galaxies
 from popinfer.run.observed import Survey
 from popinfer.run.prepare import Run

@@ -1,8 +1,9 @@
 """The stages of a run, each reading what the former left in the run's folder.
 
-``halos`` draws halo samples where the survey sees galaxies, ``fit`` finds the best population and how well it
-is known, ``sample`` draws from the posterior and predicts, ``report`` writes the page to read. `run_all` does
-all four. Nothing is written before the run file and the data passed every check.
+``search`` finds where the posterior is, ``halos`` draws halos where the survey sees galaxies there, ``fit``
+finds the best population and how well it is known, ``sample`` draws from the posterior and predicts,
+``report`` writes the page to read. `run_all` does all five. Nothing is written before the run file and the
+data passed every check.
 """
 
 import json
@@ -14,35 +15,55 @@ import arviz as az
 import numpy as np
 
 from popinfer.errors import InputError, NotConvergedError
+from popinfer.infer.counts import log_counts_and_jacobian
 from popinfer.infer.fisher import Identifiability, identifiability
-from popinfer.infer.likelihood import information
-from popinfer.infer.monte_carlo import centered
-from popinfer.infer.optimise import Compiled
-from popinfer.random import stream
+from popinfer.infer.search import likelihood_at
 from popinfer.report import RunSummary, Verdict, judge, write_report
+from popinfer.run.batches import batch_shape
 from popinfer.run.fitting import FitResult, fit_population, read_fit, write_fit
 from popinfer.run.folder import RunFolder, check_fingerprint, check_writable, need, write_halos, write_text
-from popinfer.run.pilot import tuned_halos
 from popinfer.run.posterior import sample_posterior, write_posterior
 from popinfer.run.prepare import Population, Run, load_population
 from popinfer.run.progress import Reporter, Silent
+from popinfer.run.search import (
+    Region,
+    draw_run_halos,
+    read_region,
+    search_posterior,
+    write_region,
+)
 from popinfer.run.summarise import summarise
 
 
-def halos(run: Run, say: Reporter | None = None) -> Population:
-    """Draw the run's halos and the replicates that tell how much Monte Carlo noise they bring."""
-    say, start, config = say or Silent(), time.perf_counter(), run.config
-    drawn = tuned_halos(stream(run.key, "halos"), config, run.setup, run.survey, say)
+def search(run: Run, say: Reporter | None = None) -> Region:
+    """Find where the posterior is, on few halos."""
+    region = search_posterior(run, say or Silent())
     run.folder.create()
-    write_text(run.folder.config, config.to_yaml())
-    write_halos(run.folder, drawn, run.fingerprint("halos"), time.perf_counter() - start)
+    write_text(run.folder.config, run.config.to_yaml())
+    write_region(run, region)
+    return region
+
+
+def halos(run: Run, say: Reporter | None = None, region: Region | None = None) -> Population:
+    """Draw the run's halos around the search's maxima."""
+    say, start, config = say or Silent(), time.perf_counter(), run.config
+    region = read_region(run) if region is None else region
+    with say.task("Halos", batch_shape(config.halos.n_per_slice)[0]) as update:
+        batches = draw_run_halos(run, region, update)
+    write_halos(run.folder, batches, run.fingerprint("halos"), time.perf_counter() - start)
     return load_population(run)
 
 
-def fit(run: Run, say: Reporter | None = None, population: Population | None = None) -> FitResult:
+def fit(
+    run: Run,
+    say: Reporter | None = None,
+    population: Population | None = None,
+    region: Region | None = None,
+) -> FitResult:
     """Fit the stored halos' population to the catalog."""
     population = load_population(run) if population is None else population
-    result = fit_population(run, population, say or Silent())
+    region = read_region(run) if region is None else region
+    result = fit_population(run, population, region, say or Silent())
     write_fit(run, result)
     return result
 
@@ -53,18 +74,18 @@ def fisher(run: Run, say: Reporter | None = None) -> tuple[Identifiability, str]
     At the stored fit where there is one, else at the prior's centre; halos are drawn when none are stored.
     """
     say = say or Silent()
-    population = load_population(run) if run.folder.halos.is_file() else halos(run, say)
-    problem, size = population.problem, population.problem.size
-    stored = read_fit(run) if run.folder.fit.is_file() else None
+    stored_halos = run.folder.halos.is_file()
+    population = load_population(run) if stored_halos else halos(run, say, search(run, say))
+    stored = read_fit(run, population.data) if run.folder.fit.is_file() else None
     with say.task("Information"):
-        if stored is None:
-            problem = centered(problem, np.zeros(size))
-            known = information(problem, np.zeros(size), Compiled(problem).jacobian).fisher
-        else:
-            problem = stored.applied(problem)
-            jacobian = Compiled(problem).jacobian(stored.approx.mean)
-            known = jacobian.T @ stored.precision @ jacobian
-    found = identifiability(problem.names, known)
+        u = np.zeros(run.setup.space.size) if stored is None else stored.approx.mean
+        likelihood = (
+            likelihood_at(population.counts, population.data, u)
+            if stored is None
+            else stored.emulation.likelihood
+        )
+        known = likelihood.information(*log_counts_and_jacobian(population.counts, u)).fisher
+    found = identifiability(run.setup.space.names, known)
     where = "prior's centre" if stored is None else "best fit"
     content = {"fingerprint": run.fingerprint("fit"), "evaluated_at": where, **found.to_dict()}
     write_text(run.folder.fisher, json.dumps(content, indent=2) + "\n")
@@ -80,7 +101,7 @@ def sample(
     """Sample the posterior around the stored fit; return the convergence gate's verdict."""
     say = say or Silent()
     population = load_population(run) if population is None else population
-    result = read_fit(run) if result is None else result
+    result = read_fit(run, population.data) if result is None else result
     idata = sample_posterior(run, population, result, say)
     write_text(run.folder.config, run.config.to_yaml())
     write_posterior(idata, run.folder.posterior)
@@ -115,8 +136,9 @@ def run_all(run: Run, say: Reporter | None = None, *, allow_unconverged: bool = 
     NotConvergedError
         After everything was written, when the convergence gate fails, unless `allow_unconverged`.
     """
-    population = halos(run, say)
-    result = fit(run, say, population)
+    region = search(run, say)
+    population = halos(run, say, region)
+    result = fit(run, say, population, region)
     sample(run, say, population, result)
     verdict = report(run.folder, say)
     if not verdict.converged and not allow_unconverged:

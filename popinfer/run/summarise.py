@@ -12,6 +12,7 @@ from popinfer.report.caveats import MAX_MC_SHARE
 from popinfer.run.fitting import FitResult
 from popinfer.run.posterior import versions
 from popinfer.run.prepare import Population, Run
+from popinfer.run.search import read_region
 
 
 def truth_path(catalog: str | Path) -> Path:
@@ -35,6 +36,7 @@ def summarise(run: Run, population: Population, fit: FitResult, idata: az.Infere
         versions=versions(),
         hashes=run.hashes(),
         wall_time_s={
+            "search": read_region(run).wall_time_s,
             "halos": population.wall_time_s,
             "fit": fit.wall_time_s,
             "sample": float(idata.posterior.attrs["wall_time_s"]),
@@ -50,12 +52,12 @@ def summarise(run: Run, population: Population, fit: FitResult, idata: az.Infere
         p_value=fit.goodness.p_value,
         predictive_p_value=float(checks["p_chi2"]),
         goodness_per_slice=tuple(per_slice),
-        mc_share_max=float(np.nanmax(fit.mc_counts)),
-        mc_share_median=float(np.nanmedian(fit.mc_counts)),
+        mc_share_max=float(np.nanmax(fit.halo_counts)),
+        mc_share_median=float(np.nanmedian(fit.halo_counts)),
         flat_directions=tuple(fit.flat),
-        modes=tuple(fit.modes),
+        modes=tuple(fit.starts),
         sampler=dict(idata.sample_stats.attrs),
-        warnings=(*run.catalog.warnings, *fit.cautions, *_monte_carlo(fit.mc_counting)),
+        warnings=(*run.catalog.warnings, *fit.cautions, *_monte_carlo(fit.halo_counting)),
         priors={p.name: str(p.prior) for p in free},
         units={p.name: p.unit for p in free},
         meanings={p.name: p.meaning for p in free},
@@ -71,22 +73,21 @@ def _truth(run: Run) -> dict[str, float]:
     return {name: float(values[name]) for name in run.setup.space.names if name in values}
 
 
-def _monte_carlo(mc_counting: Float[np.ndarray, "direction"]) -> list[str]:
+def _monte_carlo(halo_counting: Float[np.ndarray, "direction"]) -> list[str]:
     """What the report's own rules don't see: they know soft counts, not directions of parameters.
 
     Parameters
     ----------
-    mc_counting : Monte Carlo share of the variance of counting and Monte Carlo noise.
+    halo_counting : Monte Carlo share of the variance of counting and Monte Carlo noise.
     """
-    over_counting = mc_counting / np.maximum(1 - mc_counting, np.finfo(float).tiny)
+    over_counting = halo_counting / np.maximum(1 - halo_counting, np.finfo(float).tiny)
     largest, median = over_counting.max(), np.median(over_counting)
     if not largest > MAX_MC_SHARE:
         return []
     return [
         f"Monte Carlo noise of the halo sample reaches {_percent(largest)} of the counting noise (variances, "
         f"along a direction that the data measure; median {_percent(median)}), and {_percent(MAX_MC_SHARE)} "
-        "are asked for. The posterior's width includes it; more halos (halos.n_per_slice) or samples of them "
-        "(halos.n_replicates, max_replicates) would narrow it."
+        "are asked for. The posterior's width includes it; more halos (halos.n_per_slice) would narrow it."
     ]
 
 

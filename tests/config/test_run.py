@@ -9,7 +9,7 @@ from popinfer.config import RunConfig, load_config
 from popinfer.config.inference import LossConfig, NutsConfig, SampleConfig
 from popinfer.errors import InputError
 from popinfer.run.losses import LOSSES
-from popinfer.run.posterior import SAMPLERS
+from popinfer.run.posterior import SPECS, TITLES
 
 BASE = {
     "name": "test",
@@ -69,11 +69,12 @@ KINDS = {get_args(section.model_fields["kind"].annotation)[0]: section for secti
 def test_sampler_is_chosen_by_kind_and_built_from_its_section(load, kind):
     section = load(put("sample", {"kind": kind})).sample
     assert isinstance(section, KINDS[kind])
-    build, sampler, _title = SAMPLERS[kind]
-    spec = build(**section.model_dump(exclude={"kind", "start"}))
-    defaults = build()
+    spec, defaults = SPECS[kind](**section.model_dump(exclude={"kind"})), SPECS[kind]()
     assert spec == defaults and spec.n_steps > 0  # one default, wherever the sampler is called from
-    assert sampler.__name__ == kind
+
+
+def test_a_run_file_without_a_sampler_gets_nuts_on_the_surrogate(load):
+    assert load(put("sample", None)) == load(lambda raw: None)
 
 
 LOSS_KINDS = {get_args(one.model_fields["kind"].annotation)[0] for one in get_args(LossConfig)}
@@ -82,7 +83,7 @@ LOSS_KINDS = {get_args(one.model_fields["kind"].annotation)[0] for one in get_ar
 @pytest.mark.parametrize("kind", sorted(LOSS_KINDS))
 def test_loss_is_chosen_by_kind_and_gets_an_optimiser_that_can_climb_it(load, kind, tmp_path):
     config = load(put("fit", {"loss": {"kind": kind}}))
-    assert config.fit.optimiser == ("gauss_newton" if kind == "soft_counts" else "lbfgs")
+    assert config.fit.optimiser == ("levenberg_marquardt" if kind == "soft_counts" else "lbfgs")
     again = tmp_path / "again.yaml"
     again.write_text(config.to_yaml())
     assert load_config(again) == config
@@ -93,7 +94,7 @@ def test_every_loss_has_a_section():
 
 
 def test_every_sampler_has_a_section():
-    assert set(KINDS) == set(SAMPLERS)
+    assert set(KINDS) == set(SPECS) == set(TITLES)
 
 
 def test_frozen(load):
@@ -111,8 +112,14 @@ def test_frozen(load):
         ("free/dust.lg_av/locc", 1, "did you mean 'loc'"),
         ("sample/n_chain", 4, "unknown key 'sample.n_chain'; did you mean 'n_chains'"),
         ("sample", {"kind": "smc", "n_draws": 4}, "unknown key 'sample.n_draws'; known: kind, n_particles"),
-        ("sample", {"kind": "mclmc", "length": 0}, "sample.length: "),
-        ("sample/chains", "parallel", "sample.chains: "),
+        ("sample", {"kind": "nuts_exact", "max_tree_depth": 1}, "sample.max_tree_depth: "),
+        ("sample", {"kind": "nuts_exact", "chains": "parallel"}, "sample.chains: "),
+        (
+            "sample",
+            {"kind": "nuts", "chains": "vmap"},
+            "unknown key 'sample.chains'; did you mean 'n_chains'",
+        ),
+        ("sample", {"kind": "psis_laplace"}, "sample.kind"),
         ("model/nebular/logU", 1, "unknown key 'model.nebular.logU'; did you mean 'logu'"),
         ("slices", None, "key 'slices' is missing"),
         ("catalog/bands/g/value", None, "key 'catalog.bands.g.value' is missing"),
@@ -129,7 +136,7 @@ def test_frozen(load):
         ("halos/n_per_slice", 3, "halos.n_per_slice"),
         ("fit/loss", {"kind": "emd"}, "fit.loss.kind: 'emd' is not one of 'soft_counts'"),
         ("fit/loss", {"kind": "energy", "width": 1}, "unknown key 'fit.loss.width'"),
-        ("fit", {"loss": {"kind": "energy"}, "kind": "gauss_newton"}, "use lbfgs or adam"),
+        ("fit", {"loss": {"kind": "energy"}, "kind": "levenberg_marquardt"}, "use lbfgs or adam"),
         ("fit", {"loss": {"kind": "energy"}, "bandwidths": [2.0, 1.0]}, "fit: bandwidths are of loss"),
         ("fit/bandwidths", [1.0, 2.0], "fit: bandwidths [1.0, 2.0]: have to decrease and end with 1.0"),
         ("fit/bandwidths", [3.0, 2.0], "end with 1.0"),

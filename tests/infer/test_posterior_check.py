@@ -4,38 +4,36 @@ import dataclasses
 
 import numpy as np
 import pytest
-from toy import TRUTH, Toy, toy
+from toy import N_PAR, TRUTH, Toy, toy
 
-from popinfer.infer.likelihood import Problem, eigenmodes, information
+from popinfer.infer.data import Data, eigenmodes
 from popinfer.infer.posterior_check import posterior_check
 
 HALVES = np.arange(16) // 8
 
 
-def in_two_slices(model, observed) -> Problem:
+def in_two_slices(model, observed) -> Data:
     """The toy with its counts split into two independent slices."""
-    problem = model.problem(observed)
-    apart = np.where(HALVES[:, None] == HALVES, problem.data_cov, 0.0)
-    few = problem.replicates[: 3 if model.mc_share == 0 else 200]
-    return dataclasses.replace(problem, slice_of=HALVES, data_cov=apart, replicates=few)
+    data = model.data(observed)
+    apart = np.where(HALVES[:, None] == HALVES, data.data_cov, 0.0)
+    return dataclasses.replace(data, slice_of=HALVES, data_cov=apart)
 
 
-def checked(model: Toy, problem: Problem, rng, n_draws: int = 40):
+def checked(model: Toy, data: Data, rng, n_draws: int = 40):
     """Check of draws from the Gaussian posterior around the truth."""
-    expected = model.bins(TRUTH)
-    jacobian = (model.kernels * expected) @ model.design / (model.kernels @ expected)[:, None]
-    info = information(problem, TRUTH, lambda _u: jacobian)
-    cov = np.linalg.inv(info.fisher + np.eye(problem.size))
+    likelihood = model.likelihood(data)
+    info = likelihood.information(model.log_counts(TRUTH), model.jacobian())
+    cov = np.linalg.inv(info.fisher + np.eye(N_PAR))
     mean = TRUTH + cov @ (info.gradient - TRUTH)
     draws = rng.multivariate_normal(mean, cov, size=n_draws)
     log_counts = np.log(np.stack([model.kernels @ model.bins(u) for u in draws]))
-    return info, log_counts, posterior_check(problem, info.precision, log_counts)
+    return likelihood, log_counts, posterior_check(likelihood, log_counts)
 
 
 @pytest.fixture(scope="module")
 def surveys():
     """p-values (all, slice 0, slice 1) of surveys of a true model, and with four counts raised."""
-    model, rng = toy(mc_share=0.0), np.random.default_rng(5)
+    model, rng = toy(), np.random.default_rng(5)
     true, wrong = [], []
     for _ in range(200):
         # each slice sees bins of its own, as slices of a survey do
@@ -66,10 +64,10 @@ def test_misfit_shows_in_its_own_slice(surveys):
 
 
 def test_closed_form_is_the_share_of_replicates_drawn_one_by_one():
-    model, rng = toy(mc_share=0.1), np.random.default_rng(8)
-    problem = in_two_slices(model, model.draw(rng))
-    info, log_counts, (together, slices) = checked(model, problem, rng)
-    modes, noise = eigenmodes(problem), info.cov + info.cov_mc
+    model, rng = toy(noise=0.05), np.random.default_rng(8)
+    data = in_two_slices(model, model.draw(rng))
+    likelihood, log_counts, (together, slices) = checked(model, data, rng)
+    modes, noise = eigenmodes(data), likelihood.cov + likelihood.halo_cov
     slice_of = HALVES[np.argmax(modes != 0, axis=0)]
     for own, found in zip((slice_of >= 0, slice_of == 0, slice_of == 1), (together, *slices), strict=True):
         sigma = noise[np.ix_(own, own)]
@@ -77,7 +75,7 @@ def test_closed_form_is_the_share_of_replicates_drawn_one_by_one():
         def discrepancy(residual, sigma=sigma):
             return np.sum(residual * np.linalg.solve(sigma, residual.T).T, axis=-1)
 
-        observed = discrepancy(((problem.log_observed - log_counts) @ modes)[:, own])
+        observed = discrepancy(((data.log_observed - log_counts) @ modes)[:, own])
         replicates = rng.multivariate_normal(np.zeros(own.sum()), sigma, size=(200, len(log_counts)))
         share = np.mean(discrepancy(replicates.reshape(-1, own.sum())).reshape(200, -1) >= observed)
         np.testing.assert_allclose(found.chi2, observed)

@@ -58,6 +58,21 @@ def chains(posterior: dict[str, np.ndarray] | None = None, **changed: np.ndarray
     )
 
 
+def weighted(log_weight: np.ndarray | None, **changed: np.ndarray) -> az.InferenceData:
+    """Draws of a surrogate: its chains, and draws resampled by their exact weights in four pseudo-chains.
+
+    `changed` replaces statistics of the chains.
+    """
+    idata = az.from_dict(posterior=draws(9, n=250))
+    stats = xr.Dataset({"lp": (("chain", "draw"), np.zeros((4, 250)))}, attrs={"sampler": "nuts"})
+    if log_weight is not None:
+        stats["log_weight"] = (("proposal",), log_weight)
+    markov = chains(**changed)
+    groups = {"chains": markov.posterior, "chain_stats": markov.sample_stats, "prior": markov.prior}
+    idata.add_groups({"sample_stats": stats, **groups})
+    return idata
+
+
 def _population(rng: np.random.Generator, n: int, redshift: float) -> np.ndarray:
     """A red and a blue population, (n, 5) colors and magnitude."""
     red = rng.random(n) < 0.5

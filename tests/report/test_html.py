@@ -139,15 +139,15 @@ def test_report_of_particles_shows_lineages_in_place_of_traces(tmp_path):
     assert not (tmp_path / "figures" / "trace_rank.png").exists()
 
 
-def test_importance_weighted_report_has_no_r_hat_column(tmp_path):
-    idata = az.from_dict(posterior={"dust.av": synthetic.draws()["dust.av"]})
-    log_weight = 0.2 * np.random.default_rng(0).normal(size=(1, 3000))
-    idata.add_groups(sample_stats={"log_weight": log_weight})
-    idata.sample_stats.attrs["sampler"] = "psis_laplace"
+def test_report_of_a_surrogate_shows_its_chains_and_its_weights(tmp_path):
+    idata = synthetic.weighted(0.2 * np.random.default_rng(0).normal(size=600))
+    names = list(synthetic.PARAMETERS)[:2]
+    idata.posterior, idata["chains"] = idata.posterior[names], idata["chains"][names]
     text = _text(write_report(idata, RunSummary(name="quick"), tmp_path))
-    assert "Pareto k-hat" in text and '<th class="n">R-hat' not in text
-    assert (tmp_path / "figures" / "importance_weights.png").exists()
-    assert not (tmp_path / "figures" / "trace_rank.png").exists()
+    assert "Pareto k-hat" in text and '<th class="n">R-hat' in text
+    assert "4 chains of 500 draws of the surrogate, 1,000 resampled by the exact weights of 600" in text
+    figures = {path.stem for path in (tmp_path / "figures").glob("*.png")}
+    assert {"importance_weights", "trace_rank", "energy"} <= figures
 
 
 @pytest.mark.parametrize("broken", ["not finite", "frozen", "one chain"])

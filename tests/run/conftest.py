@@ -17,14 +17,14 @@ TINY = {
     },
     "slices": [[0.06, 0.09]],
     "features": ["g-r", "r"],
-    "halos": {"n_per_slice": 256, "n_replicates": 16, "max_replicates": 16, "lgm_min": 11.2},
+    "halos": {"n_per_slice": 512, "lgm_min": 11.2},
     "free": {
         "dust.lg_av": {"loc": -0.4, "scale": 0.2},
         "metallicity.zero_point": {"loc": 0.0, "scale": 0.15},
     },
     "kernels": {"n_centers": 30, "floor_mag": 0.05, "model_error": 0.1},
     "fit": {"max_steps": 15, "n_prior_starts": 1},
-    "sample": {"kind": "psis_laplace", "n_proposals": 600, "n_draws": 200},
+    "sample": {"kind": "nuts", "n_warmup": 200, "n_draws": 300, "min_ess": 400, "n_kept": 400},
     "predictive": {"n_draws": 4},
 }
 

@@ -1,18 +1,25 @@
 """``popinfer calibrate``: simulated surveys, restarts, refusals and the page."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
 from popinfer import cli
-from popinfer.random import root_key
+from popinfer.errors import NotConvergedError
+from popinfer.infer.laplace import Laplace
+from popinfer.infer.likelihood import Likelihood
+from popinfer.infer.mixture import Mixture
+from popinfer.random import numpy_generator, root_key, stream
 from popinfer.run import calibrate as module
-from popinfer.run.build import build_problem, draw_slices, lightcones
+from popinfer.run.build import build_data, draw_slices, lightcones
 from popinfer.run.calibrate import SABOTAGES, CalibrateSpec, calibrate, run_trial
 from popinfer.run.guides import _widened
+from popinfer.run.search import Region
 from popinfer.run.simulated import observing
 
 
@@ -27,6 +34,15 @@ def fake_trial(run, index, spec):
         draws = mean + (draws - mean) / 3
     made = module.Trial.of(root_key(10_000 + index), truth, draws, True)
     return {**{k: module._plain(v) for k, v in vars(made).items()}, "wall_time_s": 0.0}
+
+
+SOMEWHERE = Region(Mixture.single(Laplace(np.zeros(2), np.eye(2))), [], True, 0.0)
+
+
+def few_batches(run):
+    """Two batches of halos that no search has chosen."""
+    specs = [dataclasses.replace(spec, n_halo=8) for spec in lightcones(run.config)]
+    return jax.tree.map(lambda *x: np.stack(x), *[draw_slices(root_key(i), specs) for i in range(2)])
 
 
 def test_a_trial_recovers_its_truth(trial):
@@ -61,8 +77,7 @@ def test_a_simulated_survey_keeps_the_kernels(trial_run):
     np.testing.assert_array_equal(survey.kernels.n_obs, [len(x) for x in survey.features])
     assert not np.allclose(survey.kernels.observed, real.observed)
     # errors of the model and modes are those of the layout, counting noise is the simulated galaxies'
-    halos = draw_slices(root_key(5), lightcones(trial_run.config))
-    simulated, own = (build_problem(one.setup, one.survey, halos, []) for one in (made, trial_run))
+    simulated, own = (build_data(one.setup, one.survey) for one in (made, trial_run))
     both = np.ix_(simulated.used & own.used, simulated.used & own.used)
     assert both[0].size > 10
     np.testing.assert_allclose(np.asarray(simulated.model_cov)[both], np.asarray(own.model_cov)[both])
@@ -78,13 +93,41 @@ def test_widened_kernels_of_a_simulated_survey_stay_in_place(trial_run):
     assert np.all(wide.observed[used] > made.survey.kernels.observed[used] / 1.3)
 
 
-def test_sabotages_change_the_problem(trial_run):
-    problem = module._population(trial_run, SABOTAGES["none"]).problem
-    half = SABOTAGES["half_covariance"](problem)
-    np.testing.assert_allclose(half.log_cov, 0.5 * problem.log_cov)
-    zero = np.zeros(2)
-    assert np.ptp(SABOTAGES["no_monte_carlo"](problem).log_replicates(zero), axis=0).max() == 0
-    assert np.ptp(problem.log_replicates(zero), axis=0).max() > 0
+def test_sabotages_change_the_likelihood(trial_run):
+    data = build_data(trial_run.setup, trial_run.survey)
+    assert set(SABOTAGES) == {"none", "half_covariance", "no_halo_noise"}
+    assert SABOTAGES["none"](data) is data
+    halo_cov = 0.1 * data.log_cov
+    found = {name: Likelihood.of(change(data), halo_cov) for name, change in SABOTAGES.items()}
+    np.testing.assert_allclose(found["half_covariance"].data.log_cov, 0.5 * data.log_cov)
+    assert np.all(found["no_halo_noise"].halo_cov == 0)
+    assert np.all(np.diag(found["none"].halo_cov) > 0.01)
+    np.testing.assert_allclose(found["no_halo_noise"].cov, found["none"].cov)
+
+
+@pytest.mark.parametrize("sabotage", sorted(set(SABOTAGES) - {"none"}))
+def test_sabotages_reach_the_analysis(trial_run, monkeypatch, sabotage):
+    """The halos and the search are those of an honest trial; the fit sees other data."""
+
+    seen = []
+
+    def fit_population(run, population, region, say):
+        seen.append(population.data)
+        raise NotConvergedError("seen")
+
+    monkeypatch.setattr(module, "fit_population", fit_population)
+    monkeypatch.setattr(module, "search_posterior", lambda run, say: SOMEWHERE)
+    monkeypatch.setattr(module, "draw_run_halos", lambda run, *_: few_batches(run))
+    assert run_trial(trial_run, 0, CalibrateSpec(sabotage=sabotage))["failed"] == "seen"
+    (made,) = seen
+    key = stream(root_key(trial_run.config.seed), "trial", 0)
+    truth = numpy_generator(stream(key, "truth")).standard_normal(trial_run.setup.space.size)
+    trial = observing(key, trial_run, truth)
+    plain = build_data(trial.setup, trial.survey)
+    np.testing.assert_allclose(made.observed, plain.observed)
+    assert made.halo_factor == (0 if sabotage == "no_halo_noise" else 1)
+    ratio = 0.5 if sabotage == "half_covariance" else 1
+    np.testing.assert_allclose(made.log_cov, ratio * plain.log_cov)
 
 
 def test_restart_keeps_trials_and_refuses_others(tiny_config, tmp_path, monkeypatch):
@@ -152,7 +195,7 @@ def test_exit_code_and_page(write_config, tmp_path, monkeypatch, capsys, sabotag
     [
         (("--n", "5"), "at least 20"),
         (("--processes", "0"), "has to be 1 or more"),
-        (("--sabotage", "wrong"), "has to be one of none, half_covariance, no_monte_carlo"),
+        (("--sabotage", "wrong"), "has to be one of none, half_covariance, no_halo_noise"),
     ],
 )
 def test_refusals(write_config, tmp_path, capsys, option, words):

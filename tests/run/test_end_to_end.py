@@ -4,19 +4,28 @@ import shutil
 
 import arviz as az
 import h5py
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
 
 from popinfer.cli import main
 from popinfer.errors import InputError
+from popinfer.infer.optimise import log_counts
 from popinfer.report import RunSummary, judge
+from popinfer.run.build import build_data
 from popinfer.run.fitting import read_fit
 from popinfer.run.prepare import load_population, prepare
+from popinfer.run.search import read_region
 
 GROUPS = {
     *("posterior", "prior", "sample_stats", "posterior_predictive", "observed_data", "checks", "derived"),
+    *("chains", "chain_stats"),
 }
+
+
+def stored_fit(run):
+    return read_fit(run, build_data(run.setup, run.survey))
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +41,7 @@ def test_all_files_are_there_and_no_temporary_ones(tiny_run):
     names = {path.name for path in tiny_run[1].iterdir()}
     assert names >= {
         "run.yaml",
+        "search.json",
         "halos.h5",
         "fit.json",
         "fit.npz",
@@ -46,9 +56,11 @@ def test_posterior_file_holds_what_the_report_reads(tiny_run, idata):
     config = yaml.safe_load(tiny_run[0].read_text())
     assert set(idata.groups()) == GROUPS
     assert set(idata.posterior.data_vars) == set(config["free"])
-    assert idata.posterior.sizes == {"chain": 4, "draw": 50}
+    assert idata.posterior.sizes == {"chain": 4, "draw": 100}
+    assert idata["chains"].sizes == {"chain": 4, "draw": 300}  # of the surrogate, as they were drawn
+    assert idata["chain_stats"].sizes == {"chain": 4, "draw": 300}
     assert idata.prior.sizes == {"chain": 1, "draw": 2000}
-    assert idata.sample_stats["log_weight"].size == 600
+    assert idata.sample_stats["log_weight"].size == idata.sample_stats.attrs["density_evaluations"]
     assert idata.posterior_predictive["hist"].dims == ("chain", "draw", "slice", "feature", "bin")
     assert "name: tiny" in idata.posterior.attrs["config"]
     assert idata.posterior.attrs["version jax"]
@@ -109,7 +121,7 @@ def test_checks_are_of_the_galaxies_and_counts_that_were_fitted(tiny_run, idata)
     assert np.all(np.abs(checks["predicted"].values[0, :2] - checks["observed"].values[0, :2]) < 0.5 * width)
     assert np.isnan(checks["p_value"].values[0, 2, 1])  # a magnitude has no blue fraction
     # chi-square near the mode that the fit stage found by another route
-    fitted = read_fit(run).goodness.chi2
+    fitted = stored_fit(run).goodness.chi2
     assert checks["chi2"].values.min() == pytest.approx(fitted, rel=0.2)
     assert checks.sizes["draw"] == 4
 
@@ -124,26 +136,26 @@ def test_kernels_are_at_observed_galaxies(tiny_run, idata):
 def test_summary_has_goodness_and_provenance(tiny_run):
     summary = RunSummary.read(tiny_run[1] / "summary.json")
     assert summary.n_galaxies == (2438,)
-    assert summary.n_halos == 256
+    assert summary.n_halos == 512
+    assert set(summary.wall_time_s) == {"search", "halos", "fit", "sample"}
     assert summary.chi2 > 0
     assert 0 <= summary.p_value <= 1
     assert 0 <= summary.predictive_p_value <= 1
     # one slice is all there is
     assert summary.goodness_per_slice[0]["predictive_p_value"] == pytest.approx(summary.predictive_p_value)
     assert 0 < summary.mc_share_median <= summary.mc_share_max < 1
-    share = max(json.loads((tiny_run[1] / "fit.json").read_text())["monte_carlo_share_of_counting"])
-    assert share > 0.1  # 256 halos are few
+    share = max(json.loads((tiny_run[1] / "fit.json").read_text())["halo_share_of_counting"])
+    assert share > 0.1  # 512 halos are few
     of_counting = 100 * share / (1 - share)
     assert any(f"reaches {of_counting:.0f} % of the counting noise" in text for text in summary.warnings)
-    assert {one["start"] for one in summary.modes} == {0, 1, 2}  # pilot, prior draw, reflection
+    assert {one["start"] for one in summary.modes} == {0, 1, 2}  # first answer, prior draw, reflection
     assert set(summary.best_fit) == set(summary.priors) == {"dust.lg_av", "metallicity.zero_point"}
 
 
-def test_halos_file_has_replicates(tiny_run):
-    with h5py.File(tiny_run[1] / "halos.h5") as store:
-        assert len(store) == 1 + 16
-        assert store["main/weight"].shape == (1, 256)
-        assert not np.array_equal(store["main/logmp0"][:], store["replicate_01/logmp0"][:])
+def test_halos_are_stored_in_independent_batches(tiny_run):
+    halos = load_population(prepare(tiny_run[0], tiny_run[1])).halos
+    assert halos.weight.shape == (16, 1, 32)
+    assert len(np.unique(halos.logmp0)) > 0.9 * halos.logmp0.size  # candidates may be kept more than once
 
 
 def test_stages_refuse_files_of_another_configuration(tiny_run, write_config, capsys):
@@ -154,10 +166,12 @@ def test_stages_refuse_files_of_another_configuration(tiny_run, write_config, ca
 
 def test_stages_refuse_files_made_from_other_data(tiny_run):
     run = prepare(tiny_run[0], tiny_run[1])
-    assert read_fit(run).approx.mean.shape == (2,)
+    assert stored_fit(run).approx.mean.shape == (2,)
     other = dataclasses.replace(run, catalog=dataclasses.replace(run.catalog, sha256="0" * 64))
     with pytest.raises(InputError, match="run 'popinfer fit' again"):
-        read_fit(other)
+        stored_fit(other)
+    with pytest.raises(InputError, match="run 'popinfer search' again"):
+        read_region(other)
     with pytest.raises(InputError, match="run 'popinfer halos' again"):
         load_population(other)
 
@@ -184,7 +198,7 @@ def test_sample_again_and_report_from_stored_files(tiny_run, idata):
     again = az.from_netcdf(str(out / "posterior.nc"), engine="h5netcdf").load()
     for name in idata.posterior.data_vars:
         np.testing.assert_allclose(again.posterior[name].values, idata.posterior[name].values, rtol=1e-6)
-    assert "psis_laplace" in (out / "run.yaml").read_text()
+    assert "kind: nuts" in (out / "run.yaml").read_text()
     (out / "report.html").unlink()
     assert main(["report", str(out), "--quiet", "--allow-unconverged"]) == 0
     assert "tiny" in (out / "report.html").read_text()
@@ -193,7 +207,7 @@ def test_sample_again_and_report_from_stored_files(tiny_run, idata):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"kind": "mclmc", "start": "pathfinder", "n_chains": 2, "n_warmup": 10, "n_draws": 10},
+        {"kind": "nuts_exact", "n_chains": 2, "n_warmup": 10, "n_draws": 10, "max_tree_depth": 2},
         {"kind": "smc", "n_particles": 40, "n_moves": 1, "max_leapfrog": 1},
     ],
     ids=lambda settings: settings["kind"],
@@ -209,8 +223,8 @@ def test_other_samplers_start_from_the_same_fit_and_are_too_short_here(
     verdict = judge(again)
     assert verdict.sampler == settings["kind"] and "Bulk ESS" in str(verdict)
     # the lengths are far from enough for more than this
-    approx = read_fit(prepare(tiny_run[0], tiny_run[1])).approx
-    assert again.sample_stats["lp"].shape == ((2, 10) if settings["kind"] == "mclmc" else (4, 10))
+    approx = stored_fit(prepare(tiny_run[0], tiny_run[1])).approx
+    assert again.sample_stats["lp"].shape == ((2, 10) if settings["kind"] == "nuts_exact" else (4, 10))
     assert np.isfinite(again.sample_stats["lp"]).all()
     lg_av = again.posterior["dust.lg_av"].values
     assert abs(lg_av.mean() - (-0.4 + 0.2 * approx.mean[0])) < 0.2 * 3 * np.sqrt(approx.cov[0, 0])
@@ -225,13 +239,37 @@ def test_fisher_ranks_the_free_parameters_at_the_fit(tiny_run, capsys):
     assert set(by_name) == {"dust.lg_av", "metallicity.zero_point"}
     # the Laplace approximation of the same posterior, up to the ridge and the step to its mode
     run = prepare(tiny_run[0], tiny_run[1])
-    sd = dict(zip(run.setup.space.names, np.sqrt(np.diag(read_fit(run).approx.cov)), strict=True))
+    sd = dict(zip(run.setup.space.names, np.sqrt(np.diag(stored_fit(run).approx.cov)), strict=True))
     for name, row in by_name.items():
         assert row["together"] == pytest.approx(sd[name], rel=0.25)
         assert row["alone"] <= row["together"] * (1 + 1e-9)
 
 
+def test_fisher_without_a_fit_is_at_the_priors_centre(tiny_run, tmp_path, capsys):
+    out = tmp_path / "again"
+    shutil.copytree(tiny_run[1], out)
+    for name in ("fit.json", "fit.npz", "fisher.json"):
+        (out / name).unlink(missing_ok=True)
+    assert main(["fisher", str(tiny_run[0]), "--out", str(out)]) == 0
+    assert "At the prior's centre" in capsys.readouterr().out
+    content = json.loads((out / "fisher.json").read_text())
+    assert content["evaluated_at"] == "prior's centre"
+    assert all(0 < row["alone"] <= row["together"] * (1 + 1e-9) < 1.001 for row in content["parameters"])
+    assert not (out / "fit.json").exists()
+
+
+def test_a_stored_fit_is_the_one_that_was_made(tiny_run):
+    run = prepare(tiny_run[0], tiny_run[1])
+    population = load_population(run)
+    fit = read_fit(run, population.data)
+    u = fit.approx.mean
+    assert float(fit.emulation.density(jnp.asarray(u))) == pytest.approx(fit.log_density, abs=1e-6)
+    exact = fit.emulation.likelihood.log_posterior(log_counts(population.counts, u), u)
+    assert exact == pytest.approx(fit.log_density, abs=0.3)
+    assert fit.settled and len(fit.mixture.components) >= 1
+
+
 def test_fit_json_is_readable(tiny_run):
     fit = json.loads((tiny_run[1] / "fit.json").read_text())
     assert np.isfinite(fit["log_density"])
-    assert set(fit["mode"]) == {"dust.lg_av", "metallicity.zero_point"}
+    assert set(fit["maximum"]) == {"dust.lg_av", "metallicity.zero_point"}

@@ -2,11 +2,10 @@
 
 import dataclasses
 
-import jax.numpy as jnp
 import numpy as np
 
-from popinfer.infer.likelihood import Problem, information
-from popinfer.infer.optimise import Compiled
+from popinfer.infer.data import Data
+from popinfer.infer.likelihood import Likelihood
 from popinfer.run.build import model_error_cov
 
 DATA_COV = np.array([[80.0, 60.0, 0.0, 0.0], [60.0, 300.0, 0.0, 0.0], [0.0, 0.0, 50.0, 0.0], [0.0] * 4])
@@ -25,18 +24,16 @@ def test_errors_are_correlated_as_the_counting_noise_is():
 def test_model_error_adds_its_own_variance_to_a_parameter():
     # three independent counts and one amplitude: information sum(slope^2 / var_i) of their logarithms
     observed, fraction = np.array([1e3, 1e4, 1e5]), 0.05
-    problem = Problem(
-        names=("amplitude",),
-        raw_log_counts=lambda u: jnp.log(jnp.asarray(observed)) + 0.1 * u[0],
+    slope, no_halo_noise = np.full((3, 1), 0.1), np.zeros((3, 3))
+    data = Data(
         observed=observed,
         data_cov=np.diag(observed),
         model_cov=model_error_cov(fraction, np.diag(observed)),
         slice_of=np.zeros(3, int),
-        replicates=(lambda u: jnp.log(jnp.asarray(observed)),) * 4,
         n_soft=3,
     )
-    info = information(problem, np.zeros(1), Compiled(problem).jacobian)
+    info = Likelihood.of(data, no_halo_noise).information(np.log(observed), slope)
     np.testing.assert_allclose(info.fisher, [[np.sum(0.1**2 / (1 / observed + fraction**2))]])
-    without = dataclasses.replace(problem, model_cov=0.0)
-    certain = information(without, np.zeros(1), Compiled(without).jacobian)
+    without = dataclasses.replace(data, model_cov=0.0)
+    certain = Likelihood.of(without, no_halo_noise).information(np.log(observed), slope)
     assert certain.fisher[0, 0] > 50 * info.fisher[0, 0]

@@ -151,11 +151,11 @@ def test_catalog_warnings_reach_the_report(monkeypatch):
         approx=SimpleNamespace(mean=None),
         log_density=0.0,
         goodness=SimpleNamespace(chi2=0.0, n_eff=0.0, p_value=0.0),
-        mc_counts=np.zeros(1),
+        halo_counts=np.zeros(1),
         flat=(),
-        modes=(),
+        starts=(),
         cautions=("the fit's",),
-        mc_counting=np.zeros(1),
+        halo_counting=np.zeros(1),
     )
     checks = {"p_chi2_slice": SimpleNamespace(values=()), "p_chi2": 0.0}
 
@@ -165,6 +165,7 @@ def test_catalog_warnings_reach_the_report(monkeypatch):
 
     monkeypatch.setattr(summarising, "versions", dict)
     monkeypatch.setattr(summarising, "_truth", lambda run: {})
+    monkeypatch.setattr(summarising, "read_region", lambda run: SimpleNamespace(wall_time_s=0.0))
     taken = {}
     monkeypatch.setattr(summarising, "RunSummary", lambda **keys: taken.update(keys))
     unchecked = inspect.unwrap(summarising.summarise)  # of types, which stand-ins don't have

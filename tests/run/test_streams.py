@@ -26,8 +26,9 @@ def test_a_run_uses_every_stream_once(tiny_run, run_streams):
     assert run_streams.repeated() == []
     assert run_streams.generated.count(bits(root_key(3))) == 1  # the kernels' centers
     stages = {path[0] for path in run_streams.below()}
-    assert stages == {"halos", "fit", "sample", "prior", "checks", "relations"}
-    assert ("halos", "samples", "candidates", 16) in run_streams.below()  # the last replicate
+    assert stages == {"search", "halos", "fit", "sample", "prior", "checks", "relations"}
+    assert ("halos", "candidates", 15) in run_streams.below()  # of the last batch
+    assert ("search", "batches", "candidates", 7) in run_streams.below()
 
 
 def test_a_trial_uses_every_stream_once(trial, trial_streams):
@@ -42,6 +43,7 @@ def test_a_trial_uses_every_stream_once(trial, trial_streams):
         "comparison",
     }
     assert {path[1] for path in streams if path[:1] == ("analysis",) and len(path) > 1} == {
+        "search",
         "halos",
         "fit",
         "sample",

@@ -17,7 +17,7 @@ from popinfer.population.forward import build_tables
 from popinfer.random import root_key
 from popinfer.run.build import (
     Predictor,
-    build_problem,
+    build_counts,
     draw_slices,
     in_precision,
     lightcones,
@@ -246,7 +246,8 @@ def test_integrated_noise_gives_the_mean_over_draws(run, config, halos):
 def test_gradient_with_integrated_noise_matches_finite_differences(config, halos):
     """Of the program that inference runs, to which the survey's arrays are arguments."""
     quiet = prepare(analytic(config.model_dump()))
-    log_counts = build_problem(quiet.setup, quiet.survey, halos, []).raw_log_counts
+    batches = jax.tree.map(lambda x: x[None], halos)
+    log_counts = jax.jit(build_counts(quiet.setup, quiet.survey, batches))
     slope = jax.jit(jax.jacfwd(log_counts))(jnp.zeros(2))
     for i, step in enumerate(1e-5 * np.eye(2)):
         numeric = (log_counts(jnp.asarray(step)) - log_counts(jnp.asarray(-step))) / 2e-5

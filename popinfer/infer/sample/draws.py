@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from popinfer.infer.systematic import systematic
+from popinfer.resampling import systematic
 
 LogDensity = Callable[[Array], Array]
 Progress = Callable[[int, int, str], None]

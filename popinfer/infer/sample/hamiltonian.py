@@ -66,5 +66,5 @@ def nuts(key: Array, log_density: LogDensity, start: Mixture, spec: NutsSpec, pr
         log_density, jnp.asarray(start.main.mean), jnp.asarray(start.main.factor), spec.max_tree_depth
     )
     draws = run_chains(key, kernel, start, spec, progress)
-    attrs = {"sampler": "nuts", **draws.attrs, "max_tree_depth": spec.max_tree_depth}
+    attrs = {"sampler": "nuts_exact", **draws.attrs, "max_tree_depth": spec.max_tree_depth}
     return Draws(draws.u, draws.stats, attrs)

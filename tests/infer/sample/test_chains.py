@@ -1,5 +1,8 @@
 """Markov chains recover known distributions, repeat with their key, and say what the gate needs."""
 
+from typing import Any
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,32 +10,40 @@ import pytest
 from targets import COV, COV5, MEAN, MEAN5, cliff, gaussian, gaussian5, nowhere
 from toy import silent
 
-from popinfer.errors import InputError
 from popinfer.infer.laplace import Laplace
 from popinfer.infer.mixture import Mixture
-from popinfer.infer.sample import MclmcSpec, NutsSpec, mclmc, nuts
+from popinfer.infer.sample import ChainSpec, NutsSpec, nuts, run_chains
 
-SAMPLERS = {"nuts": (nuts, NutsSpec), "mclmc": (mclmc, MclmcSpec)}
-WANTED = {
-    "nuts": {"lp", "energy", "diverging", "tree_depth", "n_steps", "acceptance_rate"},
-    "mclmc": {"lp", "diverging", "n_steps", "acceptance_rate"},
-}
+WANTED = {"lp", "energy", "diverging", "tree_depth", "n_steps", "acceptance_rate"}
+WRONG = Mixture.single(Laplace(MEAN5 + 0.1, 1.5 * COV5))  # whitening need not be perfect
 
 
-@pytest.fixture(scope="module", params=SAMPLERS)
-def sampler(request):
-    return request.param, *SAMPLERS[request.param]
+class Gaussian5(eqx.Module):
+    """A density as a surrogate's is: an equinox Module with arrays."""
+
+    mean: Any
+
+    def __call__(self, u):
+        return gaussian5(u - self.mean + MEAN5)
 
 
 @pytest.fixture(scope="module")
-def drawn(sampler):
-    name, sample, spec = sampler
-    wrong = Mixture.single(Laplace(MEAN5 + 0.1, 1.5 * COV5))  # whitening need not be perfect
-    return name, sample(jax.random.key(0), gaussian5, wrong, spec(2, 150, 600), silent)
+def exact():
+    return nuts(jax.random.key(0), gaussian5, WRONG, NutsSpec(2, 150, 600), silent)
+
+
+@pytest.fixture(scope="module")
+def cheap():
+    return run_chains(jax.random.key(0), Gaussian5(jnp.asarray(MEAN5)), WRONG, ChainSpec(2, 200, 600))
+
+
+@pytest.fixture(params=["exact", "cheap"])
+def drawn(request):
+    return request.getfixturevalue(request.param)
 
 
 def test_mean_and_covariance_are_recovered(drawn):
-    _, draws = drawn
+    draws = drawn
     assert draws.u.shape == (2, 600, 5)
     u, sd = draws.u.reshape(-1, 5), np.sqrt(np.diag(COV5))
     effective = u.shape[0] / 3
@@ -42,25 +53,36 @@ def test_mean_and_covariance_are_recovered(drawn):
 
 
 def test_statistics_are_what_the_gate_needs(drawn):
-    name, draws = drawn
-    assert WANTED[name] == set(draws.stats)
+    draws = drawn
+    assert set(draws.stats) == WANTED
     assert all(values.shape == (2, 600) for values in draws.stats.values())
     assert draws.stats["diverging"].sum() == 0
     assert 0.65 < draws.stats["acceptance_rate"].mean() < 0.98
     lp = np.array([float(gaussian5(jnp.asarray(u))) for u in draws.u[0, :20]])
     np.testing.assert_allclose(draws.stats["lp"][0, :20], lp, rtol=1e-6, atol=1e-8)
-    assert draws.attrs["gradient_evaluations"] >= draws.stats["n_steps"].sum()
-    assert draws.attrs["sampler"] == name
 
 
-def test_batched_chains_give_the_draws_of_chains_in_sequence(sampler):
-    _, sample, spec = sampler
+def test_exact_chains_say_what_they_cost(exact):
+    assert exact.attrs["gradient_evaluations"] >= exact.stats["n_steps"].sum()
+    assert exact.attrs["sampler"] == "nuts_exact"
+
+
+def test_cheap_chains_repeat_with_their_key_and_share_a_program():
+    spec = ChainSpec(2, 200, 600)
+    one, again, other = (
+        run_chains(jax.random.key(k), Gaussian5(jnp.asarray(MEAN5)), WRONG, spec).u for k in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, other)
+    moved = run_chains(jax.random.key(1), Gaussian5(jnp.asarray(MEAN5 + 0.1)), WRONG, spec).u
+    assert np.median(moved - one) == pytest.approx(0.1, abs=0.05)
+
+
+def test_batched_chains_give_the_draws_of_chains_in_sequence():
     approx, seen, draws = Mixture.single(Laplace(MEAN, COV)), {}, {}
     for mode in ("sequence", "vmap"):
-        lengths, calls = spec(3, 30, 20, chains=mode), seen.setdefault(mode, [])
-        draws[mode] = sample(
-            jax.random.key(5), gaussian, approx, lengths, lambda *a, c=calls: c.append(a[:2])
-        )
+        lengths, calls = NutsSpec(3, 30, 20, chains=mode), seen.setdefault(mode, [])
+        draws[mode] = nuts(jax.random.key(5), gaussian, approx, lengths, lambda *a, c=calls: c.append(a[:2]))
     one, other = draws["sequence"], draws["vmap"]
     np.testing.assert_allclose(one.u, other.u, rtol=1e-6, atol=1e-8)
     assert not np.array_equal(one.u[0], one.u[1])
@@ -70,30 +92,17 @@ def test_batched_chains_give_the_draws_of_chains_in_sequence(sampler):
     # progress counts the steps of all chains either way
     assert seen["sequence"] == [(i, 150) for i in range(1, 151)]
     assert seen["vmap"] == [(i, 150) for i in range(3, 151, 3)]
-    assert spec(3, 30, 20).n_steps == 150
+    assert NutsSpec(3, 30, 20).n_steps == 150
 
 
-def test_region_without_density_is_never_entered_and_counts_as_divergence(sampler):
-    _, sample, spec = sampler
+def test_region_without_density_is_never_entered_and_counts_as_divergence():
     start = Mixture.single(Laplace(np.array([-2.0, 0.0, 0.0]), 0.2 * np.eye(3)))
-    draws = sample(jax.random.key(4), cliff, start, spec(2, 50, 150), silent)
+    draws = nuts(jax.random.key(4), cliff, start, NutsSpec(2, 50, 150), silent)
     assert np.all(np.isfinite(draws.u)) and np.all(draws.u[..., 0] < 0.3)
     assert draws.stats["diverging"].any()
 
 
-def test_start_without_density_stays_there_and_says_so(sampler):
-    _, sample, spec = sampler
-    draws = sample(jax.random.key(4), nowhere, Mixture.single(Laplace(MEAN, COV)), spec(2, 10, 10), silent)
+def test_start_without_density_stays_there_and_says_so():
+    draws = nuts(jax.random.key(4), nowhere, Mixture.single(Laplace(MEAN, COV)), NutsSpec(2, 10, 10), silent)
     assert draws.stats["diverging"].all()
     assert np.ptp(draws.u, axis=1).max() == 0
-
-
-def test_microcanonical_dynamics_need_two_parameters():
-    with pytest.raises(InputError, match="two free parameters"):
-        mclmc(
-            jax.random.key(0),
-            lambda u: -(u[0] ** 2),
-            Mixture.single(Laplace(np.zeros(1), np.eye(1))),
-            MclmcSpec(),
-            silent,
-        )

@@ -8,16 +8,9 @@ import xarray as xr
 
 from popinfer.errors import InputError
 from popinfer.report import judge
-from popinfer.report.importance_checks import importance_quality
+from popinfer.report.gate import importance_quality
 
-
-def _psis(log_weight: np.ndarray | None, **attrs: float) -> az.InferenceData:
-    """Resampled Laplace draws in four pseudo-chains with their raw weights."""
-    idata = az.from_dict(posterior=synthetic.draws())
-    stats = {} if log_weight is None else {"log_weight": log_weight[None, :]}
-    idata.add_groups(sample_stats=stats or {"lp": np.zeros((4, 500))})
-    idata.sample_stats.attrs.update({"sampler": "psis_laplace", **attrs})
-    return idata
+_surrogate = synthetic.weighted
 
 
 def _only_failure(idata: az.InferenceData) -> str:
@@ -134,18 +127,6 @@ def test_nuts_without_its_statistics_is_not_trusted(missing: str):
     assert f"'{missing}' was not stored" in _only_failure(synthetic.chains(**{missing: None}))
 
 
-def test_other_chain_samplers_are_judged_by_what_they_store():
-    idata = synthetic.chains(energy=None, tree_depth=None)
-    idata.sample_stats.attrs["sampler"] = "mclmc"
-    assert judge(idata).converged
-
-
-def test_mclmc_without_its_divergences_is_not_trusted():
-    idata = synthetic.chains(energy=None, tree_depth=None, diverging=None)
-    idata.sample_stats.attrs["sampler"] = "mclmc"
-    assert "'diverging' was not stored" in _only_failure(idata)
-
-
 def _particles(ancestor: np.ndarray | None = None, **changed: object) -> az.InferenceData:
     """Tempered particles, independent and each with an ancestor of its own unless told otherwise."""
     idata = az.from_dict(posterior=synthetic.draws())
@@ -212,42 +193,81 @@ def test_particles_without_their_statistics_are_not_trusted(missing: str):
     assert f"'{missing}' was not stored" in str(judge(idata))
 
 
-def test_undefined_proposals_fail():
-    log_weight = 0.1 * np.random.default_rng(3).normal(size=3000)
-    assert judge(_psis(log_weight, undefined_fraction=0.01)).converged
-    assert "no number for 1.1 %" in _only_failure(_psis(log_weight, undefined_fraction=0.011))
+def _even(seed: int = 3, n: int = 600, sd: float = 0.3) -> np.ndarray:
+    return sd * np.random.default_rng(seed).normal(size=n)
 
 
-def test_good_importance_weights_converge_without_r_hat():
-    rng = np.random.default_rng(3)
-    verdict = judge(_psis(0.3 * rng.normal(size=3000)))
-    assert verdict.converged
-    assert np.isnan(verdict.table[0].rhat)
+def test_good_draws_of_a_surrogate_converge():
+    verdict = judge(_surrogate(_even()))
+    assert verdict.converged, str(verdict)
+    assert verdict.sampler == "nuts"
+    titles = {check.title for check in verdict.checks}
+    assert {"R-hat", "Divergences", "E-BFMI", "Tree depth", "Pareto k-hat", "Exact weights"} <= titles
+    for row in verdict.table:  # of the surrogate's chains, not of the resampled draws
+        assert 0.99 < row.rhat < 1.01 and row.ess_bulk > 1500
+
+
+def test_chains_of_a_surrogate_are_judged_whatever_its_resampled_draws_look_like():
+    idata = _surrogate(_even())
+    idata["chains"]["dust.av"][2:] += 0.4
+    assert "R-hat" in " ".join(judge(idata).failures)
+    diverging = np.zeros((4, 500), dtype=bool)
+    diverging[1, 100:140] = True
+    assert "40 of 2,000 transitions diverged" in _only_failure(_surrogate(_even(), diverging=diverging))
+    deep = np.full((4, 500), 10)
+    assert "largest tree depth" in _only_failure(_surrogate(_even(), tree_depth=deep))
+    slow = synthetic.nuts_stats()["energy"]
+    slow[3] = np.cumsum(np.random.default_rng(2).normal(size=500))
+    assert "E-BFMI" in _only_failure(_surrogate(_even(), energy=slow))
+
+
+def test_draws_of_a_surrogate_without_chains_or_weights_are_not_trusted():
+    bare = _surrogate(_even())
+    del bare["chains"], bare["chain_stats"]
+    assert "'chains' was not stored" in _only_failure(bare)
+    assert "'log_weight' was not stored" in _only_failure(_surrogate(None))
+
+
+def test_undefined_exact_evaluations_fail():
+    log_weight = _even(n=1000)
+    log_weight[:10] = np.nan
+    assert judge(_surrogate(log_weight)).converged
+    log_weight[10] = np.nan
+    assert "no number for 1.1 %" in _only_failure(_surrogate(log_weight))
+    assert not judge(_surrogate(np.full(1000, np.nan))).converged
 
 
 def test_heavy_tailed_weights_fail_on_pareto_k_whatever_was_stored():
-    log_weight = np.random.default_rng(3).pareto(1.0, size=4000)
-    verdict = judge(_psis(np.log(log_weight + 1) * 1.5, pareto_k=0.2, importance_ess=3000.0))
-    assert any("Pareto k-hat" in sentence for sentence in verdict.failures)
+    log_weight = np.log(np.random.default_rng(3).pareto(1.0, size=4000) + 1) * 1.5
+    idata = _surrogate(log_weight)
+    idata.sample_stats.attrs.update(pareto_k=0.2, importance_ess=3000.0)
+    assert any("Pareto k-hat" in sentence for sentence in judge(idata).failures)
 
 
-def test_few_importance_draws_fail_on_ess():
-    failure = _only_failure(_psis(0.1 * np.random.default_rng(4).normal(size=300)))
+def test_shape_of_the_tail_is_not_asked_for_where_all_weights_are_even():
+    """A surrogate good to 0.001 nat but for a few draws that are off by up to a tenth."""
+    log_weight = _even(n=500, sd=0.001)
+    log_weight[:5] = 0.01, 0.02, 0.04, 0.07, 0.12
+    assert importance_quality(log_weight)[0] > 0.7
+    assert judge(_surrogate(log_weight)).converged
+    log_weight[:5] = 0.5, 1.0, 1.8, 2.8, 4.0
+    assert any("Pareto k-hat" in sentence for sentence in judge(_surrogate(log_weight)).failures)
+
+
+def test_few_exact_weights_fail_on_their_worth():
+    failure = _only_failure(_surrogate(_even(n=300)))
     assert "worth" in failure and "400" in failure
 
 
-def test_weights_that_are_not_finite_fail_and_zero_weights_do_not():
-    log_weight = 0.1 * np.random.default_rng(4).normal(size=2000)
+def test_a_surrogate_that_errs_fails_even_with_many_draws():
+    assert judge(_surrogate(_even(n=20_000, sd=1.1))).converged
+    assert "off by 1.30 nat" in _only_failure(_surrogate(_even(n=20_000, sd=1.3)))
+
+
+def test_zero_weights_are_no_failure():
+    log_weight = _even(n=2000)
     log_weight[:5] = -np.inf
-    assert judge(_psis(log_weight)).converged
-    log_weight[0] = np.nan
-    assert not judge(_psis(log_weight, pareto_k=0.2, importance_ess=900.0)).converged
-
-
-def test_importance_numbers_from_attributes_alone():
-    assert judge(_psis(None, pareto_k=0.5, importance_ess=450.0)).converged
-    assert not judge(_psis(None, pareto_k=0.71, importance_ess=450.0)).converged
-    assert not judge(_psis(None)).converged
+    assert judge(_surrogate(log_weight)).converged
 
 
 def test_kish_size_of_known_weights():

@@ -1,0 +1,204 @@
+"""The model's counts: means over the batches of a halo sample.
+
+A halo sample is B equally large, independent batches of halos. With m_b(u) the counts that batch b predicts,
+
+    m = mean_b m_b,    log m -> log m + var_b[m_b] / (2 B m^2),
+
+where the last term undoes the bias of a noisy mean's logarithm: it depends on u, and would pull a fit to
+where halo noise is small. A batch is the unit of memory: batches are mapped over, one in memory at a time,
+and their derivatives with them. It is the unit of compilation too: samples of any number of equal batches
+share the programs of `evaluate`, `log_counts` and `log_counts_and_jacobian`.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+POINTS = (
+    8  # evaluated at once: a point then costs a third less time than alone, and more at once gain nothing
+)
+
+Progress = Callable[[int], None]
+
+
+class BatchedCounts(eqx.Module):
+    """Vector u -> log-counts of every batch.
+
+    Arrays are leaves: models of other catalogs and halos with the same shapes share compiled programs.
+
+    Attributes
+    ----------
+    batches : whatever a batch consists of, arrays with a leading batch axis.
+    """
+
+    batches: eqx.AbstractVar[Any]
+
+    @abstractmethod
+    def of_batch(self, batch: Any, u: Float[Array, "par"]) -> Float[Array, "stat"]:
+        """Logarithm of one batch's counts at u, float64."""
+
+    @property
+    def n_batch(self) -> int:
+        """Number of batches."""
+        return len(jax.tree.leaves(self.batches)[0])
+
+    def first(self, n: int) -> "BatchedCounts":
+        """The same model on the first n batches."""
+        return eqx.tree_at(lambda c: c.batches, self, jax.tree.map(lambda x: x[:n], self.batches))
+
+    def each(self, u: Float[Array, "par"]) -> Float[Array, "batch stat"]:
+        """Log-counts of every batch at u."""
+        # not kept for derivatives but made again: memory must not grow with the number of batches
+        of_batch = jax.checkpoint(lambda batch: self.of_batch(batch, u))
+        return jax.lax.map(of_batch, self.batches)
+
+    def __call__(self, u: Float[Array, "par"]) -> Float[Array, "stat"]:
+        """Log-counts of all batches together at u."""
+        return log_mean(self.each(u))
+
+
+def log_mean(log_counts: Float[Array, "batch stat"]) -> Float[Array, "stat"]:
+    """Logarithm of the mean of all batches' counts, without the bias that halo noise brings."""
+    n, largest = len(log_counts), jax.lax.stop_gradient(jnp.max(log_counts, axis=0))
+    counts = jnp.exp(log_counts - largest)
+    mean = jnp.mean(counts, axis=0)
+    variance = jnp.var(counts, axis=0, ddof=1) if n > 1 else jnp.zeros_like(mean)
+    return largest + jnp.log(mean) + 0.5 * variance / mean**2 / n
+
+
+@eqx.filter_jit
+def _value(counts: BatchedCounts, batch: Any, u: Float[Array, "par"]) -> Float[Array, "stat"]:
+    return counts.of_batch(batch, u)
+
+
+@eqx.filter_jit
+def _values(
+    counts: BatchedCounts, batch: Any, points: Float[Array, "point par"]
+) -> Float[Array, "point stat"]:
+    """What depends on halos alone is computed once for all points."""
+    return jax.vmap(lambda u: counts.of_batch(batch, u))(points)
+
+
+@eqx.filter_jit
+def _value_and_jacobian(
+    counts: BatchedCounts, batch: Any, u: Float[Array, "par"]
+) -> tuple[Float[Array, "stat"], Float[Array, "stat par"]]:
+    def twice(u: Array) -> tuple[Array, Array]:
+        log_m = counts.of_batch(batch, u)
+        return log_m, log_m
+
+    jacobian, log_m = jax.jacfwd(twice, has_aux=True)(u)
+    return log_m, jacobian
+
+
+def _over_batches(program: Callable[..., Any], counts: BatchedCounts, u: Any) -> list[Any]:
+    """What a compiled program gives for each batch."""
+    bare = eqx.tree_at(lambda c: c.batches, counts, None)
+    batches, point = jax.tree.map(np.asarray, counts.batches), jnp.asarray(u)  # NumPy's slices are views
+    return [program(bare, jax.tree.map(lambda x, i=i: x[i], batches), point) for i in range(counts.n_batch)]
+
+
+def log_counts(counts: BatchedCounts, u: Float[Array | np.ndarray, "par"]) -> Float[np.ndarray, "stat"]:
+    """Log-counts of all batches together at u."""
+    return np.asarray(log_mean(jnp.stack(_over_batches(_value, counts, u))))
+
+
+def log_counts_and_jacobian(
+    counts: BatchedCounts, u: Float[Array | np.ndarray, "par"]
+) -> tuple[Float[np.ndarray, "stat"], Float[np.ndarray, "stat par"]]:
+    """Log-counts of all batches together and their derivative.
+
+    The derivative leaves out that of the small correction for the logarithm's bias.
+    """
+    of_batches = _over_batches(_value_and_jacobian, counts, u)
+    log_m, jacobians = (jnp.stack(parts) for parts in zip(*of_batches, strict=True))
+    together = jnp.einsum("bs,bsp->sp", jax.nn.softmax(log_m, axis=0), jacobians)
+    return np.asarray(log_mean(log_m)), np.asarray(together)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Exact log-counts at some points.
+
+    Attributes
+    ----------
+    points : unconstrained vectors.
+    values : log-counts of all batches together.
+    halo_cov : covariance of log-counts that the halo sample brings, averaged over the points.
+    """
+
+    points: Float[np.ndarray, "point par"]
+    values: Float[np.ndarray, "point stat"]
+    halo_cov: Float[np.ndarray, "stat stat"]
+
+    def joined(self, other: "Evaluated") -> "Evaluated":
+        """These points and others."""
+        sizes = [int(np.isfinite(one.values).all(axis=1).sum()) for one in (self, other)]
+        return Evaluated(
+            np.concatenate([self.points, other.points]),
+            np.concatenate([self.values, other.values]),
+            _averaged([self.halo_cov, other.halo_cov], sizes),
+        )
+
+    def first(self, n: int) -> "Evaluated":
+        """The first n points; the covariance stays that of all."""
+        return Evaluated(self.points[:n], self.values[:n], self.halo_cov)
+
+
+def evaluate(
+    counts: BatchedCounts, points: Float[np.ndarray, "point par"], progress: Progress | None = None
+) -> Evaluated:
+    """Evaluate the model on all halo batches, `POINTS` points at once.
+
+    Parameters
+    ----------
+    counts : the model.
+    points : where.
+    progress : called with the number of points done.
+    """
+    values, covs, sizes = [], [], []
+    for start in range(0, len(points), POINTS):
+        some = points[start : start + POINTS]
+        padded = np.concatenate([some, np.repeat(some[-1:], POINTS - len(some), axis=0)])
+        of_batches = [np.asarray(log_m) for log_m in _over_batches(_values, counts, padded)]
+        batches = np.stack(of_batches, axis=1)[: len(some)]
+        values.append(np.asarray(jax.vmap(log_mean)(jnp.asarray(batches))))
+        covs.append(halo_covariance(batches))
+        sizes.append(int(np.isfinite(batches).all(axis=(1, 2)).sum()))
+        if progress is not None:
+            progress(start + len(some))
+    return Evaluated(points, np.concatenate(values), _averaged(covs, sizes))
+
+
+def _averaged(covs: list[np.ndarray], sizes: list[int]) -> Float[np.ndarray, "stat stat"]:
+    """Mean of covariances that come from different numbers of points; zero when there are none."""
+    return np.average(covs, axis=0, weights=sizes) if any(sizes) else np.zeros_like(covs[0])
+
+
+def halo_covariance(log_counts: Float[np.ndarray, "point batch stat"]) -> Float[np.ndarray, "stat stat"]:
+    """Covariance of log m that the halo sample brings, averaged over points.
+
+    Batches are independent and equally large, so that with m = mean_b m_b
+
+        cov[log m] = sum_b (m_b / m - 1)(m_b / m - 1)^T / (B (B - 1)).
+
+    Parameters
+    ----------
+    log_counts : ndarray, shape (point, batch, stat)
+        Log-counts of every batch at points spread as the posterior is; points where the model gives no number
+        are left out.
+    """
+    log_counts = log_counts[np.isfinite(log_counts).all(axis=(1, 2))]
+    n_point, n_batch, n_stat = log_counts.shape
+    if n_point == 0:
+        return np.zeros((n_stat, n_stat))
+    counts = np.exp(log_counts - log_counts.max(axis=1, keepdims=True))
+    relative = (counts / counts.mean(axis=1, keepdims=True) - 1).reshape(-1, n_stat)
+    return relative.T @ relative / (n_point * n_batch * (n_batch - 1))

@@ -1,0 +1,187 @@
+"""From starts to the posterior's maxima: all that hold mass, as a mixture of their Laplace approximations.
+
+1. Levenberg-Marquardt climbs the posterior density from each start, and from points along the direction in
+   which the best maximum is widest: a ridge may hold another one.
+2. The covariance of the likelihood is taken anew at the best maximum, and the maxima are climbed again, until
+   none moves by more than a standard deviation.
+
+Each maximum's share of the mixture is its mass, density times volume.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from popinfer.errors import NotConvergedError
+from popinfer.infer.counts import BatchedCounts, evaluate, log_counts, log_counts_and_jacobian
+from popinfer.infer.data import Data
+from popinfer.infer.laplace import Laplace
+from popinfer.infer.likelihood import Likelihood
+from popinfer.infer.mixture import Mixture
+from popinfer.infer.optimise import Fit, levenberg_marquardt
+
+MAX_ROUNDS = 4
+SETTLED = 1.0  # standard deviations of a maximum between rounds
+SAME = 2.0  # likewise: nearer ends are one maximum
+HOPELESS = 30.0  # nats below the best: a maximum that holds nothing
+MIN_SHARE = 1e-3  # of the posterior's mass: maxima that hold less are left out
+MAX_MAXIMA = 4
+_ALONG = (-1.2, 1.2)  # prior standard deviations along a ridge
+_SAME_START = 0.05  # prior standard deviations: nearer starts are climbed from once
+_STEPS = 60  # of Levenberg-Marquardt; stiff curved valleys take forty
+_LAST_STEP = 0.5  # nats that a last step may promise
+
+Say = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class GivenCovariance:
+    """Log posterior density with the likelihood's covariance fixed, for Levenberg-Marquardt."""
+
+    counts: BatchedCounts
+    likelihood: Likelihood
+
+    def at(self, u: np.ndarray) -> tuple[float, np.ndarray]:
+        """Log-density and log-counts at u."""
+        log_m = log_counts(self.counts, u)
+        return self.likelihood.log_posterior(log_m, u), log_m
+
+    def jacobian(self, u: np.ndarray) -> np.ndarray:
+        """Derivative of log-counts at u, [stat, par]."""
+        return log_counts_and_jacobian(self.counts, u)[1]
+
+    def linearised(
+        self, u: np.ndarray, log_counts: np.ndarray, jacobian: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Gradient, and Fisher information plus the prior's."""
+        info = self.likelihood.information(log_counts, jacobian)
+        return info.gradient - u, info.fisher + np.eye(u.size)
+
+
+@dataclass(frozen=True)
+class Maximum:
+    """A maximum of the posterior density: Laplace approximation and log density there."""
+
+    approx: Laplace
+    log_density: float
+
+    @property
+    def log_mass(self) -> float:
+        """Of the Laplace approximation, up to the same constant as the density."""
+        return self.log_density + float(np.log(np.diag(self.approx.factor)).sum())
+
+    def distance(self, u: Float[np.ndarray, "par"]) -> float:
+        """Of u from the maximum, in its standard deviations."""
+        away = u - self.approx.mean
+        return float(np.sqrt(away @ np.linalg.solve(self.approx.cov, away)))
+
+
+@dataclass(frozen=True)
+class Search:
+    """Where the posterior has mass, as far as some halo batches tell.
+
+    Attributes
+    ----------
+    likelihood : with its covariance taken at the best maximum.
+    maxima : those that hold mass, the densest first.
+    ends : the maximum that each start led to; None for a start that didn't arrive at one that holds mass.
+    settled : whether the maxima stay where they are when the covariance is taken there.
+    """
+
+    likelihood: Likelihood
+    maxima: tuple[Maximum, ...]
+    ends: tuple[Maximum | None, ...]
+    settled: bool
+
+    @property
+    def mixture(self) -> Mixture:
+        """Laplace approximations of the maxima, weighted by their mass."""
+        log_mass = np.array([maximum.log_mass for maximum in self.maxima])
+        weights = np.exp(log_mass - log_mass.max())
+        return Mixture(tuple(maximum.approx for maximum in self.maxima), weights / weights.sum())
+
+
+def likelihood_at(counts: BatchedCounts, data: Data, u: Float[np.ndarray, "par"]) -> Likelihood:
+    """The likelihood with its covariance taken at one point."""
+    exact = evaluate(counts, u[None])
+    return Likelihood.of(data.expecting(exact.values[0]), exact.halo_cov)
+
+
+def find_maxima(
+    counts: BatchedCounts, data: Data, starts: list[Float[np.ndarray, "par"]], progress: Say | None = None
+) -> Search:
+    """Find all maxima that the starts lead to.
+
+    Parameters
+    ----------
+    counts : the model, on as many halo batches as a search needs.
+    data : observed counts.
+    starts : points to climb from; the first should be good.
+    progress : called with (round, how far a maximum moved in its standard deviations).
+    """
+    likelihood = likelihood_at(counts, data, starts[0])
+    maxima, reached = _climbed(GivenCovariance(counts, likelihood), starts)
+    best, moved = maxima[0].approx, np.inf
+    widest = np.linalg.eigh(best.cov).eigenvectors[:, -1]
+    more = [best.mean + t * widest for t in _ALONG]
+    ends = reached
+    for done in range(1, MAX_ROUNDS + 1):
+        before = maxima
+        likelihood = likelihood_at(counts, data, before[0].approx.mean)
+        again = [*(maximum.approx.mean for maximum in before), *more]
+        maxima, _ = _climbed(GivenCovariance(counts, likelihood), again)
+        ends = tuple(None if end is None else _nearest(maxima, end.approx.mean) for end in ends)
+        moved, more = max(min(old.distance(new.approx.mean) for old in before) for new in maxima), []
+        if progress is not None:
+            progress(done, moved)
+        if moved < SETTLED:
+            break
+    return Search(likelihood, maxima, ends, bool(moved < SETTLED))
+
+
+def _nearest(maxima: tuple[Maximum, ...], u: np.ndarray) -> Maximum | None:
+    """The maximum that u belongs to."""
+    nearest = min(maxima, key=lambda maximum: maximum.distance(u))
+    return nearest if nearest.distance(u) < SAME else None
+
+
+def _climbed(
+    objective: GivenCovariance, starts: list[np.ndarray]
+) -> tuple[tuple[Maximum, ...], tuple[Maximum | None, ...]]:
+    """Distinct maxima that hold mass, the densest first, and which of them each start leads to."""
+    ends: list[Fit] = []
+    for i, u in enumerate(starts):
+        same = (j for j in range(i) if np.linalg.norm(u - starts[j]) < _SAME_START)
+        before = next(same, None)
+        ends.append(levenberg_marquardt(objective, u, max_steps=_STEPS) if before is None else ends[before])
+    arrived = sorted(
+        (end for end in ends if np.isfinite(end.log_density)), key=lambda end: end.log_density, reverse=True
+    )
+    if not arrived:
+        raise NotConvergedError(
+            f"the model gives no number at any of the search's {len(starts)} starts; look at the priors, "
+            "which reach where the model can't be evaluated"
+        )
+    best = arrived[0].log_density
+    distinct: list[Maximum] = []
+    for end in arrived:
+        alone = all(maximum.distance(end.u) > SAME for maximum in distinct)
+        if end.log_density > best - HOPELESS and alone and len(distinct) < 2 * MAX_MAXIMA:
+            distinct.append(_maximum(objective, end))
+    most = max(maximum.log_mass for maximum in distinct)
+    heavy = [maximum for maximum in distinct if maximum.log_mass > most + np.log(MIN_SHARE)]
+    maxima = tuple(heavy[:MAX_MAXIMA])
+    return maxima, tuple(_nearest(maxima, end.u) for end in ends)
+
+
+def _maximum(objective: GivenCovariance, end: Fit) -> Maximum:
+    """Laplace approximation where a climb ended, a last Newton step away."""
+    _, log_m = objective.at(end.u)
+    gradient, curvature = objective.linearised(end.u, log_m, objective.jacobian(end.u))
+    cov = np.linalg.inv(curvature)
+    gain = 0.5 * float(gradient @ cov @ gradient)
+    if gain > _LAST_STEP:
+        return Maximum(Laplace(end.u, 0.5 * (cov + cov.T)), end.log_density)
+    return Maximum(Laplace(end.u + cov @ gradient, 0.5 * (cov + cov.T)), end.log_density + gain)

@@ -1,0 +1,473 @@
+"""The convergence gate: may the draws be read as a posterior?
+
+Every draw must be finite. Markov chains (Vehtari et al. 2021, arXiv:1903.08008; Betancourt 2016,
+arXiv:1604.00695) must pass:
+
+* every chain moves;
+* rank-normalised split R-hat < 1.01 for every parameter;
+* bulk and tail effective sample size >= 400 for every parameter;
+* at most 0.1 % of the transitions diverge ("none to speak of": two in 2,000, more than that marks a region
+  that the sampler can't enter, and the draws are then biased);
+* E-BFMI > 0.3 in every chain: the momentum resampling explores the tails of the energy;
+* fewer than 1 % of the trajectories end because the tree reached its largest depth.
+
+Draws of a surrogate are weighted by the exact density. Its chains must pass all of the above, and the weights
+must have a Pareto shape k-hat < 0.7, be worth 400 independent draws (Vehtari et al. 2024, arXiv:1507.02646),
+and their logarithms, the surrogate's error, scatter by 1.2 nat at most; all are computed from the raw
+weights. Where the weights are so even that they are worth 99 % of the draws, the shape of their tail says
+nothing and isn't asked for. At most 1 % of the exact evaluations may be points where the model gives no
+number.
+
+For tempered particles the posterior must have been reached, half of the particles at least must have moved in
+the last stage, they must descend from 25 prior draws, and be worth 400 independent draws in bulk and tails.
+At most 1 % of them may have tried points without a number. Particles that descend from the same prior draw
+share what they know about where the posterior's mass is; those of different prior draws are independent. With
+phi the deviation of a quantity from its mean and the sums over the lineages e of N particles, the variance of
+the mean is
+
+    var = sum_e (sum_{i in e} phi_i)^2 / N^2
+
+(Lee & Whiteley 2018, arXiv:1509.00394), and the effective size the quantity's variance over that. Moves that
+mix within a maximum make it N; a mass shared by maxima that no move connects is as uncertain as the prior
+draws that led to each of them; moves that stand still leave clusters, and it falls to the number of lineages.
+The variance is itself known only to about (2 / number of lineages)^(1/2), so that number has its own limit.
+
+Whatever the sampler, the search that it starts from must have settled, and chains and particles must have
+visited every maximum that the search found.
+"""
+
+from dataclasses import dataclass
+
+import arviz as az
+import numpy as np
+import xarray as xr
+from scipy.stats import rankdata
+
+from popinfer.errors import InputError
+
+MIN_ESS = 400.0
+MAX_DIVERGENT_FRACTION = 0.001
+MAX_UNDEFINED_FRACTION = 0.01
+
+
+@dataclass(frozen=True)
+class ParameterDiagnostics:
+    """Convergence numbers of one parameter; NaN where the sampler has no such number."""
+
+    name: str
+    rhat: float
+    ess_bulk: float
+    ess_tail: float
+
+
+@dataclass(frozen=True)
+class Check:
+    """One criterion of the gate: what was measured, what is asked for, and a sentence when it fails."""
+
+    title: str
+    measured: str
+    required: str
+    passed: bool
+    failure: str
+
+
+def sufficient_sizes(table: list[ParameterDiagnostics]) -> list[Check]:
+    """Bulk and tail effective sample size, each judged by its worst parameter; an undefined one fails."""
+    return [
+        check_worst("Bulk ESS", {row.name: row.ess_bulk for row in table}, least=MIN_ESS),
+        check_worst("Tail ESS", {row.name: row.ess_tail for row in table}, least=MIN_ESS),
+    ]
+
+
+def check_worst(title: str, values: dict[str, float], *, least: float) -> Check:
+    """Check that the smallest of the parameters' numbers is not below ``least``; NaN fails."""
+    bad = [name for name, value in values.items() if not value >= least]
+    finite = [value for value in values.values() if np.isfinite(value)]
+    worst, required = f"{min(finite):.0f}" if finite else "undefined", f">= {least:.0f}"
+    failure = f"{title} is {worst} at worst, not {required}, for {listed(bad)}."
+    return Check(title, worst, required, not bad, failure)
+
+
+def check_divergences(stats: xr.Dataset) -> Check:
+    """Transitions that ended in a divergence: none to speak of."""
+    diverging = np.asarray(stats["diverging"].values, dtype=bool)
+    n, fraction = int(diverging.sum()), float(diverging.mean())
+    return Check(
+        "Divergences",
+        f"{n} of {diverging.size:,} ({100 * fraction:.2f} %)",
+        f"<= {100 * MAX_DIVERGENT_FRACTION:.1f} %",
+        fraction <= MAX_DIVERGENT_FRACTION,
+        f"{n} of {diverging.size:,} transitions diverged: part of the posterior was not entered.",
+    )
+
+
+def check_defined(fraction: float, tried: str) -> Check:
+    """Points tried for which the model gives no number: a few far out, none where the posterior is."""
+    return Check(
+        "Defined density",
+        f"{100 * fraction:.1f} % undefined",
+        f"<= {100 * MAX_UNDEFINED_FRACTION:.0f} %",
+        fraction <= MAX_UNDEFINED_FRACTION,
+        f"The model gave no number for {100 * fraction:.1f} % of the {tried}: "
+        "part of the posterior may be missing.",
+    )
+
+
+def not_stored(title: str, variable: str) -> Check:
+    """Fail because the sampler left out what a criterion needs."""
+    failure = f"The sampler's '{variable}' was not stored, so {title} can't be checked."
+    return Check(title, "not stored", "stored", False, failure)
+
+
+def listed(names: list[str]) -> str:
+    """List at most four names."""
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+MAX_RHAT = 1.01
+MIN_BFMI = 0.3
+MAX_SATURATED_FRACTION = 0.01
+MIN_DISTINCT_FRACTION = 0.05  # fewer distinct draws than this: the chain stood still most of the time
+DEFAULT_MAX_TREE_DEPTH = 10  # blackjax's own default
+
+
+def chain_checks(draws: dict[str, np.ndarray], table: list[ParameterDiagnostics]) -> list[Check]:
+    """Moving chains, R-hat and effective sizes of draws (chain, draw) by parameter."""
+    return [_check_moving(draws), _check_rhat(table), *sufficient_sizes(table)]
+
+
+def trajectory_checks(stats: xr.Dataset) -> list[Check]:
+    """Divergences, E-BFMI and tree depth; all must have been stored."""
+    checks = []
+    for title, variable, check in (
+        ("Divergences", "diverging", check_divergences),
+        ("E-BFMI", "energy", _check_energy),
+        ("Tree depth", "tree_depth", _check_tree_depth),
+    ):
+        if variable in stats:
+            checks.append(check(stats))
+        else:
+            checks.append(not_stored(title, variable))
+    return checks
+
+
+def diagnose_chains(name: str, values: np.ndarray) -> ParameterDiagnostics:
+    """Rank-normalised split R-hat, bulk and tail ESS of draws (chain, draw); NaN where undefined."""
+    if values.shape[0] < 2 or values.shape[1] < 4 or not np.isfinite(values).all() or np.ptp(values) == 0:
+        return ParameterDiagnostics(name, np.nan, np.nan, np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a frozen chain has no variance: R-hat infinite
+        rhat = az.rhat(values, method="rank")
+        bulk, tail = (az.ess(values, method=method) for method in ("bulk", "tail"))
+    return ParameterDiagnostics(name, float(rhat), float(bulk), float(tail))
+
+
+def _check_moving(draws: dict[str, np.ndarray]) -> Check:
+    """Find chains that stand still: one value, or hardly any new ones."""
+    frozen = set()
+    for values in draws.values():
+        least = max(1.0, MIN_DISTINCT_FRACTION * values.shape[1])
+        frozen |= {chain for chain, one in enumerate(values) if len(np.unique(one)) <= least}
+    which = ", ".join(str(chain) for chain in sorted(frozen))
+    return Check(
+        "Moving chains",
+        f"{len(frozen)} frozen",
+        "0",
+        not frozen,
+        f"Chain {which} is frozen: it repeats the same values instead of moving.",
+    )
+
+
+def _check_rhat(table: list[ParameterDiagnostics]) -> Check:
+    """R-hat, judged by its worst parameter; an undefined one fails."""
+    values = {row.name: row.rhat for row in table}
+    bad = [name for name, value in values.items() if not value < MAX_RHAT]
+    finite = [value for value in values.values() if np.isfinite(value)]
+    worst, required = f"{max(finite):.3f}" if finite else "undefined", f"< {MAX_RHAT}"
+    failure = f"R-hat is {worst} at worst, not {required}, for {listed(bad)}."
+    return Check("R-hat", worst, required, not bad, failure)
+
+
+def _check_energy(stats: xr.Dataset) -> Check:
+    energy = np.asarray(stats["energy"].transpose("chain", "draw").values, dtype=float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bfmi = np.square(np.diff(energy, axis=1)).mean(axis=1) / energy.var(axis=1)
+    bad = [chain for chain, value in enumerate(bfmi) if not value > MIN_BFMI]  # NaN fails too
+    worst = "undefined" if np.isnan(bfmi).any() else f"{bfmi.min():.2f}"
+    which = ", ".join(str(chain) for chain in bad)
+    return Check(
+        "E-BFMI",
+        worst,
+        f"> {MIN_BFMI}",
+        not bad,
+        f"E-BFMI is {worst} at worst, not > {MIN_BFMI}, in chain {which}: the tails are explored too slowly.",
+    )
+
+
+def _check_tree_depth(stats: xr.Dataset) -> Check:
+    limit = int(stats.attrs.get("max_tree_depth", DEFAULT_MAX_TREE_DEPTH))
+    fraction = float((np.asarray(stats["tree_depth"].values) >= limit).mean())
+    return Check(
+        "Tree depth",
+        f"{100 * fraction:.1f} % at depth {limit}",
+        f"< {100 * MAX_SATURATED_FRACTION:.0f} %",
+        fraction < MAX_SATURATED_FRACTION,
+        f"{100 * fraction:.1f} % of the trajectories were cut at the largest tree depth, {limit}.",
+    )
+
+
+MAX_PARETO_K = 0.7
+EVEN = 0.99  # efficiency of the weights above which the shape of their tail says nothing
+MAX_SURROGATE_ERROR = 1.2  # nat; the weights of a worse surrogate are worth less than a quarter of the draws
+
+
+def importance_checks(stats: xr.Dataset) -> list[Check]:
+    """Judge the raw weights ``log_weight``, which are NaN where the density is undefined."""
+    if "log_weight" not in stats:
+        return [not_stored("Exact weights", "log_weight")]
+    log_weight = np.asarray(stats["log_weight"].values, dtype=float).ravel()
+    undefined = np.isnan(log_weight) | np.isposinf(log_weight)
+    k_hat, ess = importance_quality(log_weight[~undefined])
+    even = ess >= EVEN * log_weight.size
+    finite = log_weight[np.isfinite(log_weight)]
+    error = float(np.std(finite)) if finite.size > 1 else np.nan
+    return [
+        check_defined(float(undefined.mean()) if undefined.size else 1.0, "exact evaluations"),
+        Check(
+            "Pareto k-hat",
+            f"{k_hat:.2f}" + (", weights even" if even else ""),
+            f"< {MAX_PARETO_K}",
+            even or k_hat < MAX_PARETO_K,
+            f"Pareto k-hat of the exact weights is {k_hat:.2f}, not < {MAX_PARETO_K}: "
+            "the surrogate misses part of the posterior.",
+        ),
+        Check(
+            "Surrogate error",
+            f"{error:.2f} nat",
+            f"<= {MAX_SURROGATE_ERROR} nat",
+            error <= MAX_SURROGATE_ERROR,
+            f"The surrogate's log-density is off by {error:.2f} nat, more than {MAX_SURROGATE_ERROR}: "
+            "it isn't the posterior's.",
+        ),
+        Check(
+            "Exact weights",
+            f"worth {ess:.0f}",
+            f">= {MIN_ESS:.0f}",
+            ess >= MIN_ESS,
+            f"The exact weights are worth {ess:.0f} independent draws, not {MIN_ESS:.0f}: more exact "
+            "evaluations (sample.max_evaluations) or a better surrogate are needed.",
+        ),
+    ]
+
+
+def importance_quality(log_weight: np.ndarray) -> tuple[float, float]:
+    """Pareto k-hat and Kish effective sample size of raw log importance weights, shape (n,).
+
+    Weights of -inf (draws outside the support) count as zero; NaN or +inf makes both results NaN.
+    """
+    if log_weight.size < 10 or np.isnan(log_weight).any() or np.isposinf(log_weight).any():
+        return np.nan, np.nan
+    finite = log_weight[np.isfinite(log_weight)]
+    if finite.size < 10:
+        return np.nan, np.nan
+    smoothed, k_hat = az.psislw(finite - finite.max())
+    weight = np.exp(np.asarray(smoothed) - np.max(smoothed))
+    return float(k_hat), float(weight.sum() ** 2 / np.square(weight).sum())
+
+
+MIN_LINEAGES = 25.0
+MIN_MOVED_FRACTION = 0.5
+_TAILS = (0.05, 0.95)
+
+
+def particle_checks(stats: xr.Dataset, table: list[ParameterDiagnostics]) -> list[Check]:
+    """Was the posterior reached, do particles move, from how many prior draws do they descend."""
+    checks = [_check_power(float(stats.attrs.get("power", np.nan)))]
+    for title, variable, check in (
+        ("Moving particles", "n_accepted", _check_moved),
+        ("Lineages", "ancestor", _check_lineages),
+        ("Defined density", "undefined", _check_moves_defined),
+    ):
+        checks.append(check(stats) if variable in stats else not_stored(title, variable))
+    return [*checks, *sufficient_sizes(table)]
+
+
+def diagnose_particles(name: str, values: np.ndarray, stats: xr.Dataset) -> ParameterDiagnostics:
+    """Effective sizes of one parameter's particles, any shape; NaN where undefined, R-hat always."""
+    if "ancestor" not in stats or not np.isfinite(values).all() or np.ptp(values) == 0:
+        return ParameterDiagnostics(name, np.nan, np.nan, np.nan)
+    flat, ancestor = values.ravel(), np.asarray(stats["ancestor"].values).ravel()
+    tails = [(flat <= np.quantile(flat, q)).astype(float) for q in _TAILS]
+    tail = min(lineage_ess(one, ancestor) for one in tails)
+    return ParameterDiagnostics(name, np.nan, lineage_ess(rankdata(flat), ancestor), tail)
+
+
+def lineage_ess(values: np.ndarray, ancestor: np.ndarray) -> float:
+    """Effective size of particles (n,) for the mean of `values`, given the prior draws that they come from.
+
+    NaN when all have one ancestor or one value: nothing can be said then.
+    """
+    deviation = values - values.mean()
+    _, lineage = np.unique(ancestor, return_inverse=True)
+    if lineage.max() == 0 or not deviation.any():
+        return np.nan
+    sums = np.bincount(lineage, weights=deviation)
+    return float(min(values.size * np.square(deviation).sum() / np.square(sums).sum(), values.size))
+
+
+def _check_power(power: float) -> Check:
+    return Check(
+        "Tempering",
+        f"power {power:.3g}",
+        "1",
+        power == 1,
+        f"Tempering ended with the likelihood to the power {power:.3g}: the posterior was not reached.",
+    )
+
+
+def _check_moved(stats: xr.Dataset) -> Check:
+    moved = float((np.asarray(stats["n_accepted"].values) > 0).mean())
+    return Check(
+        "Moving particles",
+        f"{100 * moved:.0f} %",
+        f">= {100 * MIN_MOVED_FRACTION:.0f} %",
+        moved >= MIN_MOVED_FRACTION,
+        f"Only {100 * moved:.0f} % of the particles moved in the last stage: the rest are repetitions.",
+    )
+
+
+def _check_moves_defined(stats: xr.Dataset) -> Check:
+    return check_defined(float(np.asarray(stats["undefined"].values, dtype=float).mean()), "moves")
+
+
+def _check_lineages(stats: xr.Dataset) -> Check:
+    _, size = np.unique(np.asarray(stats["ancestor"].values), return_counts=True)
+    number = float(size.sum() ** 2 / np.square(size).sum())
+    return Check(
+        "Lineages",
+        f"{number:.0f}",
+        f">= {MIN_LINEAGES:.0f}",
+        number >= MIN_LINEAGES,
+        f"The particles descend from {number:.0f} prior draws, not {MIN_LINEAGES:.0f}: modes may be missing.",
+    )
+
+
+MAX_MISSED = 0.05
+
+
+def region_checks(stats: xr.Dataset) -> list[Check]:
+    """Checks of what a run stored beside its draws: ``region_settled`` and ``missed_mass``."""
+    checks = []
+    if "region_settled" in stats.attrs:
+        settled = bool(stats.attrs["region_settled"])
+        checks.append(
+            Check(
+                "Settled fit",
+                "settled" if settled else "still moving",
+                "settled",
+                settled,
+                "The fit didn't settle: the likelihood's covariance was taken where the posterior isn't.",
+            )
+        )
+    if "missed_mass" in stats.attrs:
+        missed = float(stats.attrs["missed_mass"])
+        checks.append(
+            Check(
+                "Modes visited",
+                f"{100 * missed:.0f} % of the mass missed",
+                f"<= {100 * MAX_MISSED:.0f} %",
+                missed <= MAX_MISSED,
+                f"No draw is near modes that hold about {100 * missed:.0f} % of the posterior's mass.",
+            )
+        )
+    return checks
+
+
+SURROGATE_SAMPLERS = ("nuts",)
+PARTICLE_SAMPLERS = ("smc",)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer of the gate.
+
+    Attributes
+    ----------
+    converged : whether every check passed.
+    failures : one sentence a failed check, for people; empty when converged.
+    checks : every check that was made, passed or not.
+    table : convergence numbers, one entry a parameter.
+    sampler : "nuts", "nuts_exact", "smc" or whatever the draws say of themselves.
+    """
+
+    converged: bool
+    failures: tuple[str, ...]
+    checks: tuple[Check, ...]
+    table: tuple[ParameterDiagnostics, ...]
+    sampler: str
+
+    def __str__(self) -> str:
+        if self.converged:
+            return "CONVERGED"
+        return "NOT CONVERGED: " + " ".join(self.failures)
+
+
+def judge(idata: az.InferenceData) -> Verdict:
+    """Apply the convergence gate to stored draws.
+
+    Parameters
+    ----------
+    idata : InferenceData
+        Groups ``posterior`` and ``sample_stats`` as described in `popinfer.report`.
+
+    Returns
+    -------
+    Verdict
+
+    Raises
+    ------
+    InputError
+        When there is no posterior, or it has no parameters.
+    """
+    if "posterior" not in idata.groups() or not idata.posterior.data_vars:
+        raise InputError("the draws have no 'posterior' group with at least one parameter")
+    posterior = idata.posterior
+    draws = {str(name): _chains(values) for name, values in posterior.data_vars.items()}
+    stats = idata.sample_stats if "sample_stats" in idata.groups() else xr.Dataset()
+    sampler = str(stats.attrs.get("sampler", posterior.attrs.get("sampler", "nuts_exact")))
+    checks = [_check_finite(draws)]
+    if sampler in PARTICLE_SAMPLERS:
+        table = [diagnose_particles(name, values, stats) for name, values in draws.items()]
+        checks += particle_checks(stats, table)
+    elif sampler in SURROGATE_SAMPLERS and "chains" not in idata.groups():
+        table = [ParameterDiagnostics(name, np.nan, np.nan, np.nan) for name in draws]
+        checks += [not_stored("chains of the surrogate", "chains"), *importance_checks(stats)]
+    else:
+        chains, chain_stats = draws, stats
+        if sampler in SURROGATE_SAMPLERS:
+            chains = {str(name): _chains(values) for name, values in idata["chains"].data_vars.items()}
+            chain_stats = idata["chain_stats"] if "chain_stats" in idata.groups() else xr.Dataset()
+            checks += [_check_finite(chains), *importance_checks(stats)]
+        table = [diagnose_chains(name, values) for name, values in chains.items()]
+        checks += [*chain_checks(chains, table), *trajectory_checks(chain_stats)]
+    checks += region_checks(stats)
+    failures = tuple(check.failure for check in checks if not check.passed)
+    return Verdict(not failures, failures, tuple(checks), tuple(table), sampler)
+
+
+def _chains(values: xr.DataArray) -> np.ndarray:
+    """Return one parameter's draws as (chain, draw), refusing anything that is no scalar per draw."""
+    if set(values.dims) != {"chain", "draw"}:
+        raise InputError(f"posterior '{values.name}' has dimensions {values.dims}, not (chain, draw)")
+    return np.asarray(values.transpose("chain", "draw").values, dtype=float)
+
+
+def _check_finite(draws: dict[str, np.ndarray]) -> Check:
+    bad = [name for name, values in draws.items() if not np.isfinite(values).all()]
+    n_bad = sum(int((~np.isfinite(values)).sum()) for values in draws.values())
+    return Check(
+        "Finite draws",
+        f"{n_bad} not finite",
+        "0",
+        not bad,
+        f"{n_bad} draws of {listed(bad)} are not finite.",
+    )

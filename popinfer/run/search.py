@@ -1,0 +1,271 @@
+"""The search stage: where the posterior is, on few halos, and which halos the survey sees there.
+
+Most halos of a lightcone make no galaxy that the survey sees. Halos are therefore drawn in two steps:
+candidates from a proposal in mass, shaped by the share that the survey sees at each mass, and of these a
+fraction, thinned by what each candidate's own galaxies do (`popinfer.population.thinning`). Both need
+parameters near the answer:
+
+1. From the run file's pilot values a first sample is drawn, and the guide (`run.guides`) climbs on it from
+   the prior's center to a first answer.
+2. Halos are thinned around it. On a few batches of them the guide climbs from draws of the prior, and from
+   every end the posterior density is climbed to its maxima (`popinfer.infer.search`).
+
+The `halos` stage then draws the run's halos around those maxima.
+"""
+
+import dataclasses
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from popinfer.config import RunConfig
+from popinfer.errors import InputError
+from popinfer.infer.laplace import Laplace
+from popinfer.infer.mixture import Mixture
+from popinfer.infer.optimise import Fit
+from popinfer.infer.search import MAX_ROUNDS, Search, find_maxima
+from popinfer.population.halos import LightconeSpec
+from popinfer.population.parameters import ModelParams, with_values
+from popinfer.population.thinning import thin
+from popinfer.random import numpy_generator, stream
+from popinfer.records import Halos
+from popinfer.run.batches import CANDIDATES, MORE, batch_shape
+from popinfer.run.build import (
+    Predictor,
+    build_counts,
+    build_data,
+    detectable,
+    draw_slices,
+    in_precision,
+    lightcones,
+    predict_galaxies,
+)
+from popinfer.run.folder import check_fingerprint, need, write_text
+from popinfer.run.guides import Guide, build_guide
+from popinfer.run.prepare import Population, Run
+from popinfer.run.progress import Reporter
+
+# halos of a slice, for the first answer and for the maxima: these move by a fraction of the posterior's width
+FIRST_HALOS, SEARCH_HALOS = 2048, 4096
+SEARCH_BATCHES = 8  # at least
+ENOUGH = 0.5  # effective number of seen galaxies among candidates, for every halo that is kept
+N_AROUND = 3  # parameters at which shares are taken
+SPREAD_FIRST = 0.3  # of them around the first answer, in units of the priors' widths
+SPREAD = 2.0  # around the maxima, in their standard deviations
+
+
+@dataclass(frozen=True)
+class Region:
+    """What the search leaves: where the posterior is, and what each start led to.
+
+    Attributes
+    ----------
+    mixture : Laplace approximations of the maxima, weighted by their mass.
+    starts : what the report lists, one entry a start.
+    settled : whether the maxima stayed where they were.
+    """
+
+    mixture: Mixture
+    starts: list[dict[str, Any]]
+    settled: bool
+    wall_time_s: float
+
+
+def search_posterior(run: Run, say: Reporter) -> Region:
+    """Find the posterior's maxima; see the module's text for the steps."""
+    begin, key = time.perf_counter(), stream(run.key, "search")
+    setup, size = run.setup, batch_shape(run.config.halos.n_per_slice)[1]
+    n_first, n_search = (max(n // size, SEARCH_BATCHES) for n in (FIRST_HALOS, SEARCH_HALOS))
+    with say.task("Search: halos near the pilot", n_first) as update:
+        pilot = with_values(setup.params, run.config.halos.pilot, setup.names)
+        batches = draw_batches(stream(key, "pilot"), run, [pilot], (n_first, size), update)
+    center = np.zeros(setup.space.size)
+    answer = _climb(
+        build_guide(run, _population(run, batches), center), center, say, "Search: first answer"
+    ).u
+    around = Mixture.single(Laplace(answer, SPREAD_FIRST**2 * np.eye(answer.size)))
+    with say.task("Search: halos near the first answer", n_search) as update:
+        points = points_around(stream(key, "around"), run, around)
+        batches = draw_batches(stream(key, "batches"), run, points, (n_search, size), update)
+    population = _population(run, batches)
+    guide = build_guide(run, population, answer)
+    starts = _starts(stream(key, "starts"), run, guide, answer, say)
+    with say.task("Search: maxima of the posterior", MAX_ROUNDS) as update:
+        ended = find_maxima(
+            population.counts,
+            population.data,
+            starts,
+            lambda step, moved: update(step, f"moved by {moved:.1f} sd"),
+        )
+    return Region(ended.mixture, listed_starts(ended), ended.settled, time.perf_counter() - begin)
+
+
+def _population(run: Run, batches: Halos) -> Population:
+    counts = build_counts(run.setup, run.survey, batches)
+    return Population(counts, build_data(run.setup, run.survey), 0.0)
+
+
+def _stacked(batches: list[Halos]) -> Halos:
+    """Batches [batch, slice, halo] from a list of them."""
+    return jax.tree.map(lambda *x: np.stack(x), *batches)
+
+
+def _starts(key: PRNGKeyArray, run: Run, guide: Guide, answer: np.ndarray, say: Reporter) -> list[np.ndarray]:
+    """Where to look for maxima: the first answer, the guide's ends from draws of the prior, and a reflection.
+
+    Where the posterior has two maxima on a ridge, the guide's only optimum often lies between them: the
+    reflection of one maximum in it leads to the other.
+    """
+    rng = numpy_generator(key)
+    ends = [
+        _climb(guide, u, say, f"Search: from prior draw {i + 1}")
+        for i, u in enumerate(rng.normal(size=(run.config.fit.n_prior_starts, answer.size)))
+    ]
+    if not ends:
+        return [answer]
+    between = max(ends, key=lambda end: end.log_density).u
+    return [answer, *(end.u for end in ends), 2 * between - answer]
+
+
+def _climb(guide: Guide, u: np.ndarray, say: Reporter, title: str) -> Fit:
+    with say.task(title, guide.max_steps * len(guide.levels)) as update:
+        end = guide.climb(u, lambda step, value: update(step, f"log-density {value:.1f}"))
+        ended = "converged" if end.converged else "stopped"
+        update(end.n_steps, f"log-density {end.log_density:.1f}, {ended} after {end.n_steps} steps")
+    return end
+
+
+def listed_starts(search: Search) -> list[dict[str, Any]]:
+    """Where each start ended: start 0 is the first answer; distance from the best in its standard deviations.
+
+    Maxima that only the search along the ridge led to follow.
+    """
+    best = search.maxima[0]
+    listed = [
+        {
+            "start": i,
+            "log_density": None if end is None else end.log_density,
+            "distance": None if end is None else best.distance(end.approx.mean),
+            "converged": end is not None,
+        }
+        for i, end in enumerate(search.ends)
+    ]
+    reached = {id(end) for end in search.ends}
+    return listed + [
+        {
+            "start": "ridge",
+            "log_density": maximum.log_density,
+            "distance": best.distance(maximum.approx.mean),
+            "converged": True,
+        }
+        for maximum in search.maxima
+        if id(maximum) not in reached
+    ]
+
+
+def draw_run_halos(run: Run, region: Region, update: Any) -> Halos:
+    """The run's halo batches [batch, slice, halo], around the search's maxima; `update` hears of each."""
+    key = stream(run.key, "halos")
+    points = points_around(stream(key, "around"), run, region.mixture.widened(SPREAD))
+    return draw_batches(key, run, points, batch_shape(run.config.halos.n_per_slice), update)
+
+
+def points_around(key: PRNGKeyArray, run: Run, around: Mixture) -> list[ModelParams]:
+    """Parameters that fill a region, its main center first."""
+    points = [around.main.mean, *around.spread(key, N_AROUND)]
+    return [run.setup.model_params(jnp.asarray(u)) for u in points]
+
+
+def draw_batches(
+    key: PRNGKeyArray, run: Run, points: list[ModelParams], shape: tuple[int, int], update: Any
+) -> Halos:
+    """Halo batches [batch, slice, halo] for parameters in a region.
+
+    Parameters
+    ----------
+    key : random key.
+    run : what the model and the data are.
+    points : parameters that fill the region, the likeliest first.
+    shape : number of batches, halos of a slice in each.
+    update : hears of each batch.
+    """
+    n_batch, n_halo = shape
+    predictor = Predictor(run.setup, run.survey)
+    specs = _candidates(stream(key, "specs"), run.config, predictor, points[0], n_halo)
+    batches = []
+    for i in range(n_batch):
+        candidates = draw_slices(stream(key, "candidates", i), specs)
+        share = shares_seen(predictor, points, candidates)
+        slices = [
+            thin(
+                stream(key, "thinning", i, s),
+                jax.tree.map(lambda x, s=s: np.asarray(x)[s], candidates),
+                row,
+                n_halo,
+            )
+            for s, row in enumerate(share)
+        ]
+        batches.append(_stacked(slices))
+        update(i + 1, "")
+    return _stacked(batches)
+
+
+def _candidates(
+    key: PRNGKeyArray, config: RunConfig, predictor: Predictor, params: ModelParams, n_halo: int
+) -> list[LightconeSpec]:
+    """Candidates' lightcones for a model, for batches of n halos."""
+    setup, survey = predictor.setup, predictor.survey
+    many = [dataclasses.replace(spec, n_halo=CANDIDATES * n_halo) for spec in lightcones(config)]
+    specs = detectable(stream(key, "detectable"), setup, survey, many, params)
+    halos = in_precision(config, draw_slices(stream(key, "halos"), specs))
+    weight = np.asarray(predict_galaxies(predictor, params, halos).weight, float)
+    effective = weight.sum(axis=1) ** 2 / np.sum(weight**2, axis=1)
+    if effective.min() < ENOUGH * n_halo:
+        specs = [dataclasses.replace(spec, n_halo=MORE * spec.n_halo) for spec in specs]
+    return specs
+
+
+def shares_seen(predictor: Predictor, points: list[ModelParams], candidates: Halos) -> np.ndarray:
+    """Share of each candidate's galaxies that the survey sees, mean over parameters, [slice, halo]."""
+    halos, tiny = in_precision(predictor.setup.config, candidates), np.finfo(float).tiny
+    shares = []
+    for params in points:
+        galaxies = predict_galaxies(predictor, params, halos)
+        kinds = np.asarray(galaxies.weight, float).reshape(len(halos.weight), 2, -1)
+        shares.append(kinds.sum(axis=1) / np.maximum(np.asarray(halos.weight, float), tiny))
+    return np.mean(shares, axis=0)
+
+
+def write_region(run: Run, region: Region) -> None:
+    """Store the search's result."""
+    content = {
+        "fingerprint": run.fingerprint("search"),
+        "weights": region.mixture.weights.tolist(),
+        "means": [part.mean.tolist() for part in region.mixture.components],
+        "covs": [part.cov.tolist() for part in region.mixture.components],
+        "starts": region.starts,
+        "settled": region.settled,
+        "wall_time_s": region.wall_time_s,
+    }
+    write_text(run.folder.search, json.dumps(content, indent=2) + "\n")
+
+
+def read_region(run: Run) -> Region:
+    """Load what `write_region` stored; InputError when it is absent or of another configuration."""
+    path = need(run.folder.search, "search")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: can't be read ({error}); run 'popinfer search' again") from None
+    check_fingerprint(path, content.get("fingerprint"), run.fingerprint("search"), "search")
+    parts = zip(content["means"], content["covs"], strict=True)
+    mixture = Mixture(
+        tuple(Laplace(np.array(mean), np.array(cov)) for mean, cov in parts), np.array(content["weights"])
+    )
+    return Region(mixture, content["starts"], content["settled"], content["wall_time_s"])
