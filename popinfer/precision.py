@@ -29,7 +29,7 @@ def start(*, cache_dir: str | Path | None = None) -> None:
     jax.config.update("jax_enable_x64", True)
     if cache_dir is not None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     _keep_freed_memory()
 
 

@@ -6,7 +6,9 @@ The exact density is the model's own, on all halo batches. Weights are Pareto-sm
 are worth enough independent draws, (sum w)^2 / sum w^2.
 
 The spread of log w is the surrogate's error in nat. Where a first look finds it large, the points of that
-look become nodes of the surrogate, and chains are run anew.
+look become nodes of the surrogate, and chains are run anew. Weights can't tell of what no chain reaches:
+a surrogate is kept inside the region of its nodes, and one whose chains press against that region's edge gets
+nodes farther out.
 """
 
 from collections.abc import Callable
@@ -24,7 +26,9 @@ from popinfer.infer.sample.draws import Draws, systematic_resample
 from popinfer.infer.sample.surrogate_chains import Chains, ChainSpec, run_chains
 
 MAX_ERROR = 0.5  # nat; above it the weights' efficiency is below about 0.6
+MAX_BEYOND = 0.01  # of the draws; a posterior that the nodes cover has hardly any beyond all of them
 MAX_REFINEMENTS = 4
+_FARTHER = 2.0  # spread of new nodes in units of the draws', where these press against the region's edge
 FIRST_LOOK = 40  # exact evaluations
 
 Say = Callable[[int, int, str], None]
@@ -107,16 +111,24 @@ def sample_checked(
         chains = run_chains(chain_key, emulation.density, start, spec.chains)
         exact = _Exact.ordered(pick_key, chains, emulation)
         exact = exact.more(counts, FIRST_LOOK, towards(int(spec.min_ess)))
-        if exact.error <= MAX_ERROR or refined == MAX_REFINEMENTS or emulation.room < FIRST_LOOK:
+        beyond = emulation.density.beyond(chains.u)
+        fine = exact.error <= MAX_ERROR and beyond <= MAX_BEYOND
+        if fine or refined == MAX_REFINEMENTS or emulation.room < FIRST_LOOK:
             break
         assert exact.seen is not None
-        emulation, refined = emulation.with_nodes(exact.seen), refined + 1
+        new = exact.seen
+        if beyond > MAX_BEYOND:
+            center = chains.u.mean(axis=(0, 1))
+            new = evaluate(counts, center + _FARTHER * (new.points - center))
+        emulation, refined = emulation.with_nodes(new), refined + 1
     while exact.ess < spec.min_ess and len(exact.u) < min(spec.max_evaluations, len(exact.queue)):
         wanted = len(exact.u) * spec.min_ess / max(exact.ess, 1.0)
         step = POINTS * int(np.ceil(np.clip(1.02 * wanted - len(exact.u), POINTS, 100) / POINTS))
         step = min(step, spec.max_evaluations - len(exact.u))
         exact = exact.more(counts, step, towards(round(wanted)))
-    return Sampled(_resampled(resample_key, exact, spec, refined), chains, emulation)
+    draws = _resampled(resample_key, exact, spec)
+    draws.attrs["n_refinements"], draws.attrs["beyond_nodes"] = refined, beyond
+    return Sampled(draws, chains, emulation)
 
 
 @dataclass(frozen=True)
@@ -183,7 +195,7 @@ class _Exact:
         return float(1 / np.sum(self.smoothed[0] ** 2))
 
 
-def _resampled(key: Array, exact: _Exact, spec: CheckedSpec, refined: int) -> Draws:
+def _resampled(key: Array, exact: _Exact, spec: CheckedSpec) -> Draws:
     """Draws picked in proportion to their smoothed weights, as four pseudo-chains."""
     weights, pareto_k = exact.smoothed
     picked = systematic_resample(key, weights, 4 * (spec.n_kept // 4))
@@ -194,7 +206,6 @@ def _resampled(key: Array, exact: _Exact, spec: CheckedSpec, refined: int) -> Dr
         "surrogate_error": exact.error,
         "left_out_error": exact.emulation.left_out_error,
         "n_nodes": len(exact.emulation.nodes.points),
-        "n_refinements": refined,
         "density_evaluations": len(exact.u),
         "undefined_fraction": float(np.mean(~np.isfinite(exact.log_p))),
         "log_weight": exact.log_weight,

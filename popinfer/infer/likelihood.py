@@ -211,6 +211,11 @@ class SurrogateDensity(eqx.Module):
         log_prior = -0.5 * jnp.sum(u**2)
         return jnp.asarray(self.log_peak) - 0.5 * jnp.sum(residual**2) + log_prior - _FENCE * away**2
 
+    def beyond(self, u: Float[np.ndarray, "*draws par"]) -> float:
+        """Share of draws that lie where the fence is felt."""
+        z = (u - np.asarray(self.center)) @ np.asarray(self.inverse).T
+        return float(np.mean(np.linalg.norm(z, axis=-1) > float(self.reach)))
+
 
 def poisson(log_m: Float[Array, "stat"], d: Float[Array | np.ndarray, "stat"]) -> Float[Array, ""]:
     """Poisson log-likelihood of counts d, relative to a perfect model."""

@@ -37,12 +37,14 @@ class Fit:
     ----------
     u : best point. log_density : the objective there.
     n_steps : accepted and refused steps. converged : whether the last step gained less than the tolerance.
+    linear : log-counts at u and their exact derivative [stat, par], where the optimiser knows them.
     """
 
     u: np.ndarray
     log_density: float
     n_steps: int
     converged: bool
+    linear: tuple[np.ndarray, np.ndarray] | None = None
 
 
 @runtime_checkable
@@ -141,6 +143,7 @@ def levenberg_marquardt(
     *,
     max_steps: int = 60,
     tolerance: float = 1e-2,
+    enough: Callable[[np.ndarray, float], bool] | None = None,
     progress: Progress | None = None,
 ) -> Fit:
     """Maximise an objective of log-counts.
@@ -150,11 +153,14 @@ def levenberg_marquardt(
     objective : what to climb. u0 : where to start.
     max_steps : accepted and refused steps together.
     tolerance : stop when an undamped step promises to gain less than this in log-density.
+    enough : says of a point and its log-density whether the rest of the way is of no interest.
     progress : called with (step, log-density).
     """
-    u = np.asarray(u0, dtype=float)
-    (value, log_counts), jacobian, age = objective.at(u), objective.jacobian(u), 0
-    damping, converged, step = _FIRST_DAMPING, False, 0
+    u, arrived = np.asarray(u0, dtype=float), enough or (lambda *_: False)
+    value, log_counts = objective.at(u)
+    if arrived(u, value):
+        return Fit(u, value, 0, False)
+    jacobian, age, damping, converged, step = objective.jacobian(u), 0, _FIRST_DAMPING, False, 0
     for step in range(1, max_steps + 1):
         gradient, curvature = objective.linearised(u, log_counts, jacobian)
         small = 0.5 * gradient @ np.linalg.solve(curvature, gradient) < tolerance
@@ -167,6 +173,8 @@ def levenberg_marquardt(
         else:
             before, counts_before = u, log_counts
             u, value, log_counts, damping, ratio = taken
+            if arrived(u, value):
+                return Fit(u, value, step, False)
             if age + 1 < _FRESH and ratio > _GOOD:
                 shift = u - before
                 missed = log_counts - counts_before - jacobian @ shift
@@ -175,7 +183,7 @@ def levenberg_marquardt(
                 jacobian, age, damping = objective.jacobian(u), 0, min(damping, _FIRST_DAMPING)
         if progress is not None:
             progress(step, value)
-    return Fit(u, value, step, converged)
+    return Fit(u, value, step, converged, (log_counts, jacobian) if age == 0 else None)
 
 
 def _damped_step(

@@ -25,11 +25,11 @@ from popinfer.infer.optimise import Fit, levenberg_marquardt
 MAX_ROUNDS = 4
 SETTLED = 1.0  # standard deviations of a maximum between rounds
 SAME = 2.0  # likewise: nearer ends are one maximum
+ENTERED = 1.0  # likewise: a climb that comes as near to a known maximum, and no higher, goes there
 HOPELESS = 30.0  # nats below the best: a maximum that holds nothing
 MIN_SHARE = 1e-3  # of the posterior's mass: maxima that hold less are left out
 MAX_MAXIMA = 4
 _ALONG = (-1.2, 1.2)  # prior standard deviations along a ridge
-_SAME_START = 0.05  # prior standard deviations: nearer starts are climbed from once
 _STEPS = 60  # of Levenberg-Marquardt; stiff curved valleys take forty
 _LAST_STEP = 0.5  # nats that a last step may promise
 
@@ -152,34 +152,38 @@ def _climbed(
 ) -> tuple[tuple[Maximum, ...], tuple[Maximum | None, ...]]:
     """Distinct maxima that hold mass, the densest first, and which of them each start leads to."""
     ends: list[Fit] = []
-    for i, u in enumerate(starts):
-        same = (j for j in range(i) if np.linalg.norm(u - starts[j]) < _SAME_START)
-        before = next(same, None)
-        ends.append(levenberg_marquardt(objective, u, max_steps=_STEPS) if before is None else ends[before])
-    arrived = sorted(
-        (end for end in ends if np.isfinite(end.log_density)), key=lambda end: end.log_density, reverse=True
-    )
-    if not arrived:
+    known: list[Maximum] = []
+    for u in starts:
+        end = levenberg_marquardt(objective, u, max_steps=_STEPS, enough=lambda *at: _entered(known, *at))
+        ends.append(end)
+        if np.isfinite(end.log_density) and not _entered(known, end.u, end.log_density):
+            known.append(_maximum(objective, end))
+    if not known:
         raise NotConvergedError(
             f"the model gives no number at any of the search's {len(starts)} starts; look at the priors, "
             "which reach where the model can't be evaluated"
         )
-    best = arrived[0].log_density
+    known.sort(key=lambda maximum: maximum.log_density, reverse=True)
     distinct: list[Maximum] = []
-    for end in arrived:
-        alone = all(maximum.distance(end.u) > SAME for maximum in distinct)
-        if end.log_density > best - HOPELESS and alone and len(distinct) < 2 * MAX_MAXIMA:
-            distinct.append(_maximum(objective, end))
+    for maximum in known:
+        alone = all(other.distance(maximum.approx.mean) > SAME for other in distinct)
+        if maximum.log_density > known[0].log_density - HOPELESS and alone and len(distinct) < 2 * MAX_MAXIMA:
+            distinct.append(maximum)
     most = max(maximum.log_mass for maximum in distinct)
     heavy = [maximum for maximum in distinct if maximum.log_mass > most + np.log(MIN_SHARE)]
     maxima = tuple(heavy[:MAX_MAXIMA])
     return maxima, tuple(_nearest(maxima, end.u) for end in ends)
 
 
+def _entered(known: list[Maximum], u: np.ndarray, log_density: float) -> bool:
+    """Whether a climb has come so near to a maximum that it can but end there."""
+    return any(one.distance(u) < ENTERED and log_density <= one.log_density for one in known)
+
+
 def _maximum(objective: GivenCovariance, end: Fit) -> Maximum:
     """Laplace approximation where a climb ended, a last Newton step away."""
-    _, log_m = objective.at(end.u)
-    gradient, curvature = objective.linearised(end.u, log_m, objective.jacobian(end.u))
+    linear = end.linear or (objective.at(end.u)[1], objective.jacobian(end.u))
+    gradient, curvature = objective.linearised(end.u, *linear)
     cov = np.linalg.inv(curvature)
     gain = 0.5 * float(gradient @ cov @ gradient)
     if gain > _LAST_STEP:

@@ -15,8 +15,9 @@ Draws of a surrogate are weighted by the exact density. Its chains must pass all
 must have a Pareto shape k-hat < 0.7, be worth 400 independent draws (Vehtari et al. 2024, arXiv:1507.02646),
 and their logarithms, the surrogate's error, scatter by 1.2 nat at most; all are computed from the raw
 weights. Where the weights are so even that they are worth 99 % of the draws, the shape of their tail says
-nothing and isn't asked for. At most 1 % of the exact evaluations may be points where the model gives no
-number.
+nothing and isn't asked for. At most 1 % of the chains' draws may lie beyond all of the surrogate's nodes: it
+is kept from going there, so that neither chains nor weights tell what is farther out. At most 1 % of the exact
+evaluations may be points where the model gives no number.
 
 For tempered particles the posterior must have been reached, half of the particles at least must have moved in
 the last stage, they must descend from 25 prior draws, and be worth 400 independent draws in bulk and tails.
@@ -43,7 +44,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import rankdata
 
-from popinfer.errors import InputError
+from popinfer.errors import InputError, percent
 
 MIN_ESS = 400.0
 MAX_DIVERGENT_FRACTION = 0.001
@@ -218,6 +219,7 @@ def _check_tree_depth(stats: xr.Dataset) -> Check:
 MAX_PARETO_K = 0.7
 EVEN = 0.99  # efficiency of the weights above which the shape of their tail says nothing
 MAX_SURROGATE_ERROR = 1.2  # nat; the weights of a worse surrogate are worth less than a quarter of the draws
+MAX_BEYOND_NODES = 0.01  # of the draws
 
 
 def importance_checks(stats: xr.Dataset) -> list[Check]:
@@ -230,6 +232,7 @@ def importance_checks(stats: xr.Dataset) -> list[Check]:
     even = ess >= EVEN * log_weight.size
     finite = log_weight[np.isfinite(log_weight)]
     error = float(np.std(finite)) if finite.size > 1 else np.nan
+    beyond = float(stats.attrs.get("beyond_nodes", np.nan))
     return [
         check_defined(float(undefined.mean()) if undefined.size else 1.0, "exact evaluations"),
         Check(
@@ -247,6 +250,13 @@ def importance_checks(stats: xr.Dataset) -> list[Check]:
             error <= MAX_SURROGATE_ERROR,
             f"The surrogate's log-density is off by {error:.2f} nat, more than {MAX_SURROGATE_ERROR}: "
             "it isn't the posterior's.",
+        ),
+        Check(
+            "Region of the nodes",
+            f"{percent(beyond)} of the draws outside" if np.isfinite(beyond) else "not stored",
+            f"<= {percent(MAX_BEYOND_NODES)}",
+            beyond <= MAX_BEYOND_NODES,
+            "The posterior reaches beyond the surrogate's nodes: part of it is missing.",
         ),
         Check(
             "Exact weights",

@@ -52,7 +52,7 @@ from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
 
 # halos of a slice, for the first answer and for the maxima: these move by a fraction of the posterior's width
-FIRST_HALOS, SEARCH_HALOS = 2048, 4096
+SEARCH_HALOS = 2048
 SEARCH_BATCHES = 8  # at least
 ENOUGH = 0.5  # effective number of seen galaxies among candidates, for every halo that is kept
 N_AROUND = 3  # parameters at which shares are taken
@@ -81,18 +81,18 @@ def search_posterior(run: Run, say: Reporter) -> Region:
     """Find the posterior's maxima; see the module's text for the steps."""
     begin, key = time.perf_counter(), stream(run.key, "search")
     setup, size = run.setup, batch_shape(run.config.halos.n_per_slice)[1]
-    n_first, n_search = (max(n // size, SEARCH_BATCHES) for n in (FIRST_HALOS, SEARCH_HALOS))
-    with say.task("Search: halos near the pilot", n_first) as update:
+    n_batch = max(SEARCH_HALOS // size, SEARCH_BATCHES)
+    with say.task("Search: halos near the pilot", n_batch) as update:
         pilot = with_values(setup.params, run.config.halos.pilot, setup.names)
-        batches = draw_batches(stream(key, "pilot"), run, [pilot], (n_first, size), update)
+        batches = draw_batches(stream(key, "pilot"), run, [pilot], (n_batch, size), update)
     center = np.zeros(setup.space.size)
     answer = _climb(
         build_guide(run, _population(run, batches), center), center, say, "Search: first answer"
     ).u
     around = Mixture.single(Laplace(answer, SPREAD_FIRST**2 * np.eye(answer.size)))
-    with say.task("Search: halos near the first answer", n_search) as update:
+    with say.task("Search: halos near the first answer", n_batch) as update:
         points = points_around(stream(key, "around"), run, around)
-        batches = draw_batches(stream(key, "batches"), run, points, (n_search, size), update)
+        batches = draw_batches(stream(key, "batches"), run, points, (n_batch, size), update)
     population = _population(run, batches)
     guide = build_guide(run, population, answer)
     starts = _starts(stream(key, "starts"), run, guide, answer, say)
