@@ -16,8 +16,8 @@ must have a Pareto shape k-hat < 0.7, be worth 400 independent draws (Vehtari et
 and their logarithms, the surrogate's error, scatter by 1.2 nat at most; all are computed from the raw
 weights. Where the weights are so even that they are worth 99 % of the draws, the shape of their tail says
 nothing and isn't asked for. At most 1 % of the chains' draws may lie beyond all of the surrogate's nodes: it
-is kept from going there, so that neither chains nor weights tell what is farther out. At most 1 % of the exact
-evaluations may be points where the model gives no number.
+is kept from going there, so that neither chains nor weights tell what is farther out. At most 1 % of the
+exact evaluations may be points where the model gives no number.
 
 For tempered particles the posterior must have been reached, half of the particles at least must have moved in
 the last stage, they must descend from 25 prior draws, and be worth 400 independent draws in bulk and tails.
@@ -229,10 +229,10 @@ def importance_checks(stats: xr.Dataset) -> list[Check]:
     log_weight = np.asarray(stats["log_weight"].values, dtype=float).ravel()
     undefined = np.isnan(log_weight) | np.isposinf(log_weight)
     k_hat, ess = importance_quality(log_weight[~undefined])
-    even = ess >= EVEN * log_weight.size
+    # of the raw weights: smoothing hides single large ones
+    even = kish_size(log_weight[~undefined]) >= EVEN * log_weight.size
     finite = log_weight[np.isfinite(log_weight)]
     error = float(np.std(finite)) if finite.size > 1 else np.nan
-    beyond = float(stats.attrs.get("beyond_nodes", np.nan))
     return [
         check_defined(float(undefined.mean()) if undefined.size else 1.0, "exact evaluations"),
         Check(
@@ -251,13 +251,7 @@ def importance_checks(stats: xr.Dataset) -> list[Check]:
             f"The surrogate's log-density is off by {error:.2f} nat, more than {MAX_SURROGATE_ERROR}: "
             "it isn't the posterior's.",
         ),
-        Check(
-            "Region of the nodes",
-            f"{percent(beyond)} of the draws outside" if np.isfinite(beyond) else "not stored",
-            f"<= {percent(MAX_BEYOND_NODES)}",
-            beyond <= MAX_BEYOND_NODES,
-            "The posterior reaches beyond the surrogate's nodes: part of it is missing.",
-        ),
+        _check_region(stats),
         Check(
             "Exact weights",
             f"worth {ess:.0f}",
@@ -267,6 +261,21 @@ def importance_checks(stats: xr.Dataset) -> list[Check]:
             "evaluations (sample.max_evaluations) or a better surrogate are needed.",
         ),
     ]
+
+
+def _check_region(stats: xr.Dataset) -> Check:
+    """Chains that press against the edge of the nodes' region."""
+    if "beyond_nodes" not in stats.attrs:
+        return not_stored("Region of the nodes", "beyond_nodes")
+    beyond = float(stats.attrs["beyond_nodes"])
+    return Check(
+        "Region of the nodes",
+        f"{percent(beyond)} of the draws outside",
+        f"<= {percent(MAX_BEYOND_NODES)}",
+        beyond <= MAX_BEYOND_NODES,
+        f"{percent(beyond)} of the chains' draws lie beyond the surrogate's nodes: part of the posterior "
+        "may be missing.",
+    )
 
 
 def importance_quality(log_weight: np.ndarray) -> tuple[float, float]:
@@ -280,8 +289,15 @@ def importance_quality(log_weight: np.ndarray) -> tuple[float, float]:
     if finite.size < 10:
         return np.nan, np.nan
     smoothed, k_hat = az.psislw(finite - finite.max())
-    weight = np.exp(np.asarray(smoothed) - np.max(smoothed))
-    return float(k_hat), float(weight.sum() ** 2 / np.square(weight).sum())
+    return float(k_hat), kish_size(np.asarray(smoothed))
+
+
+def kish_size(log_weight: np.ndarray) -> float:
+    """Effective number of draws with these log weights, (sum w)^2 / sum w^2; 0 when there are none."""
+    if log_weight.size == 0 or not np.isfinite(log_weight.max()):
+        return 0.0
+    weight = np.exp(log_weight - log_weight.max())
+    return float(weight.sum() ** 2 / np.square(weight).sum())
 
 
 MIN_LINEAGES = 25.0

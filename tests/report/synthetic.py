@@ -64,7 +64,9 @@ def weighted(log_weight: np.ndarray | None, **changed: np.ndarray) -> az.Inferen
     `changed` replaces statistics of the chains.
     """
     idata = az.from_dict(posterior=draws(9, n=250))
-    stats = xr.Dataset({"lp": (("chain", "draw"), np.zeros((4, 250)))}, attrs={"sampler": "nuts"})
+    stats = xr.Dataset(
+        {"lp": (("chain", "draw"), np.zeros((4, 250)))}, attrs={"sampler": "nuts", "beyond_nodes": 0.0}
+    )
     if log_weight is not None:
         stats["log_weight"] = (("proposal",), log_weight)
     markov = chains(**changed)

@@ -254,6 +254,16 @@ def test_shape_of_the_tail_is_not_asked_for_where_all_weights_are_even():
     assert any("Pareto k-hat" in sentence for sentence in judge(_surrogate(log_weight)).failures)
 
 
+def test_draws_beyond_the_nodes_fail():
+    idata = _surrogate(_even())
+    idata.sample_stats.attrs["beyond_nodes"] = 0.009
+    assert judge(idata).converged
+    idata.sample_stats.attrs["beyond_nodes"] = 0.02
+    assert "beyond the surrogate's nodes" in _only_failure(idata)
+    del idata.sample_stats.attrs["beyond_nodes"]
+    assert "'beyond_nodes' was not stored" in _only_failure(idata)
+
+
 def test_few_exact_weights_fail_on_their_worth():
     failure = _only_failure(_surrogate(_even(n=300)))
     assert "worth" in failure and "400" in failure
