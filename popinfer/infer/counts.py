@@ -21,9 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-POINTS = (
-    8  # evaluated at once: a point then costs a third less time than alone, and more at once gain nothing
-)
+from popinfer.errors import InputError
+
+# points evaluated at once: each then costs a third less time than alone, and more at once gain nothing
+POINTS = 8
 
 Progress = Callable[[int], None]
 
@@ -194,7 +195,14 @@ def halo_covariance(log_counts: Float[np.ndarray, "point batch stat"]) -> Float[
     log_counts : ndarray, shape (point, batch, stat)
         Log-counts of every batch at points spread as the posterior is; points where the model gives no number
         are left out.
+
+    Raises
+    ------
+    InputError
+        There is but one batch: nothing tells its noise.
     """
+    if log_counts.shape[1] < 2:
+        raise InputError("halos: noise is measured between batches, and there is one; give two or more")
     log_counts = log_counts[np.isfinite(log_counts).all(axis=(1, 2))]
     n_point, n_batch, n_stat = log_counts.shape
     if n_point == 0:

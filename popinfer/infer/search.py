@@ -118,10 +118,15 @@ def find_maxima(
     ----------
     counts : the model, on as many halo batches as a search needs.
     data : observed counts.
-    starts : points to climb from; the first should be good.
+    starts : points to climb from; the covariance is first taken at the first where the model gives a number.
     progress : called with (round, how far a maximum moved in its standard deviations).
+
+    Raises
+    ------
+    NotConvergedError
+        The model gives no number at any of the starts.
     """
-    likelihood = likelihood_at(counts, data, starts[0])
+    likelihood = likelihood_at(counts, data, _first_defined(counts, starts))
     maxima, reached = _climbed(GivenCovariance(counts, likelihood), starts)
     best, moved = maxima[0].approx, np.inf
     widest = np.linalg.eigh(best.cov).eigenvectors[:, -1]
@@ -141,6 +146,17 @@ def find_maxima(
     return Search(likelihood, maxima, ends, bool(moved < SETTLED))
 
 
+def _first_defined(counts: BatchedCounts, starts: list[np.ndarray]) -> np.ndarray:
+    """The first start at which the model gives a number."""
+    for u in starts:
+        if np.all(np.isfinite(log_counts(counts, u))):
+            return u
+    raise NotConvergedError(
+        f"the model gives no number at any of the search's {len(starts)} starts; look at the priors, "
+        "which reach where the model can't be evaluated"
+    )
+
+
 def _nearest(maxima: tuple[Maximum, ...], u: np.ndarray) -> Maximum | None:
     """The maximum that u belongs to."""
     nearest = min(maxima, key=lambda maximum: maximum.distance(u))
@@ -158,11 +174,6 @@ def _climbed(
         ends.append(end)
         if np.isfinite(end.log_density) and not _entered(known, end.u, end.log_density):
             known.append(_maximum(objective, end))
-    if not known:
-        raise NotConvergedError(
-            f"the model gives no number at any of the search's {len(starts)} starts; look at the priors, "
-            "which reach where the model can't be evaluated"
-        )
     known.sort(key=lambda maximum: maximum.log_density, reverse=True)
     distinct: list[Maximum] = []
     for maximum in known:

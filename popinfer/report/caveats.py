@@ -12,7 +12,7 @@ from popinfer.report.predictive import Histograms
 from popinfer.report.style import slice_label
 from popinfer.report.summary import RunSummary
 
-MAX_MC_SHARE = 0.1  # of the variance of a soft count here, relative to counting noise in `run.summarise`
+MAX_HALO_SHARE = 0.1  # of the variance of a soft count here, relative to counting noise in `run.summarise`
 OTHER_MODE_DISTANCE = 3.0  # posterior standard deviations: nearer ends are the same optimum
 RIVAL_LOG_DENSITY = 10.0  # a mode this many nats below the best still counts as a rival
 GOOD_P, POOR_P = 0.05, 0.001
@@ -90,18 +90,18 @@ def caveats(
     summary: RunSummary, rows: tuple[ParameterRow, ...], histograms: Histograms | None
 ) -> tuple[str, ...]:
     """List everything a reader should know before using the numbers."""
-    sentences = [*_monte_carlo(summary), *_modes(summary), *_parameters(summary, rows), *summary.warnings]
+    sentences = [*_halo_noise(summary), *_modes(summary), *_parameters(summary, rows), *summary.warnings]
     if histograms is None:
         sentences.append("No predictions were stored, so the report can't show the model beside the data.")
     return tuple(sentences)
 
 
-def _monte_carlo(summary: RunSummary) -> list[str]:
-    if not summary.mc_share_max > MAX_MC_SHARE:
+def _halo_noise(summary: RunSummary) -> list[str]:
+    if not summary.halo_share_max > MAX_HALO_SHARE:
         return []
     return [
-        f"Monte Carlo noise of the model makes up to {percent(summary.mc_share_max)} of the variance of a "
-        f"soft count (median {percent(summary.mc_share_median)}), more than {percent(MAX_MC_SHARE)}: other "
+        f"Noise of the halo sample makes up to {percent(summary.halo_share_max)} of the variance of a soft "
+        f"count (median {percent(summary.halo_share_median)}), more than {percent(MAX_HALO_SHARE)}: other "
         "halos would move the result. Use more of them."
     ]
 

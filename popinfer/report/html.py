@@ -9,7 +9,7 @@ from pathlib import Path
 
 import arviz as az
 
-from popinfer.report.caveats import MAX_MC_SHARE, caveats, goodness, misfits
+from popinfer.report.caveats import MAX_HALO_SHARE, caveats, goodness, misfits
 from popinfer.report.checks import read_checks, tabulate_checks, verdict_of_checks
 from popinfer.report.figures import draw_figures, save_figures
 from popinfer.report.gate import PARTICLE_SAMPLERS, SURROGATE_SAMPLERS, Verdict, judge
@@ -113,7 +113,7 @@ def render_page(
         sampler=_SAMPLER_NAMES.get(verdict.sampler, verdict.sampler),
         amount=_amount(idata, verdict.sampler),
         has_truth=any(math.isfinite(row.truth) for row in rows),
-        max_mc_share=MAX_MC_SHARE,
+        max_halo_share=MAX_HALO_SHARE,
     )
 
 

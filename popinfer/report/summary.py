@@ -33,7 +33,7 @@ class RunSummary:
         independent statistics it should be compared with, and its p-value.
     predictive_p_value : posterior predictive p-value of the chi-square, a mean over posterior draws.
     goodness_per_slice : the same four numbers as a mapping, one a slice.
-    mc_share_max, mc_share_median : Monte Carlo variance of the model over the total variance of a soft
+    halo_share_max, halo_share_median : variance that the halo sample brings over the total variance of a soft
         count, largest and median over kernels.
     flat_directions : parameters, or combinations of them, whose profile is flat.
     modes : other optima that prior-drawn starts found: ``start``, ``log_density``, ``distance`` (in units of
@@ -62,8 +62,8 @@ class RunSummary:
     p_value: float = math.nan
     predictive_p_value: float = math.nan
     goodness_per_slice: tuple[dict[str, float], ...] = ()
-    mc_share_max: float = math.nan
-    mc_share_median: float = math.nan
+    halo_share_max: float = math.nan
+    halo_share_median: float = math.nan
     flat_directions: tuple[str, ...] = ()
     modes: tuple[dict[str, Any], ...] = ()
     sampler: dict[str, Any] = field(default_factory=dict)
@@ -111,7 +111,7 @@ class RunSummary:
 
 _NUMBERS = (
     *("log_density_best", "chi2", "n_eff", "p_value", "predictive_p_value"),
-    *("mc_share_max", "mc_share_median"),
+    *("halo_share_max", "halo_share_median"),
 )
 _NUMBER_TABLES = ("wall_time_s", "best_fit", "truth")
 

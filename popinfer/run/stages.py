@@ -71,11 +71,14 @@ def fit(
 def fisher(run: Run, say: Reporter | None = None) -> tuple[Identifiability, str]:
     """What the data can tell about each free parameter, and where that was evaluated.
 
-    At the stored fit where there is one, else at the prior's centre; halos are drawn when none are stored.
+    At the stored fit where there is one, else at the prior's centre; the search is made and halos are drawn
+    where none are stored.
     """
     say = say or Silent()
-    stored_halos = run.folder.halos.is_file()
-    population = load_population(run) if stored_halos else halos(run, say, search(run, say))
+    if run.folder.halos.is_file():
+        population = load_population(run)
+    else:
+        population = halos(run, say, read_region(run) if run.folder.search.is_file() else search(run, say))
     stored = read_fit(run, population.data) if run.folder.fit.is_file() else None
     with say.task("Information"):
         u = np.zeros(run.setup.space.size) if stored is None else stored.approx.mean

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from popinfer.report import RunSummary
-from popinfer.report.caveats import MAX_MC_SHARE
+from popinfer.report.caveats import MAX_HALO_SHARE
 from popinfer.run.fitting import FitResult
 from popinfer.run.posterior import versions
 from popinfer.run.prepare import Population, Run
@@ -52,12 +52,12 @@ def summarise(run: Run, population: Population, fit: FitResult, idata: az.Infere
         p_value=fit.goodness.p_value,
         predictive_p_value=float(checks["p_chi2"]),
         goodness_per_slice=tuple(per_slice),
-        mc_share_max=float(np.nanmax(fit.halo_counts)),
-        mc_share_median=float(np.nanmedian(fit.halo_counts)),
+        halo_share_max=float(np.nanmax(fit.halo_counts)),
+        halo_share_median=float(np.nanmedian(fit.halo_counts)),
         flat_directions=tuple(fit.flat),
         modes=tuple(fit.starts),
         sampler=dict(idata.sample_stats.attrs),
-        warnings=(*run.catalog.warnings, *fit.cautions, *_monte_carlo(fit.halo_counting)),
+        warnings=(*run.catalog.warnings, *fit.cautions, *_halo_noise(fit.halo_counting)),
         priors={p.name: str(p.prior) for p in free},
         units={p.name: p.unit for p in free},
         meanings={p.name: p.meaning for p in free},
@@ -73,21 +73,21 @@ def _truth(run: Run) -> dict[str, float]:
     return {name: float(values[name]) for name in run.setup.space.names if name in values}
 
 
-def _monte_carlo(halo_counting: Float[np.ndarray, "direction"]) -> list[str]:
+def _halo_noise(halo_counting: Float[np.ndarray, "direction"]) -> list[str]:
     """What the report's own rules don't see: they know soft counts, not directions of parameters.
 
     Parameters
     ----------
-    halo_counting : Monte Carlo share of the variance of counting and Monte Carlo noise.
+    halo_counting : share of halo noise in the variance of counting and halo noise.
     """
     over_counting = halo_counting / np.maximum(1 - halo_counting, np.finfo(float).tiny)
     largest, median = over_counting.max(), np.median(over_counting)
-    if not largest > MAX_MC_SHARE:
+    if not largest > MAX_HALO_SHARE:
         return []
     return [
-        f"Monte Carlo noise of the halo sample reaches {_percent(largest)} of the counting noise (variances, "
-        f"along a direction that the data measure; median {_percent(median)}), and {_percent(MAX_MC_SHARE)} "
-        "are asked for. The posterior's width includes it; more halos (halos.n_per_slice) would narrow it."
+        f"Noise of the halo sample reaches {_percent(largest)} of the counting noise (variances, along a "
+        f"direction that the data measure; median {_percent(median)}), and {_percent(MAX_HALO_SHARE)} are "
+        "asked for. The posterior's width includes it; more halos (halos.n_per_slice) would narrow it."
     ]
 
 

@@ -69,14 +69,19 @@ def lgmet_weights(
     nodes = jnp.asarray(ssp_lgmet, dtype)
     if binned:
         below = _triweight_cdf((inner_edges(nodes) - lgmet) / scatter)
+        shares = jnp.diff(below, prepend=jnp.zeros(1, dtype), append=jnp.ones(1, dtype))
     else:
         z = (nodes - lgmet) / scatter
         ramp = scatter * (z * norm.cdf(z) + norm.pdf(z))
-        below = jnp.diff(ramp) / jnp.diff(nodes)
-    shares = jnp.diff(below, prepend=jnp.zeros(1, dtype), append=jnp.ones(1, dtype))
+        # differences as a matrix product: XLA's CPU code for differences of short vectors takes five times longer
+        unit = jnp.eye(len(nodes), dtype=dtype)
+        slope = jnp.pad(jnp.diff(unit, axis=0) / jnp.diff(nodes)[:, None], ((1, 1), (0, 0)))
+        shares = unit[-1] + jnp.matmul(jnp.diff(slope, axis=0), ramp, precision="highest")
     low = _beyond(nodes[0] - lgmet, nodes[1] - nodes[0])
     high = _beyond(lgmet - nodes[-1], nodes[-1] - nodes[-2])
-    return shares.at[0].add(low).at[1].add(-low).at[-1].add(high).at[-2].add(-high)
+    # products with constant vectors: XLA's indexed updates cost more than all the rest
+    first = jnp.zeros(len(nodes), dtype).at[:2].set(jnp.asarray([1.0, -1.0], dtype))
+    return shares + low * first + high * first[::-1]
 
 
 def lgmet_weights_by_age(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from toy import N_PAR, N_STAT, TRUTH, toy, without_noise
 
+from popinfer.errors import InputError
 from popinfer.infer.counts import (
     POINTS,
     Evaluated,
@@ -148,3 +149,8 @@ def test_reverse_derivative_is_the_forward_one():
     counts, u = MODEL.counts(), jnp.asarray(TRUTH)
     numeric = central(lambda u: log_counts(counts, u), TRUTH)
     np.testing.assert_allclose(jax.jit(jax.jacrev(counts))(u), numeric, rtol=1e-6, atol=1e-8)
+
+
+def test_noise_of_one_batch_is_refused():
+    with pytest.raises(InputError, match="two or more"):
+        halo_covariance(np.zeros((3, 1, 4)))

@@ -114,12 +114,26 @@ def test_a_start_that_does_not_arrive_leads_nowhere():
 
 def test_starts_without_a_number_are_said():
     counts, beyond = folded(edge=2.0), np.array([3.0, 0.0, 0.0])
-    from popinfer.infer.search import GivenCovariance, _climbed
+    with pytest.raises(NotConvergedError, match="no number at any of the search's 2 starts"):
+        find_maxima(counts, data(), [beyond, beyond])
+    assert signs(find_maxima(counts, data(), [beyond, RIGHT]).ends) == [None, 1]
 
-    objective = GivenCovariance(counts, likelihood_at(counts, data(), RIGHT))
-    with pytest.raises(NotConvergedError, match="no number"):
-        _climbed(objective, [beyond, beyond])
-    assert signs(_climbed(objective, [beyond, RIGHT])[1]) == [None, 1]
+
+def test_a_climb_ends_where_another_one_went(monkeypatch, both):
+    """Starts beside a known maximum cost one evaluation each, and no derivative."""
+    calls = []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return log_counts_and_jacobian(*arguments)
+
+    monkeypatch.setattr("popinfer.infer.search.log_counts_and_jacobian", counted)
+    find_maxima(folded(), data(), [RIGHT])
+    alone = len(calls)
+    beside = next(m.approx.mean for m in both.maxima if m.approx.mean[0] > 0) + 1e-3
+    ends = find_maxima(folded(), data(), [RIGHT, beside, beside]).ends
+    assert signs(ends) == [1, 1, 1]
+    assert len(calls) == 2 * alone
 
 
 def test_covariance_is_that_of_the_best_maximum(both):

@@ -206,8 +206,8 @@ def summary() -> RunSummary:
             {"chi2": c, "n_eff": 43.0, "p_value": p, "predictive_p_value": 1.1 * p}
             for c, p in ((41, 0.5), (46, 0.3), (52, 0.1), (104, 1e-4))
         ),
-        mc_share_max=0.17,
-        mc_share_median=0.06,
+        halo_share_max=0.17,
+        halo_share_median=0.06,
         flat_directions=("metallicity.zero_point",),
         modes=({"start": 3, "log_density": -196.0, "distance": 7.2},),
         sampler={"gradients evaluated": 21_456, "step size": 0.62, "accepted": 0.87},

@@ -49,14 +49,14 @@ def test_goodness_in_words(p: float, grade: str):
 
 
 def _caveats(**changed) -> str:
-    quiet = {"warnings": (), "modes": (), "flat_directions": (), "mc_share_max": 0.05}
+    quiet = {"warnings": (), "modes": (), "flat_directions": (), "halo_share_max": 0.05}
     summary = dataclasses.replace(synthetic.summary(), **{**quiet, **changed})
     return " ".join(caveats.caveats(summary, tuple(_rows().values()), None))
 
 
 def test_monte_carlo_noise_is_flagged_above_ten_percent_only():
-    assert "Monte Carlo" not in _caveats(mc_share_max=0.09)
-    assert "up to 12 %" in _caveats(mc_share_max=0.12)
+    assert "halo sample" not in _caveats(halo_share_max=0.09)
+    assert "up to 12 %" in _caveats(halo_share_max=0.12)
 
 
 def test_other_modes_are_ranked_by_their_depth():

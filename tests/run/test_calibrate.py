@@ -41,7 +41,7 @@ SOMEWHERE = Region(Mixture.single(Laplace(np.zeros(2), np.eye(2))), [], True, 0.
 
 def few_batches(run):
     """Two batches of halos that no search has chosen."""
-    specs = [dataclasses.replace(spec, n_halo=8) for spec in lightcones(run.config)]
+    specs = [dataclasses.replace(spec, n_halo=16) for spec in lightcones(run.config)]
     return jax.tree.map(lambda *x: np.stack(x), *[draw_slices(root_key(i), specs) for i in range(2)])
 
 

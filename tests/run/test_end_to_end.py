@@ -143,7 +143,7 @@ def test_summary_has_goodness_and_provenance(tiny_run):
     assert 0 <= summary.predictive_p_value <= 1
     # one slice is all there is
     assert summary.goodness_per_slice[0]["predictive_p_value"] == pytest.approx(summary.predictive_p_value)
-    assert 0 < summary.mc_share_median <= summary.mc_share_max < 1
+    assert 0 < summary.halo_share_median <= summary.halo_share_max < 1
     share = max(json.loads((tiny_run[1] / "fit.json").read_text())["halo_share_of_counting"])
     assert share > 0.1  # 512 halos are few
     of_counting = 100 * share / (1 - share)

@@ -115,7 +115,7 @@ class Attracted(Guide):
     optimum = np.array([1.0, -2.0])
 
     def climb(self, u, progress=None):
-        near = np.abs(u).max() < 1
+        near = bool(np.abs(u).max() < 1)
         return Fit(self.optimum if near else u, 0.0 if near else -9.0, 2, near)
 
 
