@@ -84,8 +84,8 @@ class Bins:
 
 
 def predict(
-    draws: Float[np.ndarray, "draw par"],
-    model: Callable[[np.ndarray], Predicted],
+    n_draws: int,
+    model: Callable[[int], Predicted],
     bins: Bins,
     n_observed: Sequence[int],
     noise: HaloNoise,
@@ -95,24 +95,24 @@ def predict(
 
     Parameters
     ----------
-    draws : unconstrained vectors.
-    model : vector -> features and weights of the model galaxies, and expected soft counts.
+    n_draws : how many draws of the posterior there are.
+    model : number of a draw -> features and weights of its model galaxies, and expected soft counts.
     bins : where to count.
     n_observed : galaxies of each slice, which the predictions are scaled to.
     noise : of the halo sample in the histograms [slice, feature, bin].
     progress : called with (done, total).
     """
     n_slice, n_pair = len(n_observed), len(bins.pairs)
-    hist = np.empty((len(draws), n_slice, len(bins.features), N_BINS))
+    hist = np.empty((n_draws, n_slice, len(bins.features), N_BINS))
     planes = np.zeros((n_slice, n_pair, N_PAIR_BINS, N_PAIR_BINS))
     soft = []
-    for d, u in enumerate(draws):
-        features, weights, counts = model(u)
+    for d in range(n_draws):
+        features, weights, counts = model(d)
         hist[d] = bins.expected(features, weights, n_observed)
         for s, n in enumerate(n_observed):
-            planes[s] += bins.planes(np.asarray(features[s], float), _scaled(weights[s], n)) / len(draws)
+            planes[s] += bins.planes(np.asarray(features[s], float), _scaled(weights[s], n)) / n_draws
         soft.append(counts)
-        progress(d + 1, len(draws))
+        progress(d + 1, n_draws)
     return _dataset(
         bins,
         {

@@ -18,7 +18,7 @@ import xarray as xr
 from jaxtyping import Array
 
 from popinfer.infer.checked import CheckedSpec, Sampled, sample_checked
-from popinfer.infer.counts import log_counts as exact_log_counts
+from popinfer.infer.counts import evaluate
 from popinfer.infer.likelihood import LogDensity
 from popinfer.infer.predictive import observed_groups, predict
 from popinfer.infer.sample import Draws, NutsSpec, SmcSpec, nuts, smc
@@ -201,23 +201,24 @@ def _predictions(
     bins, noise, halos = checker.bins, checker.histogram_noise, population.some_halos
     mask = np.asarray(kernels.mask) > 0
     numbers: list[np.ndarray] = []
+    n = len(draws)
     scale = np.concatenate([np.zeros(0), *Predictor(run.setup, survey).scales])
 
     @jax.jit
     def listed(mag: Array, weight: Array) -> tuple[Array, Array]:
         return survey.listed(mag, jnp.asarray(run.setup.features(mag)), weight)
 
-    def model(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        galaxies = population.galaxies(u, halos)
+    def model(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        galaxies = population.galaxies(draws[index], halos)
         features, weight = (np.asarray(x) for x in listed(galaxies.mag, galaxies.weight))
-        log_counts = exact_log_counts(population.counts, u)
-        checker.add(features, weight, log_counts)
-        statistics = np.exp(log_counts)
+        checker.add(features, weight, log_counts[index])
+        statistics = np.exp(log_counts[index])
         numbers.append(statistics[mask.size :] / scale)
         return features, weight, np.where(mask, statistics[: mask.size].reshape(mask.shape), 0.0)
 
-    with say.task("Predictions", len(draws)) as update:
-        predicted = predict(draws, model, bins, run.n_galaxies, noise, lambda done, _total: update(done, ""))
+    with say.task("Predictions", 2 * n) as update:
+        log_counts = evaluate(population.counts, draws, lambda done: update(done, "")).values
+        predicted = predict(n, model, bins, run.n_galaxies, noise, lambda done, _: update(n + done, ""))
     observed = observed_groups(
         bins,
         survey.features,

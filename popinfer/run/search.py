@@ -51,9 +51,9 @@ from popinfer.run.guides import Guide, build_guide
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
 
-# halos of a slice, for the first answer and for the maxima: these move by a fraction of the posterior's width
-SEARCH_HALOS = 2048
-SEARCH_BATCHES = 8  # at least
+# halos of a slice for the first answer and for the maxima, which move by a fraction of the posterior's width:
+# fewer only where the run's own batches are smaller than an eighth
+SEARCH_HALOS, SEARCH_BATCHES = 2048, 8
 ENOUGH = 0.5  # effective number of seen galaxies among candidates, for every halo that is kept
 N_AROUND = 3  # parameters at which shares are taken
 SPREAD_FIRST = 0.3  # of them around the first answer, in units of the priors' widths
@@ -80,8 +80,8 @@ class Region:
 def search_posterior(run: Run, say: Reporter) -> Region:
     """Find the posterior's maxima; see the module's text for the steps."""
     begin, key = time.perf_counter(), stream(run.key, "search")
-    setup, size = run.setup, batch_shape(run.config.halos.n_per_slice)[1]
-    n_batch = max(SEARCH_HALOS // size, SEARCH_BATCHES)
+    setup, n_batch = run.setup, SEARCH_BATCHES
+    size = min(batch_shape(run.config.halos.n_per_slice)[1], SEARCH_HALOS // SEARCH_BATCHES)
     with say.task("Search: halos near the pilot", n_batch) as update:
         pilot = with_values(setup.params, run.config.halos.pilot, setup.names)
         batches = draw_batches(stream(key, "pilot"), run, [pilot], (n_batch, size), update)

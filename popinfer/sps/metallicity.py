@@ -73,7 +73,7 @@ def lgmet_weights(
     else:
         z = (nodes - lgmet) / scatter
         ramp = scatter * (z * norm.cdf(z) + norm.pdf(z))
-        # differences as a matrix product: XLA's CPU code for differences of short vectors takes five times longer
+        # a matrix product: XLA's CPU code takes five times longer for differences of short vectors
         unit = jnp.eye(len(nodes), dtype=dtype)
         slope = jnp.pad(jnp.diff(unit, axis=0) / jnp.diff(nodes)[:, None], ((1, 1), (0, 0)))
         shares = unit[-1] + jnp.matmul(jnp.diff(slope, axis=0), ramp, precision="highest")

@@ -33,13 +33,12 @@ def test_predictions_match_data_of_the_same_population():
     model = np.stack([galaxies(4, 20_000), galaxies(5, 20_000)])
     steps = []
 
-    def predictor(u):
-        return model, np.ones((2, 20_000)), np.full((2, 7), u[0])
+    def predictor(index):
+        return model, np.ones((2, 20_000)), np.full((2, 7), index + 1.0)
 
-    draws = np.array([[1.0], [2.0]])
     noise = HaloNoise(np.zeros((2, 3, N_BINS)))
     found = predict(
-        draws, predictor, bins, [3_000, 1_000], noise, lambda done, total: steps.append((done, total))
+        2, predictor, bins, [3_000, 1_000], noise, lambda done, total: steps.append((done, total))
     )
     seen = observed_groups(bins, data, np.array([[0.1, 0.2], [0.2, 0.3]]), np.ones((2, 7)), np.ones((2, 7)))
     assert steps == [(1, 2), (2, 2)]
@@ -61,7 +60,7 @@ def test_halo_noise_of_the_histograms_is_stored_beside_them():
     def predictor(_u):
         return joined, np.ones((1, 2000)), np.ones((1, 7))
 
-    found = predict(np.zeros((1, 1)), predictor, bins, [4_000], noise, lambda _done, _total: None)
+    found = predict(1, predictor, bins, [4_000], noise, lambda _done, _total: None)
     filled = truth > 40
     error = (found["hist"].values[0, 0] - truth)[filled]
     assert 0.7 < np.sqrt(((error / found["hist_halo_sd"].values[filled]) ** 2).mean()) < 1.3
