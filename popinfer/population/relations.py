@@ -86,7 +86,7 @@ class Relations(eqx.Module):
     def build(
         cls, key: PRNGKeyArray, cosmology: Cosmology, ssp: SSP, fractions: np.ndarray, n_halo: int
     ) -> "Relations":
-        """Draw the samples, `n_halo` near z = 0.1 and in each shell (the run's number saves compiling)."""
+        """Draw the samples, `n_halo` near z = 0.1 and in each shell."""
         at_z = LightconeSpec(
             Z_RELATIONS - _HALF_WIDTH, Z_RELATIONS + _HALF_WIDTH, n_halo, LGM_MIN, N_NORMALS, 0.5
         )
