@@ -33,7 +33,7 @@ from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
 
 N_PRIOR = 2000
-N_RELATION_HALOS = 4096  # in each sample: median stellar masses at fixed halo mass are then known to 0.01-0.03 dex
+N_RELATION_HALOS = 4096  # in each sample: median stellar masses are known to 0.01 to 0.03 dex then
 SPECS: dict[str, Callable[..., Any]] = {"nuts": CheckedSpec, "nuts_exact": NutsSpec, "smc": SmcSpec}
 TITLES = {
     "nuts": "NUTS on the surrogate, exact weights",
