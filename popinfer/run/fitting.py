@@ -29,7 +29,7 @@ from popinfer.infer.mixture import Mixture
 from popinfer.infer.optimise import density_and_grad
 from popinfer.random import stream
 from popinfer.records import Halos
-from popinfer.run.folder import RunFolder, atomic, check_fingerprint, need, write_text
+from popinfer.run.folder import RunFolder, atomic, need, read_json, write_text
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
 from popinfer.run.search import Region
@@ -208,8 +208,7 @@ def write_fit(run: Run, result: FitResult) -> None:
 def read_fit(run: Run, data: Data) -> FitResult:
     """Load what `write_fit` stored; InputError when it is absent or of another configuration."""
     folder: RunFolder = run.folder
-    content = json.loads(need(folder.fit, "fit").read_text(encoding="utf-8"))
-    check_fingerprint(folder.fit, content.get("fingerprint"), run.fingerprint("fit"), "fit")
+    content = read_json(folder.fit, "fit", run.fingerprint("fit"))
     with np.load(need(folder.fit_arrays, "fit")) as stored:
         arrays = dict(stored)
     kernel = arrays["lengths"], content["surrogate"]["white"]

@@ -173,6 +173,16 @@ def need(path: Path, stage: str) -> Path:
     return path
 
 
+def read_json(path: Path, stage: str, identity: str) -> dict[str, Any]:
+    """Content of a stage's JSON file; InputError when it is absent, broken, or of another configuration."""
+    try:
+        content = json.loads(need(path, stage).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: can't be read ({error}); run 'popinfer {stage}' again") from None
+    check_fingerprint(path, content.get("fingerprint"), identity, stage)
+    return content
+
+
 def write_halos(folder: RunFolder, batches: Halos, identity: str, wall_time_s: float) -> None:
     """Store halo batches [batch, slice, halo], and the fingerprint of what they were made from."""
     with atomic(folder.halos) as temporary, h5py.File(temporary, "w") as store:

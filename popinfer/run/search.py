@@ -7,8 +7,8 @@ parameters near the answer:
 
 1. From the run file's pilot values a first sample is drawn, and the guide (`run.guides`) climbs on it from
    the prior's center to a first answer.
-2. Halos are thinned around it. On a few batches of them the guide climbs from draws of the prior, and from
-   every end the posterior density is climbed to its maxima (`popinfer.infer.search`).
+2. Halos are thinned around it. On half of them the guide climbs from draws of the prior, and from every end
+   the posterior density is climbed to its maxima on all of them (`popinfer.infer.search`).
 
 The `halos` stage then draws the run's halos around those maxima.
 """
@@ -25,7 +25,6 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from popinfer.config import RunConfig
-from popinfer.errors import InputError
 from popinfer.infer.laplace import Laplace
 from popinfer.infer.mixture import Mixture
 from popinfer.infer.optimise import Fit
@@ -46,7 +45,7 @@ from popinfer.run.build import (
     lightcones,
     predict_galaxies,
 )
-from popinfer.run.folder import check_fingerprint, need, write_text
+from popinfer.run.folder import read_json, write_text
 from popinfer.run.guides import Guide, build_guide
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
@@ -54,6 +53,7 @@ from popinfer.run.progress import Reporter
 # halos of a slice for the first answer and for the maxima, which move by a fraction of the posterior's width:
 # fewer only where the run's own batches are smaller than an eighth
 SEARCH_HALOS, SEARCH_BATCHES = 2048, 8
+GUIDE_BATCHES = 4  # of those; the guide's ends are but starts
 ENOUGH = 0.5  # effective number of seen galaxies among candidates, for every halo that is kept
 N_AROUND = 3  # parameters at which shares are taken
 SPREAD_FIRST = 0.3  # of them around the first answer, in units of the priors' widths
@@ -80,21 +80,22 @@ class Region:
 def search_posterior(run: Run, say: Reporter) -> Region:
     """Find the posterior's maxima; see the module's text for the steps."""
     begin, key = time.perf_counter(), stream(run.key, "search")
-    setup, n_batch = run.setup, SEARCH_BATCHES
+    setup = run.setup
     size = min(batch_shape(run.config.halos.n_per_slice)[1], SEARCH_HALOS // SEARCH_BATCHES)
-    with say.task("Search: halos near the pilot", n_batch) as update:
+    with say.task("Search: halos near the pilot", GUIDE_BATCHES) as update:
         pilot = with_values(setup.params, run.config.halos.pilot, setup.names)
-        batches = draw_batches(stream(key, "pilot"), run, [pilot], (n_batch, size), update)
+        batches = draw_batches(stream(key, "pilot"), run, [pilot], (GUIDE_BATCHES, size), update)
     center = np.zeros(setup.space.size)
     answer = _climb(
         build_guide(run, _population(run, batches), center), center, say, "Search: first answer"
     ).u
     around = Mixture.single(Laplace(answer, SPREAD_FIRST**2 * np.eye(answer.size)))
-    with say.task("Search: halos near the first answer", n_batch) as update:
+    with say.task("Search: halos near the first answer", SEARCH_BATCHES) as update:
         points = points_around(stream(key, "around"), run, around)
-        batches = draw_batches(stream(key, "batches"), run, points, (n_batch, size), update)
+        batches = draw_batches(stream(key, "batches"), run, points, (SEARCH_BATCHES, size), update)
     population = _population(run, batches)
-    guide = build_guide(run, population, answer)
+    few = _population(run, jax.tree.map(lambda x: x[:GUIDE_BATCHES], batches))
+    guide = build_guide(run, few, answer)
     starts = _starts(stream(key, "starts"), run, guide, answer, say)
     with say.task("Search: maxima of the posterior", MAX_ROUNDS) as update:
         ended = find_maxima(
@@ -258,12 +259,7 @@ def write_region(run: Run, region: Region) -> None:
 
 def read_region(run: Run) -> Region:
     """Load what `write_region` stored; InputError when it is absent or of another configuration."""
-    path = need(run.folder.search, "search")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: can't be read ({error}); run 'popinfer search' again") from None
-    check_fingerprint(path, content.get("fingerprint"), run.fingerprint("search"), "search")
+    content = read_json(run.folder.search, "search", run.fingerprint("search"))
     parts = zip(content["means"], content["covs"], strict=True)
     mixture = Mixture(
         tuple(Laplace(np.array(mean), np.array(cov)) for mean, cov in parts), np.array(content["weights"])

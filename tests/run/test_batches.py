@@ -7,12 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from popinfer.config import RunConfig
 from popinfer.errors import InputError
+from popinfer.infer.counts import evaluate
 from popinfer.infer.laplace import Laplace
 from popinfer.infer.mixture import Mixture
 from popinfer.random import root_key
 from popinfer.run.batches import batch_shape
-from popinfer.run.build import Predictor, draw_slices, in_precision, lightcones, predict_galaxies
+from popinfer.run.build import (
+    Predictor,
+    build_counts,
+    draw_slices,
+    in_precision,
+    lightcones,
+    predict_galaxies,
+)
 from popinfer.run.folder import RunFolder, read_halos, write_halos
 from popinfer.run.prepare import prepare
 from popinfer.run.search import draw_batches, points_around
@@ -43,8 +52,6 @@ def test_batches_are_many_and_small_and_hold_the_sample():
 
 @pytest.fixture(scope="module")
 def run(tiny_config, tmp_path_factory):
-    from popinfer.config import RunConfig
-
     return prepare(RunConfig.model_validate(tiny_config), tmp_path_factory.mktemp("batches"))
 
 
@@ -97,3 +104,20 @@ def test_chosen_halos_make_the_galaxies_of_all_halos(run, batches):
     error = np.hypot(chosen.std(axis=0, ddof=1) / np.sqrt(8), plain.std(axis=0, ddof=1) / np.sqrt(16))
     assert np.all(np.abs(chosen.mean(axis=0) - plain.mean(axis=0)) < 4 * error)
     assert error[0] < 0.15 * plain[:, 0].mean()
+
+
+def test_chosen_halos_are_quieter_than_as_many_others(tiny_config, tmp_path):
+    """Where most halos are too small for the survey, counts of the chosen ones scatter far less."""
+    halos = tiny_config["halos"] | {"lgm_min": 10.4}
+    run = prepare(RunConfig.model_validate(tiny_config | {"halos": halos}), tmp_path)
+    center = [run.setup.model_params(jnp.zeros(2))]
+    chosen = draw_batches(root_key(5), run, center, (12, 64), lambda *_: None)
+    specs = [dataclasses.replace(spec, n_halo=64) for spec in lightcones(run.config)]
+    plain = jax.tree.map(lambda *x: np.stack(x), *[draw_slices(root_key(200 + i), specs) for i in range(12)])
+    noise = [
+        np.diag(evaluate(build_counts(run.setup, run.survey, halos), np.zeros((1, 2))).halo_cov)
+        for halos in (chosen, plain)
+    ]
+    used = noise[1] > 0
+    assert used.sum() > 20
+    assert np.median(noise[0][used] / noise[1][used]) < 0.4
