@@ -37,17 +37,16 @@ from jaxtyping import PRNGKeyArray
 from popinfer import RunConfig, load_config, precision, prepare, run_all
 from popinfer.cosmology import age, distance_modulus
 from popinfer.data import load_nebular, load_ssp
+from popinfer.model import predict_galaxies
 from popinfer.population.parameters import with_values
 from popinfer.population.relations import LG_SSFR_QUENCHED
 from popinfer.population.sfh import HaloGalaxies, shift_families, star_formation_histories
 from popinfer.random import numpy_generator, root_key, stream
 from popinfer.run.build import (
-    Predictor,
     detectable,
     draw_slices,
     in_precision,
     lightcones,
-    predict_galaxies,
 )
 from popinfer.run.prepare import Run
 from popinfer.run.progress import Terminal
@@ -75,8 +74,8 @@ HERE = Path(__file__).resolve().parent
 
 def write_request(run: Run, args: argparse.Namespace, folder: Path) -> None:
     """What diffsky_mock.py reads: parameters, SSP grid with and without birth clouds, filter curves."""
-    setup, config = run.setup, run.config
-    params = with_values(setup.params, TRUTH, setup.names)
+    model, config = run.model, run.config
+    params = with_values(run.model.params, TRUTH, run.model.names)
     pop = shift_families(params.sfh, params.families)
     request = {
         "seed": args.seed,
@@ -85,8 +84,8 @@ def write_request(run: Run, args: argparse.Namespace, folder: Path) -> None:
         "area_deg2": args.area,
         "slices": config.slices,
         "lgm_min": [config.lgm_min_of(i) for i in range(len(config.slices))],
-        "bands": setup.bands,
-        "selection_band": setup.bands.index(config.catalog.selection.band),
+        "bands": model.names.bands,
+        "selection_band": model.names.bands.index(config.catalog.selection.band),
         "faint_mag": config.catalog.selection.faint_mag,
         "satellite_survival": params.halos.satellite_survival,
         "diffstarpop": {k: float(v) for k, v in pop._asdict().items()},
@@ -97,10 +96,10 @@ def write_request(run: Run, args: argparse.Namespace, folder: Path) -> None:
     clear = add_nebular(load_ssp(config.model.ssp), load_nebular(), config.model.nebular.logu)
     with h5py.File(folder / "ssp.h5", "w") as store:
         for name in ("ssp_lgmet", "ssp_lg_age_gyr", "ssp_wave", "ssp_flux", "ssp_surviving_mstar_frac"):
-            store[name] = np.asarray(getattr(setup.ssp, name))
+            store[name] = np.asarray(getattr(run.ssp, name))
         store["ssp_flux_without_clouds"] = np.asarray(clear.ssp_flux)
     with h5py.File(folder / "filters.h5", "w") as store:
-        for band, wave, trans in zip(setup.bands, setup.filters.wave, setup.filters.trans, strict=True):
+        for band, wave, trans in zip(model.names.bands, run.filters.wave, run.filters.trans, strict=True):
             store[f"{band}/wave"], store[f"{band}/transmission"] = np.asarray(wave), np.asarray(trans)
 
 
@@ -147,41 +146,40 @@ def write_catalog(run: Run, listed: dict[str, np.ndarray], args: argparse.Namesp
 def shared(run: Run, take: list[str]) -> list[str]:
     """Free parameters that mean the same in both codes; template errors stand in for what differs."""
     own = tuple(OWN[part] for part in take if part in OWN) + (("template.",) if take else ())
-    return [name for name in run.setup.space.names if not name.startswith(own)]
+    return [name for name in run.model.space.names if not name.startswith(own)]
 
 
 def same_galaxies(run: Run, galaxies: dict[str, np.ndarray]) -> list[list[float]]:
     """popinfer's magnitudes minus diffsky's for its own galaxies, noise-free: `LEVELS` of each band."""
-    setup, model = run.setup, run.setup.forward
-    params = with_values(setup.params, TRUTH, setup.names)
-    logt0 = jnp.log10(age(setup.cosmology, 0.0))
+    model = run.model.forward
+    params = with_values(run.model.params, TRUTH, run.model.names)
+    logt0 = jnp.log10(age(model.cosmology, 0.0))
     difference = np.empty_like(galaxies["mag"])
     for index in range(len(run.config.slices)):
-        tables = jax.tree.map(lambda x, i=index: x[i], setup.tables)
+        tables = jax.tree.map(lambda x, i=index: x[i], run.model.tables)
         rows = galaxies["slice"] == index
         x = {k: jnp.asarray(v[rows]) for k, v in galaxies.items()}
         t = jnp.maximum(x["t_obs"][:, None] * (1 - tables.light.fractions), 1e-3)
         branches = HaloGalaxies(x["sfh"][:, :4], x["sfh"], jnp.zeros(len(t)))
         histories = jax.vmap(star_formation_histories, in_axes=(0, 0, 0, None, None))
-        both = histories(branches, DiffmahParams(*x["mah"].T), t, logt0, setup.cosmology.fb)
+        both = histories(branches, DiffmahParams(*x["mah"].T), t, logt0, model.cosmology.fb)
         sfr = jnp.where(x["is_q"][:, None], both[:, 1], both[:, 0])
         lookback = x["t_obs"][:, None] * tables.light.fractions
         flicker = jax.vmap(model.burstiness, in_axes=(None, 0, 0))
         sfr = sfr * flicker(params.burstiness, lookback, x["flicker"])
         flux = model._fluxes(params, tables, (sfr, x["lgmet"], x["av"], x["z"]))
-        mag = -2.5 * jnp.log10(flux) + distance_modulus(setup.cosmology, x["z"])[:, None]
+        mag = -2.5 * jnp.log10(flux) + distance_modulus(model.cosmology, x["z"])[:, None]
         difference[rows] = np.asarray(mag) - galaxies["mag"][rows]
     return np.percentile(difference, LEVELS, axis=0).T.tolist()
 
 
 def popinfer_galaxies(key: PRNGKeyArray, run: Run) -> list[dict[str, np.ndarray]]:
     """popinfer's listed population of each slice at the truth, weighted."""
-    setup = run.setup
-    params = with_values(setup.params, TRUTH, setup.names)
+    params = with_values(run.model.params, TRUTH, run.model.names)
     specs = [dataclasses.replace(one, n_halo=N_HALO) for one in lightcones(run.config)]
-    specs = detectable(stream(key, "detectable"), setup, run.survey, specs, params)
+    specs = detectable(stream(key, "detectable"), run.config, run.survey_model, specs, params)
     halos = in_precision(run.config, draw_slices(stream(key, "halos"), specs))
-    out = predict_galaxies(Predictor(setup, run.survey), params, halos)
+    out = predict_galaxies(run.survey_model, params, halos)
     central = np.tile(np.asarray(halos.is_central), (1, 2)) > 0.5
     slices = []
     for i in range(len(specs)):
@@ -203,7 +201,7 @@ def spread(values: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
 def summary(run: Run, x: dict[str, np.ndarray]) -> dict[str, float]:
     """Medians, widths and fractions of one listed population."""
     weight = x.get("weight", np.ones(len(x["lg_mstar"])))
-    found, columns = {}, np.asarray(run.setup.features(x["measured"])).T
+    found, columns = {}, np.asarray(run.survey.features_of(x["measured"])).T
     named = dict(zip(run.config.features, columns, strict=True))
     for name, values in (named | {k: x[k] for k in ("lg_mstar", "lg_ssfr")}).items():
         found[f"{name} median"], found[f"{name} width"] = spread(values, weight)
@@ -296,7 +294,7 @@ def main() -> None:
     result["population"] = compare(stream(key, "compared"), run, listed)
     if not args.no_fit:
         result |= fit(fitted, shared(run, args.take), say)
-    report(result, run.setup.bands)
+    report(result, run.survey.bands)
     print(json.dumps(result))
 
 

@@ -124,7 +124,7 @@ def main() -> None:
         schedule = tuple(float(x) for x in text.split(","))
         guide = guide_of(run, population, answer, schedule)
         for sd in (float(x) for x in options.sd.split(",")):
-            begin = starts(options.n, run.setup.space.size, sd)
+            begin = starts(options.n, run.model.space.size, sd)
             rows.append(climb_all(guide, schedule, sd, begin))
             print(table(rows), flush=True)
     if options.json:

@@ -15,7 +15,7 @@ EXPECTED = {
     "Likelihood",
     "NotConvergedError",
     "ParamSpace",
-    "Predictor",
+    "SurveyModel",
     "Prior",
     "RunConfig",
     "RunSummary",

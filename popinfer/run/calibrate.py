@@ -116,7 +116,7 @@ def calibrate(
     if len(good) < MIN_TRIALS:
         reason = next(one["failed"] for one in stored if "failed" in one)
         raise InputError(f"{len(stored) - len(good)} of {len(stored)} simulated surveys failed: {reason}")
-    found = assess(run.setup.space.names, good, len(stored) - len(good))
+    found = assess(run.model.space.names, good, len(stored) - len(good))
     content = json.dumps(summary(config, spec, found), indent=2) + "\n"
     write_text(run.folder.path / "calibration.json", content)
     return found, run.folder
@@ -216,7 +216,7 @@ def run_trial(run: Run, index: int, spec: CalibrateSpec) -> dict[str, Any]:
     """
     start = time.perf_counter()
     key = stream(root_key(spec.seed_of(run.config)), "trial", index)
-    truth = numpy_generator(stream(key, "truth")).standard_normal(run.setup.space.size)
+    truth = numpy_generator(stream(key, "truth")).standard_normal(run.model.space.size)
     try:
         found = _analysed(key, run, truth, spec)
     except (InputError, NotConvergedError, np.linalg.LinAlgError) as error:

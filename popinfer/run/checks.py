@@ -102,6 +102,6 @@ def kernel_centers(kernels: KernelCounts) -> Float[np.ndarray, "slice kernel fea
 
 def _listed(run: Run, galaxies: Galaxies) -> tuple[np.ndarray, np.ndarray]:
     """Features [slice, galaxy, feature] and weights [slice, galaxy] of galaxies as the survey lists them."""
-    features = jnp.asarray(run.setup.features(galaxies.mag))
+    features = jnp.asarray(run.survey.features_of(galaxies.mag))
     rows, weight = run.survey.listed(galaxies.mag, features, galaxies.weight)
     return np.asarray(rows), np.asarray(weight)

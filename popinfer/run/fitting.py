@@ -76,7 +76,7 @@ class FitResult:
 def fit_population(run: Run, population: Population, region: Region, say: Reporter) -> FitResult:
     """Fit the population model; see the module's text for the steps."""
     start, mixture = time.perf_counter(), region.mixture
-    n_nodes = NODES_PER_PARAMETER * run.setup.space.size
+    n_nodes = NODES_PER_PARAMETER * run.model.space.size
     with say.task("Nodes of the surrogate", n_nodes) as update:
         key = stream(run.key, "fit", "nodes")
         emulation = emulate(
@@ -84,7 +84,7 @@ def fit_population(run: Run, population: Population, region: Region, say: Report
         )
     density = density_and_grad(emulation.density)
     approx = polish(density, mixture.main)
-    flat = flat_directions(lambda u: density(u)[0], run.setup.space.names, approx)
+    flat = flat_directions(lambda u: density(u)[0], run.model.space.names, approx)
     result = FitResult(
         emulation,
         float(density(jnp.asarray(approx.mean))[0]),
@@ -136,7 +136,7 @@ def _cautions(run: Run, population: Population, u: np.ndarray) -> list[str]:
 
 def _observed_mass(run: Run, halos: Halos) -> Float[np.ndarray, "slice halo"]:
     """log10 of peak masses at observation [Msun], which the lowest halo mass refers to, not to today's."""
-    lg_today = float(np.log10(age(run.setup.cosmology, 0.0)))
+    lg_today = float(np.log10(age(run.model.cosmology, 0.0)))
 
     def one(mah: DiffmahParams, t: Array) -> Array:
         return mah_singlehalo(mah, t[None], lg_today)[1][0]

@@ -22,7 +22,6 @@ import numpy as np
 
 from popinfer.infer.optimise import Composite, Fit, Progress, adam, lbfgs, levenberg_marquardt
 from popinfer.loss.kernel_counts import KernelCounts
-from popinfer.run.build import Predictor, build_counts, build_data
 from popinfer.run.losses import FeatureDensity, build_loss, complete_features
 from popinfer.run.observed import patterns_of_slices
 from popinfer.run.prepare import Population, Run
@@ -69,9 +68,9 @@ def build_guide(run: Run, population: Population, u: np.ndarray) -> Guide:
         levels = _soft_counts(run, population, u)
     else:
         features = complete_features(run.config, run.survey)
-        loss, predictor = build_loss(run.config, run.survey), Predictor(run.setup, run.survey)
+        loss, survey_model = build_loss(run.config, run.survey), run.survey_model
         halos = population.some_halos
-        levels = (FeatureDensity.build(predictor, halos, loss, sum(len(x) for x in features)),)
+        levels = (FeatureDensity.build(survey_model, halos, loss, sum(len(x) for x in features)),)
     return Guide(levels, settings.optimiser, settings.max_steps)
 
 
@@ -82,7 +81,7 @@ def _soft_counts(run: Run, population: Population, u: np.ndarray) -> tuple[Compo
         counts, data = population.counts, population.data
         if widening != 1:
             wide = replace(run.survey, kernels=_widened(run, widening))
-            counts, data = build_counts(run.setup, wide, population.halos), build_data(run.setup, wide)
+            counts, data = run.counts(population.halos, wide), run.data(wide)
         levels.append(Composite(counts, data).with_fair_share(u))
     return tuple(levels)
 

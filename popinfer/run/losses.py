@@ -19,9 +19,8 @@ from popinfer.errors import InputError
 from popinfer.infer.likelihood import poisson
 from popinfer.loss.base import MIN_GALAXIES, Loss
 from popinfer.loss.energy import EnergyDistance
+from popinfer.model import Survey, SurveyModel
 from popinfer.records import Arr, Halos
-from popinfer.run.build import Predictor, in_precision
-from popinfer.run.observed import Survey
 from popinfer.survey.abundance import EffectiveCounts
 
 LOSSES: dict[str, Callable[..., Loss]] = {"energy": EnergyDistance.build}
@@ -60,7 +59,7 @@ class FeatureDensity(eqx.Module):
     scale, counts : abundances as Poisson counts, see `EffectiveCounts`; their scale, and the observed ones.
     """
 
-    predictor: Predictor
+    survey_model: SurveyModel
     halos: Halos
     loss: Loss
     n_galaxies: Float[Arr, ""]
@@ -68,28 +67,27 @@ class FeatureDensity(eqx.Module):
     counts: Float[Arr, "stat"]
 
     @classmethod
-    def build(cls, predictor: Predictor, halos: Halos, loss: Loss, n_galaxies: int) -> "FeatureDensity":
-        """The density on a halo sample."""
-        survey, config = predictor.survey, predictor.setup.config
-        once = np.ones(len(config.slices))
-        effective = [EffectiveCounts.of(one, once) for one in survey.abundances]
+    def build(cls, survey_model: SurveyModel, halos: Halos, loss: Loss, n_galaxies: int) -> "FeatureDensity":
+        """The density on a halo sample, in the halos' precision."""
+        once = np.ones(len(halos.weight))
+        effective = [EffectiveCounts.of(one, once) for one in survey_model.survey.abundances]
         scale, counts = (
             np.concatenate([np.zeros(0), *(getattr(one, name) for one in effective)])
             for name in ("scale", "observed")
         )
         n = np.asarray(float(n_galaxies))
-        return cls(predictor, in_precision(config, halos), loss, n, scale, counts)
+        return cls(survey_model, halos, loss, n, scale, counts)
 
     def __call__(self, u: Float[Array, "par"]) -> Float[Array, ""]:
         """Log-density at u."""
-        predictor = self.predictor
-        galaxies = predictor.galaxies(predictor.setup.model_params(u), self.halos)  # with all noise drawn
-        weight = predictor.survey.complete(galaxies.mag, galaxies.weight)
-        loss = self.loss(jnp.asarray(predictor.setup.features(galaxies.mag)), weight)
+        survey_model = self.survey_model
+        galaxies = survey_model.galaxies(survey_model.model.params_at(u), self.halos)  # with all noise drawn
+        weight = survey_model.survey.complete(galaxies.mag, galaxies.weight)
+        loss = self.loss(survey_model.survey.features_of(galaxies.mag), weight)
         value = -0.5 * jnp.asarray(self.n_galaxies) * loss - 0.5 * jnp.sum(u**2)
         if self.counts.size == 0:
             return value
-        abundances = jnp.concatenate(predictor.abundances(galaxies, self.halos))
+        abundances = jnp.concatenate(survey_model.abundances(galaxies, self.halos))
         log_counts = jnp.log(jnp.asarray(self.scale) * (abundances + jnp.finfo(abundances.dtype).tiny))
         return value + poisson(log_counts, self.counts)
 

@@ -94,7 +94,7 @@ def make_mock(
         raise InputError(f"--out {out}: would overwrite the survey's own catalog; choose another name")
     config = _with_fixed(config, spec.values)
     run = prepare(config, None, say)
-    space = run.setup.space
+    space = run.model.space
     u = space.to_unconstrained({k: v for k, v in spec.values.items() if k in space.names})
     key = stream(root_key(spec.seed), "mock")
     z, mag = draw_galaxies(stream(key, "survey"), run, u, spec.n_galaxies, say)

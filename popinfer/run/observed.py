@@ -3,23 +3,20 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from popinfer.config import RunConfig
 from popinfer.config.survey import BandConfig
 from popinfer.data import BandColumns, CatalogSpec, FilterFile, load_catalog, slice_losses
 from popinfer.errors import InputError
 from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
+from popinfer.model import Survey
 from popinfer.population.parameters import PhotozParams
 from popinfer.random import root_key
 from popinfer.records import Catalog
 from popinfer.run.abundance import build_abundances
 from popinfer.run.cuts import build_selection
-from popinfer.survey.abundance import Abundance, EffectiveCounts, overcounting_of
 from popinfer.survey.detection import Detection, fit_limit
 from popinfer.survey.integrated_noise import IntegratedNoise
 from popinfer.survey.noise import NoiseModel
@@ -161,86 +158,6 @@ def slice_members(config: RunConfig, z: np.ndarray) -> list[np.ndarray]:
     return [(z >= low) & (z < high) for low, high in config.slices]
 
 
-class Survey(eqx.Module):
-    """The observed side: features per slice (NaN where missing), kernels, noise, selection, abundances.
-
-    ``detection`` is None where no galaxy lacks a band, ``photoz`` where redshifts are spectroscopic,
-    ``integrated`` where soft counts are those of galaxies with drawn noise.
-    """
-
-    features: list[np.ndarray]
-    kernels: KernelCounts
-    noise: NoiseModel
-    selection: Selection
-    detection: Detection | None = None
-    photoz: Photoz | None = eqx.field(static=True, default=None)
-    abundances: tuple[Abundance, ...] = ()
-    integrated: IntegratedNoise | None = None
-
-    def observe(
-        self, mag: Float[Array, "point band"], normals: Float[Array, "point band"]
-    ) -> tuple[Float[Array, "point band"], Float[Array, "point"]]:
-        """Magnitudes with all noise drawn, and the probability to be in the sample."""
-        measured = jax.tree.map(lambda x: jnp.asarray(x, mag.dtype), self.noise)(mag, normals)
-        return measured, self.selection(measured)
-
-    def expect(
-        self, mag: Float[Array, "point band"], normals: Float[Array, "point band"]
-    ) -> tuple[Float[Array, "point band"], Float[Array, "point"]]:
-        """Magnitudes with the noise that can't be integrated over, and the expected probability."""
-        return (self if self.integrated is None else self.integrated).observe(mag, normals)
-
-    def patterns(self, mag: Float[Array, "*n band"]) -> Float[Array, "*n pattern"] | None:
-        """Probability of each pattern of measured bands; None where all galaxies have all bands."""
-        return None if self.detection is None else self.detection(mag)
-
-    def effective_counts(self) -> list[EffectiveCounts]:
-        """The abundances in the form of counts."""
-        if not self.abundances:
-            return []
-        kernels = self.kernels
-        overcounting = []
-        for used, observed, cov in zip(kernels.mask, kernels.observed, kernels.data_cov, strict=True):
-            own = np.flatnonzero(np.asarray(used) > 0)
-            overcounting.append(overcounting_of(np.asarray(observed)[own], np.asarray(cov)[np.ix_(own, own)]))
-        return [EffectiveCounts.of(one, np.array(overcounting)) for one in self.abundances]
-
-    def density(
-        self, mag: Float[Array, "slice point band"], weight: Float[Array, "slice point"]
-    ) -> Float[Array, "slice"]:
-        """Mean number of galaxies per volume that the catalog lists [1/Mpc^3]."""
-        if self.detection is None:
-            return jnp.sum(weight, axis=1)
-        listed = jnp.sum(self.detection(mag) * jnp.asarray(self.kernels.counted)[:, None, :], axis=-1)
-        return jnp.sum(weight * listed.astype(weight.dtype), axis=1)
-
-    def complete(
-        self, mag: Float[Array, "slice point band"], weight: Float[Array, "slice point"]
-    ) -> Float[Array, "slice point"]:
-        """Weights of model galaxies times the probability that all their features are measured."""
-        if self.detection is None:
-            return weight
-        has_all = jnp.asarray(self.kernels.whiten).any(axis=-1).all(axis=-1)
-        probability = jnp.sum(self.detection(mag) * has_all[:, None, :], axis=-1)
-        return weight * probability.astype(weight.dtype)
-
-    def listed(
-        self,
-        mag: Float[Array, "slice point band"],
-        features: Float[Array, "slice point feature"],
-        weight: Float[Array, "slice point"],
-    ) -> tuple[Float[Array, "slice row feature"], Float[Array, "slice row"]]:
-        """Model galaxies as the catalog lists them: a row a galaxy and pattern, NaN where missing."""
-        if self.detection is None:
-            return features, weight
-        lacking = jnp.asarray(np.asarray(self.kernels.whiten).any(axis=-1) == 0)
-        counted = jnp.asarray(self.kernels.counted, weight.dtype)
-        each = weight[..., None] * self.detection(mag) * counted[:, None, :]
-        rows = jnp.where(lacking[:, None], jnp.nan, features[:, :, None, :])
-        n_slice, n_feature = len(features), features.shape[-1]
-        return rows.reshape(n_slice, -1, n_feature), each.reshape(n_slice, -1)
-
-
 def build_survey(config: RunConfig, catalog: Catalog) -> Survey:
     """Kernels, noise model, selection and detection from the catalog."""
     features, detection = features_of_slices(config, catalog), build_detection(config, catalog)
@@ -248,6 +165,8 @@ def build_survey(config: RunConfig, catalog: Catalog) -> Survey:
     noise, selection = NoiseModel.fit(catalog, config.catalog.correlation_matrix()), build_selection(config)
     used = () if detection is None else detection.bands
     return Survey(
+        tuple(config.catalog.bands),
+        feature_matrix(config),
         features,
         build_kernels(config, catalog, detection),
         noise,

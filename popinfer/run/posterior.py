@@ -25,7 +25,6 @@ from popinfer.infer.sample import Draws, NutsSpec, SmcSpec, nuts, smc
 from popinfer.population.parameters import fiducial_params
 from popinfer.population.relations import GRIDS, Z_DENSITY, Z_RELATIONS, Relations, summarise
 from popinfer.random import numpy_generator, stream
-from popinfer.run.build import Predictor
 from popinfer.run.checks import Checker, kernel_centers
 from popinfer.run.fitting import FitResult
 from popinfer.run.folder import atomic
@@ -113,7 +112,7 @@ def _attributes(run: Run) -> dict[str, Any]:
 
 def _test_write(run: Run, attrs: dict[str, Any]) -> None:
     """Write and remove a small file: a full disk or a refused attribute shows before hours of sampling."""
-    tiny = _named(run, np.zeros((1, 2, run.setup.space.size)), attrs)
+    tiny = _named(run, np.zeros((1, 2, run.model.space.size)), attrs)
     path = run.folder.path / ".test.nc"
     write_posterior(az.InferenceData(posterior=tiny), path)
     path.unlink()
@@ -148,9 +147,12 @@ def draw_posterior(run: Run, population: Population, fit: FitResult, say: Report
         else:
             density = LogDensity.of(population.counts, fit.emulation.likelihood)
             sampler: Callable[..., Draws] = nuts if isinstance(spec, NutsSpec) else smc
-            start = jax.tree.map(jnp.asarray, density), fit.mixture
             draws = sampler(
-                stream(key, settings.kind), *start, spec, lambda done, _, text: update(done, text)
+                stream(key, settings.kind),
+                density,
+                fit.mixture,
+                spec,
+                lambda done, _, text: update(done, text),
             )
             sampled = Sampled(draws, None, fit.emulation)
     draws = sampled.draws
@@ -165,7 +167,7 @@ def _named(run: Run, u: np.ndarray, attrs: dict[str, Any]) -> xr.Dataset:
     return xr.Dataset(
         {
             p.name: (("chain", "draw"), run.physical(u)[p.name], {"unit": p.unit, "meaning": p.meaning})
-            for p in run.setup.space.free
+            for p in run.model.space.free
         },
         coords={"chain": np.arange(u.shape[0]), "draw": np.arange(u.shape[1])},
         attrs=attrs,
@@ -185,7 +187,7 @@ def sample_statistics(draws: Draws) -> xr.Dataset:
 
 
 def _prior_draws(run: Run) -> np.ndarray:
-    return numpy_generator(stream(run.key, "prior")).normal(size=(1, N_PRIOR, run.setup.space.size))
+    return numpy_generator(stream(run.key, "prior")).normal(size=(1, N_PRIOR, run.model.space.size))
 
 
 def _thin(u: np.ndarray, n: int) -> np.ndarray:
@@ -203,11 +205,11 @@ def _predictions(
     mask = np.asarray(kernels.mask) > 0
     numbers: list[np.ndarray] = []
     n = len(draws)
-    scale = np.concatenate([np.zeros(0), *Predictor(run.setup, survey).scales])
+    scale = np.concatenate([np.zeros(0), *run.survey_model.scales])
 
     @jax.jit
     def listed(mag: Array, weight: Array) -> tuple[Array, Array]:
-        return survey.listed(mag, jnp.asarray(run.setup.features(mag)), weight)
+        return survey.listed(mag, run.survey.features_of(mag), weight)
 
     def model(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         galaxies = population.galaxies(draws[index], halos)
@@ -239,15 +241,15 @@ def _predictions(
 
 def _derived(run: Run, draws: np.ndarray, say: Reporter) -> xr.Dataset:
     """Relations between galaxies and halos: the ``derived`` group of `popinfer.report`."""
-    setup = run.setup
+    model = run.model
     with say.task("Derived relations", len(draws) + 1) as update:
-        fractions = np.asarray(setup.tables.light.fractions)[0]
+        fractions = np.asarray(model.tables.light.fractions)[0]
         key = stream(run.key, "relations")
-        relations = Relations.build(key, setup.cosmology, setup.ssp, fractions, N_RELATION_HALOS)
+        relations = Relations.build(key, model.cosmology, run.ssp, fractions, N_RELATION_HALOS)
         compiled = eqx.filter_jit(relations)
         rows = []
-        fiducial = fiducial_params(run.config.model.sfh_calibration, setup.names)
-        for params in [fiducial, *(setup.model_params(jnp.asarray(u)) for u in draws)]:
+        fiducial = fiducial_params(run.config.model.sfh_calibration, model.names)
+        for params in [fiducial, *(model.params_at(jnp.asarray(u)) for u in draws)]:
             population, density = compiled(jax.tree.map(jnp.asarray, params))
             rows.append(summarise(population) | {"csfrd": np.asarray(density)})
             update(len(rows), "")

@@ -17,22 +17,20 @@ from popinfer.data.embedded import asset_hashes, sha256_of
 from popinfer.data.filters import curve_notes
 from popinfer.data.ssp_checks import oldest_note
 from popinfer.infer.data import Data
+from popinfer.model import HaloCounts, PopulationModel, Survey, SurveyModel, predict_galaxies, survey_data
 from popinfer.random import root_key
-from popinfer.records import Catalog, Galaxies, Halos
+from popinfer.records import SSP, Catalog, Filters, Galaxies, Halos
 from popinfer.run.build import (
-    HaloCounts,
-    Setup,
-    build_counts,
-    build_data,
-    build_setup,
+    build_light,
+    build_model,
+    in_precision,
     lightcones,
-    predict_galaxies,
     universe_age,
 )
 from popinfer.run.folder import RunFolder, check_writable, fingerprint, read_halos
 from popinfer.run.losses import complete_features
 from popinfer.run.memory import check_memory
-from popinfer.run.observed import Survey, build_catalog, build_survey
+from popinfer.run.observed import build_catalog, build_survey
 from popinfer.run.plausible import color_doubts, reading_table
 from popinfer.run.progress import Reporter, Silent
 
@@ -41,14 +39,38 @@ PREDICTED_HALOS = 8192  # of a slice, whose galaxies are listed at once for pred
 
 @dataclass(frozen=True)
 class Run:
-    """A run file, its observed side and its model, where results go, and the root of its random streams."""
+    """A run file made ready.
+
+    Attributes
+    ----------
+    config : the run file.
+    model : the population model. filters, ssp : what its light was made from.
+    catalog, survey : the observed side.
+    folder : where results go. key : root of the random streams.
+    """
 
     config: RunConfig
-    setup: Setup
+    model: PopulationModel
+    filters: Filters
+    ssp: SSP
     catalog: Catalog
     survey: Survey
     folder: RunFolder
     key: PRNGKeyArray
+
+    @property
+    def survey_model(self) -> SurveyModel:
+        """The model as the survey sees it."""
+        return SurveyModel.of(self.model, self.survey)
+
+    def counts(self, batches: Halos, survey: Survey | None = None) -> HaloCounts:
+        """The model's counts on halo batches [batch, slice, halo], in the run's precision."""
+        seen = self.survey_model if survey is None else SurveyModel.of(self.model, survey)
+        return HaloCounts(in_precision(self.config, batches), seen)
+
+    def data(self, survey: Survey | None = None) -> Data:
+        """What the counts are compared with."""
+        return survey_data(survey or self.survey, self.config.kernels.model_error)
 
     @property
     def n_galaxies(self) -> tuple[int, ...]:
@@ -59,7 +81,7 @@ class Run:
         """SHA-256 of every data file that went in, and of the filter curves as used."""
         files = {
             f"catalog {self.catalog.source}": self.catalog.sha256,
-            f"ssp {self.setup.ssp.source}": self.setup.ssp.sha256,
+            f"ssp {self.ssp.source}": self.ssp.sha256,
         }
         if self.config.model.nebular is not None:
             files["nebular"] = asset_hashes()["nebular"].actual
@@ -69,7 +91,7 @@ class Run:
         for table in self.config.joint:
             for path in filter(None, (table.path, table.covariance)):
                 files[f"{table.kind} {path}"] = sha256_of(Path(path))
-        filters = self.setup.filters
+        filters = self.filters
         for name, *curve in zip(filters.names, filters.wave, filters.trans, strict=True):
             content = b"".join(np.ascontiguousarray(x, np.float64).tobytes() for x in curve)
             files[f"filter {name}"] = hashlib.sha256(content).hexdigest()
@@ -81,7 +103,7 @@ class Run:
 
     def physical(self, u: np.ndarray) -> dict[str, np.ndarray]:
         """Physical values by dotted name of vectors [..., par]."""
-        free = self.setup.space.free
+        free = self.model.space.free
         return {p.name: np.asarray(p.prior.to_physical(jnp.asarray(u[..., i]))) for i, p in enumerate(free)}
 
 
@@ -122,9 +144,9 @@ class Population:
 
     def galaxies(self, u: Array | np.ndarray, halos: Halos | None = None) -> Galaxies:
         """Model galaxies of every slice at u, on halos [slice, halo]; on `some_halos` when absent."""
-        predictor = self.counts.predictor
-        params = predictor.setup.model_params(jnp.asarray(u))
-        return predict_galaxies(predictor, params, self.some_halos if halos is None else halos)
+        survey_model = self.counts.survey_model
+        params = survey_model.model.params_at(jnp.asarray(u))
+        return predict_galaxies(survey_model, params, self.some_halos if halos is None else halos)
 
 
 def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Reporter | None = None) -> Run:
@@ -151,10 +173,11 @@ def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Re
         catalog = build_catalog(config, say.say)
         update(1, f"{catalog.z.size} galaxies")
     with say.task("Stellar populations in the survey's bands"):
-        setup = build_setup(config)
-        notes = [*curve_notes(setup.filters, setup.bands)]
-        notes.append(oldest_note(np.asarray(setup.ssp.ssp_lg_age_gyr), universe_age(config)) or "")
-        doubts = color_doubts(config, catalog, setup.ssp, setup.filters)
+        filters, ssp = build_light(config)
+        model = build_model(config, filters, ssp)
+        notes = [*curve_notes(filters, model.names.bands)]
+        notes.append(oldest_note(np.asarray(ssp.ssp_lg_age_gyr), universe_age(config)) or "")
+        doubts = color_doubts(config, catalog, ssp, filters)
         for line in reading_table(config, catalog, doubts):
             say.say(line)
         catalog = _with_doubts(catalog, tuple(doubt.text for doubt in doubts))
@@ -163,7 +186,7 @@ def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Re
         survey = build_survey(config, catalog)
         if config.fit.loss.kind != "soft_counts":
             complete_features(config, survey)  # refuse before anything is written
-    return Run(config, setup, catalog, survey, folder, root_key(config.seed))
+    return Run(config, model, filters, ssp, catalog, survey, folder, root_key(config.seed))
 
 
 def _with_doubts(catalog: Catalog, doubts: tuple[str, ...]) -> Catalog:
@@ -178,5 +201,5 @@ def load_population(run: Run) -> Population:
 
 def population_of(run: Run, batches: Halos, wall_time_s: float = 0.0) -> Population:
     """The model on halo batches, which took some time to draw."""
-    counts = build_counts(run.setup, run.survey, batches)
-    return Population(counts, build_data(run.setup, run.survey), wall_time_s)
+    counts = run.counts(batches)
+    return Population(counts, run.data(), wall_time_s)

@@ -29,6 +29,7 @@ from popinfer.infer.laplace import Laplace
 from popinfer.infer.mixture import Mixture
 from popinfer.infer.optimise import Fit
 from popinfer.infer.search import MAX_ROUNDS, Search, find_maxima
+from popinfer.model import SurveyModel, predict_galaxies
 from popinfer.population.halos import LightconeSpec
 from popinfer.population.parameters import ModelParams, with_values
 from popinfer.population.thinning import thin
@@ -36,14 +37,10 @@ from popinfer.random import numpy_generator, stream
 from popinfer.records import Halos
 from popinfer.run.batches import CANDIDATES, MORE, batch_shape
 from popinfer.run.build import (
-    Predictor,
-    build_counts,
-    build_data,
     detectable,
     draw_slices,
     in_precision,
     lightcones,
-    predict_galaxies,
 )
 from popinfer.run.folder import read_json, write_text
 from popinfer.run.guides import Guide, build_guide
@@ -80,12 +77,12 @@ class Region:
 def search_posterior(run: Run, say: Reporter) -> Region:
     """Find the posterior's maxima; see the module's text for the steps."""
     begin, key = time.perf_counter(), stream(run.key, "search")
-    setup = run.setup
+    model = run.model
     size = min(batch_shape(run.config.halos.n_per_slice)[1], SEARCH_HALOS // SEARCH_BATCHES)
     with say.task("Search: halos near the pilot", GUIDE_BATCHES) as update:
-        pilot = with_values(setup.params, run.config.halos.pilot, setup.names)
+        pilot = with_values(model.params, run.config.halos.pilot, model.names)
         batches = draw_batches(stream(key, "pilot"), run, [pilot], (GUIDE_BATCHES, size), update)
-    center = np.zeros(setup.space.size)
+    center = np.zeros(model.space.size)
     answer = _climb(
         build_guide(run, _population(run, batches), center), center, say, "Search: first answer"
     ).u
@@ -108,8 +105,8 @@ def search_posterior(run: Run, say: Reporter) -> Region:
 
 
 def _population(run: Run, batches: Halos) -> Population:
-    counts = build_counts(run.setup, run.survey, batches)
-    return Population(counts, build_data(run.setup, run.survey), 0.0)
+    counts = run.counts(batches)
+    return Population(counts, run.data(), 0.0)
 
 
 def _stacked(batches: list[Halos]) -> Halos:
@@ -180,7 +177,7 @@ def draw_run_halos(run: Run, region: Region, update: Any) -> Halos:
 def points_around(key: PRNGKeyArray, run: Run, around: Mixture) -> list[ModelParams]:
     """Parameters that fill a region, its main center first."""
     points = [around.main.mean, *around.spread(key, N_AROUND)]
-    return [run.setup.model_params(jnp.asarray(u)) for u in points]
+    return [run.model.params_at(jnp.asarray(u)) for u in points]
 
 
 def draw_batches(
@@ -197,12 +194,12 @@ def draw_batches(
     update : hears of each batch.
     """
     n_batch, n_halo = shape
-    predictor = Predictor(run.setup, run.survey)
-    specs = _candidates(stream(key, "specs"), run.config, predictor, points[0], n_halo)
+    survey_model = run.survey_model
+    specs = _candidates(stream(key, "specs"), run.config, survey_model, points[0], n_halo)
     batches = []
     for i in range(n_batch):
         candidates = draw_slices(stream(key, "candidates", i), specs)
-        share = shares_seen(predictor, points, candidates)
+        share = shares_seen(survey_model, points, in_precision(run.config, candidates))
         slices = [
             thin(
                 stream(key, "thinning", i, s),
@@ -218,28 +215,27 @@ def draw_batches(
 
 
 def _candidates(
-    key: PRNGKeyArray, config: RunConfig, predictor: Predictor, params: ModelParams, n_halo: int
+    key: PRNGKeyArray, config: RunConfig, survey_model: SurveyModel, params: ModelParams, n_halo: int
 ) -> list[LightconeSpec]:
     """Candidates' lightcones for a model, for batches of n halos."""
-    setup, survey = predictor.setup, predictor.survey
     many = [dataclasses.replace(spec, n_halo=CANDIDATES * n_halo) for spec in lightcones(config)]
-    specs = detectable(stream(key, "detectable"), setup, survey, many, params)
+    specs = detectable(stream(key, "detectable"), config, survey_model, many, params)
     halos = in_precision(config, draw_slices(stream(key, "halos"), specs))
-    weight = np.asarray(predict_galaxies(predictor, params, halos).weight, float)
+    weight = np.asarray(predict_galaxies(survey_model, params, halos).weight, float)
     effective = weight.sum(axis=1) ** 2 / np.sum(weight**2, axis=1)
     if effective.min() < ENOUGH * n_halo:
         specs = [dataclasses.replace(spec, n_halo=MORE * spec.n_halo) for spec in specs]
     return specs
 
 
-def shares_seen(predictor: Predictor, points: list[ModelParams], candidates: Halos) -> np.ndarray:
+def shares_seen(survey_model: SurveyModel, points: list[ModelParams], candidates: Halos) -> np.ndarray:
     """Share of each candidate's galaxies that the survey sees, mean over parameters, [slice, halo]."""
-    halos, tiny = in_precision(predictor.setup.config, candidates), np.finfo(float).tiny
+    tiny = np.finfo(float).tiny
     shares = []
     for params in points:
-        galaxies = predict_galaxies(predictor, params, halos)
-        kinds = np.asarray(galaxies.weight, float).reshape(len(halos.weight), 2, -1)
-        shares.append(kinds.sum(axis=1) / np.maximum(np.asarray(halos.weight, float), tiny))
+        galaxies = predict_galaxies(survey_model, params, candidates)
+        kinds = np.asarray(galaxies.weight, float).reshape(len(candidates.weight), 2, -1)
+        shares.append(kinds.sum(axis=1) / np.maximum(np.asarray(candidates.weight, float), tiny))
     return np.mean(shares, axis=0)
 
 

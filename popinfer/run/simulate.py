@@ -17,11 +17,11 @@ from jaxtyping import Float, PRNGKeyArray
 from scipy.stats import poisson
 
 from popinfer.errors import InputError
+from popinfer.model import Survey, predict_galaxies
 from popinfer.population.parameters import ModelParams
 from popinfer.random import numpy_generator, stream
 from popinfer.resampling import systematic
-from popinfer.run.build import Predictor, detectable, draw_slices, in_precision, lightcones, predict_galaxies
-from popinfer.run.observed import Survey
+from popinfer.run.build import detectable, draw_slices, in_precision, lightcones
 from popinfer.run.prepare import Run
 from popinfer.run.progress import Reporter
 from popinfer.survey.abundance import NumberCounts
@@ -82,7 +82,7 @@ def draw_galaxies(
     InputError
         A slice would hold no galaxies.
     """
-    params = run.setup.model_params(jnp.asarray(u))
+    params = run.model.params_at(jnp.asarray(u))
     numbers = _Numbers(stream(key, "numbers"), run, n_galaxies)
     slices = _model_galaxies(stream(key, "model"), run, params, numbers, say)
     z_listed, mag_listed = [], []
@@ -104,13 +104,13 @@ def _model_galaxies(
     """
     sparse = [dataclasses.replace(one, n_halo=_CHUNK, independent=True) for one in lightcones(run.config)]
     with say.task("Pilot halos: which does the survey see?"):
-        specs = detectable(stream(key, "detectable"), run.setup, run.survey, sparse, params)
-    predictor = Predictor(run.setup, run.survey)
+        specs = detectable(stream(key, "detectable"), run.config, run.survey_model, sparse, params)
+    survey_model = run.survey_model
     parts: list[list[Columns]] = []
     with say.task("Mock galaxies", 100) as update:
         while len(parts) < _MAX_CHUNKS:
             halos = in_precision(run.config, draw_slices(stream(key, "halos", len(parts)), specs))
-            galaxies = predict_galaxies(predictor, params, halos)
+            galaxies = predict_galaxies(survey_model, params, halos)
             mag, weight = np.asarray(galaxies.mag, float), np.asarray(galaxies.weight_all, float)
             z = np.tile(np.asarray(halos.z_obs, float), (1, 2))
             weight = weight * run.survey.selection.sharp(mag) * _membership(run, params, z)

@@ -18,11 +18,11 @@ from jaxtyping import Bool, Float, PRNGKeyArray
 
 from popinfer.config import RunConfig
 from popinfer.loss.kernel_counts import KernelCounts
+from popinfer.model import Survey, model_error_cov
 from popinfer.random import numpy_generator, stream
 from popinfer.records import Catalog
 from popinfer.run.abundance import build_abundances
-from popinfer.run.build import model_error_cov
-from popinfer.run.observed import Survey, features_of_slices, patterns_of_slices, slice_members, without
+from popinfer.run.observed import features_of_slices, patterns_of_slices, slice_members, without
 from popinfer.run.prepare import Run
 from popinfer.run.progress import Silent
 from popinfer.run.simulate import draw_galaxies, number_counts

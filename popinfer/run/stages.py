@@ -81,14 +81,14 @@ def fisher(run: Run, say: Reporter | None = None) -> tuple[Identifiability, str]
         population = halos(run, say, read_region(run) if run.folder.search.is_file() else search(run, say))
     stored = read_fit(run, population.data) if run.folder.fit.is_file() else None
     with say.task("Information"):
-        u = np.zeros(run.setup.space.size) if stored is None else stored.approx.mean
+        u = np.zeros(run.model.space.size) if stored is None else stored.approx.mean
         likelihood = (
             likelihood_at(population.counts, population.data, u)
             if stored is None
             else stored.emulation.likelihood
         )
         known = likelihood.information(*log_counts_and_jacobian(population.counts, u)).fisher
-    found = identifiability(run.setup.space.names, known)
+    found = identifiability(run.model.space.names, known)
     where = "prior's centre" if stored is None else "best fit"
     content = {"fingerprint": run.fingerprint("fit"), "evaluated_at": where, **found.to_dict()}
     write_text(run.folder.fisher, json.dumps(content, indent=2) + "\n")

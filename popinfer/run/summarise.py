@@ -23,7 +23,7 @@ def truth_path(catalog: str | Path) -> Path:
 
 def summarise(run: Run, population: Population, fit: FitResult, idata: az.InferenceData) -> RunSummary:
     """Collect the stages' numbers."""
-    free = run.setup.space.free
+    free = run.model.space.free
     checks = idata["checks"]
     per_slice = (
         {"chi2": g.chi2, "n_eff": g.n_eff, "p_value": g.p_value, "predictive_p_value": float(p)}
@@ -70,7 +70,7 @@ def _truth(run: Run) -> dict[str, float]:
     if not path.is_file():
         return {}
     values = json.loads(path.read_text(encoding="utf-8"))
-    return {name: float(values[name]) for name in run.setup.space.names if name in values}
+    return {name: float(values[name]) for name in run.model.space.names if name in values}
 
 
 def _halo_noise(halo_counting: Float[np.ndarray, "direction"]) -> list[str]:

@@ -109,7 +109,7 @@ class IntegratedNoise(eqx.Module):
         self,
         mag: Float[Array, "*n band"],
         mag_true: Float[Array, "*n band"],
-        matrix: Float[np.ndarray, "band feature"],
+        matrix: Float[Arr, "band feature"],
     ) -> Scatter:
         """What is left to integrate over.
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from popinfer.config import load_config
+from popinfer.model import HaloCounts, SurveyModel, survey_data
 from popinfer.random import root_key
-from popinfer.run.build import build_counts, build_data, build_setup, draw_slices, lightcones
+from popinfer.run.build import build_light, build_model, draw_slices, in_precision, lightcones
 from popinfer.run.observed import build_catalog, build_survey
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "sdss.yaml"
@@ -25,8 +26,9 @@ def small_problem():
     config = config.model_copy(
         update={"halos": halos, "slices": config.slices[:2], "precision": "double", "kernels": kernels}
     )
-    setup = build_setup(config)
+    model = build_model(config, *build_light(config))
     survey = build_survey(config, build_catalog(config))
     batches = [draw_slices(root_key(seed), lightcones(config)) for seed in range(100, 500, 100)]
     stacked = jax.tree.map(lambda *x: np.stack(x), *batches)
-    return build_counts(setup, survey, stacked), build_data(setup, survey)
+    counts = HaloCounts(in_precision(config, stacked), SurveyModel.of(model, survey))
+    return counts, survey_data(survey, config.kernels.model_error)

@@ -13,16 +13,13 @@ import yaml
 from popinfer.config import RunConfig, load_config
 from popinfer.infer.counts import log_counts_and_jacobian
 from popinfer.infer.search import likelihood_at
+from popinfer.model import predict_galaxies
 from popinfer.population.parameters import with_values
 from popinfer.random import root_key
 from popinfer.run.build import (
-    Predictor,
-    build_counts,
-    build_data,
     detectable,
     draw_slices,
     lightcones,
-    predict_galaxies,
 )
 from popinfer.run.mock import MockSpec, make_mock
 from popinfer.run.prepare import prepare
@@ -59,8 +56,8 @@ def run(mock_file, folder):
 
 @pytest.fixture(scope="module")
 def samples(run):
-    pilot = with_values(run.setup.params, run.config.halos.pilot, run.setup.names)
-    specs = detectable(root_key(77), run.setup, run.survey, lightcones(run.config), pilot)
+    pilot = with_values(run.model.params, run.config.halos.pilot, run.model.names)
+    specs = detectable(root_key(77), run.config, run.survey_model, lightcones(run.config), pilot)
     drawn = [draw_slices(root_key(seed), specs) for seed in (1, 1000, 1001, 1002, 1003)]
     return jax.tree.map(lambda *x: np.stack(x), *drawn)
 
@@ -85,7 +82,7 @@ def test_mock_run_file_keeps_the_area_and_drops_tables(mock_file):
 
 
 def test_statistics_end_with_numbers_and_densities(run, samples):
-    data = build_data(run.setup, run.survey)
+    data = run.data()
     n_soft = run.survey.kernels.mask.size
     assert len(data.observed) == n_soft + 3
     np.testing.assert_array_equal(data.slice_of, 0)
@@ -93,10 +90,10 @@ def test_statistics_end_with_numbers_and_densities(run, samples):
     assert np.all(data.data_cov[n_soft:, :n_soft] == 0)
     assert data.used[n_soft:].all()
 
-    counts = build_counts(run.setup, run.survey, first(samples))
+    counts = run.counts(first(samples))
     halos = jax.tree.map(lambda x: x[0], counts.batches)
-    params = run.setup.model_params(jnp.zeros(1))
-    galaxies = predict_galaxies(Predictor(run.setup, run.survey), params, halos)
+    params = run.model.params_at(jnp.zeros(1))
+    galaxies = predict_galaxies(run.survey_model, params, halos)
     volume = 3000 / FULL_SKY_DEG2 * 0.5 * comoving_volume((0.06, 0.09))
     number = volume * float(np.sum(galaxies.weight))
     numbers, mass_function = run.survey.effective_counts()
@@ -109,7 +106,7 @@ def test_statistics_end_with_numbers_and_densities(run, samples):
 
 
 def test_gradient_matches_finite_differences(run, samples):
-    log_counts = eqx.filter_jit(build_counts(run.setup, run.survey, first(samples)))
+    log_counts = eqx.filter_jit(run.counts(first(samples)))
     slope = np.asarray(jax.jit(jax.jacfwd(log_counts))(jnp.zeros(1)))[:, 0]
     numeric = (log_counts(jnp.array([1e-5])) - log_counts(jnp.array([-1e-5]))) / 2e-5
     np.testing.assert_allclose(slope, numeric, atol=1e-6)
@@ -121,11 +118,11 @@ def test_the_area_finds_how_many_satellites_survive(mock_file, samples):
     run = prepare(mock_file)
     (numbers,) = run.survey.abundances
     smaller = eqx.tree_at(lambda c: c.volume, numbers, 0.8 * numbers.volume)
-    truth = run.setup.space.to_unconstrained({"halos.satellite_survival": TRUE_SURVIVAL})
+    truth = run.model.space.to_unconstrained({"halos.satellite_survival": TRUE_SURVIVAL})
     sd, pull = {}, {}
     for name, abundances in {"area": (numbers,), "shape": (), "wrong": (smaller,)}.items():
         survey = dataclasses.replace(run.survey, abundances=abundances)
-        counts, data = build_counts(run.setup, survey, samples), build_data(run.setup, survey)
+        counts, data = run.counts(samples, survey), run.data(survey)
         mean, sd[name] = stepped(counts, data, truth)
         pull[name] = float(mean - truth[0]) / sd[name]
     assert sd["area"] < 0.6 * sd["shape"]

@@ -12,15 +12,13 @@ from popinfer.errors import InputError
 from popinfer.infer.counts import evaluate
 from popinfer.infer.laplace import Laplace
 from popinfer.infer.mixture import Mixture
+from popinfer.model import predict_galaxies
 from popinfer.random import root_key
 from popinfer.run.batches import batch_shape
 from popinfer.run.build import (
-    Predictor,
-    build_counts,
     draw_slices,
     in_precision,
     lightcones,
-    predict_galaxies,
 )
 from popinfer.run.folder import RunFolder, read_halos, write_halos
 from popinfer.run.prepare import prepare
@@ -87,11 +85,11 @@ def test_batches_share_no_halos(batches):
 
 def seen(run, halos):
     """Number of galaxies in the sample that halos of the slice make, and their mean color."""
-    params = run.setup.model_params(jnp.asarray([0.2, -0.1]))
-    galaxies = predict_galaxies(Predictor(run.setup, run.survey), params, in_precision(run.config, halos))
+    params = run.model.params_at(jnp.asarray([0.2, -0.1]))
+    galaxies = predict_galaxies(run.survey_model, params, in_precision(run.config, halos))
     weight, color = (
         np.asarray(galaxies.weight, float)[0],
-        np.asarray(run.setup.features(galaxies.mag))[0, :, 0],
+        np.asarray(run.survey.features_of(galaxies.mag))[0, :, 0],
     )
     return weight.sum(), np.average(color, weights=weight)
 
@@ -110,14 +108,11 @@ def test_chosen_halos_are_quieter_than_as_many_others(tiny_config, tmp_path):
     """Where most halos are too small for the survey, counts of the chosen ones scatter far less."""
     halos = tiny_config["halos"] | {"lgm_min": 10.4}
     run = prepare(RunConfig.model_validate(tiny_config | {"halos": halos}), tmp_path)
-    center = [run.setup.model_params(jnp.zeros(2))]
+    center = [run.model.params_at(jnp.zeros(2))]
     chosen = draw_batches(root_key(5), run, center, (12, 64), lambda *_: None)
     specs = [dataclasses.replace(spec, n_halo=64) for spec in lightcones(run.config)]
     plain = jax.tree.map(lambda *x: np.stack(x), *[draw_slices(root_key(200 + i), specs) for i in range(12)])
-    noise = [
-        np.diag(evaluate(build_counts(run.setup, run.survey, halos), np.zeros((1, 2))).halo_cov)
-        for halos in (chosen, plain)
-    ]
+    noise = [np.diag(evaluate(run.counts(halos), np.zeros((1, 2))).halo_cov) for halos in (chosen, plain)]
     used = noise[1] > 0
     assert used.sum() > 20
     assert np.median(noise[0][used] / noise[1][used]) < 0.4

@@ -16,7 +16,7 @@ from popinfer.infer.likelihood import Likelihood
 from popinfer.infer.mixture import Mixture
 from popinfer.random import numpy_generator, root_key, stream
 from popinfer.run import calibrate as module
-from popinfer.run.build import build_data, draw_slices, lightcones
+from popinfer.run.build import draw_slices, lightcones
 from popinfer.run.calibrate import SABOTAGES, CalibrateSpec, calibrate, run_trial
 from popinfer.run.guides import _widened
 from popinfer.run.search import Region
@@ -26,7 +26,7 @@ from popinfer.run.simulated import observing
 def fake_trial(run, index, spec):
     """A right posterior of known width, without a survey."""
     rng = np.random.default_rng(index)
-    size = run.setup.space.size
+    size = run.model.space.size
     truth = rng.standard_normal(size)
     mean = truth / 2 + rng.standard_normal(size) / 2
     draws = mean + rng.standard_normal((400, size)) / np.sqrt(2)
@@ -77,7 +77,7 @@ def test_a_simulated_survey_keeps_the_kernels(trial_run):
     np.testing.assert_array_equal(survey.kernels.n_obs, [len(x) for x in survey.features])
     assert not np.allclose(survey.kernels.observed, real.observed)
     # errors of the model and modes are those of the layout, counting noise is the simulated galaxies'
-    simulated, own = (build_data(one.setup, one.survey) for one in (made, trial_run))
+    simulated, own = (one.data() for one in (made, trial_run))
     both = np.ix_(simulated.used & own.used, simulated.used & own.used)
     assert both[0].size > 10
     np.testing.assert_allclose(np.asarray(simulated.model_cov)[both], np.asarray(own.model_cov)[both])
@@ -94,7 +94,7 @@ def test_widened_kernels_of_a_simulated_survey_stay_in_place(trial_run):
 
 
 def test_sabotages_change_the_likelihood(trial_run):
-    data = build_data(trial_run.setup, trial_run.survey)
+    data = trial_run.data()
     assert set(SABOTAGES) == {"none", "half_covariance", "no_halo_noise"}
     assert SABOTAGES["none"](data) is data
     halo_cov = 0.1 * data.log_cov
@@ -121,9 +121,9 @@ def test_sabotages_reach_the_analysis(trial_run, monkeypatch, sabotage):
     assert run_trial(trial_run, 0, CalibrateSpec(sabotage=sabotage))["failed"] == "seen"
     (made,) = seen
     key = stream(root_key(trial_run.config.seed), "trial", 0)
-    truth = numpy_generator(stream(key, "truth")).standard_normal(trial_run.setup.space.size)
+    truth = numpy_generator(stream(key, "truth")).standard_normal(trial_run.model.space.size)
     trial = observing(key, trial_run, truth)
-    plain = build_data(trial.setup, trial.survey)
+    plain = trial.data()
     np.testing.assert_allclose(made.observed, plain.observed)
     assert made.halo_factor == (0 if sabotage == "no_halo_noise" else 1)
     ratio = 0.5 if sabotage == "half_covariance" else 1

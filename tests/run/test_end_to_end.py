@@ -13,7 +13,6 @@ from popinfer.cli import main
 from popinfer.errors import InputError
 from popinfer.infer.optimise import log_counts
 from popinfer.report import RunSummary, judge
-from popinfer.run.build import build_data
 from popinfer.run.fitting import read_fit
 from popinfer.run.prepare import load_population, prepare
 from popinfer.run.search import read_region
@@ -25,7 +24,7 @@ GROUPS = {
 
 
 def stored_fit(run):
-    return read_fit(run, build_data(run.setup, run.survey))
+    return read_fit(run, run.data())
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +238,7 @@ def test_fisher_ranks_the_free_parameters_at_the_fit(tiny_run, capsys):
     assert set(by_name) == {"dust.lg_av", "metallicity.zero_point"}
     # the Laplace approximation of the same posterior, up to the ridge and the step to its mode
     run = prepare(tiny_run[0], tiny_run[1])
-    sd = dict(zip(run.setup.space.names, np.sqrt(np.diag(stored_fit(run).approx.cov)), strict=True))
+    sd = dict(zip(run.model.space.names, np.sqrt(np.diag(stored_fit(run).approx.cov)), strict=True))
     for name, row in by_name.items():
         assert row["together"] == pytest.approx(sd[name], rel=0.25)
         assert row["alone"] <= row["together"] * (1 + 1e-9)

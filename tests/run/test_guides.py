@@ -16,7 +16,7 @@ from popinfer.infer.counts import BatchedCounts
 from popinfer.infer.data import Data
 from popinfer.infer.optimise import Composite, levenberg_marquardt
 from popinfer.random import root_key
-from popinfer.run.build import Predictor, draw_slices, lightcones
+from popinfer.run.build import draw_slices, in_precision, lightcones
 from popinfer.run.guides import Guide, build_guide
 from popinfer.run.losses import LOSSES, FeatureDensity, build_loss, complete_features
 from popinfer.run.prepare import population_of, prepare
@@ -47,7 +47,7 @@ def with_fit(run, **section):
     """The run with another fit section."""
     raw = run.config.model_dump() | {"fit": section}
     config = RunConfig.model_validate(raw)
-    return replace(run, config=config, setup=replace(run.setup, config=config))
+    return replace(run, config=config)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def galaxies(run, population):
 
 
 def test_complete_galaxies_are_those_that_the_catalog_lists_with_all_features(run, galaxies):
-    features = jnp.asarray(run.setup.features(galaxies.mag))
+    features = jnp.asarray(run.survey.features_of(galaxies.mag))
     rows, weight = run.survey.listed(galaxies.mag, features, galaxies.weight)
     whole = np.isfinite(np.asarray(rows)).all(axis=-1)
     complete = np.asarray(run.survey.complete(galaxies.mag, galaxies.weight))
@@ -72,7 +72,7 @@ def test_density_is_the_losss_and_its_gradient_that_of_finite_differences(run, p
     (density,) = build_guide(changed, population, U).levels
     loss = build_loss(changed.config, run.survey)
     weight = run.survey.complete(galaxies.mag, galaxies.weight)
-    expected = loss(jnp.asarray(run.setup.features(galaxies.mag)), weight)
+    expected = loss(jnp.asarray(run.survey.features_of(galaxies.mag)), weight)
     n = len(complete_features(run.config, run.survey)[0])
     assert float(density.value(jnp.zeros(2))) == pytest.approx(-0.5 * n * float(expected), rel=1e-9)
     value, slope = density.value_and_grad(jnp.asarray(U))
@@ -95,7 +95,7 @@ def test_wider_kernels_have_the_same_centers_and_count_the_catalog_anew(run, pop
     guide = build_guide(with_fit(run, bandwidths=[2.5, 1.0]), population, U)
     wide, own = guide.levels
     assert own.counts is population.counts and own.data is population.data
-    kernels, other = run.survey.kernels, wide.counts.predictor.survey.kernels
+    kernels, other = run.survey.kernels, wide.counts.survey_model.survey.kernels
     np.testing.assert_array_equal(other.centers, kernels.centers)
     assert float(other.bandwidth) == pytest.approx(2.5 * float(kernels.bandwidth))
     complete = run.survey.features[0][np.isfinite(run.survey.features[0]).all(axis=1)]
@@ -146,7 +146,7 @@ def test_distances_compare_galaxies_with_all_their_noise(run):
     values = []
     for one in (run, quiet):
         loss = build_loss(one.config.model_copy(update=section), one.survey)
-        density = FeatureDensity.build(Predictor(one.setup, one.survey), halos, loss, 100)
+        density = FeatureDensity.build(one.survey_model, in_precision(one.config, halos), loss, 100)
         values.append(float(density.value(jnp.asarray(U))))
     assert values[1] == pytest.approx(values[0], rel=1e-9)
 

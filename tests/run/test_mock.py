@@ -86,7 +86,7 @@ def test_a_halo_holds_one_galaxy():
 def test_model_galaxies_are_of_different_halos(tiny_run):
     """Both kinds of a halo have its redshift, which hardly any other halo has in single precision."""
     run, n = prepare(tiny_run[0]), 300
-    params = run.setup.model_params(jnp.zeros(run.setup.space.size))
+    params = run.model.params_at(jnp.zeros(run.model.space.size))
     numbers = _Numbers(root_key(1), run, n)
     (z, mag, weight), *_ = _model_galaxies(root_key(5), run, params, numbers, Silent())
     assert len(z) == len(mag) == len(weight) > 2 * n
@@ -113,7 +113,7 @@ def test_mocks_are_made_of_independent_halos(tiny_run, monkeypatch):
         return draw_slices(key, specs)
 
     monkeypatch.setattr(simulate, "draw_slices", drawn)
-    draw_galaxies(root_key(1), run, np.zeros(run.setup.space.size), 300, Silent())
+    draw_galaxies(root_key(1), run, np.zeros(run.model.space.size), 300, Silent())
     assert asked
     assert all(asked)
 
@@ -122,7 +122,7 @@ def test_more_galaxies_than_halos_make_are_refused(tiny_run, monkeypatch):
     run = prepare(tiny_run[0])
     monkeypatch.setattr(simulate, "_MAX_CHUNKS", 1)
     with pytest.raises(InputError, match="1000000 galaxies need 2 times as many model galaxies"):
-        draw_galaxies(root_key(1), run, np.zeros(run.setup.space.size), 1_000_000, Silent())
+        draw_galaxies(root_key(1), run, np.zeros(run.model.space.size), 1_000_000, Silent())
 
 
 def test_no_galaxy_is_picked_twice_where_weights_allow():

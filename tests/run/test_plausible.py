@@ -13,7 +13,7 @@ from popinfer.config import RunConfig
 from popinfer.data.filters import vega_to_ab
 from popinfer.errors import InputError
 from popinfer.run import summarise as summarising
-from popinfer.run.build import build_setup
+from popinfer.run.build import build_light
 from popinfer.run.observed import build_catalog
 from popinfer.run.plausible import color_doubts, reading_table
 from popinfer.run.prepare import prepare
@@ -60,8 +60,9 @@ def config(raw) -> RunConfig:
 
 
 @pytest.fixture(scope="module")
-def setup(config):
-    return build_setup(config)
+def light(config):
+    """Filters and stellar populations."""
+    return build_light(config)
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +71,13 @@ def catalog(config):
 
 
 @pytest.fixture
-def doubts(config, setup, catalog):
+def doubts(config, light, catalog):
     """Doubts about the catalog with other magnitudes."""
 
     def of(mag=None, **changed) -> tuple[str, ...]:
         mag = catalog.mag if mag is None else mag
         other = dataclasses.replace(catalog, mag=mag, **changed)
-        return tuple(doubt.text for doubt in color_doubts(config, other, setup.ssp, setup.filters))
+        return tuple(doubt.text for doubt in color_doubts(config, other, *light[::-1]))
 
     return of
 
@@ -113,12 +114,12 @@ def test_a_median_of_few_galaxies_is_not_judged(doubts, catalog):
     assert doubts(mag) == ()
 
 
-def test_ultraviolet_of_the_restframe_is_not_judged(config, setup, catalog):
+def test_ultraviolet_of_the_restframe_is_not_judged(config, light, catalog):
     """At z = 4 u and g lie where gas between the galaxies absorbs."""
     far = config.model_copy(update={"slices": [(3.9, 4.1)]})
     mag = np.array([29.0, 25.5, 24.0, 23.9, 23.8]) + np.zeros_like(catalog.mag)
     high = dataclasses.replace(catalog, z=np.full_like(catalog.z, 4.0), mag=mag)
-    assert color_doubts(far, high, setup.ssp, setup.filters) == ()
+    assert color_doubts(far, high, *light[::-1]) == ()
 
 
 def test_prepare_says_it_and_keeps_it(raw, tmp_path):
@@ -137,7 +138,7 @@ def test_catalog_warnings_reach_the_report(monkeypatch):
     """Of the summary only the warnings matter here."""
     free = SimpleNamespace(free=(), names=())
     run = SimpleNamespace(
-        setup=SimpleNamespace(space=free),
+        model=SimpleNamespace(space=free),
         catalog=SimpleNamespace(warnings=("the catalog's",), dropped=()),
         config=SimpleNamespace(name="n", to_yaml=str, catalog=SimpleNamespace(path="none")),
         fingerprint=str,
@@ -241,11 +242,11 @@ def test_limits_of_bands_have_reasons_of_their_own(raw):
     assert "fainter than g = 18" in reading_table(config, catalog)[0]
 
 
-def test_reading_table_marks_colors(config, setup, catalog):
+def test_reading_table_marks_colors(config, light, catalog):
     mag = catalog.mag + 0.4 * np.eye(5)[1]
     low = (catalog.z >= 0.06) & (catalog.z < 0.09)
     half = dataclasses.replace(catalog, mag=np.where(low[:, None], mag, catalog.mag))
-    (doubt,) = color_doubts(config, half, setup.ssp, setup.filters)
+    (doubt,) = color_doubts(config, half, *light[::-1])
     assert doubt.slice == (0.06, 0.09) and "g" in doubt.bands
     lines = reading_table(config, half, (doubt,))
     assert lines[0].endswith("(implausible colors, see the warnings)") and "implausible" not in lines[6]

@@ -65,7 +65,7 @@ def test_search_command_finds_the_runs_region_and_writes_nothing_else(tiny_run, 
 def test_the_posterior_is_where_the_search_says(tiny_run, run):
     """Few halos move it by a fraction of its width."""
     fit = json.loads((tiny_run[1] / "fit.json").read_text())["maximum"]
-    best = run.setup.space.to_unconstrained(fit)
+    best = run.model.space.to_unconstrained(fit)
     main_part = read_region(run).mixture.main
     away = np.asarray(best) - main_part.mean
     assert away @ np.linalg.solve(main_part.cov, away) < 3**2

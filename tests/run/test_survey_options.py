@@ -13,15 +13,13 @@ from popinfer.config import RunConfig
 from popinfer.cosmology import PLANCK15
 from popinfer.data import load_filters, load_ssp
 from popinfer.errors import InputError
+from popinfer.model import predict_galaxies
 from popinfer.population.forward import build_tables
 from popinfer.random import root_key
 from popinfer.run.build import (
-    Predictor,
-    build_counts,
     draw_slices,
     in_precision,
     lightcones,
-    predict_galaxies,
     table_redshifts,
 )
 from popinfer.run.prepare import prepare
@@ -56,13 +54,13 @@ def halos(config):
 
 @pytest.fixture(scope="module")
 def log_counts(run, halos):
-    predictor = Predictor(run.setup, run.survey)
-    return jax.jit(lambda u: predictor.log_counts(predictor(u, halos)))
+    survey_model = run.survey_model
+    return jax.jit(lambda u: survey_model.log_counts(survey_model(u, halos)))
 
 
 @pytest.fixture(scope="module")
 def galaxies(run, halos):
-    return predict_galaxies(Predictor(run.setup, run.survey), run.setup.model_params(jnp.zeros(2)), halos)
+    return predict_galaxies(run.survey_model, run.model.params_at(jnp.zeros(2)), halos)
 
 
 def test_galaxies_without_a_band_are_kept(run):
@@ -90,7 +88,7 @@ def test_model_counts_both_patterns_and_has_finite_differences_gradient(run, log
 
 
 def test_predictions_list_galaxies_as_the_catalog_does(run, galaxies):
-    features = jnp.asarray(run.setup.features(galaxies.mag))
+    features = jnp.asarray(run.survey.features_of(galaxies.mag))
     rows, weight = run.survey.listed(galaxies.mag, features, galaxies.weight)
     assert rows.shape == (1, 2 * features.shape[1], 3)
     np.testing.assert_allclose(weight.sum(), galaxies.weight.sum(), rtol=1e-12)
@@ -136,8 +134,8 @@ def test_cuts_thin_the_catalog_and_the_model_alike(cut_run):
     assert np.all(mag[:, 0] - mag[:, 1] >= 0.7 + 0.2 * (17.5 - mag[:, 1]) ** 2)
     assert dict(cut_run.catalog.dropped)["outside catalog.cuts"] > 300
     halos = in_precision(cut_run.config, draw_slices(root_key(5), lightcones(cut_run.config)))
-    params = cut_run.setup.model_params(jnp.zeros(2))
-    model = predict_galaxies(Predictor(cut_run.setup, cut_run.survey), params, halos)
+    params = cut_run.model.params_at(jnp.zeros(2))
+    model = predict_galaxies(cut_run.survey_model, params, halos)
     kept = np.asarray(model.weight / model.weight_all)
     g, r = np.moveaxis(np.asarray(model.mag), -1, 0)
     assert np.all(kept[g - r < 0.55 + 0.2 * (17.5 - r) ** 2] < 1e-3)
@@ -172,8 +170,8 @@ def test_photometric_redshifts_move_galaxies_between_slices(photoz_run):
     assert specs[0].z_min < 0.03
     assert specs[0].z_max == 0.3
     halos = in_precision(photoz_run.config, draw_slices(root_key(5), specs))
-    predictor = Predictor(photoz_run.setup, photoz_run.survey)
-    log_counts = jax.jit(lambda u: predictor.log_counts(predictor(u, halos)))
+    survey_model = photoz_run.survey_model
+    log_counts = jax.jit(lambda u: survey_model.log_counts(survey_model(u, halos)))
     slope = np.asarray(jax.jacfwd(log_counts)(jnp.zeros(2)))
     used = np.asarray(photoz_run.survey.kernels.mask) > 0
     for i, dx in enumerate(1e-5 * np.eye(2)):
@@ -227,8 +225,8 @@ def test_integrated_noise_gives_the_mean_over_draws(run, config, halos):
     quiet = prepare(analytic(config.model_dump()))
     assert quiet.survey.integrated.drawn_bands == (0,)
     many = 400
-    u, predictor, other = jnp.zeros(2), Predictor(quiet.setup, quiet.survey), Predictor(run.setup, run.survey)
-    got = np.asarray(jax.jit(lambda h: predictor.log_counts(predictor(u, h)))(halos))[0]
+    u, survey_model, other = jnp.zeros(2), quiet.survey_model, run.survey_model
+    got = np.asarray(jax.jit(lambda h: survey_model.log_counts(survey_model(u, h)))(halos))[0]
     normals = np.random.default_rng(3).standard_normal((many, *halos.normals.shape[:2], 2))
 
     @jax.jit
@@ -247,7 +245,7 @@ def test_gradient_with_integrated_noise_matches_finite_differences(config, halos
     """Of the program that inference runs, to which the survey's arrays are arguments."""
     quiet = prepare(analytic(config.model_dump()))
     batches = jax.tree.map(lambda x: x[None], halos)
-    log_counts = eqx.filter_jit(build_counts(quiet.setup, quiet.survey, batches))
+    log_counts = eqx.filter_jit(quiet.counts(batches))
     slope = jax.jit(jax.jacfwd(log_counts))(jnp.zeros(2))
     for i, step in enumerate(1e-5 * np.eye(2)):
         numeric = (log_counts(jnp.asarray(step)) - log_counts(jnp.asarray(-step))) / 2e-5
@@ -256,9 +254,7 @@ def test_gradient_with_integrated_noise_matches_finite_differences(config, halos
 
 def test_galaxies_are_listed_with_their_noise_all_the_same(config, halos, galaxies):
     quiet = prepare(analytic(config.model_dump()))
-    same = predict_galaxies(
-        Predictor(quiet.setup, quiet.survey), quiet.setup.model_params(jnp.zeros(2)), halos
-    )
+    same = predict_galaxies(quiet.survey_model, quiet.model.params_at(jnp.zeros(2)), halos)
     np.testing.assert_array_equal(same.mag, galaxies.mag)
     np.testing.assert_array_equal(same.weight, galaxies.weight)
     assert np.abs(np.asarray(same.mag - same.mag_true)).max() > 0.01
@@ -277,7 +273,7 @@ def test_an_unknown_kind_of_noise_is_refused(tiny_config):
 
 def test_surveys_simulated_for_calibration_lack_bands_as_the_real_one(run):
     """Counted by its kernels; galaxies of a pattern that has none in their slice are left out."""
-    u = np.zeros(run.setup.space.size)
+    u = np.zeros(run.model.space.size)
     trial = observing(root_key(5), run, u)
     lacks, lacked = (np.isnan(one.survey.features[0]).any(axis=1).mean() for one in (trial, run))
     assert 0.2 * lacked < lacks < 5 * lacked
