@@ -23,7 +23,6 @@ import numpy as np
 from popinfer.infer.optimise import Composite, Fit, Progress, adam, lbfgs, levenberg_marquardt
 from popinfer.loss.kernel_counts import KernelCounts
 from popinfer.run.losses import FeatureDensity, build_loss, complete_features
-from popinfer.run.observed import patterns_of_slices
 from popinfer.run.prepare import Population, Run
 
 OPTIMISERS: dict[str, Callable[..., Fit]] = {
@@ -90,5 +89,6 @@ def _widened(run: Run, factor: float) -> KernelCounts:
     """The survey's kernels, wider by a factor, over all galaxies of its catalog."""
     kernels, config = run.survey.kernels, run.config
     wide = replace(kernels, bandwidth=np.asarray(factor * float(kernels.bandwidth)))
-    patterns = patterns_of_slices(config, run.catalog, run.survey.detection)
-    return wide.counting(run.survey.features, patterns).keeping(config.kernels.min_count)
+    return wide.counting(run.survey.features, run.survey.patterns_in(run.catalog)).keeping(
+        config.kernels.min_count
+    )

@@ -15,8 +15,8 @@ from jaxtyping import Float
 
 from popinfer.config import RunConfig
 from popinfer.data.filter_files import pivot
+from popinfer.model.survey import slice_members
 from popinfer.records import SSP, Catalog, Filters
-from popinfer.run.observed import slice_members
 from popinfer.sps.dust import KriekConroy13
 from popinfer.sps.photometry import band_matrix
 
@@ -62,7 +62,7 @@ def color_doubts(config: RunConfig, catalog: Catalog, ssp: SSP, filters: Filters
         Curves of the catalog's bands.
     """
     doubts = []
-    members = slice_members(config, np.asarray(catalog.z))
+    members = slice_members(config.slices, catalog.z)
     for (low, high), inside in zip(config.slices, members, strict=True):
         mag = np.asarray(catalog.mag)[inside]
         complete = mag[np.isfinite(mag).all(axis=1)]
@@ -124,7 +124,7 @@ def reading_table(config: RunConfig, catalog: Catalog, doubts: tuple[ColorDoubt,
     """
     lines = []
     mag, error = np.asarray(catalog.mag), np.asarray(catalog.mag_err)
-    members = slice_members(config, np.asarray(catalog.z))
+    members = slice_members(config.slices, catalog.z)
     everywhere = {band for warning in catalog.warnings for band in _bands_of(warning)}
     for (low, high), inside in zip(config.slices, members, strict=True):
         here = [doubt for doubt in doubts if doubt.slice == (low, high)]

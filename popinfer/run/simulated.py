@@ -16,13 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, PRNGKeyArray
 
-from popinfer.config import RunConfig
 from popinfer.loss.kernel_counts import KernelCounts
 from popinfer.model import Survey, model_error_cov
 from popinfer.random import numpy_generator, stream
 from popinfer.records import Catalog
 from popinfer.run.abundance import build_abundances
-from popinfer.run.observed import features_of_slices, patterns_of_slices, slice_members, without
+from popinfer.run.observed import without
 from popinfer.run.prepare import Run
 from popinfer.run.progress import Silent
 from popinfer.run.simulate import draw_galaxies, number_counts
@@ -44,9 +43,9 @@ def observing(key: PRNGKeyArray, run: Run, truth: Float[np.ndarray, "par"]) -> R
     sigma = np.asarray(survey.noise.sigma(jnp.nan_to_num(jnp.asarray(mag))))
     sigma = np.where(np.isnan(mag), np.nan, sigma)
     catalog: Catalog = dataclasses.replace(run.catalog, z=z, mag=mag, mag_err=sigma, dropped=(), losses=())
-    catalog = without(catalog, ~_recognised(config, survey, catalog), "unlike the survey in their bands")
-    features = features_of_slices(config, catalog)
-    counts = survey.kernels.counting(features, patterns_of_slices(config, catalog, survey.detection))
+    catalog = without(catalog, ~_recognised(survey, catalog), "unlike the survey in their bands")
+    features = survey.features_in(catalog)
+    counts = survey.kernels.counting(features, survey.patterns_in(catalog))
     counts = _with_model_error(stream(key, "model_error"), counts, config.kernels.model_error)
     counts = counts.keeping(config.kernels.min_count)
     abundances = build_abundances(config, tuple(len(x) for x in features), survey.photoz)
@@ -54,13 +53,13 @@ def observing(key: PRNGKeyArray, run: Run, truth: Float[np.ndarray, "par"]) -> R
     return dataclasses.replace(run, catalog=catalog, survey=survey, key=stream(key, "analysis"))
 
 
-def _recognised(config: RunConfig, survey: Survey, catalog: Catalog) -> Bool[np.ndarray, "gal"]:
+def _recognised(survey: Survey, catalog: Catalog) -> Bool[np.ndarray, "gal"]:
     """Galaxies whose pattern of measured bands is among those that the survey counts in their slice."""
     good = np.ones(catalog.z.shape, bool)
-    patterns = patterns_of_slices(config, catalog, survey.detection)
+    patterns = survey.patterns_in(catalog)
     if patterns is None:
         return good
-    members, counted = slice_members(config, np.asarray(catalog.z)), np.asarray(survey.kernels.counted) > 0
+    members, counted = survey.members(catalog.z), np.asarray(survey.kernels.counted) > 0
     for inside, label, kept in zip(members, patterns, counted, strict=True):
         good[inside] = (label >= 0) & kept[label]
     return good

@@ -21,17 +21,11 @@ from scipy.linalg import block_diag
 from popinfer.cosmology import Cosmology
 from popinfer.infer.counts import BatchedCounts
 from popinfer.infer.data import Data
-from popinfer.loss.kernel_counts import KernelCounts
+from popinfer.model.survey import Survey
 from popinfer.params import ParamSpace
 from popinfer.population.forward import ForwardModel, Observe, SliceTables
 from popinfer.population.parameters import ModelParams, ParamNames, with_values
 from popinfer.records import Arr, Galaxies, Halos
-from popinfer.survey.abundance import Abundance, EffectiveCounts, overcounting_of
-from popinfer.survey.detection import Detection
-from popinfer.survey.integrated_noise import IntegratedNoise
-from popinfer.survey.noise import NoiseModel
-from popinfer.survey.redshift import Photoz
-from popinfer.survey.selection import Selection
 
 
 class PopulationModel(eqx.Module):
@@ -68,101 +62,6 @@ class PopulationModel(eqx.Module):
             return self.forward(params, halos, tables, observe)
 
         return jax.vmap(one_slice)(halos, self.tables)
-
-
-class Survey(eqx.Module):
-    """What a survey does to galaxies, and what it saw of them, in redshift slices.
-
-    Attributes
-    ----------
-    bands : names of the bands, in the order of every band axis.
-    combine : features are linear in magnitudes, mag @ combine: columns are differences of bands, or bands.
-    features : those of the observed galaxies, an array [galaxy, feature] a slice, NaN where missing.
-    kernels : where soft counts are taken, and the observed ones.
-    noise : errors of magnitudes. selection : probability to be in the sample.
-    detection : which bands a galaxy lacks; None where none lacks any.
-    photoz : errors of photometric redshifts; None where redshifts are spectroscopic.
-    abundances : numbers of galaxies that are compared beside the soft counts.
-    integrated : noise that soft counts are averaged over; None where they are those of drawn noise.
-    """
-
-    bands: tuple[str, ...] = eqx.field(static=True)
-    combine: Float[Arr, "band feature"]
-    features: list[np.ndarray]
-    kernels: KernelCounts
-    noise: NoiseModel
-    selection: Selection
-    detection: Detection | None = None
-    photoz: Photoz | None = eqx.field(static=True, default=None)
-    abundances: tuple[Abundance, ...] = ()
-    integrated: IntegratedNoise | None = None
-
-    def features_of(self, mag: Float[Arr, "*n band"]) -> Float[Array, "*n feature"]:
-        """Colors and magnitudes from magnitudes."""
-        return jnp.matmul(jnp.asarray(mag), jnp.asarray(self.combine, mag.dtype), precision="highest")
-
-    def observe(
-        self, mag: Float[Array, "point band"], normals: Float[Array, "point band"]
-    ) -> tuple[Float[Array, "point band"], Float[Array, "point"]]:
-        """Magnitudes with all noise drawn, and the probability to be in the sample."""
-        measured = jax.tree.map(lambda x: jnp.asarray(x, mag.dtype), self.noise)(mag, normals)
-        return measured, self.selection(measured)
-
-    def expect(
-        self, mag: Float[Array, "point band"], normals: Float[Array, "point band"]
-    ) -> tuple[Float[Array, "point band"], Float[Array, "point"]]:
-        """Magnitudes with the noise that can't be integrated over, and the expected probability."""
-        return (self if self.integrated is None else self.integrated).observe(mag, normals)
-
-    def patterns(self, mag: Float[Array, "*n band"]) -> Float[Array, "*n pattern"] | None:
-        """Probability of each pattern of measured bands; None where all galaxies have all bands."""
-        return None if self.detection is None else self.detection(mag)
-
-    def effective_counts(self) -> list[EffectiveCounts]:
-        """The abundances in the form of counts."""
-        if not self.abundances:
-            return []
-        kernels = self.kernels
-        overcounting = []
-        for used, observed, cov in zip(kernels.mask, kernels.observed, kernels.data_cov, strict=True):
-            own = np.flatnonzero(np.asarray(used) > 0)
-            overcounting.append(overcounting_of(np.asarray(observed)[own], np.asarray(cov)[np.ix_(own, own)]))
-        return [EffectiveCounts.of(one, np.array(overcounting)) for one in self.abundances]
-
-    def density(
-        self, mag: Float[Array, "slice point band"], weight: Float[Array, "slice point"]
-    ) -> Float[Array, "slice"]:
-        """Mean number of galaxies per volume that the catalog lists [1/Mpc^3]."""
-        if self.detection is None:
-            return jnp.sum(weight, axis=1)
-        listed = jnp.sum(self.detection(mag) * jnp.asarray(self.kernels.counted)[:, None, :], axis=-1)
-        return jnp.sum(weight * listed.astype(weight.dtype), axis=1)
-
-    def complete(
-        self, mag: Float[Array, "slice point band"], weight: Float[Array, "slice point"]
-    ) -> Float[Array, "slice point"]:
-        """Weights of model galaxies times the probability that all their features are measured."""
-        if self.detection is None:
-            return weight
-        has_all = jnp.asarray(self.kernels.whiten).any(axis=-1).all(axis=-1)
-        probability = jnp.sum(self.detection(mag) * has_all[:, None, :], axis=-1)
-        return weight * probability.astype(weight.dtype)
-
-    def listed(
-        self,
-        mag: Float[Array, "slice point band"],
-        features: Float[Array, "slice point feature"],
-        weight: Float[Array, "slice point"],
-    ) -> tuple[Float[Array, "slice row feature"], Float[Array, "slice row"]]:
-        """Model galaxies as the catalog lists them: a row a galaxy and pattern, NaN where missing."""
-        if self.detection is None:
-            return features, weight
-        lacking = jnp.asarray(np.asarray(self.kernels.whiten).any(axis=-1) == 0)
-        counted = jnp.asarray(self.kernels.counted, weight.dtype)
-        each = weight[..., None] * self.detection(mag) * counted[:, None, :]
-        rows = jnp.where(lacking[:, None], jnp.nan, features[:, :, None, :])
-        n_slice, n_feature = len(features), features.shape[-1]
-        return rows.reshape(n_slice, -1, n_feature), each.reshape(n_slice, -1)
 
 
 class SurveyModel(eqx.Module):
