@@ -2,20 +2,22 @@
 
 from .counts import (
     HaloCounts,
-    PopulationModel,
     SurveyModel,
     model_error_cov,
     predict_galaxies,
     survey_data,
 )
+from .population import Components, PopulationModel, free_space
 from .survey import Design, Survey
 
 __all__ = [
+    "Components",
     "Design",
     "HaloCounts",
     "PopulationModel",
     "Survey",
     "SurveyModel",
+    "free_space",
     "model_error_cov",
     "predict_galaxies",
     "survey_data",

@@ -12,56 +12,18 @@ compiled programs.
 import dataclasses
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from scipy.linalg import block_diag
 
-from popinfer.cosmology import Cosmology
 from popinfer.infer.counts import BatchedCounts
 from popinfer.infer.data import Data
+from popinfer.model.population import PopulationModel
 from popinfer.model.survey import Survey
-from popinfer.params import ParamSpace
-from popinfer.population.forward import ForwardModel, Observe, SliceTables
-from popinfer.population.parameters import ModelParams, ParamNames, with_values
+from popinfer.population.forward import Observe
+from popinfer.population.parameters import ModelParams
 from popinfer.records import Arr, Galaxies, Halos
-
-
-class PopulationModel(eqx.Module):
-    """The population's parameters and the chain from halos to galaxies.
-
-    Attributes
-    ----------
-    space : free parameters and their priors.
-    names : what the components of array-valued parameters are called.
-    params : values of all parameters that aren't free.
-    forward : the chain.
-    tables : light of stellar populations in a survey's bands, with a leading axis of redshift slices.
-    """
-
-    space: ParamSpace = eqx.field(static=True)
-    names: ParamNames = eqx.field(static=True)
-    params: ModelParams
-    forward: ForwardModel
-    tables: SliceTables
-
-    @property
-    def cosmology(self) -> Cosmology:
-        """Of ages, distances and volumes."""
-        return self.forward.cosmology
-
-    def params_at(self, u: Float[Array, "par"]) -> ModelParams:
-        """All parameters, physical, where the free ones are at the unconstrained vector u."""
-        return with_values(self.params, self.space.to_physical(u), self.names)
-
-    def galaxies(self, params: ModelParams, halos: Halos, observe: Observe) -> Galaxies:
-        """Galaxies of every slice (leading axis) as `observe` sees them, in the halos' precision."""
-
-        def one_slice(halos: Halos, tables: SliceTables) -> Galaxies:
-            return self.forward(params, halos, tables, observe)
-
-        return jax.vmap(one_slice)(halos, self.tables)
 
 
 class SurveyModel(eqx.Module):

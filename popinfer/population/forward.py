@@ -206,6 +206,7 @@ def template_basis(wave: np.ndarray, knots: tuple[float, ...]) -> np.ndarray:
     ndarray
         Shape of `wave` plus one axis of knots; rows add up to one.
     """
-    ln_knots = np.log(np.asarray(knots, float))
-    unit = np.eye(len(knots))
-    return np.stack([np.interp(np.log(wave), ln_knots, column) for column in unit], axis=-1)
+    ln_knots, response = np.log(np.asarray(knots, float)), np.zeros((*np.shape(wave), len(knots)))
+    for i, column in enumerate(np.eye(len(knots))):
+        response[..., i] = np.interp(np.log(wave), ln_knots, column)
+    return response

@@ -14,7 +14,7 @@ only sets the variance. Halos are generated once and never differentiated.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +96,12 @@ def draw_halos(key: PRNGKeyArray, spec: LightconeSpec, cosmology: Cosmology = PL
         _draw_kind(stream(key, "satellite"), "satellite", spec, n_sat, cosmology),
     ]
     return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+
+def draw_slices(key: PRNGKeyArray, specs: Sequence[LightconeSpec], cosmology: Cosmology = PLANCK15) -> Halos:
+    """Halos of all slices, stacked on a leading slice axis."""
+    drawn = [draw_halos(stream(key, "slice", index), spec, cosmology) for index, spec in enumerate(specs)]
+    return jax.tree.map(lambda *x: np.stack(x), *drawn)
 
 
 def _draw_kind(key: PRNGKeyArray, kind: str, spec: LightconeSpec, n: int, cosmology: Cosmology) -> Halos:

@@ -12,22 +12,14 @@ from popinfer.config import RunConfig
 from popinfer.cosmology import PLANCK15, age
 from popinfer.data import load_filters, load_nebular, load_ssp
 from popinfer.errors import InputError
-from popinfer.model import PopulationModel, SurveyModel, predict_galaxies
-from popinfer.params import FreeParam, ParamSpace, Prior
-from popinfer.population.burstiness import Burstiness
-from popinfer.population.dust import DustPopulation
-from popinfer.population.forward import ForwardModel, build_tables, n_normals
-from popinfer.population.halos import LightconeSpec, detection_curve, draw_halos
-from popinfer.population.metallicity import MassMetallicity
+from popinfer.model import Components, PopulationModel, SurveyModel, free_space, predict_galaxies
+from popinfer.params import Prior
+from popinfer.population.forward import n_normals
+from popinfer.population.halos import LightconeSpec, detection_curve, draw_slices
 from popinfer.population.parameters import (
     ModelParams,
     ParamNames,
-    check_names,
-    fiducial_params,
-    meaning,
-    with_values,
 )
-from popinfer.random import stream
 from popinfer.records import SSP, Filters, Halos
 from popinfer.run.observed import build_photoz, curve_of
 from popinfer.sps.birth_cloud import behind_birth_clouds
@@ -35,10 +27,7 @@ from popinfer.sps.dust import DustLaw, KriekConroy13, Salim18
 from popinfer.sps.nebular import add_nebular
 
 DUST_LAWS: dict[str, Callable[[], DustLaw]] = {"kriek_conroy13": KriekConroy13, "salim18": Salim18}
-Z_NODES = 4  # redshifts at which each slice's band table is computed, at least
-Z_SPACING = 0.035  # between them, at most: magnitudes to 0.01 at z < 1
 _NONE_LISTED = 1e-12  # of the galaxies of a slice: rounding, or the far wings of a soft limit
-OUTLIER_NODES = 8  # further ones for outliers of photometric redshifts
 
 
 def build_light(config: RunConfig) -> tuple[Filters, SSP]:
@@ -52,43 +41,24 @@ def build_light(config: RunConfig) -> tuple[Filters, SSP]:
 
 def build_model(config: RunConfig, filters: Filters, ssp: SSP) -> PopulationModel:
     """The population model in a survey's bands and slices."""
-    names = ParamNames(tuple(config.catalog.bands), tuple(config.model.template_knots_angstrom))
-    space = build_space(config, names)
-    params = fiducial_params(config.model.sfh_calibration, names)
-    photoz = build_photoz(config)
-    params = params if photoz is None else params._replace(photoz=photoz.expected)
-    params = with_values(params, config.model.fixed, names)
-    tables = [build_tables(ssp, filters, z, PLANCK15, names.knots) for z in table_redshifts(config)]
-    stacked = jax.tree.map(lambda *x: np.stack(x), *tables)
-    law = DUST_LAWS[config.model.dust_law]()
-    forward = ForwardModel(PLANCK15, law, MassMetallicity(), DustPopulation(), Burstiness())
-    return PopulationModel(space, names, params, forward, stacked)
+    section, bands = config.model, tuple(config.catalog.bands)
+    knots = tuple(section.template_knots_angstrom)
+    space = free_space(
+        {name: Prior(one.prior, **one.numbers()) for name, one in config.free.items()},
+        ParamNames(bands, knots),
+    )
+    components = Components(
+        DUST_LAWS[section.dust_law](),
+        sfh_calibration=section.sfh_calibration,
+        knots=knots,
+        fixed=section.fixed,
+    )
+    return PopulationModel.build(filters, ssp, bands, config.slices, space, components, build_photoz(config))
 
 
 def universe_age(config: RunConfig) -> float:
     """Age of the universe [Gyr] at the lowest redshift: no star is older."""
     return float(age(PLANCK15, min(low for low, _ in config.slices)))
-
-
-def table_redshifts(config: RunConfig) -> list[Float[np.ndarray, "z"]]:
-    """Redshifts at which each slice's light is tabulated: as many in each slice."""
-    photoz, index = build_photoz(config), range(len(config.slices))
-    ranges = config.slices if photoz is None else [photoz.core_range(i) for i in index]
-    widest = max(high - low for low, high in ranges)
-    n = max(Z_NODES, int(np.ceil(widest / Z_SPACING)) + 1)
-    if photoz is None:
-        return [np.linspace(*limits, n) for limits in ranges]
-    return [photoz.nodes(i, n, OUTLIER_NODES) for i in index]
-
-
-def build_space(config: RunConfig, names: ParamNames) -> ParamSpace:
-    """Free parameters with their priors."""
-    check_names(config.free, names)
-    free = []
-    for name, prior in config.free.items():
-        unit, text = meaning(name)
-        free.append(FreeParam(name, Prior(prior.prior, **prior.numbers()), unit, text))
-    return ParamSpace(tuple(free))
 
 
 def lightcones(config: RunConfig) -> list[LightconeSpec]:
@@ -105,12 +75,6 @@ def lightcones(config: RunConfig) -> list[LightconeSpec]:
         )
         for index, limits in enumerate(config.slices)
     ]
-
-
-def draw_slices(key: PRNGKeyArray, specs: list[LightconeSpec]) -> Halos:
-    """Halos of all slices, stacked on a leading slice axis."""
-    drawn = [draw_halos(stream(key, "slice", index), spec) for index, spec in enumerate(specs)]
-    return jax.tree.map(lambda *x: np.stack(x), *drawn)
 
 
 def detectable(

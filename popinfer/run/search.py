@@ -30,18 +30,13 @@ from popinfer.infer.mixture import Mixture
 from popinfer.infer.optimise import Fit
 from popinfer.infer.search import MAX_ROUNDS, Search, find_maxima
 from popinfer.model import SurveyModel, predict_galaxies
-from popinfer.population.halos import LightconeSpec
+from popinfer.population.halos import LightconeSpec, draw_slices
 from popinfer.population.parameters import ModelParams, with_values
 from popinfer.population.thinning import thin
 from popinfer.random import numpy_generator, stream
 from popinfer.records import Halos
 from popinfer.run.batches import CANDIDATES, MORE, batch_shape
-from popinfer.run.build import (
-    detectable,
-    draw_slices,
-    in_precision,
-    lightcones,
-)
+from popinfer.run.build import detectable, in_precision, lightcones
 from popinfer.run.folder import read_json, write_text
 from popinfer.run.guides import Guide, build_guide
 from popinfer.run.prepare import Population, Run

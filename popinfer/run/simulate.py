@@ -18,10 +18,11 @@ from scipy.stats import poisson
 
 from popinfer.errors import InputError
 from popinfer.model import Survey, predict_galaxies
+from popinfer.population.halos import draw_slices
 from popinfer.population.parameters import ModelParams
 from popinfer.random import numpy_generator, stream
 from popinfer.resampling import systematic
-from popinfer.run.build import detectable, draw_slices, in_precision, lightcones
+from popinfer.run.build import detectable, in_precision, lightcones
 from popinfer.run.prepare import Run
 from popinfer.run.progress import Reporter
 from popinfer.survey.abundance import NumberCounts

@@ -8,8 +8,9 @@ import pytest
 
 from popinfer.config import load_config
 from popinfer.model import HaloCounts, SurveyModel, survey_data
+from popinfer.population.halos import draw_slices
 from popinfer.random import root_key
-from popinfer.run.build import build_light, build_model, draw_slices, in_precision, lightcones
+from popinfer.run.build import build_light, build_model, in_precision, lightcones
 from popinfer.run.observed import build_catalog, build_survey
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "sdss.yaml"

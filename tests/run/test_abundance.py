@@ -14,13 +14,10 @@ from popinfer.config import RunConfig, load_config
 from popinfer.infer.counts import log_counts_and_jacobian
 from popinfer.infer.search import likelihood_at
 from popinfer.model import predict_galaxies
+from popinfer.population.halos import draw_slices
 from popinfer.population.parameters import with_values
 from popinfer.random import root_key
-from popinfer.run.build import (
-    detectable,
-    draw_slices,
-    lightcones,
-)
+from popinfer.run.build import detectable, lightcones
 from popinfer.run.mock import MockSpec, make_mock
 from popinfer.run.prepare import prepare
 from popinfer.survey.cosmic_variance import FULL_SKY_DEG2, comoving_volume

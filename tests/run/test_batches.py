@@ -13,13 +13,10 @@ from popinfer.infer.counts import evaluate
 from popinfer.infer.laplace import Laplace
 from popinfer.infer.mixture import Mixture
 from popinfer.model import predict_galaxies
+from popinfer.population.halos import draw_slices
 from popinfer.random import root_key
 from popinfer.run.batches import batch_shape
-from popinfer.run.build import (
-    draw_slices,
-    in_precision,
-    lightcones,
-)
+from popinfer.run.build import in_precision, lightcones
 from popinfer.run.folder import RunFolder, read_halos, write_halos
 from popinfer.run.prepare import prepare
 from popinfer.run.search import draw_batches, points_around

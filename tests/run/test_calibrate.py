@@ -14,9 +14,10 @@ from popinfer.errors import NotConvergedError
 from popinfer.infer.laplace import Laplace
 from popinfer.infer.likelihood import Likelihood
 from popinfer.infer.mixture import Mixture
+from popinfer.population.halos import draw_slices
 from popinfer.random import numpy_generator, root_key, stream
 from popinfer.run import calibrate as module
-from popinfer.run.build import draw_slices, lightcones
+from popinfer.run.build import lightcones
 from popinfer.run.calibrate import SABOTAGES, CalibrateSpec, calibrate, run_trial
 from popinfer.run.guides import _widened
 from popinfer.run.search import Region

@@ -15,8 +15,9 @@ from popinfer.errors import InputError
 from popinfer.infer.counts import BatchedCounts
 from popinfer.infer.data import Data
 from popinfer.infer.optimise import Composite, levenberg_marquardt
+from popinfer.population.halos import draw_slices
 from popinfer.random import root_key
-from popinfer.run.build import draw_slices, in_precision, lightcones
+from popinfer.run.build import in_precision, lightcones
 from popinfer.run.guides import Guide, build_guide
 from popinfer.run.losses import LOSSES, FeatureDensity, build_loss, complete_features
 from popinfer.run.prepare import population_of, prepare

@@ -9,9 +9,9 @@ import yaml
 from popinfer.cli import main
 from popinfer.config import load_config
 from popinfer.errors import InputError
+from popinfer.population.halos import draw_slices
 from popinfer.random import root_key
 from popinfer.run import simulate
-from popinfer.run.build import draw_slices
 from popinfer.run.mock import _as_measured, parse_values
 from popinfer.run.prepare import prepare
 from popinfer.run.progress import Silent

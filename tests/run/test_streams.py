@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 from recorded_streams import Recorded, bits
 
-from popinfer.population.halos import LightconeSpec, draw_halos
+from popinfer.population.halos import LightconeSpec, draw_halos, draw_slices
 from popinfer.random import numpy_generator, root_key, stream
-from popinfer.run.build import draw_slices
 
 N_TRIALS = 50
 

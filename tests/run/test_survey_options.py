@@ -15,13 +15,9 @@ from popinfer.data import load_filters, load_ssp
 from popinfer.errors import InputError
 from popinfer.model import predict_galaxies
 from popinfer.population.forward import build_tables
+from popinfer.population.halos import draw_slices
 from popinfer.random import root_key
-from popinfer.run.build import (
-    draw_slices,
-    in_precision,
-    lightcones,
-    table_redshifts,
-)
+from popinfer.run.build import in_precision, lightcones, table_redshifts
 from popinfer.run.prepare import prepare
 from popinfer.run.progress import Silent
 from popinfer.run.simulate import _detected, draw_galaxies
