@@ -3,7 +3,7 @@
 With p the exact posterior density and q that of the surrogate, a draw u of q has the weight w = p(u) / q(u).
 The exact density is the model's own, on all halo batches. Weights are Pareto-smoothed; a shape k-hat above
 0.7 says that they can't be trusted (Vehtari et al. 2024, JMLR 25, 72). Evaluations go on until the weights
-are worth enough independent draws, (sum w)^2 / sum w^2.
+are worth enough independent draws, (sum w)^2 / sum w^2, and k-hat is small enough.
 
 The spread of log w is the surrogate's error in nat. Where a first look finds it large, the points of that
 look become nodes of the surrogate, and chains are run anew. Weights can't tell of what no chain reaches:
@@ -24,11 +24,13 @@ from popinfer.infer.emulate import Emulation
 from popinfer.infer.mixture import Mixture
 from popinfer.infer.sample.draws import Draws, systematic_resample
 from popinfer.infer.sample.surrogate_chains import Chains, ChainSpec, run_chains
+from popinfer.resampling import EVEN, MAX_PARETO_K, kish_size
 
 MAX_ERROR = 0.5  # nat; above it the weights' efficiency is below about 0.6
 MAX_BEYOND = 0.01  # of the draws; a posterior that the nodes cover has hardly any beyond all of them
 MAX_REFINEMENTS = 4
 _FARTHER = 2.0  # spread of new nodes in units of the draws', where these press against the region's edge
+_MORE = 1.25  # times as many evaluations, where the weights' tail can't be trusted yet
 FIRST_LOOK = 40  # exact evaluations
 
 Say = Callable[[int, int, str], None]
@@ -121,10 +123,13 @@ def sample_checked(
             center = chains.u.mean(axis=(0, 1))
             new = evaluate(counts, center + _FARTHER * (new.points - center))
         emulation, refined = emulation.with_nodes(new), refined + 1
-    while exact.ess < spec.min_ess and len(exact.u) < min(spec.max_evaluations, len(exact.queue)):
-        wanted = len(exact.u) * spec.min_ess / max(exact.ess, 1.0)
+    limit = min(spec.max_evaluations, len(exact.queue))
+    while not exact.suffices(spec.min_ess) and len(exact.u) < limit:
+        # k-hat of a few hundred weights is known to 0.15 only: more of them tell whether it is too large
+        more = spec.min_ess / max(exact.ess, 1.0) if exact.ess < spec.min_ess else _MORE
+        wanted = more * len(exact.u)
         step = POINTS * int(np.ceil(np.clip(1.02 * wanted - len(exact.u), POINTS, 100) / POINTS))
-        step = min(step, spec.max_evaluations - len(exact.u))
+        step = min(step, limit - len(exact.u))
         exact = exact.more(counts, step, towards(round(wanted)))
     draws = _resampled(resample_key, exact, spec)
     draws.attrs["n_refinements"], draws.attrs["beyond_nodes"] = refined, beyond
@@ -188,6 +193,12 @@ class _Exact:
         log_smoothed, pareto_k = az.psislw(log_weight - log_weight.max())
         weights = np.exp(np.asarray(log_smoothed))
         return weights / weights.sum(), float(pareto_k)
+
+    def suffices(self, min_ess: float) -> bool:
+        """Whether the weights are worth enough draws and their tail can be trusted."""
+        good = self.log_weight[np.isfinite(self.log_weight)]
+        even = kish_size(good) >= EVEN * len(self.log_weight)
+        return self.ess >= min_ess and (even or self.smoothed[1] < MAX_PARETO_K)
 
     @property
     def ess(self) -> float:

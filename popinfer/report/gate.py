@@ -45,6 +45,7 @@ import xarray as xr
 from scipy.stats import rankdata
 
 from popinfer.errors import InputError, percent
+from popinfer.resampling import EVEN, MAX_PARETO_K, kish_size
 
 MIN_ESS = 400.0
 MAX_DIVERGENT_FRACTION = 0.001
@@ -216,8 +217,6 @@ def _check_tree_depth(stats: xr.Dataset) -> Check:
     )
 
 
-MAX_PARETO_K = 0.7
-EVEN = 0.99  # efficiency of the weights above which the shape of their tail says nothing
 MAX_SURROGATE_ERROR = 1.2  # nat; the weights of a worse surrogate are worth less than a quarter of the draws
 MAX_BEYOND_NODES = 0.01  # of the draws
 
@@ -290,14 +289,6 @@ def importance_quality(log_weight: np.ndarray) -> tuple[float, float]:
         return np.nan, np.nan
     smoothed, k_hat = az.psislw(finite - finite.max())
     return float(k_hat), kish_size(np.asarray(smoothed))
-
-
-def kish_size(log_weight: np.ndarray) -> float:
-    """Effective number of draws with these log weights, (sum w)^2 / sum w^2; 0 when there are none."""
-    if log_weight.size == 0 or not np.isfinite(log_weight.max()):
-        return 0.0
-    weight = np.exp(log_weight - log_weight.max())
-    return float(weight.sum() ** 2 / np.square(weight).sum())
 
 
 MIN_LINEAGES = 25.0

@@ -13,7 +13,7 @@ from popinfer.cosmology import PLANCK15, age
 from popinfer.data import load_filters, load_nebular, load_ssp
 from popinfer.errors import InputError
 from popinfer.model import Components, PopulationModel, SurveyModel, free_space, predict_galaxies
-from popinfer.params import Prior
+from popinfer.params import ParamSpace, Prior
 from popinfer.population.forward import n_normals
 from popinfer.population.halos import LightconeSpec, detection_curve, draw_slices
 from popinfer.population.parameters import (
@@ -39,14 +39,18 @@ def build_light(config: RunConfig) -> tuple[Filters, SSP]:
     return filters, behind_birth_clouds(ssp, config.model.birth_cloud_av_mag)
 
 
+def build_space(config: RunConfig, names: ParamNames) -> ParamSpace:
+    """Free parameters with their priors."""
+    return free_space(
+        {name: Prior(prior.prior, **prior.numbers()) for name, prior in config.free.items()}, names
+    )
+
+
 def build_model(config: RunConfig, filters: Filters, ssp: SSP) -> PopulationModel:
     """The population model in a survey's bands and slices."""
     section, bands = config.model, tuple(config.catalog.bands)
     knots = tuple(section.template_knots_angstrom)
-    space = free_space(
-        {name: Prior(one.prior, **one.numbers()) for name, one in config.free.items()},
-        ParamNames(bands, knots),
-    )
+    space = build_space(config, ParamNames(bands, knots))
     components = Components(
         DUST_LAWS[section.dust_law](),
         sfh_calibration=section.sfh_calibration,
