@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from popinfer.infer.counts import POINTS, BatchedCounts, Evaluated, evaluate
+from popinfer.infer.counts import BatchedCounts, Evaluated, evaluate
 from popinfer.infer.emulate import Emulation
 from popinfer.infer.mixture import Mixture
 from popinfer.infer.sample.draws import Draws, systematic_resample
@@ -31,7 +31,7 @@ MAX_BEYOND = 0.01  # of the draws; a posterior that the nodes cover has hardly a
 MAX_REFINEMENTS = 4
 _FARTHER = 2.0  # spread of new nodes in units of the draws', where these press against the region's edge
 _MORE = 1.25  # times as many evaluations, where the weights' tail can't be trusted yet
-FIRST_LOOK = 40  # exact evaluations
+FIRST_LOOK = 32  # exact evaluations, a multiple of what is evaluated at once
 
 Say = Callable[[int, int, str], None]
 
@@ -123,12 +123,12 @@ def sample_checked(
             center = chains.u.mean(axis=(0, 1))
             new = evaluate(counts, center + _FARTHER * (new.points - center))
         emulation, refined = emulation.with_nodes(new), refined + 1
-    limit = min(spec.max_evaluations, len(exact.queue))
+    limit, together = min(spec.max_evaluations, len(exact.queue)), counts.n_together
     while not exact.suffices(spec.min_ess) and len(exact.u) < limit:
         # k-hat of a few hundred weights is known to 0.15 only: more of them tell whether it is too large
         more = spec.min_ess / max(exact.ess, 1.0) if exact.ess < spec.min_ess else _MORE
         wanted = more * len(exact.u)
-        step = POINTS * int(np.ceil(np.clip(1.02 * wanted - len(exact.u), POINTS, 100) / POINTS))
+        step = together * int(np.ceil(np.clip(1.02 * wanted - len(exact.u), together, 100) / together))
         step = min(step, limit - len(exact.u))
         exact = exact.more(counts, step, towards(round(wanted)))
     draws = _resampled(resample_key, exact, spec)

@@ -23,8 +23,9 @@ from jaxtyping import Array, Float
 
 from popinfer.errors import InputError
 
-# points evaluated at once: each then costs a third less time than alone, and more at once gain nothing
-POINTS = 8
+# halos times points that are evaluated at once: each then costs a third less than alone, and more at once
+# gain nothing
+_AT_ONCE = 4096
 
 Progress = Callable[[int], None]
 
@@ -49,6 +50,12 @@ class BatchedCounts(eqx.Module):
     def n_batch(self) -> int:
         """Number of batches."""
         return len(jax.tree.leaves(self.batches)[0])
+
+    @property
+    def n_together(self) -> int:
+        """Points that are evaluated at once, from 8 for large batches to 32 for small ones."""
+        size = max(jax.tree.leaves(self.batches)[0][0].size, 1)
+        return int(2 ** np.clip(np.round(np.log2(_AT_ONCE / size)), 3, 5))
 
     def first(self, n: int) -> "BatchedCounts":
         """The same model on the first n batches."""
@@ -148,6 +155,12 @@ class Evaluated:
             _averaged([self.halo_cov, other.halo_cov], sizes),
         )
 
+    @property
+    def n_together(self) -> int:
+        """Points that are evaluated at once, from 8 for large batches to 32 for small ones."""
+        size = max(jax.tree.leaves(self.batches)[0][0].size, 1)
+        return int(2 ** np.clip(np.round(np.log2(_AT_ONCE / size)), 3, 5))
+
     def first(self, n: int) -> "Evaluated":
         """The first n points; the covariance stays that of all."""
         return Evaluated(self.points[:n], self.values[:n], self.halo_cov)
@@ -156,7 +169,7 @@ class Evaluated:
 def evaluate(
     counts: BatchedCounts, points: Float[np.ndarray, "point par"], progress: Progress | None = None
 ) -> Evaluated:
-    """Evaluate the model on all halo batches, `POINTS` points at once.
+    """Evaluate the model on all halo batches, `n_together` points at once.
 
     Parameters
     ----------
@@ -165,9 +178,10 @@ def evaluate(
     progress : called with the number of points done.
     """
     values, covs, sizes = [], [], []
-    for start in range(0, len(points), POINTS):
-        some = points[start : start + POINTS]
-        padded = np.concatenate([some, np.repeat(some[-1:], POINTS - len(some), axis=0)])
+    together = counts.n_together
+    for start in range(0, len(points), together):
+        some = points[start : start + together]
+        padded = np.concatenate([some, np.repeat(some[-1:], together - len(some), axis=0)])
         of_batches = [np.asarray(log_m) for log_m in _over_batches(_values, counts, padded)]
         batches = np.stack(of_batches, axis=1)[: len(some)]
         values.append(np.asarray(jax.vmap(log_mean)(jnp.asarray(batches))))

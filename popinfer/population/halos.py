@@ -90,22 +90,40 @@ def draw_halos(key: PRNGKeyArray, spec: LightconeSpec, cosmology: Cosmology = PL
     Halos
         float64 NumPy arrays, centrals first.
     """
-    n_sat = spec.n_halo // 5
-    parts = [
-        _draw_kind(stream(key, "central"), "central", spec, spec.n_halo - n_sat, cosmology),
-        _draw_kind(stream(key, "satellite"), "satellite", spec, n_sat, cosmology),
-    ]
-    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+    return jax.tree.map(lambda x: x[0], _draw_batches([key], spec, cosmology))
 
 
 def draw_slices(key: PRNGKeyArray, specs: Sequence[LightconeSpec], cosmology: Cosmology = PLANCK15) -> Halos:
     """Halos of all slices, stacked on a leading slice axis."""
-    drawn = [draw_halos(stream(key, "slice", index), spec, cosmology) for index, spec in enumerate(specs)]
-    return jax.tree.map(lambda *x: np.stack(x), *drawn)
+    return jax.tree.map(lambda x: x[0], draw_slice_batches([key], specs, cosmology))
 
 
-def _draw_kind(key: PRNGKeyArray, kind: str, spec: LightconeSpec, n: int, cosmology: Cosmology) -> Halos:
-    uniforms = _uniforms(key, n, N_SPACE + N_MAH + spec.n_normal, spec.independent)
+def draw_slice_batches(
+    keys: Sequence[PRNGKeyArray], specs: Sequence[LightconeSpec], cosmology: Cosmology = PLANCK15
+) -> Halos:
+    """Halos [batch, slice, halo] of all slices, a batch a key, in one go: each is that of `draw_slices`."""
+    drawn = [
+        _draw_batches([stream(key, "slice", index) for key in keys], spec, cosmology)
+        for index, spec in enumerate(specs)
+    ]
+    return jax.tree.map(lambda *x: np.stack(x, axis=1), *drawn)
+
+
+def _draw_batches(keys: Sequence[PRNGKeyArray], spec: LightconeSpec, cosmology: Cosmology) -> Halos:
+    """Halos [batch, halo] of one slice, a batch a key, centrals first."""
+    n_sat, parts = spec.n_halo // 5, []
+    for kind, n in (("central", spec.n_halo - n_sat), ("satellite", n_sat)):
+        drawn = _draw_kind([stream(key, kind) for key in keys], kind, spec, n, cosmology)
+        parts.append(jax.tree.map(lambda x, n=n: x.reshape(len(keys), n, *x.shape[1:]), drawn))
+    return jax.tree.map(lambda *x: np.concatenate(x, axis=1), *parts)
+
+
+def _draw_kind(
+    keys: Sequence[PRNGKeyArray], kind: str, spec: LightconeSpec, n: int, cosmology: Cosmology
+) -> Halos:
+    """Batches of n halos each, one after the other."""
+    dim = N_SPACE + N_MAH + spec.n_normal
+    uniforms = np.concatenate([_uniforms(key, n, dim, spec.independent) for key in keys])
     z, thinned = _draw_redshift(uniforms[:, 1], spec, cosmology)
     if kind == "central":
         lgm, weight = _draw_central_mass(uniforms[:, 0], z, spec)
@@ -116,13 +134,13 @@ def _draw_kind(key: PRNGKeyArray, kind: str, spec: LightconeSpec, n: int, cosmol
     logt0 = float(np.log10(age(cosmology, 0.0)))
     mah, logmp0 = _assembly_histories(kind, ndtri(uniforms[:, N_SPACE : N_SPACE + N_MAH]), lgm, t_obs, logt0)
     central = kind == "central"
-    zeros = np.zeros(n)
+    zeros = np.zeros(len(z))
     return Halos(
         z_obs=z,
         t_obs=t_obs,
         mah_params=mah,
         logmp0=logmp0,
-        is_central=np.full(n, float(central)),
+        is_central=np.full(len(z), float(central)),
         lgmu_infall=zeros if central else lgm - lgmhost,
         logmhost_infall=zeros if central else lgmhost,
         # a satellite stops growing when it falls in; diffstarpop marks centrals with -100 Gyr

@@ -5,16 +5,16 @@ from pathlib import Path
 from popinfer.config import RunConfig
 from popinfer.config.inference import NutsConfig, NutsExactConfig, SmcConfig
 from popinfer.errors import InputError
-from popinfer.infer.counts import POINTS
 from popinfer.infer.emulate import MAX_NODES_PER_PARAMETER, NODES_PER_PARAMETER
 from popinfer.run.batches import CANDIDATES, batch_shape
 
 # measured on the shipped run files: numbers that describe a halo, and working memory in single precision
-# [bytes a halo of a batch] of the model with its derivatives, hardly less at `POINTS` points at once, and of
+# [bytes a halo of a batch] of the model with its derivatives, hardly less at `_POINTS` points at once, and of
 # galaxies
 _HALO_NUMBERS, _EVALUATION, _GALAXIES = 33, 34_000, 3_000
+_POINTS = 8  # at once, of large batches; those of small ones take no more memory
 _COPIES = 2  # of the halo sample: as drawn, and as the model has it
-_STATISTICS_MATRICES = 6  # of covariance that are alive at once, and one for every `POINTS` evaluations
+_STATISTICS_MATRICES = 6  # of covariance that are alive at once, and one for every `_POINTS` evaluations
 _CHAIN_NUMBERS = 6  # that a sampler tells of each draw
 _GIB = 2.0**30
 _CGROUP_LIMITS = (
@@ -29,7 +29,7 @@ def needed_bytes(config: RunConfig) -> dict[str, float]:
     Parameters
     ----------
     config : the run file. Halo samples are kept in double precision, numbers of all counts as well: of each
-        batch at `POINTS` points, of all batches at the surrogate's nodes and at the draws that are evaluated
+        batch at `_POINTS` points, of all batches at the surrogate's nodes and at the draws that are evaluated
         exactly. One batch of halos at a time is evaluated.
     """
     n_slices, n_par, settings = len(config.slices), len(config.free), config.sample
@@ -37,11 +37,11 @@ def needed_bytes(config: RunConfig) -> dict[str, float]:
     sample, batch = float(n_slices * config.halos.n_per_slice), float(n_slices * n_halo)
     statistics, nodes = float(n_slices * config.kernels.n_centers), MAX_NODES_PER_PARAMETER * n_par
     working = max(_EVALUATION, CANDIDATES * (_GALAXIES + 8 * _HALO_NUMBERS))
-    matrices = _STATISTICS_MATRICES + NODES_PER_PARAMETER * n_par / 2 / POINTS
+    matrices = _STATISTICS_MATRICES + NODES_PER_PARAMETER * n_par / 2 / _POINTS
     needs = {
         "halos.n_per_slice": 8 * _COPIES * _HALO_NUMBERS * sample
         + working * batch
-        + 8 * n_batch * statistics * max(n_par, 2 * POINTS),
+        + 8 * n_batch * statistics * max(n_par, 2 * _POINTS),
         "kernels.n_centers": 8 * statistics * (matrices * statistics + 2 * nodes),
     }
     if isinstance(settings, NutsConfig | NutsExactConfig):

@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Float, PRNGKeyArray
 
 from popinfer.config import RunConfig
 from popinfer.infer.laplace import Laplace
@@ -30,20 +30,19 @@ from popinfer.infer.mixture import Mixture
 from popinfer.infer.optimise import Fit
 from popinfer.infer.search import MAX_ROUNDS, Search, find_maxima
 from popinfer.model import SurveyModel, predict_galaxies
-from popinfer.population.halos import LightconeSpec, draw_slices
+from popinfer.population.halos import LightconeSpec, draw_slice_batches, draw_slices
 from popinfer.population.parameters import ModelParams, with_values
 from popinfer.population.thinning import thin
 from popinfer.random import numpy_generator, stream
 from popinfer.records import Halos
-from popinfer.run.batches import CANDIDATES, MORE, batch_shape
+from popinfer.run.batches import CANDIDATES, LEARNED_FROM, MORE, TOGETHER, batch_shape
 from popinfer.run.build import detectable, in_precision, lightcones
 from popinfer.run.folder import read_json, write_text
 from popinfer.run.guides import Guide, build_guide
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
 
-# halos of a slice for the first answer and for the maxima, which move by a fraction of the posterior's width:
-# fewer only where the run's own batches are smaller than an eighth
+# halos of a slice for the maxima, which move by a fraction of the posterior's width; no more than the run has
 SEARCH_HALOS, SEARCH_BATCHES = 2048, 8
 GUIDE_BATCHES = 4  # of those; the guide's ends are but starts
 ENOUGH = 0.5  # effective number of seen galaxies among candidates, for every halo that is kept
@@ -73,7 +72,7 @@ def search_posterior(run: Run, say: Reporter) -> Region:
     """Find the posterior's maxima; see the module's text for the steps."""
     begin, key = time.perf_counter(), stream(run.key, "search")
     model = run.model
-    size = min(batch_shape(run.config.halos.n_per_slice)[1], SEARCH_HALOS // SEARCH_BATCHES)
+    size = min(SEARCH_HALOS, run.config.halos.n_per_slice) // SEARCH_BATCHES
     with say.task("Search: halos near the pilot", GUIDE_BATCHES) as update:
         pilot = with_values(model.params, run.config.halos.pilot, model.names)
         batches = draw_batches(stream(key, "pilot"), run, [pilot], (GUIDE_BATCHES, size), update)
@@ -191,47 +190,67 @@ def draw_batches(
     n_batch, n_halo = shape
     survey_model = run.survey_model
     specs = _candidates(stream(key, "specs"), run.config, survey_model, points[0], n_halo)
-    batches = []
-    for i in range(n_batch):
-        candidates = draw_slices(stream(key, "candidates", i), specs)
-        share = shares_seen(survey_model, points, in_precision(run.config, candidates))
-        slices = [
-            thin(
-                stream(key, "thinning", i, s),
-                jax.tree.map(lambda x, s=s: np.asarray(x)[s], candidates),
-                row,
-                n_halo,
-            )
-            for s, row in enumerate(share)
-        ]
-        batches.append(_stacked(slices))
-        update(i + 1, "")
+    batches, together = [], _drawn_together(n_batch, specs[0].n_halo)
+    for first in range(0, n_batch, together):
+        index = range(first, first + together)
+        candidates = draw_slice_batches([stream(key, "candidates", i) for i in index], specs)
+        share = shares_seen(survey_model, points, candidates, run.config)
+        for i, row in zip(index, share, strict=True):
+            batch = jax.tree.map(lambda x, i=i - first: x[i], candidates)
+            batches.append(_thinned(stream(key, "thinning", i), batch, row, n_halo))
+        update(first + together, "")
     return _stacked(batches)
+
+
+def _drawn_together(n_batch: int, n_candidates: int) -> int:
+    """How many batches are drawn at once: a divisor of their number, so that all draws share programs."""
+    most = max(TOGETHER // n_candidates, 1)
+    return next(n for n in range(min(most, n_batch), 0, -1) if n_batch % n == 0)
+
+
+def _thinned(key: PRNGKeyArray, candidates: Halos, share: np.ndarray, n_halo: int) -> Halos:
+    """Of candidates [slice, halo] those that are kept, by the share of each that the survey sees."""
+    slices = [jax.tree.map(lambda x, s=s: np.asarray(x)[s], candidates) for s in range(len(share))]
+    return _stacked([thin(stream(key, s), one, share[s], n_halo) for s, one in enumerate(slices)])
 
 
 def _candidates(
     key: PRNGKeyArray, config: RunConfig, survey_model: SurveyModel, params: ModelParams, n_halo: int
 ) -> list[LightconeSpec]:
     """Candidates' lightcones for a model, for batches of n halos."""
-    many = [dataclasses.replace(spec, n_halo=CANDIDATES * n_halo) for spec in lightcones(config)]
+    many = [dataclasses.replace(spec, n_halo=LEARNED_FROM) for spec in lightcones(config)]
     specs = detectable(stream(key, "detectable"), config, survey_model, many, params)
     halos = in_precision(config, draw_slices(stream(key, "halos"), specs))
     weight = np.asarray(predict_galaxies(survey_model, params, halos).weight, float)
     effective = weight.sum(axis=1) ** 2 / np.sum(weight**2, axis=1)
-    if effective.min() < ENOUGH * n_halo:
-        specs = [dataclasses.replace(spec, n_halo=MORE * spec.n_halo) for spec in specs]
-    return specs
+    scarce = effective.min() < ENOUGH * LEARNED_FROM / CANDIDATES
+    n = CANDIDATES * n_halo * (MORE if scarce else 1)
+    return [dataclasses.replace(spec, n_halo=n) for spec in specs]
 
 
-def shares_seen(survey_model: SurveyModel, points: list[ModelParams], candidates: Halos) -> np.ndarray:
-    """Share of each candidate's galaxies that the survey sees, mean over parameters, [slice, halo]."""
-    tiny = np.finfo(float).tiny
+def shares_seen(
+    survey_model: SurveyModel, points: list[ModelParams], candidates: Halos, config: RunConfig
+) -> Float[np.ndarray, "batch slice halo"]:
+    """Share of each candidate's galaxies that the survey sees, mean over parameters.
+
+    Parameters
+    ----------
+    survey_model : the model. points : its parameters.
+    candidates : halos [batch, slice, halo]. config : says in which precision to compute.
+    """
+    n_batch, n_slice, n_halo = candidates.weight.shape
+
+    def joined(x: np.ndarray) -> np.ndarray:
+        return np.moveaxis(np.asarray(x), 0, 1).reshape(n_slice, n_batch * n_halo, *x.shape[3:])
+
+    halos = in_precision(config, jax.tree.map(joined, candidates))
+    weight = np.maximum(np.asarray(halos.weight, float), np.finfo(float).tiny)
     shares = []
     for params in points:
-        galaxies = predict_galaxies(survey_model, params, candidates)
-        kinds = np.asarray(galaxies.weight, float).reshape(len(candidates.weight), 2, -1)
-        shares.append(kinds.sum(axis=1) / np.maximum(np.asarray(candidates.weight, float), tiny))
-    return np.mean(shares, axis=0)
+        galaxies = predict_galaxies(survey_model, params, halos)
+        kinds = np.asarray(galaxies.weight, float).reshape(n_slice, 2, -1)
+        shares.append(kinds.sum(axis=1) / weight)
+    return np.moveaxis(np.mean(shares, axis=0).reshape(n_slice, n_batch, n_halo), 0, 1)
 
 
 def write_region(run: Run, region: Region) -> None:

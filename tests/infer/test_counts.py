@@ -8,7 +8,6 @@ from toy import N_PAR, N_STAT, TRUTH, toy, without_noise
 
 from popinfer.errors import InputError
 from popinfer.infer.counts import (
-    POINTS,
     Evaluated,
     evaluate,
     halo_covariance,
@@ -18,6 +17,7 @@ from popinfer.infer.counts import (
 from popinfer.infer.optimise import log_counts
 
 MODEL = toy(noise=0.3, bend=0.5)
+POINTS = MODEL.counts().n_together
 POINTS_AROUND = TRUTH + 0.3 * np.random.default_rng(0).standard_normal((2 * POINTS + 3, N_PAR))
 
 
