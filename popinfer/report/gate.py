@@ -463,7 +463,7 @@ def judge(idata: az.InferenceData) -> Verdict:
         if sampler in SURROGATE_SAMPLERS:
             chains = {str(name): _chains(values) for name, values in idata["chains"].data_vars.items()}
             chain_stats = idata["chain_stats"] if "chain_stats" in idata.groups() else xr.Dataset()
-            checks += [_check_finite(chains), *importance_checks(stats)]
+            checks += [_check_finite(chains, "Finite chains"), *importance_checks(stats)]
         table = [diagnose_chains(name, values) for name, values in chains.items()]
         checks += [*chain_checks(chains, table), *trajectory_checks(chain_stats)]
     checks += region_checks(stats)
@@ -478,11 +478,11 @@ def _chains(values: xr.DataArray) -> np.ndarray:
     return np.asarray(values.transpose("chain", "draw").values, dtype=float)
 
 
-def _check_finite(draws: dict[str, np.ndarray]) -> Check:
+def _check_finite(draws: dict[str, np.ndarray], title: str = "Finite draws") -> Check:
     bad = [name for name, values in draws.items() if not np.isfinite(values).all()]
     n_bad = sum(int((~np.isfinite(values)).sum()) for values in draws.values())
     return Check(
-        "Finite draws",
+        title,
         f"{n_bad} not finite",
         "0",
         not bad,

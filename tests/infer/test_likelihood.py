@@ -11,6 +11,7 @@ from toy import N_BIN, N_PAR, TRUTH, ToyCounts, toy, without_noise
 
 from popinfer.infer.data import eigenmodes
 from popinfer.infer.likelihood import Likelihood, LogDensity, fair_share, poisson
+from popinfer.run.batches import WANTED_BATCHES
 
 NOISY = toy(noise=0.1)  # halo noise of four batches is a few times the counting noise
 QUIET = toy()
@@ -171,6 +172,31 @@ def test_posterior_covers_the_truth_in_spite_of_halo_noise_and_not_without_its_s
             found.append(shift @ info.fisher @ shift)
     assert np.mean(distance[1.0]) == pytest.approx(3.0, abs=4 * 3 * np.sqrt(2 / 3 / 200))
     assert np.mean(distance[0.0]) > 5.0
+
+
+def _squared_distance(n_batch, n_survey=800):
+    """Of truths, over the number of parameters, with halo noise told from the scatter between batches."""
+    model = toy(level=5.0)
+    rng, bins, distance = np.random.default_rng(1), model.bins(TRUTH), []
+    for _ in range(n_survey):
+        data = model.data(model.draw(rng))
+        # together four times as noisy as counting, whatever their number
+        factors = 1 + 0.15 * np.sqrt(n_batch) * rng.standard_normal((n_batch, len(bins)))
+        counts = factors * bins @ model.kernels.T
+        relative = counts / counts.mean(axis=0) - 1
+        likelihood = Likelihood.of(data, relative.T @ relative / (n_batch * (n_batch - 1)))
+        info = likelihood.information(np.log(counts.mean(axis=0)), model.jacobian())
+        shift = np.linalg.solve(info.fisher, info.gradient)
+        distance.append(shift @ info.fisher @ shift / N_PAR)
+    return np.mean(distance)
+
+
+def test_few_batches_underestimate_the_covariance_of_halo_noise():
+    """Eight modes: 16 batches make posteriors too narrow, those of a run hardly, and many don't."""
+    few, run, many = (_squared_distance(n) for n in (16, WANTED_BATCHES, 4 * WANTED_BATCHES))
+    assert abs(many - 1) < 4 * np.sqrt(2 / N_PAR / 800)
+    assert few > 1.35
+    assert run - 1 < 0.4 * (few - 1)
 
 
 def test_modes_keep_nearly_all_information():
