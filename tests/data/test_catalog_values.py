@@ -736,7 +736,6 @@ def config_of(tmp_path, base):
             "features": ["g-r", "r"],
             "free": {"dust.lg_av": {"loc": -0.4, "scale": 0.2}},
             "halos": {"lgm_min": 11.2},
-            "sample": {"kind": "psis_laplace", "n_proposals": 600},
         }
         return RunConfig.model_validate(raw)
 

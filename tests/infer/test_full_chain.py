@@ -44,7 +44,7 @@ def test_batched_chains_give_the_draws_of_chains_in_sequence(small_problem):
     few, centre = counts.first(2), np.zeros(len(counts.survey_model.model.space.names))
     guide = levenberg_marquardt(Composite(few, data).with_fair_share(centre), centre, max_steps=15)
     found = find_maxima(few, data, [guide.u])
-    density = jax.tree.map(jnp.asarray, LogDensity.of(few, found.likelihood))
+    density = LogDensity.of(few, found.likelihood)
     one, other = (
         nuts(
             jax.random.key(8),

@@ -54,7 +54,7 @@ def _caveats(**changed) -> str:
     return " ".join(caveats.caveats(summary, tuple(_rows().values()), None))
 
 
-def test_monte_carlo_noise_is_flagged_above_ten_percent_only():
+def test_halo_noise_is_flagged_above_ten_percent_only():
     assert "halo sample" not in _caveats(halo_share_max=0.09)
     assert "up to 12 %" in _caveats(halo_share_max=0.12)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from popinfer.infer.data import Data
 from popinfer.infer.likelihood import Likelihood
-from popinfer.run.build import model_error_cov
+from popinfer.model import model_error_cov
 
 DATA_COV = np.array([[80.0, 60.0, 0.0, 0.0], [60.0, 300.0, 0.0, 0.0], [0.0, 0.0, 50.0, 0.0], [0.0] * 4])
 

@@ -14,10 +14,12 @@ from popinfer.cosmology import PLANCK15
 from popinfer.data import load_filters, load_ssp
 from popinfer.errors import InputError
 from popinfer.model import predict_galaxies
+from popinfer.model.population import table_redshifts
 from popinfer.population.forward import build_tables
 from popinfer.population.halos import draw_slices
 from popinfer.random import root_key
-from popinfer.run.build import in_precision, lightcones, table_redshifts
+from popinfer.run.build import in_precision, lightcones
+from popinfer.run.observed import build_photoz
 from popinfer.run.prepare import prepare
 from popinfer.run.progress import Silent
 from popinfer.run.simulate import _detected, draw_galaxies
@@ -190,7 +192,10 @@ def test_light_is_tabulated_finely_enough_in_redshift(tiny_config, photoz):
     raw = copy.deepcopy(tiny_config) | {"slices": [[0.06, 0.09], [0.4, 0.7]]}
     raw["catalog"]["photoz"] = photoz
     config = RunConfig.model_validate(raw)
-    tables, ranges = table_redshifts(config), [(spec.z_min, spec.z_max) for spec in lightcones(config)]
+    tables, ranges = (
+        table_redshifts(config.slices, build_photoz(config)),
+        [(spec.z_min, spec.z_max) for spec in lightcones(config)],
+    )
     assert len({len(z) for z in tables}) == 1
     for z, limits in zip(tables, ranges, strict=True):
         np.testing.assert_allclose(z[[0, -1]], limits)
