@@ -13,8 +13,9 @@ LgHaloMass = Annotated[float, Field(ge=9, lt=14.3)]
 class HalosConfig(Section):
     """Size of the halo sample; ``lgm_min`` [log10 Msun] per slice or one for all.
 
-    ``n_per_slice`` halos make up each slice's sample, in equal batches of 4,096 or, where these would be
-    fewer, in 16 batches; the scatter between batches is the halo sample's noise. ``pilot`` holds parameter
+    ``n_per_slice`` halos make up each slice's sample, in 64 equal batches: more where each would have more
+    than 4,096 halos, fewer, but 16 at least, where each would have less than 32. The scatter between batches
+    is the halo sample's noise. ``pilot`` holds parameter
     values near the expected answer: the search's first halos are drawn where that model's galaxies enter the
     sample. It changes the noise, never the result's expectation. ``flatten`` is the power of the halo mass
     function that halos are drawn by; near zero, all masses are equally frequent.

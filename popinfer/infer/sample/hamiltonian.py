@@ -44,14 +44,19 @@ class Nuts(Kernel):
             jnp.ones_like(self.mean),
             max_num_doublings=self.max_tree_depth,
         )
-        return state, {
-            "lp": state.logdensity,
-            "energy": info.energy,
-            "diverging": info.is_divergent,
-            "tree_depth": info.num_trajectory_expansions,
-            "n_steps": info.num_integration_steps,
-            "acceptance_rate": info.acceptance_rate,
-        }
+        return state, nuts_statistics(state, info)
+
+
+def nuts_statistics(state: Any, info: Any) -> dict[str, Array]:
+    """What the convergence gate asks of one transition of blackjax' NUTS, by ArviZ's names."""
+    return {
+        "lp": state.logdensity,
+        "energy": info.energy,
+        "diverging": info.is_divergent,
+        "tree_depth": info.num_trajectory_expansions,
+        "n_steps": info.num_integration_steps,
+        "acceptance_rate": info.acceptance_rate,
+    }
 
 
 def nuts(key: Array, log_density: LogDensity, start: Mixture, spec: NutsSpec, progress: Progress) -> Draws:

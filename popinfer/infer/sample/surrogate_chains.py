@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from popinfer.infer.mixture import Mixture
+from popinfer.infer.sample.hamiltonian import nuts_statistics
 
 _MAX_DOUBLINGS = 10
 
@@ -68,17 +69,7 @@ def _run(density: _Whitened, keys: Array, starts: Array, spec: ChainSpec) -> tup
 
         def advance(state: Any, key: Array) -> tuple[Any, tuple[Array, dict[str, Array]]]:
             state, info = step(key, state)
-            return state, (
-                state.position,
-                {
-                    "lp": state.logdensity,
-                    "energy": info.energy,
-                    "diverging": info.is_divergent,
-                    "tree_depth": info.num_trajectory_expansions,
-                    "n_steps": info.num_integration_steps,
-                    "acceptance_rate": info.acceptance_rate,
-                },
-            )
+            return state, (state.position, nuts_statistics(state, info))
 
         return jax.lax.scan(advance, state, jax.random.split(run_key, spec.n_draws))[1]
 
