@@ -92,6 +92,38 @@ class Prior:
 
 
 @dataclass(frozen=True)
+class Declaration:
+    """What one parameter of a component is; stands in the annotation of a field of its ``Params``.
+
+    Attributes
+    ----------
+    unit : of its values, "" when it has none.
+    meaning : a few words for reports.
+    low, high : ends of its domain, which are part of it.
+    why : what is wrong with values outside, as the end of a sentence.
+    prior : what stands for it when it is freed without a prior of the user's own; None where nothing does.
+    label : how its name is written; that of the field when empty.
+    """
+
+    unit: str
+    meaning: str
+    low: float
+    high: float
+    why: str = ""
+    prior: Prior | None = None
+    label: str = ""
+
+    @property
+    def domain(self) -> str:
+        """The domain as text, ``0 to 1``, with its unit."""
+        return f"{self.low:g} to {self.high:g}{f' {self.unit}' if self.unit else ''}"
+
+    def contains(self, value: float) -> bool:
+        """Whether a value is finite and inside the domain."""
+        return math.isfinite(value) and self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
 class FreeParam:
     """One free parameter: dotted name, prior, and words for the report."""
 

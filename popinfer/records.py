@@ -4,12 +4,16 @@ Axes: ``gal`` observed galaxies, ``halo`` simulated halos, ``point`` weighted mo
 ``met`` and ``age`` SSP nodes, ``wave`` wavelengths, ``feature`` colors and magnitudes.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import equinox as eqx
-from diffmah.diffmah_kernels import DiffmahParams
 from jaxtyping import Array, Float
 from numpy import ndarray
+
+if TYPE_CHECKING:
+    from diffmah.diffmah_kernels import DiffmahParams
+else:
+    DiffmahParams = tuple  # importing diffmah takes a second that the checks of a run file don't need
 
 Arr = Array | ndarray  # NumPy until it enters a traced function
 

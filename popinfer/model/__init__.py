@@ -7,13 +7,13 @@ from .counts import (
     predict_galaxies,
     survey_data,
 )
-from .population import Components, PopulationModel, free_space
+from .population import Light, PopulationModel, free_space
 from .survey import Design, Survey
 
 __all__ = [
-    "Components",
     "Design",
     "HaloCounts",
+    "Light",
     "PopulationModel",
     "Survey",
     "SurveyModel",

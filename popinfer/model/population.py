@@ -1,29 +1,26 @@
 """The population model: parameters, the chain from halos to galaxies, and light in a survey's bands."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from popinfer.cosmology import PLANCK15, Cosmology
-from popinfer.params import FreeParam, ParamSpace, Prior
-from popinfer.population.burstiness import Burstiness
-from popinfer.population.dust import DustPopulation
+from popinfer.cosmology import Cosmology
+from popinfer.errors import InputError
+from popinfer.params import Declaration, FreeParam, ParamSpace, Prior
 from popinfer.population.forward import ForwardModel, Observe, SliceTables, build_tables
-from popinfer.population.metallicity import MassMetallicity
 from popinfer.population.parameters import (
     ModelParams,
-    ParamNames,
-    check_names,
+    declared_parameters,
     fiducial_params,
-    meaning,
+    unknown_name,
     with_values,
 )
-from popinfer.records import SSP, Filters, Galaxies, Halos
-from popinfer.sps.dust import DustLaw, KriekConroy13
+from popinfer.records import SSP, Filters, Galaxies, Halos, NebularGrid
+from popinfer.sps.nebular import add_nebular
 from popinfer.survey.redshift import Photoz
 
 Z_NODES = 4  # redshifts at which each slice's band table is computed, at least
@@ -32,39 +29,49 @@ OUTLIER_NODES = 8  # further ones for outliers of photometric redshifts
 
 
 @dataclass(frozen=True)
-class Components:
-    """What the chain is made of.
+class Light:
+    """What stellar populations emit and a survey's bands let through.
 
     Attributes
     ----------
-    dust_law : attenuation against wavelength.
-    metallicity, dust, burstiness : relations of galaxies to their mass and star formation.
-    sfh_calibration : of the star formation histories' hyper-parameters.
-    knots : rest-frame wavelengths of the template error [Angstrom].
-    cosmology : of ages, distances and volumes.
-    fixed : values of parameters by dotted name; others are the calibration's and the relations' own.
+    ssp : stellar populations, without nebular emission where `nebular` adds it.
+    filters : curves of the bands.
+    nebular : emission of the gas around young stars; None where there is none.
     """
 
-    dust_law: DustLaw = field(default_factory=KriekConroy13)
-    metallicity: MassMetallicity = field(default_factory=MassMetallicity)
-    dust: DustPopulation = field(default_factory=DustPopulation)
-    burstiness: Burstiness = field(default_factory=Burstiness)
-    sfh_calibration: str = "smdpl_dr1"
-    knots: tuple[float, ...] = ()
-    cosmology: Cosmology = PLANCK15
-    fixed: Mapping[str, float] = field(default_factory=dict)
+    ssp: SSP
+    filters: Filters
+    nebular: NebularGrid | None = None
+
+    @property
+    def shining(self) -> SSP:
+        """Stellar populations with the emission of gas in its fiducial state in their spectra."""
+        return self.ssp if self.nebular is None else add_nebular(self.ssp, self.nebular)
 
 
-def free_space(free: Mapping[str, Prior], names: ParamNames) -> ParamSpace:
+def free_space(free: Mapping[str, Prior | None], declared: Mapping[str, Declaration]) -> ParamSpace:
     """Free parameters by dotted name with their priors.
+
+    Parameters
+    ----------
+    free : priors; None stands for the one that the parameter's component declares.
+    declared : all parameters that there are, see `declared_parameters`.
 
     Raises
     ------
     InputError
-        There is no parameter of such a name.
+        There is no parameter of such a name, or it declares no prior and none is given.
     """
-    check_names(free, names)
-    return ParamSpace(tuple(FreeParam(name, prior, *meaning(name)) for name, prior in free.items()))
+    parameters = []
+    for name, given in free.items():
+        wrong = unknown_name(name, declared)
+        if wrong:
+            raise InputError(wrong)
+        prior = given or declared[name].prior
+        if prior is None:
+            raise InputError(f"{name}: has no default prior; give one")
+        parameters.append(FreeParam(name, prior, declared[name].unit, declared[name].meaning))
+    return ParamSpace(tuple(parameters))
 
 
 def table_redshifts(
@@ -85,14 +92,12 @@ class PopulationModel(eqx.Module):
     Attributes
     ----------
     space : free parameters and their priors.
-    names : what the components of array-valued parameters are called.
     params : values of all parameters that aren't free.
     forward : the chain.
     tables : light of stellar populations in a survey's bands, with a leading axis of redshift slices.
     """
 
     space: ParamSpace = eqx.field(static=True)
-    names: ParamNames = eqx.field(static=True)
     params: ModelParams
     forward: ForwardModel
     tables: SliceTables
@@ -104,7 +109,7 @@ class PopulationModel(eqx.Module):
 
     def params_at(self, u: Float[Array, "par"]) -> ModelParams:
         """All parameters, physical, where the free ones are at the unconstrained vector u."""
-        return with_values(self.params, self.space.to_physical(u), self.names)
+        return with_values(self.params, self.space.to_physical(u))
 
     def galaxies(self, params: ModelParams, halos: Halos, observe: Observe) -> Galaxies:
         """Galaxies of every slice (leading axis) as `observe` sees them, in the halos' precision."""
@@ -117,35 +122,37 @@ class PopulationModel(eqx.Module):
     @classmethod
     def build(
         cls,
-        filters: Filters,
-        ssp: SSP,
-        bands: Sequence[str],
+        light: Light,
         slices: Sequence[tuple[float, float]],
-        space: ParamSpace,
-        components: Components | None = None,
+        free: Mapping[str, Prior | None],
+        forward: ForwardModel | None = None,
+        fixed: Mapping[str, float] | None = None,
         photoz: Photoz | None = None,
     ) -> "PopulationModel":
         """Tabulate stellar populations in a survey's bands, and set the chain up.
 
         Parameters
         ----------
-        filters : curves of the bands.
-        ssp : stellar populations, with nebular emission and birth clouds where wanted.
-        bands : their names, as parameters and features call them.
+        light : stellar populations and bands.
         slices : redshift limits of each slice.
-        space : free parameters, see `free_space`.
-        components : dust law, relations, calibration; the defaults when absent.
+        free : priors of the free parameters by dotted name; None stands for a parameter's default prior.
+        forward : the chain's components; the defaults when absent.
+        fixed : values of parameters by dotted name; others are the components' own.
         photoz : errors of photometric redshifts; None where redshifts are spectroscopic.
+
+        Raises
+        ------
+        InputError
+            There is no parameter of some name, or a filter reaches beyond the redshifted SED.
         """
-        parts = components or Components()
-        names = ParamNames(tuple(bands), parts.knots)
-        params = fiducial_params(parts.sfh_calibration, names)
+        forward = forward or ForwardModel()
+        space = free_space(free, declared_parameters(forward.components))
+        params = fiducial_params(forward.components)
         if photoz is not None:
             params = params._replace(photoz=photoz.expected)
-        params = with_values(params, parts.fixed, names)
+        params = with_values(params, fixed or {})
         grids = table_redshifts(slices, photoz)
-        tables = [build_tables(ssp, filters, z, parts.cosmology, names.knots) for z in grids]
-        forward = ForwardModel(
-            parts.cosmology, parts.dust_law, parts.metallicity, parts.dust, parts.burstiness
-        )
-        return cls(space, names, params, forward, jax.tree.map(lambda *x: np.stack(x), *tables))
+        tables = [build_tables(light.ssp, light.filters, z, forward, light.nebular) for z in grids]
+        n_young = max(table.light.inside.fractions.size for table in tables)
+        tables = [SliceTables(table.light.with_young_nodes(n_young), table.mass) for table in tables]
+        return cls(space, params, forward, jax.tree.map(lambda *x: np.stack(x), *tables))

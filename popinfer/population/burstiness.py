@@ -10,13 +10,14 @@ multiplies its recent SFR,
 with x_sd the standard deviation of x, so that the mean SFR of the population stays the same at every time.
 """
 
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
-import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from popinfer.sps.units import LN10, exp10
+from popinfer.params import Declaration, Prior
+from popinfer.population.roles import GalaxyProperties, SfrFluctuation
+from popinfer.sps.units import LN10, Scalar, exp10
 
 
 class BurstinessParams(NamedTuple):
@@ -28,26 +29,43 @@ class BurstinessParams(NamedTuple):
     lg_timescale_gyr : log10 of how long a fluctuation lasts [Gyr].
     """
 
-    scatter: float | Array = 0.3
-    lg_timescale_gyr: float | Array = -0.7
+    scatter: Annotated[
+        Scalar,
+        Declaration(
+            "dex",
+            "scatter of recent star formation about the smooth history",
+            0,
+            2,
+            "scatter is never negative",
+            Prior("lognormal", 0.3, 0.35),
+        ),
+    ] = 0.3
+    # from 100,000 years to the age of the universe
+    lg_timescale_gyr: Annotated[
+        Scalar,
+        Declaration(
+            "dex",
+            "log10 of how long such fluctuations last [Gyr]",
+            -4,
+            1.2,
+            prior=Prior("normal", -0.7, 0.3),
+        ),
+    ] = -0.7
 
 
-class Burstiness(eqx.Module):
+class Burstiness(SfrFluctuation):
     """Factor on the SFR of one galaxy."""
 
     Params: ClassVar = BurstinessParams
-    fiducial: ClassVar[BurstinessParams] = BurstinessParams()
+    n_normal: ClassVar[int] = 1
 
     def __call__(
-        self, params: BurstinessParams, lookback_gyr: Float[Array, "node"], normal: Float[Array, ""]
+        self,
+        params: BurstinessParams,
+        galaxy: GalaxyProperties,
+        lookback_gyr: Float[Array, "node"],
+        normals: Float[Array, "1"],
     ) -> Float[Array, "node"]:
-        """Factor at each lookback time.
-
-        Parameters
-        ----------
-        params : see `BurstinessParams`.
-        lookback_gyr : lookback times from the galaxy's observation [Gyr].
-        normal : the galaxy's standard normal number.
-        """
+        """Factor at each lookback time; see `SfrFluctuation`."""
         sd = params.scatter * jnp.exp(-lookback_gyr / exp10(params.lg_timescale_gyr))
-        return exp10(sd * normal - 0.5 * LN10 * sd**2)
+        return exp10(sd * normals[0] - 0.5 * LN10 * sd**2)

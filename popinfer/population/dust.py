@@ -7,13 +7,15 @@ sensitivity. Defaults follow the trends of Salim et al. (2018, ApJ 859, 11): A_V
 10^10.5 Msun and 10^-10 / yr, rising with mass, falling toward quenched galaxies.
 """
 
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
-import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from popinfer.sps.units import exp10
+from popinfer.params import Declaration, Prior
+from popinfer.population.roles import DustAmount, DustRelation, GalaxyProperties
+from popinfer.sps.units import Scalar, exp10
 
 _LG_SSFR_FLOOR = -12.5
 _FLOOR_WIDTH = 0.25
@@ -28,42 +30,65 @@ class DustPopulationParams(NamedTuple):
     lg_av : log10 A_V [mag] at 10^10.5 Msun and 10^-10 / yr.
     slope_mass, slope_ssfr : d log10 A_V / d log10 M*, d log10 A_V / d log10 sSFR.
     scatter : scatter of log10 A_V [dex].
-    delta : slope of the attenuation curve relative to Calzetti et al. (2000).
     f_unobscured : fraction of the light that meets no dust.
     """
 
-    lg_av: float = -0.4
-    slope_mass: float = 0.3
-    slope_ssfr: float = 0.35
-    scatter: float = 0.2
-    delta: float = -0.3
-    f_unobscured: float = 0.0
+    # galaxies are softly held at A_V < 5 mag
+    lg_av: Annotated[
+        Scalar,
+        Declaration(
+            "dex",
+            "log10 A_V [mag] at 10^10.5 Msun and sSFR 10^-10 / yr",
+            -6,
+            2,
+            prior=Prior("normal", -0.4, 0.3),
+        ),
+    ] = -0.4
+    slope_mass: Annotated[
+        Scalar, Declaration("dex/dex", "A_V against stellar mass", -5, 5, prior=Prior("normal", 0.3, 0.3))
+    ] = 0.3
+    slope_ssfr: Annotated[
+        Scalar, Declaration("dex/dex", "A_V against specific SFR", -5, 5, prior=Prior("normal", 0.35, 0.3))
+    ] = 0.35
+    scatter: Annotated[
+        Scalar,
+        Declaration(
+            "dex",
+            "scatter of A_V between galaxies",
+            0,
+            2,
+            "scatter is never negative",
+            Prior("lognormal", 0.25, 0.4),
+        ),
+    ] = 0.2
+    f_unobscured: Annotated[
+        Scalar,
+        Declaration(
+            "",
+            "fraction of light that meets no dust",
+            0,
+            1,
+            "it is a fraction",
+            Prior("truncnormal", 0.0, 0.2, 0.0, 1.0),
+        ),
+    ] = 0.0
 
 
-class DustPopulation(eqx.Module):
+class DustPopulation(DustRelation):
     """A_V of one galaxy from its stellar mass and specific star formation rate."""
 
     Params: ClassVar = DustPopulationParams
-    fiducial: ClassVar[DustPopulationParams] = DustPopulationParams()
+    n_normal: ClassVar[int] = 1
 
     def __call__(
-        self,
-        params: DustPopulationParams,
-        lg_mstar: Float[Array, ""],
-        lg_ssfr: Float[Array, ""],
-        normal: Float[Array, ""],
-    ) -> Float[Array, ""]:
-        """A_V [mag] of one galaxy.
-
-        Parameters
-        ----------
-        params : see `DustPopulationParams`.
-        lg_mstar, lg_ssfr : stellar mass [log10 Msun], specific SFR [log10 1/yr].
-        normal : the galaxy's standard normal number.
-        """
-        soft = _LG_SSFR_FLOOR + _FLOOR_WIDTH * jax.nn.softplus((lg_ssfr - _LG_SSFR_FLOOR) / _FLOOR_WIDTH)
-        lg_av = params.lg_av + params.slope_mass * (lg_mstar - 10.5) + params.slope_ssfr * (soft + 10.0)
-        lg_av = lg_av + params.scatter * normal
+        self, params: DustPopulationParams, galaxy: GalaxyProperties, normals: Float[Array, "1"]
+    ) -> DustAmount:
+        """Dust of one galaxy; see `DustRelation`."""
+        soft = _LG_SSFR_FLOOR + _FLOOR_WIDTH * jax.nn.softplus(
+            (galaxy.lg_ssfr - _LG_SSFR_FLOOR) / _FLOOR_WIDTH
+        )
+        lg_av = params.lg_av + params.slope_mass * (galaxy.lg_mstar - 10.5)
+        lg_av = lg_av + params.slope_ssfr * (soft + 10.0) + params.scatter * normals[0]
         # a soft ceiling at 5 mag keeps the tail of the log-normal from making galaxies opaque
         lg_av = _LG_AV_MAX - 0.1 * jax.nn.softplus((_LG_AV_MAX - lg_av) / 0.1)
-        return exp10(lg_av)
+        return DustAmount(exp10(lg_av), jnp.asarray(params.f_unobscured))

@@ -5,34 +5,53 @@ For each halo of a redshift slice, with fixed random numbers:
     halo assembly -> star formation history of its main-sequence and its quenched galaxy   (sfh.py)
     -> stellar mass, specific SFR -> metallicity, dust                      (metallicity.py, dust.py)
     -> recent fluctuations of the SFR                                       (burstiness.py)
-    -> band fluxes from the SSP band table, attenuated                       (popinfer.sps.band_table)
+    -> band fluxes with the gas around young stars, birth clouds, dust       (popinfer.sps.light_table)
     -> apparent magnitudes with template error and zero points -> noise -> selection   (popinfer.survey)
 
 The result is two weighted points a halo: weights w (1 - f_q) and w f_q. Nothing here is random, and
-everything is differentiable in `ModelParams`.
+everything is differentiable in `ModelParams`. Each step is a component that may be another one
+(`popinfer.population.roles`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from diffmah.diffmah_kernels import DiffmahParams
 from jaxtyping import Array, Float
 
-from popinfer.cosmology import Cosmology, age, distance_modulus
+from popinfer.components import ROLES, Component
+from popinfer.cosmology import PLANCK15, Cosmology, age, distance_modulus
+from popinfer.errors import InputError
 from popinfer.population.burstiness import Burstiness
 from popinfer.population.dust import DustPopulation
+from popinfer.population.gas import UniformGas
 from popinfer.population.metallicity import MassMetallicity
 from popinfer.population.parameters import ModelParams
-from popinfer.population.sfh import N_NORMALS as N_SFH
-from popinfer.population.sfh import draw_galaxies, shift_families, star_formation_histories
-from popinfer.records import SSP, Arr, Filters, Galaxies, Halos
+from popinfer.population.roles import (
+    DustRelation,
+    GalaxyProperties,
+    GasRelation,
+    Histories,
+    MetallicityRelation,
+    SatelliteOccupation,
+    SfhModel,
+    SfrFluctuation,
+    StellarMetallicity,
+    TemplateOffset,
+    ZeroPointModel,
+)
+from popinfer.population.satellites import SatelliteSurvival
+from popinfer.population.sfh import DiffstarPop
+from popinfer.population.template import TemplateKnots
+from popinfer.population.zero_points import ZeroPoints
+from popinfer.records import SSP, Arr, Filters, Galaxies, Halos, NebularGrid
 from popinfer.sps.age_weights import lookback_matrix
-from popinfer.sps.band_table import BandTable, SmoothSfhTable, smooth_sfh_fluxes, z_weights
-from popinfer.sps.dust import DustLaw, frac_trans
+from popinfer.sps.band_table import smooth_sfh_fluxes, z_weights
+from popinfer.sps.dust import BirthClouds, DustLaw, EqualClouds, KriekConroy13, check_attenuation, transmitted
+from popinfer.sps.light_table import LightTable, Surroundings
 from popinfer.sps.metallicity import lgmet_weights
 
 _T_MIN = 1e-3  # Gyr; diffmah's gradient is NaN at t = 0
@@ -41,35 +60,76 @@ _SOLAR_LGMET = -1.69897
 Observe = Callable[[Array, Array], tuple[Array, Array]]
 
 
-def n_normals(n_band: int) -> int:
-    """Standard normals that one halo needs: SFHs, metallicity, dust, bursts, noise (both branches)."""
-    return N_SFH + 3 + n_band
-
-
 class SliceTables(eqx.Module):
     """What is precomputed for one redshift slice.
 
     Attributes
     ----------
-    light : SSP fluxes at lookback nodes of smooth SFHs.
+    light : of stellar populations at lookback nodes of smooth SFHs.
     mass : surviving stellar mass per unit SFR at the nodes, solar metallicity [yr], on the slice's redshift
         grid.
-    template_basis : response of each band to the template-error knots, on the slice's redshift grid.
     """
 
-    light: SmoothSfhTable
+    light: LightTable
     mass: Float[Arr, "z node"]
-    template_basis: Float[Arr, "z band knot"]
 
 
 class ForwardModel(eqx.Module):
-    """Halos and parameters -> weighted galaxies; components are exchangeable modules."""
+    """Halos and parameters -> weighted galaxies.
 
-    cosmology: Cosmology
-    dust_law: DustLaw
-    metallicity: MassMetallicity
-    dust: DustPopulation
-    burstiness: Burstiness
+    Attributes
+    ----------
+    cosmology : of ages, distances and volumes.
+    sfh, metallicity, ... : the component of each role, see `popinfer.population.roles`; None where there is
+        none.
+    """
+
+    cosmology: Cosmology = PLANCK15
+    sfh: SfhModel = DiffstarPop()
+    metallicity: MetallicityRelation = MassMetallicity()
+    dust: DustRelation = DustPopulation()
+    dust_law: DustLaw = KriekConroy13()
+    birth_cloud: BirthClouds | None = EqualClouds()
+    nebular: GasRelation | None = UniformGas()
+    burstiness: SfrFluctuation | None = Burstiness()
+    satellites: SatelliteOccupation = SatelliteSurvival()
+    template: TemplateOffset | None = TemplateKnots()
+    zero_point: ZeroPointModel | None = None
+
+    def __check_init__(self) -> None:
+        """Refuse two kinds of birth clouds."""
+        if self.dust_law.clouds is not None:
+            raise InputError(
+                f"dust_law: {type(self.dust_law).__name__} brings birth clouds of its own; take its diffuse "
+                "part (power_law), and the clouds as birth_cloud (proportional)"
+            )
+
+    @classmethod
+    def for_bands(cls, bands: tuple[str, ...], **components: Any) -> "ForwardModel":
+        """The chain with zero points of a survey's bands, and other components as given."""
+        return cls(**({"zero_point": ZeroPoints(bands)} | components))
+
+    @property
+    def components(self) -> Mapping[str, Component | None]:
+        """Components by role."""
+        return {role: getattr(self, role) for role in ROLES}
+
+    def n_normals(self, n_band: int) -> int:
+        """Standard normals that one halo needs: those of the components, then noise (both branches)."""
+        return sum(self._shares_of_normals().values()) + n_band
+
+    def _shares_of_normals(self) -> dict[str, int]:
+        """How many standard normals each role that needs some takes, in their order."""
+        drawing = {role: getattr(self, role) for role in ("sfh", "metallicity", "dust", "burstiness")}
+        return {role: 0 if part is None else part.n_normal for role, part in drawing.items()}
+
+    def _split_normals(self, normals: Float[Array, "*n normal"]) -> dict[str, Float[Array, "*n _"]]:
+        """Each role's standard normals, and those of the noise."""
+        split, start = {}, 0
+        for role, number in self._shares_of_normals().items():
+            split[role] = normals[..., start : start + number]
+            start += number
+        return split | {"noise": normals[..., start:]}
 
     def __call__(
         self,
@@ -99,114 +159,123 @@ class ForwardModel(eqx.Module):
         n_halo = halos.weight.shape[0]
         sfr = sfr.transpose(1, 0, 2).reshape(2 * n_halo, -1)
         z = jnp.tile(jnp.asarray(halos.z_obs), 2)
-        normals = jnp.tile(jnp.asarray(halos.normals), (2, 1))
+        normals = self._split_normals(jnp.tile(jnp.asarray(halos.normals), (2, 1)))
 
-        by_z = z_weights(tables.light.z_grid, z)
-        mass = jnp.einsum("pn,pz,zn->p", sfr, by_z, jnp.asarray(tables.mass, dtype))
+        light = tables.light.outside
+        mass = jnp.einsum("pn,pz,zn->p", sfr, z_weights(light.z_grid, z), jnp.asarray(tables.mass, dtype))
         lg_mstar = jnp.log10(mass)
-        lg_ssfr = jnp.log10(sfr[:, 0]) - lg_mstar
-        lgmet = jax.vmap(self.metallicity, in_axes=(None, 0, 0, 0, 0))(
-            params.metallicity, lg_mstar, lg_ssfr, z, normals[:, N_SFH]
+        galaxies = GalaxyProperties(
+            lg_mstar,
+            jnp.log10(sfr[:, 0]) - lg_mstar,
+            z,
+            *(jnp.tile(jnp.asarray(x), 2) for x in (halos.t_obs, halos.logmp0, halos.is_central)),
+            is_quenched=jnp.repeat(jnp.asarray([0.0, 1.0], dtype), n_halo),
         )
-        av = jax.vmap(self.dust, in_axes=(None, 0, 0, 0))(
-            params.dust, lg_mstar, lg_ssfr, normals[:, N_SFH + 1]
+        if self.burstiness is not None:
+            lookback = galaxies.t_obs[:, None] * jnp.asarray(light.fractions, dtype)
+            sfr = sfr * jax.vmap(self.burstiness, in_axes=(None, 0, 0, 0))(
+                params.burstiness, galaxies, lookback, normals["burstiness"]
+            )
+        lgmet = jax.vmap(self.metallicity, in_axes=(None, 0, 0))(
+            params.metallicity, galaxies, normals["metallicity"]
         )
-        lookback = jnp.tile(jnp.asarray(halos.t_obs), 2)[:, None] * jnp.asarray(tables.light.fractions, dtype)
-        flicker = jax.vmap(self.burstiness, in_axes=(None, 0, 0))(
-            params.burstiness, lookback, normals[:, N_SFH + 2]
-        )
-        flux = self._fluxes(params, tables, (sfr * flicker, lgmet, av, z))
+        flux = self._fluxes(params, tables.light, sfr, galaxies, (lgmet, normals["dust"]))
         mag = -2.5 * jnp.log10(flux) + distance_modulus(self.cosmology, z).astype(dtype)[:, None]
-        mag = (
-            mag
-            + params.zero_point
-            + jnp.einsum("pz,zbk,k->pb", by_z, jnp.asarray(tables.template_basis, dtype), params.template)
-        )
-        measured, kept = observe(mag, normals[:, N_SFH + 3 :])
-        occupied = jnp.where(jnp.asarray(halos.is_central) > 0.5, 1.0, params.halos.satellite_survival)
+        if self.zero_point is not None:
+            mag = mag + self.zero_point(params.zero_point)
+        if self.template is not None:
+            wave = jnp.asarray(tables.light.pivot, dtype) / (1 + z)[:, None]
+            mag = mag + jax.vmap(self.template, in_axes=(None, 0, 0))(params.template, wave, galaxies)
+        measured, kept = observe(mag, normals["noise"])
+        occupied = jax.vmap(self.satellites, in_axes=(None, 0))(params.satellites, halos)
         weight_halo = jnp.asarray(halos.weight) * occupied.astype(dtype)
         weight_all = jnp.concatenate([weight_halo * (1 - frac_q), weight_halo * frac_q])
-        return Galaxies(measured, weight_all * kept, weight_all, lg_mstar, lg_ssfr, mag)
+        return Galaxies(measured, weight_all * kept, weight_all, lg_mstar, galaxies.lg_ssfr, mag)
 
     def _histories(
         self, params: ModelParams, halos: Halos, tables: SliceTables
     ) -> tuple[Float[Array, "halo 2 node"], Float[Array, "halo"]]:
         """SFRs at the lookback nodes and quenched probability of each halo."""
-        dtype = halos.weight.dtype
-        pop = shift_families(params.sfh, params.families)
-        elapsed = (1 - jnp.asarray(tables.light.fractions)).astype(dtype)
-        logt0 = jnp.log10(age(self.cosmology, 0.0)).astype(dtype)
+        elapsed = (1 - jnp.asarray(tables.light.outside.fractions)).astype(halos.weight.dtype)
+        made = self.histories(params, halos, elapsed)
+        return made.sfr, made.frac_quenched
 
-        def one(mah: DiffmahParams, host: tuple, t_obs: Any, normals: Any) -> tuple[Array, Array]:
-            galaxies = draw_galaxies(pop, mah, host, normals)
-            t = jnp.maximum(t_obs * elapsed, _T_MIN)
-            return star_formation_histories(
-                galaxies, mah, t, logt0, self.cosmology.fb
-            ), galaxies.frac_quenched
+    def histories(self, params: ModelParams, halos: Halos, elapsed: Float[Array, "node"]) -> Histories:
+        """Histories of halos at fractions of the cosmic time at which each is observed.
 
-        host = (
-            halos.logmp0,
-            halos.is_central,
-            halos.lgmu_infall,
-            halos.logmhost_infall,
-            halos.gyr_since_infall,
-        )
-        return jax.vmap(one)(halos.mah_params, host, halos.t_obs, halos.normals[:, :N_SFH])
+        Parameters
+        ----------
+        params : model parameters.
+        halos : the halos.
+        elapsed : fractions, from 0, the Big Bang, to 1, the time of observation.
+
+        Returns
+        -------
+        Histories
+            With a leading axis of halos.
+        """
+
+        def one_halo(halo: Halos, normals: Float[Array, "normal"]) -> Histories:
+            t = jnp.maximum(halo.t_obs * elapsed, _T_MIN)
+            return self.sfh(params.sfh, halo, t, self.cosmology, normals)
+
+        normals = jnp.asarray(halos.normals)[:, : self.sfh.n_normal]
+        return jax.vmap(one_halo)(jax.tree.map(jnp.asarray, halos), normals)
 
     def _fluxes(
-        self, params: ModelParams, tables: SliceTables, galaxies: tuple[Array, Array, Array, Array]
+        self,
+        params: ModelParams,
+        table: LightTable,
+        sfr: Float[Array, "point node"],
+        galaxies: GalaxyProperties,
+        inside: tuple[StellarMetallicity, Float[Array, "point normal"]],
     ) -> Float[Array, "point band"]:
         """Attenuated band fluxes [AB maggies at 10 pc]."""
-        sfr, lgmet, av, z = galaxies
-        shares = jax.vmap(lgmet_weights, in_axes=(0, None, None))(
-            lgmet, params.metallicity.mdf_scatter, jnp.asarray(tables.light.ssp_lgmet, lgmet.dtype)
+        (lgmet, normals), z = inside, galaxies.z
+        shares = jax.vmap(lgmet_weights, in_axes=(0, 0, None))(
+            lgmet.lgmet, lgmet.scatter, jnp.asarray(table.outside.ssp_lgmet, z.dtype)
         )
-        flux = smooth_sfh_fluxes(tables.light, sfr, shares, z)
-        wave = jnp.asarray(tables.light.wave_obs, z.dtype) / (1 + z)[:, None]
-        curve = self.dust_law(wave, type(self.dust_law.fiducial)(params.dust.delta))
-        trans = jax.vmap(frac_trans, in_axes=(0, 0, None))(curve, av, params.dust.f_unobscured)
-        return tables.light.to_bands(flux * trans)
+        gas = None if self.nebular is None else self.nebular(params.nebular)
+        outside, clouded = table.around(gas, z.dtype)
+        flux = smooth_sfh_fluxes(outside, sfr, shares, z)
+        young = smooth_sfh_fluxes(clouded, sfr[:, : clouded.fractions.size], shares, z)
+        dust = jax.vmap(self.dust, in_axes=(None, 0, 0))(params.dust, galaxies, normals)
+        wave = jnp.asarray(outside.wave_obs, z.dtype) / (1 + z)[:, None]
+        if self.birth_cloud is not None:
+            depth = jax.vmap(self.birth_cloud, in_axes=(0, None, 0))(wave, params.birth_cloud, dust.av)
+            young = young * transmitted(depth)
+        curve = self.dust_law(wave, params.dust_law)
+        check_attenuation(dust.av, dust.f_unobscured)
+        trans = transmitted(dust.av[:, None] * curve, dust.f_unobscured[:, None])
+        return outside.to_bands((flux + young) * trans)
 
 
 def build_tables(
-    ssp: SSP, filters: Filters, z_grid: np.ndarray, cosmology: Cosmology, knots: tuple[float, ...]
+    ssp: SSP, filters: Filters, z_grid: np.ndarray, model: ForwardModel, nebular: NebularGrid | None
 ) -> SliceTables:
     """Tables of one slice.
 
     Parameters
     ----------
-    ssp : SSP grid, nebular emission included.
+    ssp : stellar populations, without nebular emission where the model adds it.
     filters : bands.
     z_grid : redshifts that span the slice.
-    cosmology : for ages.
-    knots : rest-frame wavelengths of the template-error knots [Angstrom], increasing.
+    model : its cosmology, birth clouds and gas.
+    nebular : emission of the gas; what the model has no gas for isn't used.
     """
     # two parts a band keep attenuation of low-redshift optical bands exact to 0.004 mag at A_V = 2;
     # the same number in every slice lets the slices share one program
-    table = BandTable.build(ssp, filters, z_grid, n_sub=2)
-    light = table.for_smooth_sfh(cosmology)
+    around = Surroundings(None if model.nebular is None else nebular, model.birth_cloud)
+    light = LightTable.build(ssp, filters, z_grid, model.cosmology, around)
+    t_grid = np.asarray(age(model.cosmology, jnp.asarray(z_grid)))
+    nodes = np.asarray(light.outside.fractions)
+    mass = [lookback_matrix(nodes * t, ssp.ssp_lg_age_gyr) @ solar_survivors(ssp) for t in t_grid]
+    return SliceTables(light, np.stack(mass))
+
+
+def solar_survivors(ssp: SSP) -> Float[np.ndarray, "age"]:
+    """Surviving mass per Msun formed of stars of each age, at solar metallicity; one where unknown."""
+    if ssp.ssp_surviving_mstar_frac is None:
+        return np.ones(len(ssp.ssp_lg_age_gyr))
     solar = int(np.argmin(np.abs(np.asarray(ssp.ssp_lgmet) - _SOLAR_LGMET)))
-    surviving = ssp.ssp_surviving_mstar_frac
-    surviving = np.ones(len(ssp.ssp_lg_age_gyr)) if surviving is None else np.asarray(surviving)[solar]
-    t_grid = np.asarray(age(cosmology, jnp.asarray(z_grid)))
-    mass = [lookback_matrix(np.asarray(light.fractions) * t, ssp.ssp_lg_age_gyr) @ surviving for t in t_grid]
-    return SliceTables(light, np.stack(mass), template_basis(np.asarray(table.wave_eff_band), knots))
-
-
-def template_basis(wave: np.ndarray, knots: tuple[float, ...]) -> np.ndarray:
-    """Linear interpolation in ln(wavelength) between template-error knots, flat beyond the ends.
-
-    Parameters
-    ----------
-    wave : rest-frame wavelengths, any shape [Angstrom].
-    knots : increasing wavelengths [Angstrom].
-
-    Returns
-    -------
-    ndarray
-        Shape of `wave` plus one axis of knots; rows add up to one.
-    """
-    ln_knots, response = np.log(np.asarray(knots, float)), np.zeros((*np.shape(wave), len(knots)))
-    for i, column in enumerate(np.eye(len(knots))):
-        response[..., i] = np.interp(np.log(wave), ln_knots, column)
-    return response
+    return np.asarray(ssp.ssp_surviving_mstar_frac)[solar]

@@ -8,12 +8,15 @@ describes to 0.04 dex, plus an offset of quenched against star-forming galaxies,
 log-normal scatter between galaxies.
 """
 
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from popinfer.params import Declaration, Prior
+from popinfer.population.roles import GalaxyProperties, MetallicityRelation, StellarMetallicity
+from popinfer.sps.units import Scalar
 
 LGZ_SUN_GALLAZZI = -1.69897  # Z = 0.02
 LG_SSFR_DIVIDE = -11.0  # log10 1/yr, between star-forming and quenched
@@ -33,38 +36,70 @@ class MassMetallicityParams(NamedTuple):
     mdf_scatter : width of the metallicity distribution of the stars in one galaxy [dex].
     """
 
-    zero_point: float = 0.0
-    quenched_offset: float = 0.0
-    slope: float = 0.0
-    evolution: float = -0.1
-    scatter: float = 0.12
-    mdf_scatter: float = 0.2
+    # stellar populations are tabulated over 3 dex in Z; calibrations of the relation differ by 0.15 dex
+    zero_point: Annotated[
+        Scalar,
+        Declaration("dex", "mass-metallicity relation, shift", -3, 3, prior=Prior("normal", 0.0, 0.15)),
+    ] = 0.0
+    quenched_offset: Annotated[
+        Scalar,
+        Declaration(
+            "dex",
+            "metallicity of quenched relative to star-forming galaxies",
+            -3,
+            3,
+            prior=Prior("normal", 0.0, 0.15),
+        ),
+    ] = 0.0
+    slope: Annotated[
+        Scalar,
+        Declaration(
+            "dex/dex", "extra slope of the mass-metallicity relation", -5, 5, prior=Prior("normal", 0.0, 0.2)
+        ),
+    ] = 0.0
+    evolution: Annotated[
+        Scalar,
+        Declaration(
+            "dex", "change of metallicity per unit redshift", -3, 3, prior=Prior("normal", -0.1, 0.2)
+        ),
+    ] = -0.1
+    scatter: Annotated[
+        Scalar,
+        Declaration(
+            "dex",
+            "scatter of metallicity between galaxies",
+            0,
+            2,
+            "scatter is never negative",
+            Prior("lognormal", 0.12, 0.4),
+        ),
+    ] = 0.12
+    # a delta function falls between the nodes of the SSP grid
+    mdf_scatter: Annotated[
+        Scalar,
+        Declaration(
+            "dex",
+            "width of the metallicity distribution in a galaxy",
+            0.01,
+            2,
+            "a width is positive",
+            Prior("lognormal", 0.2, 0.4),
+        ),
+    ] = 0.2
 
 
-class MassMetallicity(eqx.Module):
+class MassMetallicity(MetallicityRelation):
     """Gallazzi+05 mass-metallicity relation with offsets."""
 
     Params: ClassVar = MassMetallicityParams
-    fiducial: ClassVar[MassMetallicityParams] = MassMetallicityParams()
+    n_normal: ClassVar[int] = 1
 
     def __call__(
-        self,
-        params: MassMetallicityParams,
-        lg_mstar: Float[Array, ""],
-        lg_ssfr: Float[Array, ""],
-        z: Float[Array, ""],
-        normal: Float[Array, ""],
-    ) -> Float[Array, ""]:
-        """Mean log10 Z of one galaxy's stars.
-
-        Parameters
-        ----------
-        params : see `MassMetallicityParams`.
-        lg_mstar, lg_ssfr, z : stellar mass [log10 Msun], specific SFR [log10 1/yr], redshift.
-        normal : the galaxy's standard normal number.
-        """
-        median = -0.26 + 0.38 * jnp.tanh((lg_mstar - 10.11) / 0.46)
-        quenched = jax.nn.sigmoid((LG_SSFR_DIVIDE - lg_ssfr) / _SSFR_WIDTH)
+        self, params: MassMetallicityParams, galaxy: GalaxyProperties, normals: Float[Array, "1"]
+    ) -> StellarMetallicity:
+        """Metallicities of one galaxy's stars; see `MetallicityRelation`."""
+        median = -0.26 + 0.38 * jnp.tanh((galaxy.lg_mstar - 10.11) / 0.46)
+        quenched = jax.nn.sigmoid((LG_SSFR_DIVIDE - galaxy.lg_ssfr) / _SSFR_WIDTH)
         lgmet = LGZ_SUN_GALLAZZI + median + params.zero_point + params.quenched_offset * quenched
-        lgmet = lgmet + params.slope * (lg_mstar - 10.5) + params.evolution * z
-        return lgmet + params.scatter * normal
+        lgmet = lgmet + params.slope * (galaxy.lg_mstar - 10.5) + params.evolution * galaxy.z
+        return StellarMetallicity(lgmet + params.scatter * normals[0], jnp.asarray(params.mdf_scatter))

@@ -1,37 +1,20 @@
-"""Every parameter of the population model in one place, with dotted names.
+"""Every parameter of the population model by its dotted name.
 
-``sfh.critical_mass`` is a family shift, ``sfh.mean_uqt_ytp`` one of diffstarpop's own 88 hyper-parameters,
-``dust.lg_av`` a field of the dust population, ``zero_point.u`` an offset of one band, ``template.4300`` the
-template error at that rest-frame wavelength [Angstrom].
+``sfh.critical_mass`` is a parameter of the component that makes star formation histories, ``dust.lg_av`` one
+of the amount of dust, ``zero_point.u`` an offset of one band, ``template.4300`` the template error at that
+rest-frame wavelength [Angstrom]. What there is follows from the components (`popinfer.components`).
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from difflib import SequenceMatcher
+from typing import Annotated, Any, NamedTuple
 
-import jax.numpy as jnp
-import numpy as np
-from diffstar.diffstarpop import DiffstarPopParams
-from jaxtyping import Array, Float
-
+from popinfer.components import Component, NoParams, declarations
 from popinfer.errors import InputError
-from popinfer.population.burstiness import Burstiness, BurstinessParams
-from popinfer.population.domains import declaration_of, knot_name, unknown_name
-from popinfer.population.dust import DustPopulation, DustPopulationParams
-from popinfer.population.metallicity import MassMetallicity, MassMetallicityParams
-from popinfer.population.sfh import Families, calibration
+from popinfer.params import Declaration, Prior
+from popinfer.sps.units import Scalar
 
-
-class HaloParams(NamedTuple):
-    """Occupation of halos.
-
-    Attributes
-    ----------
-    satellite_survival : share of all subhalos ever accreted (diffhalos counts them by peak mass, merged ones
-        included) that still host a galaxy. 0.4 gives a quarter of all galaxies above 10^11 Msun in subhalos,
-        as N-body catalogs find.
-    """
-
-    satellite_survival: float | Array = 0.4
+_NEAR = 0.4  # likeness of a name that is worth proposing
 
 
 class PhotozParams(NamedTuple):
@@ -43,75 +26,143 @@ class PhotozParams(NamedTuple):
     outlier_fraction : share of galaxies with a redshift from anywhere.
     """
 
-    scatter: float | Array = 0.03
-    bias: float | Array = 0.0
-    outlier_fraction: float | Array = 0.0
+    scatter: Annotated[
+        Scalar,
+        Declaration(
+            "",
+            "scatter of photometric redshifts, in units of 1 + z",
+            1e-5,
+            0.3,
+            "beyond, redshifts tell nothing",
+            Prior("lognormal", 0.03, 0.3),
+        ),
+    ] = 0.03
+    bias: Annotated[
+        Scalar,
+        Declaration(
+            "",
+            "bias of photometric redshifts, in units of 1 + z",
+            -0.3,
+            0.3,
+            "beyond, redshifts tell nothing",
+            Prior("normal", 0.0, 0.01),
+        ),
+    ] = 0.0
+    outlier_fraction: Annotated[
+        Scalar,
+        Declaration(
+            "",
+            "share of galaxies with a catastrophically wrong redshift",
+            0,
+            1,
+            "it is a fraction",
+            Prior("truncnormal", 0.05, 0.05, 0.0, 0.5),
+        ),
+    ] = 0.0
 
 
 class ModelParams(NamedTuple):
-    """All parameters of the forward model."""
+    """All parameters of the forward model: the ``Params`` of the component of each role."""
 
-    sfh: DiffstarPopParams
-    families: Families
-    metallicity: MassMetallicityParams
-    dust: DustPopulationParams
-    burstiness: BurstinessParams
-    halos: HaloParams
+    sfh: Any
+    metallicity: Any
+    dust: Any
+    dust_law: Any
+    birth_cloud: Any
+    nebular: Any
+    burstiness: Any
+    satellites: Any
+    template: Any
+    zero_point: Any
     photoz: PhotozParams
-    zero_point: Float[Array | np.ndarray, "band"]
-    template: Float[Array | np.ndarray, "knot"]
 
 
-class ParamNames(NamedTuple):
-    """What the array-valued parameters' components are called."""
+def declared_parameters(components: Mapping[str, Component | None]) -> dict[str, Declaration]:
+    """What components declare, by dotted name.
 
-    bands: tuple[str, ...]
-    knots: tuple[float, ...]
+    Parameters
+    ----------
+    components : by role, None where there is none; see `popinfer.components.ROLES`.
+    """
+    types = {role: NoParams if part is None else part.Params for role, part in components.items()}
+    return {
+        f"{group}.{label}": field.declaration
+        for group, params in (types | {"photoz": PhotozParams}).items()
+        for label, field in declarations(params).items()
+    }
 
 
-def meaning(name: str) -> tuple[str, str]:
-    """Unit and one line of explanation of a dotted parameter name; see `popinfer.population.domains`."""
-    declaration = declaration_of(name)
-    return declaration.unit, declaration.meaning
+def fiducial_params(components: Mapping[str, Component | None]) -> ModelParams:
+    """Default values of all parameters."""
+    values = {role: NoParams() if part is None else part.fiducial for role, part in components.items()}
+    return ModelParams(photoz=PhotozParams(), **values)
 
 
-def fiducial_params(calibration_name: str, names: ParamNames) -> ModelParams:
-    """Published calibration for the SFHs, literature values for the rest, no nuisances."""
-    return ModelParams(
-        calibration(calibration_name),
-        Families(),
-        MassMetallicity.fiducial,
-        DustPopulation.fiducial,
-        Burstiness.fiducial,
-        HaloParams(),
-        PhotozParams(),
-        np.zeros(len(names.bands)),
-        np.zeros(len(names.knots)),
+def with_values(params: ModelParams, values: Mapping[str, Any]) -> ModelParams:
+    """Replace parameters by dotted name; the values may be traced.
+
+    Raises
+    ------
+    InputError
+        There is no parameter of such a name.
+    """
+    changed: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        group, _, label = name.partition(".")
+        declared = declarations(type(getattr(params, group))) if group in params._fields else {}
+        if label not in declared:
+            raise InputError(unknown_name(name, _declared_by(params)))
+        changed.setdefault(group, {})[declared[label].name] = value
+    return params._replace(
+        **{group: getattr(params, group)._replace(**fields) for group, fields in changed.items()}
     )
 
 
-def check_names(wanted: Mapping[str, Any], names: ParamNames) -> None:
-    """InputError with the nearest right name for a parameter that doesn't exist."""
-    for name in wanted:
-        wrong = unknown_name(name, names.bands, names.knots)
+def _declared_by(params: ModelParams) -> dict[str, Declaration]:
+    return {
+        f"{group}.{label}": field.declaration
+        for group, part in zip(params._fields, params, strict=True)
+        for label, field in declarations(type(part)).items()
+    }
+
+
+def unknown_name(name: str, declared: Mapping[str, Declaration]) -> str:
+    """What is wrong with the name of a parameter, and the nearest right ones; "" for one that exists.
+
+    Parameters
+    ----------
+    name : dotted name.
+    declared : all parameters that there are.
+    """
+    if name in declared:
+        return ""
+    group = name.partition(".")[0]
+    if group in ("zero_point", "template"):
+        labels = [label for g, _, label in (x.partition(".") for x in declared) if g == group]
+        what = {"zero_point": "bands", "template": "knots"}[group]
+        return f"unknown parameter '{name}': {what} are {', '.join(labels) or 'none'}"
+
+    def likeness(other: str) -> float:
+        return SequenceMatcher(None, other, name).ratio()
+
+    # of equally near names the first is proposed: interpretable ones come before diffstarpop's own
+    near = max(declared, key=likeness, default="")
+    hint = f"; did you mean '{near}'?" if near and likeness(near) >= _NEAR else ""
+    return f"unknown parameter '{name}'{hint}"
+
+
+def outside_domain(name: str, value: float, declared: Mapping[str, Declaration]) -> str:
+    """What is wrong with the value of a parameter that exists; "" for one inside its domain."""
+    declaration = declared[name]
+    if declaration.contains(value):
+        return ""
+    why = f": {declaration.why}" if declaration.why else ""
+    return f"{name} is {value:g}, outside its domain, {declaration.domain}{why}"
+
+
+def check_values(values: Mapping[str, float], declared: Mapping[str, Declaration]) -> None:
+    """InputError for the first name that doesn't exist or value that lies outside its domain."""
+    for name, value in values.items():
+        wrong = unknown_name(name, declared) or outside_domain(name, value, declared)
         if wrong:
             raise InputError(wrong)
-
-
-def with_values(params: ModelParams, values: Mapping[str, Any], names: ParamNames) -> ModelParams:
-    """Replace parameters by dotted name; the values may be traced."""
-    check_names(values, names)
-    changed: dict[str, dict[str, Any]] = {}
-    zero_point, template = jnp.asarray(params.zero_point), jnp.asarray(params.template)
-    knots = [knot_name(k) for k in names.knots]
-    for name, value in values.items():
-        group, _, field = name.partition(".")
-        if group == "zero_point":
-            zero_point = zero_point.at[names.bands.index(field)].set(value)
-        elif group == "template":
-            template = template.at[knots.index(field)].set(value)
-        else:
-            group = "families" if group == "sfh" and field in Families._fields else group
-            changed.setdefault(group, {})[field] = value
-    parts = {group: getattr(params, group)._replace(**fields) for group, fields in changed.items()}
-    return params._replace(zero_point=zero_point, template=template, **parts)

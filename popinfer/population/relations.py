@@ -15,19 +15,18 @@ the halo mass function above `LGM_MIN`.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from diffmah.diffmah_kernels import DiffmahParams, _log_mah_kern
+from diffmah.diffmah_kernels import _log_mah_kern
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from popinfer.cosmology import Cosmology, age
+from popinfer.cosmology import age
+from popinfer.population.forward import ForwardModel, solar_survivors
 from popinfer.population.halos import LightconeSpec, draw_halos
 from popinfer.population.parameters import ModelParams
-from popinfer.population.sfh import N_NORMALS, draw_galaxies, shift_families, star_formation_histories
 from popinfer.random import stream
 from popinfer.records import SSP, Arr, Halos
 from popinfer.sps.age_weights import lookback_matrix
@@ -36,8 +35,6 @@ Z_RELATIONS = 0.1
 Z_DENSITY = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
 LGM_MIN = 10.5  # log10 Msun
 LG_SSFR_QUENCHED = -11.0  # log10 1/yr
-_SOLAR_LGMET = -1.69897
-_T_MIN = 1e-3  # Gyr
 _HALF_WIDTH = 0.01  # of a shell in redshift
 _SMOOTHING = 0.12  # dex, width of the running window in mass
 
@@ -71,12 +68,13 @@ class Relations(eqx.Module):
 
     Attributes
     ----------
+    model : the chain, of which histories and satellites are used.
     halos : the sample near z = 0.1. shells : thin shells at `Z_DENSITY`, leading axis.
     fractions : node ages as fractions of the time of observation.
     mass : surviving stellar mass per unit SFR at the nodes [yr].
     """
 
-    cosmology: Cosmology
+    model: ForwardModel
     halos: Halos
     shells: Halos
     fractions: Float[np.ndarray, "node"]
@@ -84,35 +82,33 @@ class Relations(eqx.Module):
 
     @classmethod
     def build(
-        cls, key: PRNGKeyArray, cosmology: Cosmology, ssp: SSP, fractions: np.ndarray, n_halo: int
+        cls, key: PRNGKeyArray, model: ForwardModel, ssp: SSP, fractions: np.ndarray, n_halo: int
     ) -> "Relations":
         """Draw the samples, `n_halo` near z = 0.1 and in each shell."""
+        cosmology, n_normal = model.cosmology, model.sfh.n_normal
         at_z = LightconeSpec(
-            Z_RELATIONS - _HALF_WIDTH, Z_RELATIONS + _HALF_WIDTH, n_halo, LGM_MIN, N_NORMALS, 0.5
+            Z_RELATIONS - _HALF_WIDTH, Z_RELATIONS + _HALF_WIDTH, n_halo, LGM_MIN, n_normal, 0.5
         )
         shells = [
-            LightconeSpec(max(z - _HALF_WIDTH, 1e-3), z + _HALF_WIDTH, n_halo, LGM_MIN, N_NORMALS)
+            LightconeSpec(max(z - _HALF_WIDTH, 1e-3), z + _HALF_WIDTH, n_halo, LGM_MIN, n_normal)
             for z in Z_DENSITY
         ]
         drawn = [draw_halos(stream(key, "shell", i), spec, cosmology) for i, spec in enumerate(shells)]
         stacked = jax.tree.map(lambda *x: np.stack(x), *drawn)
         nodes = np.asarray(fractions) * float(age(cosmology, Z_RELATIONS))
-        solar = int(np.argmin(np.abs(np.asarray(ssp.ssp_lgmet) - _SOLAR_LGMET)))
-        surviving = ssp.ssp_surviving_mstar_frac
-        surviving = np.ones(len(ssp.ssp_lg_age_gyr)) if surviving is None else np.asarray(surviving)[solar]
-        mass = lookback_matrix(nodes, ssp.ssp_lg_age_gyr) @ surviving
+        mass = lookback_matrix(nodes, ssp.ssp_lg_age_gyr) @ solar_survivors(ssp)
         near = draw_halos(stream(key, "near"), at_z, cosmology)
-        return cls(cosmology, near, stacked, np.asarray(fractions), mass)
+        return cls(model, near, stacked, np.asarray(fractions), mass)
 
     def sample(self, params: ModelParams) -> Sample:
         """The population near z = 0.1."""
         halos = jax.tree.map(jnp.asarray, self.halos)
-        sfr, frac_q = _histories(params, halos, jnp.asarray(1 - self.fractions), self.cosmology)
+        sfr, frac_q = self.model.histories(params, halos, jnp.asarray(1 - self.fractions))
         mass = sfr @ jnp.asarray(self.mass)
         lg_mstar, lg_ssfr = jnp.log10(mass), jnp.log10(sfr[..., 0]) - jnp.log10(mass)
-        logt0 = jnp.log10(age(self.cosmology, 0.0))
+        logt0 = jnp.log10(age(self.model.cosmology, 0.0))
         lgm = jax.vmap(_log_mah_kern, in_axes=(0, 0, None))(halos.mah_params, halos.t_obs, logt0)
-        weight = _occupied(params, halos)[:, None] * jnp.stack([1 - frac_q, frac_q], axis=1)
+        weight = self._occupied(params, halos)[:, None] * jnp.stack([1 - frac_q, frac_q], axis=1)
         columns = (lgm[:, None], halos.is_central[:, None], lg_mstar, lg_ssfr, weight)
         return Sample(*(jnp.broadcast_to(c, weight.shape).T.ravel() for c in columns))
 
@@ -120,9 +116,9 @@ class Relations(eqx.Module):
         """log10 of the cosmic star formation rate density at `Z_DENSITY` [Msun/yr/Mpc^3]."""
 
         def one(halos: Halos) -> Array:
-            sfr, frac_q = _histories(params, halos, jnp.ones(1), self.cosmology)
+            sfr, frac_q = self.model.histories(params, halos, jnp.ones(1))
             mean = (1 - frac_q) * sfr[:, 0, 0] + frac_q * sfr[:, 1, 0]
-            return jnp.log10(jnp.sum(_occupied(params, halos) * mean))
+            return jnp.log10(jnp.sum(self._occupied(params, halos) * mean))
 
         return jax.vmap(one)(jax.tree.map(jnp.asarray, self.shells))
 
@@ -130,26 +126,10 @@ class Relations(eqx.Module):
         """Population near z = 0.1 and star formation rate density; compile this one."""
         return self.sample(params), self.lg_sfr_density(params)
 
-
-def _histories(
-    params: ModelParams, halos: Halos, elapsed: Float[Array, "node"], cosmology: Cosmology
-) -> tuple[Float[Array, "halo 2 node"], Float[Array, "halo"]]:
-    """SFRs [Msun/yr] of both branches at fractions of the time of observation, and quenched probability."""
-    pop = shift_families(params.sfh, params.families)
-    logt0 = jnp.log10(age(cosmology, 0.0))
-
-    def one(mah: DiffmahParams, host: tuple[Array, ...], t_obs: Array, normals: Array) -> tuple[Array, Array]:
-        galaxies = draw_galaxies(pop, mah, host, normals)
-        t = jnp.maximum(t_obs * elapsed, _T_MIN)
-        return star_formation_histories(galaxies, mah, t, logt0, cosmology.fb), galaxies.frac_quenched
-
-    host = (halos.logmp0, halos.is_central, halos.lgmu_infall, halos.logmhost_infall, halos.gyr_since_infall)
-    columns: Any = (halos.mah_params, host, halos.t_obs, halos.normals[:, :N_NORMALS])
-    return jax.vmap(one)(*columns)
-
-
-def _occupied(params: ModelParams, halos: Halos) -> Float[Array, "halo"]:
-    return jnp.asarray(halos.weight) * jnp.where(halos.is_central > 0.5, 1.0, params.halos.satellite_survival)
+    def _occupied(self, params: ModelParams, halos: Halos) -> Float[Array, "halo"]:
+        """Number of galaxies that each halo stands for."""
+        occupied = jax.vmap(self.model.satellites, in_axes=(None, 0))(params.satellites, halos)
+        return jnp.asarray(halos.weight) * occupied
 
 
 def summarise(sample: Sample, grids: Grids = GRIDS) -> dict[str, np.ndarray]:

@@ -1,202 +1,183 @@
-"""Star formation histories of a halo's two possible galaxies (diffstarpop, Alarcon et al. 2023 and after).
+"""Parameters of the star formation histories, and the component that makes them: `DiffstarPop`.
 
-diffstarpop draws, at fixed peak halo mass and time of peak, unbounded diffstar parameters
-u = mu(lgM, t_peak; theta) + sigma(lgM; theta) eps for a main-sequence and for a quenched galaxy, and gives
-the probability frac_q that the halo hosts the quenched one. Here eps are fixed standard normals, so the
-histories are smooth in the 88 hyper-parameters theta (diffstarpop's scatter covariances are diagonal), and
-both branches are kept as weighted points, so the mixture is smooth too.
-
-Interpretable shifts move related diffstarpop parameters together (`Families`).
+The histories themselves are in `popinfer.population.diffstarpop`, which takes seconds to import: it is, when
+the first of them is wanted. diffstarpop has 88 parameters; interpretable shifts move related ones together.
 """
 
-from typing import NamedTuple
+import difflib
+from functools import lru_cache
+from typing import Any, ClassVar
 
-import jax
-import jax.numpy as jnp
-from diffmah.diffmah_kernels import DiffmahParams, _log_mah_kern
-from diffstar.defaults import SFR_MIN, DiffstarUParams, get_bounded_diffstar_params
-from diffstar.diffstarpop import DIFFSTARPOP_PBOUNDS, DiffstarPopParams
-from diffstar.diffstarpop.kernels import sfh_pdf_mgash as _pdf
-from diffstar.diffstarpop.kernels.params.params_diffstarpopfits_mgash import (
-    DiffstarPop_Params_Diffstarpopfits_mgash as _CALIBRATIONS,
-)
-from diffstar.diffstarpop.kernels.satquenchpop_model import get_qprob_sat
-from diffstar.kernels.main_sequence_kernels import MSUParams, _get_bounded_sfr_params, _sfr_eff_plaw
-from diffstar.kernels.quenching_kernels import _jax_partial_u_tw_kern as _lg_quenching
-from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from popinfer.components import declared_params
+from popinfer.cosmology import Cosmology
 from popinfer.errors import InputError
-from popinfer.records import Arr
-from popinfer.sps.units import exp10
+from popinfer.params import Declaration, Prior
+from popinfer.population.roles import Histories, SfhModel
+from popinfer.records import Halos
 
-N_NORMALS = 12  # 4 main-sequence-branch, 8 quenched-branch parameters
+# that diffstar ships
+CALIBRATIONS = (
+    "smdpl_dr1_nomerging",
+    "smdpl_dr1",
+    "tng",
+    "galacticus_in_situ",
+    "galacticus_in_plus_ex_situ",
+)
 
+# 4 dex lead from 10^12 Msun to halos too small for galaxies, or to none at all
+_MASS = (-4.0, 4.0, "no halo between 10^8 and 10^16 Msun would be left")
+_SLOPE = (-10.0, 10.0, "the relation would be a step")
 
-class Families(NamedTuple):
-    """Shifts of groups of diffstarpop parameters; all zero is the fiducial calibration.
+# Shifts of groups of diffstarpop parameters; all zero is the calibration. Priors span the published
+# calibrations, which differ by 0.2 to 0.6 in each.
+FAMILIES = {
+    # all mean_ulgm_*_ytp
+    "critical_mass": Declaration(
+        "dex", "halo mass of peak star formation efficiency, shift", *_MASS, Prior("normal", 0.0, 0.3)
+    ),
+    # all mean_ulgy_*_ytp
+    "efficiency": Declaration(
+        "dex", "peak star formation efficiency, shift", -4, 4, prior=Prior("normal", 0.0, 0.4)
+    ),
+    # mean_ulgy_*_lo and mean_ulgy_*_hi
+    "low_mass_slope": Declaration(
+        "dex/dex",
+        "slope of star formation efficiency below 10^12 Msun, shift",
+        *_SLOPE,
+        Prior("normal", 0.0, 0.5),
+    ),
+    "high_mass_slope": Declaration(
+        "dex/dex",
+        "slope of star formation efficiency above 10^12 Msun, shift",
+        *_SLOPE,
+        Prior("normal", 0.0, 0.5),
+    ),
+    # mean_uqt_ytp; published calibrations span 1.0 to 1.2, diffstarpop's fits allow 0 to 2
+    "quenching_time": Declaration(
+        "", "time of quenching, shift of the unbounded log10 time", -2, 2, prior=Prior("normal", 0.0, 0.1)
+    ),
+    # mean_udrop_int; diffstarpop's fits allow -3 to 2
+    "quenching_depth": Declaration(
+        "",
+        "depth of quenching, shift of the unbounded log10 drop in SFR",
+        -10,
+        10,
+        prior=Prior("normal", 0.0, 0.5),
+    ),
+    # all frac_quench_*_x0_*, the halo mass where half the galaxies quench
+    "quenching_mass": Declaration(
+        "dex", "halo mass where galaxies quench, shift", *_MASS, Prior("normal", 0.0, 0.5)
+    ),
+    "quenching_floor": Declaration(
+        "", "quenched fraction at low mass, logit shift", -20, 20, prior=Prior("normal", 0.0, 1.0)
+    ),
+    # a factor on every std_*_int's excess over its lowest value, 0.01
+    "lg_scatter": Declaration(
+        "dex", "log10 factor on the scatter of SFH parameters", -3, 3, prior=Prior("normal", 0.0, 0.2)
+    ),
+}
 
-    Attributes
-    ----------
-    critical_mass : all ``mean_ulgm_*_ytp`` [dex], the halo mass of peak efficiency.
-    efficiency : all ``mean_ulgy_*_ytp`` [dex], the star formation efficiency there.
-    low_mass_slope, high_mass_slope : ``mean_ulgy_*_lo`` and ``mean_ulgy_*_hi``, slope of the efficiency with
-        halo mass below and above 10^12 Msun [dex/dex].
-    quenching_time : ``mean_uqt_ytp``, unbounded log10 time of quenching.
-    quenching_depth : ``mean_udrop_int``, unbounded log10 of the drop in SFR.
-    quenching_mass : all ``frac_quench_*_x0_*`` [dex], the halo mass where half the galaxies quench.
-    quenching_floor : logit shift of the quenched fraction at low mass.
-    lg_scatter : log10 of a factor on every ``std_*_int``'s excess over its lowest value, 0.01.
-    """
-
-    critical_mass: float = 0.0
-    efficiency: float = 0.0
-    low_mass_slope: float = 0.0
-    high_mass_slope: float = 0.0
-    quenching_time: float = 0.0
-    quenching_depth: float = 0.0
-    quenching_mass: float = 0.0
-    quenching_floor: float = 0.0
-    lg_scatter: float = 0.0
-
-
-class HaloGalaxies(NamedTuple):
-    """Diffstar parameters of the two branches of one halo and the probability of the second."""
-
-    main_sequence: Float[Array, "4"]
-    quenched: Float[Array, "8"]
-    frac_quenched: Float[Array, ""]
-
-
-_CLIPPED = ("mean_udrop_int",)  # moved by quenching_depth
-_MARGIN = 1e-4  # of a parameter's range: nearer to a bound the clipped lines' gradients overflow float32
-
-_SHIFTED = {
-    "critical_mass": ("mean_ulgm_mseq_ytp", "mean_ulgm_qseq_ytp"),
-    "efficiency": ("mean_ulgy_mseq_ytp", "mean_ulgy_qseq_ytp"),
-    "low_mass_slope": ("mean_ulgy_mseq_lo", "mean_ulgy_qseq_lo"),
-    "high_mass_slope": ("mean_ulgy_mseq_hi", "mean_ulgy_qseq_hi"),
-    "quenching_time": ("mean_uqt_ytp",),
-    "quenching_mass": tuple(f"frac_quench_{g}_x0_y{e}tpeak" for g in ("cen", "sat") for e in ("lo", "hi")),
+# The ranges in which diffstarpop's 88 parameters were fitted, as diffstar gives them. Its lines are clipped
+# there, its fractions and scatters mean nothing beyond.
+_FITTED: dict[tuple[float, float], str] = {
+    (1, 14): "frac_quench_cen_x0_tpeak frac_quench_sat_x0_tpeak delta_uqt_x0",
+    (0.01, 10): "frac_quench_cen_k_tpeak frac_quench_sat_k_tpeak",
+    (11, 14): (
+        "frac_quench_cen_x0_ylotpeak frac_quench_cen_x0_yhitpeak frac_quench_sat_x0_ylotpeak "
+        "frac_quench_sat_x0_yhitpeak mean_ulgm_mseq_xtp mean_ulgm_mseq_ytp mean_ulgy_mseq_xtp "
+        "mean_ulgm_qseq_xtp mean_ulgm_qseq_ytp mean_ulgy_qseq_xtp mean_uqt_xtp"
+    ),
+    (0, 1): (
+        "frac_quench_cen_ylo_ylotpeak frac_quench_cen_ylo_yhitpeak frac_quench_cen_yhi "
+        "frac_quench_sat_ylo_ylotpeak frac_quench_sat_ylo_yhitpeak frac_quench_sat_yhi lgmu_lo_mh_lo "
+        "lgmu_hi_mh_lo lgmu_lo_mh_hi lgmu_hi_mh_hi"
+    ),
+    (0.01, 5): "frac_quench_cen_k frac_quench_sat_k delta_uqt_k",
+    (-1, 5): "mean_ulgm_mseq_lo mean_ulgy_mseq_lo mean_ulgm_qseq_lo mean_ulgy_qseq_lo",
+    (-5, 1): "mean_ulgm_mseq_hi mean_ulgy_mseq_hi mean_ulgm_qseq_hi mean_ulgy_qseq_hi",
+    (-13, -8): "mean_ulgy_mseq_ytp mean_ulgy_qseq_ytp",
+    (-3, 5): "mean_ul_mseq_int mean_ul_qseq_int",
+    (-20, 20): (
+        "mean_ul_mseq_slp mean_uh_mseq_slp mean_ul_qseq_slp mean_uh_qseq_slp mean_uqs_slp "
+        "mean_udrop_slp mean_urej_slp"
+    ),
+    (-5, 3): "mean_uh_mseq_int mean_uh_qseq_int",
+    (0, 2): "mean_uqt_ytp",
+    (-1, 0): "mean_uqt_lo mean_uqt_hi",
+    (-5, 2): "mean_uqs_int",
+    (-3, 2): "mean_udrop_int",
+    (-10, 2): "mean_urej_int",
+    (0.01, 1): "std_ulgm_mseq_int std_ulgy_mseq_int std_ulgm_qseq_int std_ulgy_qseq_int std_uqs_int",
+    (-1, 1): (
+        "std_ulgm_mseq_slp std_ulgy_mseq_slp std_ul_mseq_slp std_uh_mseq_slp std_ulgm_qseq_slp "
+        "std_ulgy_qseq_slp std_ul_qseq_slp std_uh_qseq_slp std_uqt_slp std_uqs_slp std_udrop_slp "
+        "std_urej_slp delta_uqt_ylo delta_uqt_yhi"
+    ),
+    (0.01, 3): "std_ul_mseq_int std_uh_mseq_int std_ul_qseq_int std_uh_qseq_int",
+    (0.01, 0.5): "std_uqt_int",
+    (0.01, 2): "std_udrop_int std_urej_int",
+    (-0.1, 0.1): "delta_uqt_slope",
+    (11, 15): "qp_lgmh_crit td_lgmhc",
+    (-5, 10): "td_mlo td_mhi",
+    (-4, -0.1): "qphi_lgmu_crit",
+}
+DIFFSTARPOP = {
+    name: Declaration("", f"diffstarpop's {name}", *bounds, "diffstarpop was fitted inside")
+    for bounds, names in _FITTED.items()
+    for name in names.split()
 }
 
 
-def calibration(name: str) -> DiffstarPopParams:
-    """Published diffstarpop calibration by its name in diffstar, for example ``smdpl_dr1`` or ``tng``."""
-    if name not in _CALIBRATIONS:
-        raise InputError(f"unknown SFH calibration '{name}': one of {', '.join(_CALIBRATIONS)}")
-    return _CALIBRATIONS[name]
+class DiffstarPop(SfhModel):
+    """Histories of diffstarpop (Alarcon et al. 2023, MNRAS 518, 562, and after), with shifts of parameters.
 
-
-def shift_families(params: DiffstarPopParams, families: Families) -> DiffstarPopParams:
-    """Move groups of related parameters by interpretable shifts.
-
-    Shifts are plain additions, also where a calibration sits at the edge of diffstarpop's fitting range:
-    these parameters enter smooth functions that know no bounds. Only the intercepts of diffstarpop's clipped
-    lines must stay inside theirs, where the lines jump: quenching depth and scatters.
-    """
-    changed = {}
-    for family, names in _SHIFTED.items():
-        for name in names:
-            changed[name] = getattr(params, name) + getattr(families, family)
-    for name in _CLIPPED:
-        changed[name] = _shift_inside(name, getattr(params, name), families.quenching_depth)
-    factor = 10.0**families.lg_scatter
-    for name in params._fields:
-        if name.startswith("std_") and name.endswith("_int"):
-            low, high = getattr(DIFFSTARPOP_PBOUNDS, name)
-            scaled = low + (getattr(params, name) - low) * factor
-            changed[name] = jnp.minimum(scaled, high - _MARGIN * (high - low))
-    for name in ("frac_quench_cen_ylo_yhitpeak", "frac_quench_sat_ylo_yhitpeak"):
-        changed[name] = _shift_logit(getattr(params, name), families.quenching_floor)
-    return params._replace(**changed)
-
-
-def _shift_inside(name: str, value: Float[Array, ""] | float, shift: Float[Array, ""] | float) -> Array:
-    """Add a shift that levels off over the last 2 % of the range before a bound, and never crosses it."""
-    low, high = getattr(DIFFSTARPOP_PBOUNDS, name)
-    width, margin = 0.02 * (high - low), _MARGIN * (high - low)
-
-    def level_off(x: Float[Array, ""] | float) -> Array:
-        return low + width * (jax.nn.softplus((x - low) / width) - jax.nn.softplus((x - high) / width))
-
-    # the difference keeps a zero shift exact
-    return jnp.clip(value + level_off(value + shift) - level_off(value), low + margin, high - margin)
-
-
-def _shift_logit(fraction: Float[ArrayLike, ""], shift: Float[ArrayLike, ""]) -> Float[Array, ""]:
-    fraction = jnp.asarray(fraction)
-    odds = fraction / (1 - fraction) * jnp.exp(shift)
-    return odds / (1 + odds)
-
-
-def draw_galaxies(
-    params: DiffstarPopParams,
-    mah_params: DiffmahParams,
-    halo: tuple[Float[Array, ""], ...],
-    normals: Float[Array, "12"],
-) -> HaloGalaxies:
-    """Diffstar parameters of one halo's two branches.
-
-    Parameters
+    Attributes
     ----------
-    params : diffstarpop hyper-parameters.
-    mah_params : the halo's diffmah parameters (scalars).
-    halo : (logmp0, is_central, lgmu_infall, logmhost_infall, gyr_since_infall), see `records.Halos`.
-    normals : standard normal numbers of the galaxy.
+    calibration : published calibration by its name in diffstar.
     """
-    logmp0, is_central, lgmu, logmhost, gyr = halo
-    t_peak = mah_params.t_peak
-    mu_ms = jnp.stack(_pdf._get_mean_u_params_mseq(params, logmp0))
-    mu_q = jnp.stack(_pdf._get_mean_u_params_qseq(params, logmp0, t_peak))
-    std_ms = jnp.stack(_pdf._get_cov_params_mseq_ms_block(params, logmp0)[0])
-    std_q = jnp.stack(
-        _pdf._get_cov_params_qseq_ms_block(params, logmp0)[0]
-        + _pdf._get_cov_params_qseq_q_block(params, logmp0)[0]
-    )
-    u_ms = MSUParams(*(mu_ms + std_ms * normals[:4]))
-    u_q = DiffstarUParams(*(mu_q + std_q * normals[4:]))
-    frac_cen = _pdf._frac_quench_cen(params, logmp0, t_peak)
-    frac_sat = get_qprob_sat(params, lgmu, logmhost, gyr, _pdf._frac_quench_sat(params, logmp0, t_peak))
-    return HaloGalaxies(
-        jnp.stack(_get_bounded_sfr_params(*u_ms)),
-        jnp.stack(get_bounded_diffstar_params(u_q)),
-        jnp.where(is_central > 0.5, frac_cen, frac_sat),
-    )
+
+    n_normal: ClassVar[int] = 12  # 4 parameters of the main-sequence branch, 8 of the quenched one
+
+    calibration: str = "smdpl_dr1"
+
+    def __check_init__(self) -> None:
+        """Refuse calibrations that diffstar doesn't ship."""
+        if self.calibration not in CALIBRATIONS:
+            near = difflib.get_close_matches(self.calibration, CALIBRATIONS, n=1, cutoff=0.6)
+            hint = f"; did you mean '{near[0]}'?" if near else f": one of {', '.join(CALIBRATIONS)}"
+            raise InputError(f"unknown SFH calibration '{self.calibration}'{hint}")
+
+    @property
+    def Params(self) -> type:  # noqa: N802 (a class)
+        """Type of the parameters: the shifts of `FAMILIES`, then diffstarpop's own."""
+        return _params()
+
+    @property
+    def fiducial(self) -> Any:
+        """No shifts, and the values of the calibration."""
+        from popinfer.population.diffstarpop import calibrated
+
+        return _params()(**calibrated(self.calibration)._asdict())
+
+    def __call__(
+        self,
+        params: Any,
+        halo: Halos,
+        t: Float[Array, "time"],
+        cosmology: Cosmology,
+        normals: Float[Array, "12"],
+    ) -> Histories:
+        """Histories of both branches; see `SfhModel`."""
+        from popinfer.population.diffstarpop import histories
+
+        return histories(params, halo, t, cosmology, normals)
 
 
-def star_formation_histories(
-    galaxies: HaloGalaxies,
-    mah_params: DiffmahParams,
-    t: Float[Arr, "time"],
-    logt0: Float[ArrayLike, ""],
-    fb: float,
-) -> Float[Array, "2 time"]:
-    """Star formation rates [Msun/yr] of one halo's main-sequence and quenched branch.
-
-    Parameters
-    ----------
-    galaxies, mah_params : of one halo.
-    t : cosmic time [Gyr] > 0.
-    logt0, fb : log10 of today's cosmic time [Gyr], cosmic baryon fraction.
-
-    Notes
-    -----
-    SFR = f_b M_h(t) 10^(efficiency(M_h)) x quenching(t): equal to diffstar's ``calc_sfh_singlegal``, but the
-    mass assembly is computed once for both branches, and the quenching function, which diffstarpop sets to
-    one for the main-sequence branch (its event starts at 32 Gyr), leaves that branch as it is.
-    """
-    lgm = _log_mah_kern(mah_params, t, logt0)
-    lg_gas = jnp.log10(jnp.asarray(fb, lgm.dtype)) + lgm
-    q = galaxies.quenched
-    lg_width = exp10(q[5]) / 12  # a triweight of width w acts over 6 w on either side
-    lg_drop = _lg_quenching(jnp.log10(t), q[4], lg_width, q[6], q[6] - q[7])
-
-    def branch(efficiency: Float[Array, "4"], quenches: Float[Array, ""]) -> Float[Array, "time"]:
-        sfr = exp10(lg_gas + _sfr_eff_plaw(lgm, *efficiency) + quenches * lg_drop)
-        return jnp.maximum(sfr, SFR_MIN)
-
-    # One program for both, told apart by a factor. XLA computes stacked results of two programs again in each
-    # loop that uses them: the model with its counts then takes 20 us of a CPU's time a halo, not 11.
-    efficiencies = jnp.stack([galaxies.main_sequence, q[:4]])
-    return jax.vmap(branch)(efficiencies, jnp.asarray([0.0, 1.0], lgm.dtype))
+@lru_cache
+def _params() -> type:
+    own = {
+        name: (declaration, float("nan")) for name, declaration in DIFFSTARPOP.items()
+    }  # the calibration's
+    return declared_params("DiffstarPopulationParams", {name: (x, 0.0) for name, x in FAMILIES.items()} | own)

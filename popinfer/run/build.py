@@ -1,7 +1,6 @@
 """Where the run file becomes objects: catalog, tables, halos, kernels, counts and data."""
 
 import dataclasses
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -12,52 +11,34 @@ from popinfer.config import RunConfig
 from popinfer.cosmology import PLANCK15, age
 from popinfer.data import load_filters, load_nebular, load_ssp
 from popinfer.errors import InputError
-from popinfer.model import Components, PopulationModel, SurveyModel, free_space, predict_galaxies
-from popinfer.params import ParamSpace, Prior
-from popinfer.population.forward import n_normals
+from popinfer.model import Light, PopulationModel, SurveyModel, predict_galaxies
+from popinfer.population.forward import ForwardModel
 from popinfer.population.halos import LightconeSpec, detection_curve, draw_slices
-from popinfer.population.parameters import (
-    ModelParams,
-    ParamNames,
-)
-from popinfer.records import SSP, Filters, Halos
+from popinfer.population.parameters import ModelParams
+from popinfer.records import Halos
 from popinfer.run.observed import build_photoz, curve_of
-from popinfer.sps.birth_cloud import behind_birth_clouds
-from popinfer.sps.dust import DustLaw, KriekConroy13, Salim18
-from popinfer.sps.nebular import add_nebular
 
-DUST_LAWS: dict[str, Callable[[], DustLaw]] = {"kriek_conroy13": KriekConroy13, "salim18": Salim18}
 _NONE_LISTED = 1e-12  # of the galaxies of a slice: rounding, or the far wings of a soft limit
 
 
-def build_light(config: RunConfig) -> tuple[Filters, SSP]:
-    """Filter curves, and stellar populations with what surrounds young stars."""
+def build_light(config: RunConfig) -> Light:
+    """Filter curves, stellar populations, and the gas around young stars."""
     filters = load_filters([curve_of(band) for band in config.catalog.bands.values()])
     ssp = load_ssp(config.model.ssp, universe_age(config))
-    if config.model.nebular is not None:
-        ssp = add_nebular(ssp, load_nebular(), config.model.nebular.logu)
-    return filters, behind_birth_clouds(ssp, config.model.birth_cloud_av_mag)
+    return Light(ssp, filters, None if config.model.nebular.kind == "none" else load_nebular())
 
 
-def build_space(config: RunConfig, names: ParamNames) -> ParamSpace:
-    """Free parameters with their priors."""
-    return free_space(
-        {name: Prior(prior.prior, **prior.numbers()) for name, prior in config.free.items()}, names
-    )
+def build_forward(config: RunConfig) -> ForwardModel:
+    """The chain, of the components that the run file names."""
+    return ForwardModel(PLANCK15, **config.model.components(tuple(config.catalog.bands)))
 
 
-def build_model(config: RunConfig, filters: Filters, ssp: SSP) -> PopulationModel:
+def build_model(config: RunConfig, light: Light) -> PopulationModel:
     """The population model in a survey's bands and slices."""
-    section, bands = config.model, tuple(config.catalog.bands)
-    knots = tuple(section.template_knots_angstrom)
-    space = build_space(config, ParamNames(bands, knots))
-    components = Components(
-        DUST_LAWS[section.dust_law](),
-        sfh_calibration=section.sfh_calibration,
-        knots=knots,
-        fixed=section.fixed,
+    free = {name: prior.prior_of() for name, prior in config.free.items()}
+    return PopulationModel.build(
+        light, config.slices, free, build_forward(config), config.model.fixed, build_photoz(config)
     )
-    return PopulationModel.build(filters, ssp, bands, config.slices, space, components, build_photoz(config))
 
 
 def universe_age(config: RunConfig) -> float:
@@ -67,13 +48,13 @@ def universe_age(config: RunConfig) -> float:
 
 def lightcones(config: RunConfig) -> list[LightconeSpec]:
     """The slices' lightcones before anything is known of what the survey sees."""
-    photoz = build_photoz(config)
+    photoz, forward = build_photoz(config), build_forward(config)
     return [
         LightconeSpec(
             *(limits if photoz is None else photoz.true_range(index)),
             n_halo=config.halos.n_per_slice,
             lgm_min=config.lgm_min_of(index),
-            n_normal=n_normals(len(config.catalog.bands)),
+            n_normal=forward.n_normals(len(config.catalog.bands)),
             flatten=config.halos.flatten,
             redshifts=None if photoz is None else photoz.proposal(index),
         )

@@ -14,7 +14,7 @@ from popinfer.config.survey import (
     LinearCutConfig,
     MagnitudeCutConfig,
 )
-from popinfer.data import read_completeness, read_function
+from popinfer.data import read_completeness
 from popinfer.errors import InputError, first_line
 from popinfer.random import fixed_key, numpy_generator
 from popinfer.survey.selection import Completeness, Cut, FunctionCut, LinearCut, MagnitudeLimit, Selection

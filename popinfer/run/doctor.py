@@ -7,12 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from diffmah.diffmah_kernels import DEFAULT_MAH_PARAMS
 
-from popinfer.cosmology import PLANCK15
 from popinfer.data.embedded import asset_hashes
 from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
-from popinfer.population.parameters import ParamNames, fiducial_params
+from popinfer.population.forward import ForwardModel
+from popinfer.population.parameters import fiducial_params, with_values
 from popinfer.population.relations import Relations
-from popinfer.population.sfh import N_NORMALS
 from popinfer.random import fixed_key, numpy_generator, stream
 from popinfer.records import Halos
 from popinfer.run.posterior import versions
@@ -44,17 +43,17 @@ def examine(missing: str = "") -> tuple[str, bool]:
 def self_test(n_halo: int = 32) -> tuple[bool, str]:
     """Gradient of soft counts of star formation rates and halo masses in a tiny halo sample."""
     start = time.perf_counter()
-    halos = _made_up_halos(n_halo)
-    params = fiducial_params("smdpl_dr1", ParamNames((), (4000.0, 6000.0)))
+    model = ForwardModel()
+    halos = _made_up_halos(n_halo, model.sfh.n_normal)
+    params = fiducial_params(model.components)
     shells = jax.tree.map(lambda x: x[None], halos)
-    relations = Relations(PLANCK15, halos, shells, np.linspace(0, 1, 8), np.full(8, 1e9))
+    relations = Relations(model, halos, shells, np.linspace(0, 1, 8), np.full(8, 1e9))
     key = fixed_key("doctor")
     features = numpy_generator(stream(key, "features")).normal([10.0, -10.0], 1.0, size=(200, 2))
     kernels = KernelCounts.build(stream(key, "kernels"), [features], KernelSpec(10))
 
     def log_likelihood(shift: jax.Array) -> jax.Array:
-        families = params.families._replace(efficiency=shift)
-        drawn = relations.sample(params._replace(families=families))
+        drawn = relations.sample(with_values(params, {"sfh.efficiency": shift}))
         features = jnp.stack([drawn.lg_mstar, drawn.lg_ssfr], axis=-1)
         return kernels.log_likelihood(features[None], jnp.asarray(drawn.weight)[None])
 
@@ -64,10 +63,10 @@ def self_test(n_halo: int = 32) -> tuple[bool, str]:
     return good, f"{state}: gradient {gradient:.4g} in {time.perf_counter() - start:.1f} s"
 
 
-def _made_up_halos(n: int) -> Halos:
+def _made_up_halos(n: int, n_normal: int) -> Halos:
     """Central halos of increasing mass with diffmah's default history."""
     one, zero = np.ones(n), np.zeros(n)
     lgm = np.linspace(11.5, 13.5, n)
     mah = jax.tree.map(lambda x: x * one, DEFAULT_MAH_PARAMS)._replace(logm0=lgm)
-    normals = numpy_generator(fixed_key("doctor", "normals")).normal(size=(n, N_NORMALS))
+    normals = numpy_generator(fixed_key("doctor", "normals")).normal(size=(n, n_normal))
     return Halos(0.1 * one, 12.4 * one, mah, lgm, one, zero, zero, zero - 100.0, one / n, normals)

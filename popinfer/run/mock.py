@@ -23,7 +23,7 @@ from popinfer.data.catalog_io import SUFFIXES
 from popinfer.data.units import FLUX_UNITS
 from popinfer.errors import InputError, shortened
 from popinfer.params import ParamSpace
-from popinfer.population.domains import check_values
+from popinfer.population.parameters import check_values, declared_parameters
 from popinfer.random import numpy_generator, root_key, stream
 from popinfer.run.folder import atomic, check_writable, write_text
 from popinfer.run.prepare import Run, prepare
@@ -86,7 +86,7 @@ def make_mock(
     check_writable(out.parent, f"--out {out}")
     if out.is_dir():
         raise InputError(f"--out {out}: is a folder; a mock catalog is a file")
-    check_values(spec.values, tuple(config.catalog.bands), config.model.template_knots_angstrom)
+    check_values(spec.values, declared_parameters(config.model.components(tuple(config.catalog.bands))))
     truth_file, run_file = truth_path(out), out.with_suffix(".yaml")
     if not isinstance(file, RunConfig) and run_file.resolve() == Path(file).resolve():
         raise InputError(f"--out {out}: its run file would overwrite {file}; choose another name")

@@ -105,7 +105,7 @@ def _library_magnitudes(
     y, o = (x.ravel() for x in np.meshgrid(young, old))
     share = np.array(_YOUNG)[:, None, None, None]
     mixed = (share * light[:, y] + (1 - share) * light[:, o]).reshape(-1, light.shape[-1])
-    k = np.asarray(KriekConroy13()(pivots, KriekConroy13.fiducial), float)
+    k = np.asarray(KriekConroy13()(pivots, KriekConroy13().fiducial), float)
     mag = -2.5 * np.log10(np.maximum(mixed, np.finfo(float).tiny)) + np.array(_AV)[:, None, None] * k
     return mag.reshape(-1, mag.shape[-1]), pivots
 

@@ -243,12 +243,12 @@ def _derived(run: Run, draws: np.ndarray, say: Reporter) -> xr.Dataset:
     """Relations between galaxies and halos: the ``derived`` group of `popinfer.report`."""
     model = run.model
     with say.task("Derived relations", len(draws) + 1) as update:
-        fractions = np.asarray(model.tables.light.fractions)[0]
+        fractions = np.asarray(model.tables.light.outside.fractions)[0]
         key = stream(run.key, "relations")
-        relations = Relations.build(key, model.cosmology, run.ssp, fractions, N_RELATION_HALOS)
+        relations = Relations.build(key, model.forward, run.light.ssp, fractions, N_RELATION_HALOS)
         compiled = eqx.filter_jit(relations)
         rows = []
-        fiducial = fiducial_params(run.config.model.sfh_calibration, model.names)
+        fiducial = fiducial_params(model.forward.components)
         for params in [fiducial, *(model.params_at(jnp.asarray(u)) for u in draws)]:
             population, density = compiled(jax.tree.map(jnp.asarray, params))
             rows.append(summarise(population) | {"csfrd": np.asarray(density)})

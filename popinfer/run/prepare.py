@@ -11,15 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
+from popinfer.components import ROLES
 from popinfer.config import RunConfig, load_config
 from popinfer.config.survey import CompletenessConfig, FunctionCutConfig
 from popinfer.data.embedded import asset_hashes, sha256_of
 from popinfer.data.filters import curve_notes
 from popinfer.data.ssp_checks import oldest_note
 from popinfer.infer.data import Data
-from popinfer.model import HaloCounts, PopulationModel, Survey, SurveyModel, predict_galaxies, survey_data
+from popinfer.model import (
+    HaloCounts,
+    Light,
+    PopulationModel,
+    Survey,
+    SurveyModel,
+    predict_galaxies,
+    survey_data,
+)
 from popinfer.random import root_key
-from popinfer.records import SSP, Catalog, Filters, Galaxies, Halos
+from popinfer.records import Catalog, Galaxies, Halos
 from popinfer.run.build import (
     build_light,
     build_model,
@@ -44,15 +53,14 @@ class Run:
     Attributes
     ----------
     config : the run file.
-    model : the population model. filters, ssp : what its light was made from.
+    model : the population model. light : what its tables were made from.
     catalog, survey : the observed side.
     folder : where results go. key : root of the random streams.
     """
 
     config: RunConfig
     model: PopulationModel
-    filters: Filters
-    ssp: SSP
+    light: Light
     catalog: Catalog
     survey: Survey
     folder: RunFolder
@@ -81,17 +89,21 @@ class Run:
         """SHA-256 of every data file that went in, and of the filter curves as used."""
         files = {
             f"catalog {self.catalog.source}": self.catalog.sha256,
-            f"ssp {self.ssp.source}": self.ssp.sha256,
+            f"ssp {self.light.ssp.source}": self.light.ssp.sha256,
         }
-        if self.config.model.nebular is not None:
+        if self.light.nebular is not None:
             files["nebular"] = asset_hashes()["nebular"].actual
+        for role in ROLES:
+            file, _, name = getattr(self.config.model, role).kind.rpartition(":")
+            if file.endswith(".py"):
+                files[f"{role} {name}"] = sha256_of(Path(file))
         for cut in self.config.catalog.cuts:
             if isinstance(cut, CompletenessConfig | FunctionCutConfig):
                 files[f"{cut.kind} {cut.path}"] = sha256_of(Path(cut.path))
         for table in self.config.joint:
             for path in filter(None, (table.path, table.covariance)):
                 files[f"{table.kind} {path}"] = sha256_of(Path(path))
-        filters = self.filters
+        filters = self.light.filters
         for name, *curve in zip(filters.names, filters.wave, filters.trans, strict=True):
             content = b"".join(np.ascontiguousarray(x, np.float64).tobytes() for x in curve)
             files[f"filter {name}"] = hashlib.sha256(content).hexdigest()
@@ -173,11 +185,11 @@ def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Re
         catalog = build_catalog(config, say.say)
         update(1, f"{catalog.z.size} galaxies")
     with say.task("Stellar populations in the survey's bands"):
-        filters, ssp = build_light(config)
-        model = build_model(config, filters, ssp)
-        notes = [*curve_notes(filters, model.names.bands)]
-        notes.append(oldest_note(np.asarray(ssp.ssp_lg_age_gyr), universe_age(config)) or "")
-        doubts = color_doubts(config, catalog, ssp, filters)
+        light = build_light(config)
+        model = build_model(config, light)
+        notes = [*curve_notes(light.filters, tuple(config.catalog.bands))]
+        notes.append(oldest_note(np.asarray(light.ssp.ssp_lg_age_gyr), universe_age(config)) or "")
+        doubts = color_doubts(config, catalog, light.shining, light.filters)
         for line in reading_table(config, catalog, doubts):
             say.say(line)
         catalog = _with_doubts(catalog, tuple(doubt.text for doubt in doubts))
@@ -186,7 +198,7 @@ def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Re
         survey = build_survey(config, catalog)
         if config.fit.loss.kind != "soft_counts":
             complete_features(config, survey)  # refuse before anything is written
-    return Run(config, model, filters, ssp, catalog, survey, folder, root_key(config.seed))
+    return Run(config, model, light, catalog, survey, folder, root_key(config.seed))
 
 
 def _with_doubts(catalog: Catalog, doubts: tuple[str, ...]) -> Catalog:

@@ -74,7 +74,7 @@ def search_posterior(run: Run, say: Reporter) -> Region:
     model = run.model
     size = min(SEARCH_HALOS, run.config.halos.n_per_slice) // SEARCH_BATCHES
     with say.task("Search: halos near the pilot", GUIDE_BATCHES) as update:
-        pilot = with_values(model.params, run.config.halos.pilot, model.names)
+        pilot = with_values(model.params, run.config.halos.pilot)
         batches = draw_batches(stream(key, "pilot"), run, [pilot], (GUIDE_BATCHES, size), update)
     center = np.zeros(model.space.size)
     answer = _climb(

@@ -5,7 +5,20 @@ from .band_nodes import redshift_grid
 from .band_refinement import refined_table
 from .band_table import BandTable, SmoothSfhTable, smooth_sfh_fluxes
 from .burst import BurstParams, add_burst
-from .dust import Calzetti00, Cardelli89, CharlotFall00, DustLaw, KriekConroy13, Noll09, Salim18, frac_trans
+from .dust import (
+    BirthClouds,
+    Calzetti00,
+    Cardelli89,
+    CharlotFall00,
+    DustLaw,
+    EqualClouds,
+    KriekConroy13,
+    Noll09,
+    PowerLaw,
+    ProportionalClouds,
+    Salim18,
+    frac_trans,
+)
 from .equivalent_width import equivalent_widths
 from .galaxies import population_magnitudes, population_seds, sampling_error
 from .igm import igm_transmission
@@ -19,13 +32,17 @@ from .surviving_mass import remnant_mass, surviving_mass
 __all__ = [
     "Attenuation",
     "BandTable",
+    "BirthClouds",
     "BurstParams",
     "Calzetti00",
     "Cardelli89",
     "CharlotFall00",
     "DustLaw",
+    "EqualClouds",
     "KriekConroy13",
     "Noll09",
+    "PowerLaw",
+    "ProportionalClouds",
     "Salim18",
     "SmoothSfhTable",
     "Stars",

@@ -12,6 +12,8 @@ whatever the SED; a single effective wavelength would depend on the SED. `BandTa
 left.
 """
 
+from collections.abc import Iterator
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -100,17 +102,14 @@ class BandTable(eqx.Module):
         z_grid = np.atleast_1d(np.asarray(z_grid, np.float64))
         for z in z_grid:
             check_coverage(ssp.ssp_wave, filters, float(z))
-        curves = [(np.asarray(w), np.asarray(t)) for w, t in zip(filters.wave, filters.trans, strict=True)]
+        curves = _curves(filters)
         n_parts = n_sub if isinstance(n_sub, tuple) else (n_sub,) * len(curves)
         nodes = [
             gauss_nodes(*c, n) if n else enough_nodes(ssp, c, z_grid, tol)
             for c, n in zip(curves, n_parts, strict=True)
         ]
         sed = np.asarray(ssp.ssp_flux, np.float64).reshape(-1, len(ssp.ssp_wave))
-        flux = []
-        for z in z_grid:
-            parts = [band_moments(ssp.ssp_wave, *c, float(z), n) for c, n in zip(curves, nodes, strict=True)]
-            flux.append(sed @ (np.hstack(parts) * (igm_rows(ssp.ssp_wave, float(z)) if igm else 1)))
+        flux = [sed @ matrix for matrix in part_matrices(ssp.ssp_wave, filters, z_grid, nodes, igm)]
         wave_obs, pivot = np.concatenate(nodes), np.array([pivot_wavelength(*c) for c in curves])
         return cls(
             z_grid=z_grid,
@@ -195,6 +194,33 @@ class BandTable(eqx.Module):
             exact = sed @ band_matrix(ssp.ssp_wave, filters, float(z_i), igm=self.igm)
             errors.append(-2.5 * np.log10(table / exact))
         return np.stack(errors).reshape(at.size, -1, len(self.names))
+
+
+def part_matrices(
+    wave: Float[Arr, "wave"],
+    filters: Filters,
+    z_grid: Float[np.ndarray, "z"],
+    nodes: list[Float[np.ndarray, "_"]],
+    igm: bool = True,
+) -> Iterator[Float[np.ndarray, "wave sub"]]:
+    """Matrices that turn SEDs into fluxes of the parts of each band [maggies], one for each redshift.
+
+    Parameters
+    ----------
+    wave : rest-frame wavelengths of the SEDs [Angstrom].
+    filters : the bands.
+    z_grid : redshifts.
+    nodes : observed wavelengths at which dust acts on each band's parts [Angstrom].
+    igm : whether the intergalactic medium absorbs.
+    """
+    curves = _curves(filters)
+    for z in z_grid:
+        parts = [band_moments(wave, *c, float(z), n) for c, n in zip(curves, nodes, strict=True)]
+        yield np.hstack(parts) * (igm_rows(wave, float(z)) if igm else 1)
+
+
+def _curves(filters: Filters) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(np.asarray(w), np.asarray(t)) for w, t in zip(filters.wave, filters.trans, strict=True)]
 
 
 class SmoothSfhTable(eqx.Module):

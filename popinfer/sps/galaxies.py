@@ -21,7 +21,7 @@ from popinfer.records import SSP
 from .age_weights import age_weights
 from .band_table import BandTable, check_redshifts
 from .burst import BurstParams, add_burst, burst_shape, check_burst
-from .dust import CharlotFall00, frac_trans
+from .dust import transmitted
 from .histories import as_floats, check_population
 from .metallicity import lgmet_weights, lgmet_weights_by_age
 from .photometry import to_magnitudes
@@ -241,11 +241,12 @@ def _split_clouds(
     flux: Float[Array, "... age sub"], table: BandTable, attenuation: Attenuation | None
 ) -> Float[Array, "... age part"]:
     """Light outside birth clouds, then light inside, along the last axis; as it is without clouds."""
-    if attenuation is None or not isinstance(attenuation.law, CharlotFall00):
+    clouds = None if attenuation is None else attenuation.law.clouds
+    if attenuation is None or clouds is None:
         return flux
-    if jnp.ndim(attenuation.params.lg_age_birth):
+    young = clouds.young(jnp.asarray(table.ssp_lg_age_gyr, flux.dtype)[:, None], attenuation.params)
+    if young.shape[-1] != 1:
         raise InputError("lg_age_birth: one number for the whole population, not one a galaxy")
-    young = attenuation.law.young(table.ssp_lg_age_gyr, attenuation.params)[:, None].astype(flux.dtype)
     return jnp.concatenate([flux * (1 - young), flux * young], axis=-1)
 
 
@@ -261,14 +262,14 @@ def _behind_dust(
         return table.to_bands(light)
     params, av, f_unobscured = galaxy.dust
     law = attenuation.law
-    diffuse = law(wave, params)
-    if isinstance(law, CharlotFall00):
-        total = diffuse + law.birth_cloud(wave, params)
-        outside, inside = light.reshape(2, -1)
-        return table.to_bands(
-            outside * frac_trans(diffuse, av, f_unobscured) + inside * frac_trans(total, av, f_unobscured)
-        )
-    return table.to_bands(light * frac_trans(diffuse, av, f_unobscured))
+    depth = av * law(wave, params)
+    if law.clouds is None:
+        return table.to_bands(light * transmitted(depth, f_unobscured))
+    inside_depth = depth + law.clouds(wave, params, av)
+    outside, inside = light.reshape(2, -1)
+    return table.to_bands(
+        outside * transmitted(depth, f_unobscured) + inside * transmitted(inside_depth, f_unobscured)
+    )
 
 
 def _map(

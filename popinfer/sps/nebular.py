@@ -22,7 +22,7 @@ import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from popinfer.errors import InputError
 from popinfer.records import SSP, NebularGrid
@@ -33,6 +33,7 @@ from .units import LIGHT, Arr, Scalar
 LOGU_FIDUCIAL = -3.0
 _LYMAN_LIMIT = 911.75
 _FARTHEST = 0.1
+_AGE_SLACK = 1e-4  # dex: age axes may be in single precision
 
 
 def add_nebular(
@@ -73,16 +74,14 @@ def add_nebular(
         ``logu`` or ``gas_lgmet`` is outside the grid or given without one, ``f_esc`` isn't a fraction, there
         are no lines, the spectra already hold nebular emission, or a grid would add to that of the file.
     """
-    _check_not_twice(ssp, grid)
+    check_not_twice(ssp, grid)
     lines = line_grid(ssp, grid, logu, gas_lgmet) * (1 - _fraction(f_esc))
     flux = jnp.asarray(ssp.ssp_flux)
     wave = np.asarray(ssp.ssp_emline_wave if grid is None else grid.line_wave)
     if grid is not None:
         continuum = _on_ssp(ssp, grid, grid.cont_flux, logu, gas_lgmet) * (1 - f_esc)
         continuum = continuum @ _resampling(np.asarray(grid.cont_wave), np.asarray(ssp.ssp_wave))
-        ionising = np.asarray(ssp.ssp_wave) < _LYMAN_LIMIT
-        young = np.asarray(ssp.ssp_lg_age_gyr) <= float(grid.neb_lg_age_gyr[-1]) + 1e-4
-        flux = flux * jnp.where(young[:, None] & ionising, f_esc, 1.0) + continuum
+        flux = flux * jnp.where(ionising(ssp, grid), f_esc, 1.0) + continuum
     if with_lines:
         flux = flux + lines @ line_profiles(ssp.ssp_wave, wave)
     return dataclasses.replace(
@@ -93,6 +92,34 @@ def add_nebular(
         ssp_emline_name=ssp.ssp_emline_name if grid is None else grid.line_name,
         emission_in_flux=True,
     )
+
+
+def ionising(ssp: SSP, grid: NebularGrid) -> Bool[np.ndarray, "age wave"]:
+    """Whether light of stars of each age and wavelength powers the gas."""
+    young = np.asarray(ssp.ssp_lg_age_gyr) <= float(grid.neb_lg_age_gyr[-1]) + _AGE_SLACK
+    return young[:, None] & (np.asarray(ssp.ssp_wave) < _LYMAN_LIMIT)
+
+
+def gas_spectra(grid: NebularGrid, wave: Float[Arr, "wave"]) -> Float[np.ndarray, "met logu nebage wave"]:
+    """Spectra of the gas [Lsun/Hz per Msun formed], continuum and lines, if no ionising photon escapes.
+
+    Parameters
+    ----------
+    grid : nebular emission.
+    wave : where the spectra are wanted [Angstrom].
+    """
+    continuum = np.asarray(grid.cont_flux) @ _resampling(np.asarray(grid.cont_wave), np.asarray(wave))
+    return continuum + np.asarray(grid.line_lum) @ line_profiles(wave, grid.line_wave)
+
+
+def nebular_ages(ssp_lg_age_gyr: Float[Arr, "age"], grid: NebularGrid) -> Float[np.ndarray, "age nebage"]:
+    """Share of each age of the grid in the emission of gas around stars of each SSP age.
+
+    Stars younger than the grid's first age emit as at that age, stars older than its last emit nothing.
+    """
+    ages, nodes = np.asarray(ssp_lg_age_gyr), np.asarray(grid.neb_lg_age_gyr)
+    alive = ages <= nodes[-1] + _AGE_SLACK
+    return alive[:, None] * np.stack([np.interp(ages, nodes, row) for row in np.eye(nodes.size)], axis=1)
 
 
 def line_grid(
@@ -148,7 +175,8 @@ def line_luminosities(
     return jnp.asarray(1 - _fraction(f_esc), lum.dtype) * jnp.einsum("...ma,mal->...l", weights, lum)
 
 
-def _check_not_twice(ssp: SSP, grid: NebularGrid | None) -> None:
+def check_not_twice(ssp: SSP, grid: NebularGrid | None) -> None:
+    """Refuse gas for spectra that hold nebular emission already."""
     if ssp.emission_in_flux:
         raise InputError("the spectra of this SSP grid already hold nebular emission: leave add_nebular out")
     lines = None if ssp.ssp_emline_luminosity is None else known(ssp.ssp_emline_luminosity)
@@ -170,21 +198,18 @@ def _on_ssp(
 ) -> Float[Array, "sspmet sspage x"]:
     """A quantity of the nebular grid at the metallicities and ages of the SSPs."""
     logu = LOGU_FIDUCIAL if logu is None else logu
-    at_logu = _at(jnp.moveaxis(jnp.asarray(values), 1, 0), grid.neb_logu, logu, "logu")
+    at_logu = at_node(jnp.moveaxis(jnp.asarray(values), 1, 0), grid.neb_logu, logu, "logu")
     n_met, mets = len(ssp.ssp_lgmet), np.asarray(grid.neb_lgmet)
     if gas_lgmet is None:
         by_met = np.stack([np.interp(np.asarray(ssp.ssp_lgmet), mets, row) for row in np.eye(mets.size)], 1)
         at_met = jnp.einsum("sm,max->sax", by_met, at_logu)
     else:
-        one = _at(at_logu, mets, gas_lgmet, "gas_lgmet")
+        one = at_node(at_logu, mets, gas_lgmet, "gas_lgmet")
         at_met = jnp.broadcast_to(one, (n_met, *one.shape))
-    ages, nodes = np.asarray(ssp.ssp_lg_age_gyr), np.asarray(grid.neb_lg_age_gyr)
-    alive = ages <= nodes[-1] + 1e-4  # single-precision age axes
-    by_age = alive[:, None] * np.stack([np.interp(ages, nodes, row) for row in np.eye(nodes.size)], axis=1)
-    return jnp.einsum("ta,sax->stx", by_age, at_met)
+    return jnp.einsum("ta,sax->stx", nebular_ages(ssp.ssp_lg_age_gyr, grid), at_met)
 
 
-def _at(
+def at_node(
     values: Float[Array, "node *rest"], nodes: Float[Arr, "node"], x: Scalar, name: str
 ) -> Float[Array, "*rest"]:
     """Linear interpolation along the first axis; outside, known values are refused, traced ones go on."""

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from popinfer.records import SSP
 
-from .dust import CharlotFall00, DustLaw, frac_trans
+from .dust import DustLaw, check_attenuation, transmitted
 from .units import Scalar
 
 
@@ -66,12 +66,13 @@ def attenuated_sed(
     f_unobscured : float
         Fraction of the light with a free line of sight.
     """
-    curve = law(ssp.ssp_wave, params)
-    diffuse = frac_trans(curve, av, f_unobscured).astype(weights.dtype)
-    if not isinstance(law, CharlotFall00):
+    check_attenuation(av, f_unobscured)
+    attenuation = av * law(ssp.ssp_wave, params)
+    diffuse = transmitted(attenuation, f_unobscured).astype(weights.dtype)
+    if law.clouds is None:
         return rest_sed_from_weights(ssp, weights) * diffuse
-    young = law.young(ssp.ssp_lg_age_gyr, params).astype(weights.dtype)
-    total = curve + law.birth_cloud(ssp.ssp_wave, params)
-    cloudy = frac_trans(total, av, f_unobscured).astype(weights.dtype)
+    young = law.clouds.young(ssp.ssp_lg_age_gyr, params).astype(weights.dtype)
+    total = attenuation + law.clouds(ssp.ssp_wave, params, av)
+    cloudy = transmitted(total, f_unobscured).astype(weights.dtype)
     old_light, young_light = rest_sed_from_weights(ssp, jnp.stack([weights * (1 - young), weights * young]))
     return diffuse * old_light + cloudy * young_light

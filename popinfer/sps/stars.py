@@ -1,11 +1,9 @@
 """What a population of galaxies is made of: star formation histories, metallicities, dust."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from diffmah.diffmah_kernels import DiffmahParams
-from diffstar import DiffstarParams, calc_sfh_galpop
 from jaxtyping import Array, Float
 
 from popinfer.cosmology import Cosmology, age
@@ -13,6 +11,10 @@ from popinfer.cosmology import Cosmology, age
 from .burst import BurstParams
 from .dust import DustLaw
 from .units import Arr, Scalar
+
+if TYPE_CHECKING:
+    from diffmah.diffmah_kernels import DiffmahParams
+    from diffstar import DiffstarParams
 
 
 class Stars(eqx.Module):
@@ -52,7 +54,7 @@ class Attenuation(eqx.Module):
 
 
 def tabulate_sfh(
-    mah_params: DiffmahParams, sfh_params: DiffstarParams, t_table: Float[Arr, "t"], cosmology: Cosmology
+    mah_params: "DiffmahParams", sfh_params: "DiffstarParams", t_table: Float[Arr, "t"], cosmology: Cosmology
 ) -> Float[Array, "gal t"]:
     """Star formation rates [Msun/yr] of diffmah halos with diffstar galaxies.
 
@@ -65,5 +67,7 @@ def tabulate_sfh(
     cosmology : Cosmology
         Sets the age of the universe and the baryon fraction.
     """
+    from diffstar import calc_sfh_galpop  # takes a second to import, which run files' checks don't need
+
     lgt0 = jnp.log10(age(cosmology, jnp.zeros(())))
     return calc_sfh_galpop(sfh_params, mah_params, jnp.asarray(t_table), lgt0=lgt0, fb=cosmology.fb)

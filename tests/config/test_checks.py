@@ -4,11 +4,11 @@ import math
 
 import pytest
 import yaml
+from popinfer.population.domains import DECLARED, Declaration
 
 from popinfer.config import load_config
 from popinfer.config.model import PriorConfig
 from popinfer.errors import InputError
-from popinfer.population.domains import DECLARED, Declaration
 
 FREE = "  dust.lg_av: {loc: -0.4, scale: 0.2}"
 FIXED, HALOS, SLICES = "{dust.scatter: 0.3}", "{n_per_slice: 1024}", "[[0.03, 0.06], [0.06, 0.1]]"

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from popinfer.population.domains import declaration_of
 
 from popinfer.config import RunConfig, load_config
 from popinfer.errors import InputError
-from popinfer.population.domains import declaration_of
 
 SHIPPED = sorted(Path(__file__).parents[2].glob("configs/*.yaml"))
 # the slowest mutants take a second: hypothesis' own deadline would be a time assertion

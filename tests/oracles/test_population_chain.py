@@ -29,6 +29,8 @@ with precision.keep_precision():
     from dsps.sed import metallicity_weights as dsps_met
     from dsps.sed.stellar_age_weights import calc_age_weights_from_sfh_table
 
+from popinfer.sps.birth_cloud import behind_birth_clouds
+
 from popinfer.cosmology import PLANCK15, age
 from popinfer.data import load_filters, load_nebular, load_ssp
 from popinfer.population.burstiness import Burstiness
@@ -37,7 +39,6 @@ from popinfer.population.forward import ForwardModel, build_tables, n_normals
 from popinfer.population.metallicity import MassMetallicity
 from popinfer.population.parameters import ParamNames, fiducial_params, with_values
 from popinfer.records import Filters, Halos
-from popinfer.sps.birth_cloud import behind_birth_clouds
 from popinfer.sps.dust import KriekConroy13
 from popinfer.sps.nebular import add_nebular
 

@@ -109,7 +109,7 @@ def test_attenuation_curves(delta, bump):
     np.testing.assert_allclose(Noll09()(WAVE, Noll09.Params(delta, bump)), want, rtol=0, atol=1e-6)
     both = att_curves._l02_below_c00_above(micron) / 4.05
     np.testing.assert_allclose(
-        Calzetti00()(WAVE, Calzetti00.fiducial), np.maximum(both, 0), rtol=0, atol=1e-6
+        Calzetti00()(WAVE, Calzetti00().fiducial), np.maximum(both, 0), rtol=0, atol=1e-6
     )
     r_mod = 4.05 / (
         5.05 * (4400 / 5500) ** delta - 4.05

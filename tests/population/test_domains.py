@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from diffstar.diffstarpop import DIFFSTARPOP_PBOUNDS, DiffstarPopParams
+from popinfer.population.domains import CALIBRATIONS, DECLARED, check_values, declaration_of, outside_domain
 
 from popinfer.errors import InputError
 from popinfer.population.burstiness import BurstinessParams
-from popinfer.population.domains import CALIBRATIONS, DECLARED, check_values, declaration_of, outside_domain
 from popinfer.population.dust import DustPopulationParams
 from popinfer.population.metallicity import MassMetallicityParams
 from popinfer.population.parameters import HaloParams, ParamNames, PhotozParams, fiducial_params

@@ -2,7 +2,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from popinfer.sps.birth_cloud import behind_birth_clouds
 
 

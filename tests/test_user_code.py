@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from popinfer.config.survey import FunctionCutConfig
-from popinfer.data import read_function
 from popinfer.errors import InputError
 from popinfer.run.cuts import CUTS
+from popinfer.user_code import read_function
 
 FILE = "cuts.py"
 GOOD = "import jax\n\ndef cut(g, r):\n    return jax.nn.sigmoid((18 - r) / 0.02)\n"
