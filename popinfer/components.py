@@ -156,12 +156,17 @@ def component_class(role: str, kind: str) -> type[Component]:
             raise InputError(f"{role}: unknown kind '{kind}'{hint}, or module:Class of your own")
         return _imported(place.kinds[kind])
     module, _, name = kind.rpartition(":")
-    chosen, base = read_class(module, name), _imported(place.base)
+    chosen, base = read_class(module, name), role_base(role)
     if not issubclass(chosen, base):
         raise InputError(
             f"{role}: {name} of {module} is no {base.__name__}; derive it from popinfer.{base.__name__}"
         )
     return chosen
+
+
+def role_base(role: str) -> type[Component]:
+    """The class that components of a role are derived from."""
+    return _imported(ROLES[role].base)
 
 
 def _imported(address: str) -> type[Any]:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from popinfer.config import load_config
-from popinfer.population.parameters import ParamNames, check_names
-from popinfer.run.build import build_space
+from popinfer.model import free_space
+from popinfer.population.parameters import check_values, declared_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "popinfer").rglob("*.py"))
@@ -152,10 +152,10 @@ RUN_FILES = sorted((ROOT / "configs").rglob("*.yaml"))
 def test_shipped_run_files_build(path):
     config = load_config(path)
     assert config.name == path.stem
-    names = ParamNames(tuple(config.catalog.bands), tuple(config.model.template_knots_angstrom))
-    space = build_space(config, names)
+    declared = declared_parameters(config.model.components(tuple(config.catalog.bands)))
+    space = free_space({name: prior.prior_of() for name, prior in config.free.items()}, declared)
     assert space.names == tuple(config.free)
-    check_names(config.model.fixed, names)
+    check_values(config.model.fixed, declared)
     assert all(free.meaning for free in space.free)
 
 

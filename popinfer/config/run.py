@@ -114,6 +114,10 @@ def _across_valid_sections(content: Mapping[str, Any], failed: Sequence[tuple[An
             sections[name] = TypeAdapter(field.rebuild_annotation()).validate_python(content[name])
         elif name not in wrong and not field.is_required():
             sections[name] = field.get_default()
+    stated = content.get("model")
+    if "model" in wrong and isinstance(stated, dict):  # components are told though values be wrong
+        with contextlib.suppress(ValidationError):
+            sections["model"] = ModelConfig.model_validate({k: v for k, v in stated.items() if k != "fixed"})
     names = _keys(content.get("free"))
     if "free" in wrong:
         right = set(names) - {loc[1] for loc in failed if len(loc) > 1 and loc[0] == "free"}
@@ -148,7 +152,7 @@ def _values(
     content: Mapping[str, Any], sections: Mapping[str, Any], section: str, key: str
 ) -> Mapping[str, float | None]:
     """Values of parameters from a section, though others of its keys be wrong."""
-    if section in sections:
+    if section in sections and getattr(sections[section], key):
         return getattr(sections[section], key)
     stated = content.get(section)
     values = stated.get(key) if isinstance(stated, dict) else None

@@ -113,9 +113,8 @@ def _shift_inside(name: str, value: Float[Array, ""] | float, shift: Float[Array
 
 
 def _shift_logit(fraction: Float[ArrayLike, ""], shift: Float[ArrayLike, ""]) -> Float[Array, ""]:
-    fraction = jnp.asarray(fraction)
-    odds = fraction / (1 - fraction) * jnp.exp(shift)
-    return odds / (1 + odds)
+    shifted = jnp.asarray(fraction) * jnp.exp(shift)  # not as odds, which are infinite for a fraction of one
+    return shifted / (1 - fraction + shifted)
 
 
 def draw_galaxies(params: DiffstarPopParams, halo: Halos, normals: Float[Array, "12"]) -> HaloGalaxies:

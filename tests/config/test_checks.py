@@ -1,14 +1,16 @@
 """Numbers, names and priors: refused with the key, the value, and what would be right."""
 
+import dataclasses
 import math
 
 import pytest
 import yaml
-from popinfer.population.domains import DECLARED, Declaration
 
 from popinfer.config import load_config
 from popinfer.config.model import PriorConfig
 from popinfer.errors import InputError
+from popinfer.params import Declaration
+from popinfer.population.parameters import declared_parameters
 
 FREE = "  dust.lg_av: {loc: -0.4, scale: 0.2}"
 FIXED, HALOS, SLICES = "{dust.scatter: 0.3}", "{n_per_slice: 1024}", "[[0.03, 0.06], [0.06, 0.1]]"
@@ -79,7 +81,7 @@ FRACTION = Declaration("", "a fraction", 0, 1, "it is a fraction")
             ":13: model.fixed: metallicity.scatter is -1, outside its domain",
         ),
         (
-            (FIXED, "{halos.satellite_survival: -0.2}"),
+            (FIXED, "{satellites.survival: -0.2}"),
             "is -0.2, outside its domain, 0 to 1: it is a fraction",
         ),
         ((FIXED, "{dust.f_unobscured: 1.3}"), "is 1.3, outside its domain, 0 to 1: it is a fraction"),
@@ -93,21 +95,40 @@ FRACTION = Declaration("", "a fraction", 0, 1, "it is a fraction")
         ((FIXED, "{zero_point.g: 5}"), "zero_point.g is 5, outside its domain, -1 to 1 mag"),
         (
             (FIXED, "{template.5000: 0}"),
-            "'template.5000': template_knots_angstrom are 3200, 4300, 5700, 6900",
+            "'template.5000': knots are 3200, 4300, 5700, 6900",
         ),
         ((FIXED, "{dust.lg_av: 0}"), ":13: parameter 'dust.lg_av' is both free and fixed: keep one"),
         ((FIXED, "{nonsense: 0}"), ":13: model.fixed: unknown parameter 'nonsense'"),
         (
-            ("{fixed", "{birth_cloud_av_mag: .inf, fixed"),
-            "model.birth_cloud_av_mag: has to be a finite number",
+            (FIXED, "{birth_cloud.av: .inf}"),
+            "model.fixed.birth_cloud.av: has to be a finite number",
         ),
-        (("{fixed", "{birth_cloud_av_mag: 1.0e+9, fixed"), "model.birth_cloud_av_mag: has to be less than"),
+        ((FIXED, "{birth_cloud.av: 1.0e+9}"), "birth_cloud.av is 1e+09, outside its domain, 0 to 10 mag"),
         (
-            ("{fixed", "{template_knots_angstrom: [1, 4000], fixed"),
-            "template_knots_angstrom.0: has to be gre",
+            ("{fixed", "{template: {kind: knots, knots_angstrom: [1, 4000]}, fixed"),
+            "knots_angstrom: from 500 to 100000 Angstrom",
         ),
-        (("{fixed", "{template_knots_angstrom: [4000.001, 4000.002], fixed"), "differ in their first six"),
-        (("{fixed", "{sfh_calibration: smdpl, fixed"), "unknown SFH calibration 'smdpl'"),
+        (
+            ("{fixed", "{template: {kind: knots, knots_angstrom: [4000.001, 4000.002]}, fixed"),
+            "differ in their first six",
+        ),
+        (
+            ("{fixed", "{sfh: {kind: diffstarpop, calibration: smdpl}, fixed"),
+            "unknown SFH calibration 'smdpl'",
+        ),
+        (("{fixed", "{dust_law: salim81, fixed"), "unknown kind 'salim81'; did you mean 'salim18'?"),
+        (("{fixed", "{dust: none, fixed"), "model.dust: unknown kind 'none'"),
+        (
+            ("{fixed", "{sfh: {kind: diffstarpop, calibratoin: tng}, fixed"),
+            "DiffstarPop has no setting 'calibratoin'; its settings: calibration",
+        ),
+        (("{fixed", "{nebular: {kind: none, logu: -3}, fixed"), "kind none takes no settings (logu)"),
+        (("{fixed", "{dust_law: missing.py:Law, fixed"), "missing.py: no such Python file"),
+        (("{fixed", "{dust_law: 'no_such_module:Law', fixed"), "no module 'no_such_module' is installed"),
+        (
+            ("{fixed", "{dust_law: 'popinfer.population.dust:DustPopulation', fixed"),
+            "DustPopulation of popinfer.population.dust is no DustLaw",
+        ),
         (("free:", "kernels: {bandwidth: 1.0e+300}\nfree:"), ":14: kernels.bandwidth: has to be less than"),
         (
             ("free:", "kernels: {bandwidth: 1.0e-300}\nfree:"),
@@ -170,14 +191,14 @@ def test_a_mistake_in_a_section_hides_none_in_another(refused):
     """Names of parameters are checked though the sections of bands, of fixed values and of priors fail."""
     lines = refused(
         ("error: eg", "eror: eg"),
-        (FIXED, "{zero_point.q: .nan, dust.delta: 9, dust.lg_av: 0}"),
+        (FIXED, "{zero_point.q: .nan, dust_law.delta: 9, dust.lg_av: 0}"),
         (FREE, f"{FREE}\n  dust.scatter: {{loc: 0, scale: 0.5}}\n  sfh.efficiency: {{loc: 1}}"),
     )
     text = "\n".join(lines)
     for says in (
         "'error' (which is missing)",
         "zero_point.q: has to be a finite",
-        "dust.delta is 9, outside",
+        "dust_law.delta is 9, outside",
     ):
         assert says in text
     for says in (
@@ -265,17 +286,35 @@ def test_truncated_far_out_in_the_tail(loc, low, high, refused):
 
 
 def test_every_declared_parameter_can_be_freed_with_a_flat_prior_over_its_domain(read, tmp_path):
-    for name, declared in DECLARED.items():
+    config = read()
+    every = declared_parameters(config.model.components(tuple(config.catalog.bands)))
+    for name, declared in every.items():
         prior = PriorConfig(prior="uniform", low=declared.low, high=declared.high)
         assert prior.outside(declared) == "", name
-    config = read()
-    names = [name for name in DECLARED if not name.startswith("photoz.") and name != "dust.scatter"]
-    free = {
-        name: {"prior": "uniform", "low": DECLARED[name].low, "high": DECLARED[name].high} for name in names
-    }
+    names = [name for name in every if not name.startswith("photoz.") and name != "dust.scatter"]
+    free = {name: {"prior": "uniform", "low": every[name].low, "high": every[name].high} for name in names}
     raw = {**config.model_dump(mode="json"), "free": free}
     (tmp_path / "all.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     assert len(load_config(tmp_path / "all.yaml").free) == len(names) > 100
+
+
+def test_default_priors_lie_inside_their_domains_and_can_be_asked_for(read, tmp_path):
+    config = read()
+    every = declared_parameters(config.model.components(tuple(config.catalog.bands)))
+    for name, declared in every.items():
+        if declared.prior is not None:
+            given = {k: v for k, v in dataclasses.asdict(declared.prior).items() if math.isfinite(v or 0)}
+            wanted = {"uniform": ("low", "high"), "truncnormal": ("loc", "scale", "low", "high")}
+            numbers = {key: given[key] for key in wanted.get(declared.prior.kind, ("loc", "scale"))}
+            assert PriorConfig(prior=declared.prior.kind, **numbers).outside(declared) == "", name
+    for stated in ("", "{}", "default"):
+        text = yaml.safe_dump({**config.model_dump(mode="json"), "free": {"sfh.efficiency": "HERE"}})
+        (tmp_path / "default.yaml").write_text(text.replace("HERE", stated), encoding="utf-8")
+        free = load_config(tmp_path / "default.yaml").free["sfh.efficiency"]
+        assert free.prior_of() is None
+    (tmp_path / "none.yaml").write_text(text.replace("sfh.efficiency", "sfh.mean_uqt_ytp"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"free\.sfh\.mean_uqt_ytp: has no default prior; give one"):
+        load_config(tmp_path / "none.yaml")
 
 
 def test_python_configurations_are_checked_alike(read):

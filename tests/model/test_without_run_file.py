@@ -11,11 +11,20 @@ from popinfer.errors import InputError
 from popinfer.infer.likelihood import LogDensity
 from popinfer.infer.search import likelihood_at
 from popinfer.loss.kernel_counts import KernelSpec
-from popinfer.model import Design, HaloCounts, PopulationModel, Survey, SurveyModel, free_space, survey_data
+from popinfer.model import (
+    Design,
+    HaloCounts,
+    Light,
+    PopulationModel,
+    Survey,
+    SurveyModel,
+    free_space,
+    survey_data,
+)
 from popinfer.params import Prior
-from popinfer.population.forward import n_normals
+from popinfer.population.forward import ForwardModel
 from popinfer.population.halos import LightconeSpec, draw_slices
-from popinfer.population.parameters import ParamNames
+from popinfer.population.parameters import declared_parameters
 from popinfer.random import root_key
 from popinfer.survey.selection import MagnitudeLimit, Selection
 
@@ -38,9 +47,9 @@ def built(galaxies):
     selection = Selection((MagnitudeLimit(1, 14.0, 17.5, 0.05),))
     design = Design(kernels=KernelSpec(n_centers=30, floor=0.05))
     survey = Survey.from_catalog(root_key(1), galaxies, SLICES, ["g-r", "r"], selection, design)
-    filters, ssp = load_filters(["sdss_g0", "sdss_r0"]), load_ssp(None)
-    model = PopulationModel.build(filters, ssp, "gr", SLICES, free_space(FREE, ParamNames(("g", "r"), ())))
-    spec = LightconeSpec(0.06, 0.09, 256, 11.0, n_normals(2))
+    light = Light(load_ssp(), load_filters(["sdss_g0", "sdss_r0"]))
+    model = PopulationModel.build(light, SLICES, FREE)
+    spec = LightconeSpec(0.06, 0.09, 256, 11.0, model.forward.n_normals(2))
     halos = jax.tree.map(lambda *x: np.stack(x), *[draw_slices(root_key(i), [spec]) for i in range(4)])
     return survey, HaloCounts(halos, SurveyModel.of(model, survey)), survey_data(survey, 0.1)
 
@@ -97,4 +106,4 @@ def test_unknown_bands_and_parameters_are_named():
     with pytest.raises(InputError, match=r"feature g-i: there is no band i; use g, r"):
         Survey.from_catalog(root_key(1), catalog(200), SLICES, ["g-i"], selection)
     with pytest.raises(InputError, match=r"dust\.lg_aw"):
-        free_space({"dust.lg_aw": Prior("normal")}, ParamNames(("g",), ()))
+        free_space({"dust.lg_aw": Prior("normal")}, declared_parameters(ForwardModel().components))

@@ -6,6 +6,7 @@ metallicity, dust and bursts are written again from their documentation. dsps gi
 bin, popinfer interpolates between SSPs: dsps gets the grid interpolated so finely that both are the same.
 """
 
+import dataclasses
 from types import SimpleNamespace
 
 import jax
@@ -15,6 +16,7 @@ import pytest
 from diffmah.diffmah_kernels import DEFAULT_MAH_PARAMS
 from diffstar import calc_sfh_galpop
 from diffstar.defaults import DiffstarUParams, get_bounded_diffstar_params
+from diffstar.diffstarpop import DiffstarPopParams
 from diffstar.diffstarpop.kernels.diffstarpop_mgash import (
     DEFAULT_Q_U_PARAMS_UNQUENCHED,
     _diffstarpop_means_covs,
@@ -29,28 +31,27 @@ with precision.keep_precision():
     from dsps.sed import metallicity_weights as dsps_met
     from dsps.sed.stellar_age_weights import calc_age_weights_from_sfh_table
 
-from popinfer.sps.birth_cloud import behind_birth_clouds
 
 from popinfer.cosmology import PLANCK15, age
 from popinfer.data import load_filters, load_nebular, load_ssp
-from popinfer.population.burstiness import Burstiness
-from popinfer.population.dust import DustPopulation
-from popinfer.population.forward import ForwardModel, build_tables, n_normals
-from popinfer.population.metallicity import MassMetallicity
-from popinfer.population.parameters import ParamNames, fiducial_params, with_values
+from popinfer.population.forward import ForwardModel, build_tables
+from popinfer.population.parameters import fiducial_params, with_values
+from popinfer.population.template import TemplateKnots
 from popinfer.records import Filters, Halos
-from popinfer.sps.dust import KriekConroy13
 from popinfer.sps.nebular import add_nebular
 
 BANDS, KNOTS = ("u", "g", "r", "i", "z"), (3200.0, 8300.0)
-NAMES = ParamNames(BANDS, KNOTS)
+MODEL = ForwardModel.for_bands(BANDS, template=TemplateKnots(KNOTS))
 VALUES = {
     "metallicity.quenched_offset": 0.05,
     "metallicity.slope": 0.03,
     "dust.lg_av": -0.2,
     "dust.slope_ssfr": 0.5,
     "dust.f_unobscured": 0.1,
-    "halos.satellite_survival": 0.3,
+    "satellites.survival": 0.3,
+    "nebular.logu": -2.8,
+    "nebular.f_esc": 0.2,
+    "birth_cloud.av": 0.6,
 }
 COSMOLOGY = (PLANCK15.om0, PLANCK15.w0, PLANCK15.wa, PLANCK15.h)
 N = 4
@@ -78,13 +79,18 @@ def halos():
         logmhost_infall=np.where(central, 0.0, mass + 1.5),
         gyr_since_infall=np.where(central, -100.0, t_obs - mah.t_peak),
         weight=rng.uniform(1, 2, N),
-        normals=rng.standard_normal((N, n_normals(len(BANDS)))),
+        normals=rng.standard_normal((N, MODEL.n_normals(len(BANDS)))),
     )
 
 
 @pytest.fixture(scope="module")
 def ssp():
-    return behind_birth_clouds(add_nebular(load_ssp(), load_nebular(), -2.5))
+    """With nebular emission, and behind birth clouds of Charlot & Fall (2000)."""
+    shining = add_nebular(load_ssp(), load_nebular(), VALUES["nebular.logu"], f_esc=VALUES["nebular.f_esc"])
+    clear = 10 ** (-0.4 * VALUES["birth_cloud.av"] * (np.asarray(shining.ssp_wave) / 5500) ** -0.7)
+    age_share = 1 / (1 + np.exp((np.asarray(shining.ssp_lg_age_gyr) + 2) / 0.0125))
+    dimmed = 1 - age_share[:, None] * (1 - clear)
+    return dataclasses.replace(shining, ssp_flux=np.asarray(shining.ssp_flux) * dimmed)
 
 
 @pytest.fixture(scope="module")
@@ -109,23 +115,21 @@ def refine(nodes, parts):
 
 @pytest.fixture(scope="module")
 def params():
-    return with_values(fiducial_params("smdpl_dr1", NAMES), VALUES, NAMES)
+    return with_values(fiducial_params(MODEL.components), VALUES)
 
 
 @pytest.fixture(scope="module")
-def ours(halos, ssp, params):
+def ours(halos, params):
     filters = load_filters([f"sdss_{b}0" for b in BANDS])
-    tables = build_tables(ssp, filters, np.linspace(0.06, 0.09, 4), PLANCK15, KNOTS)
-    law, relations = KriekConroy13(), (MassMetallicity(), DustPopulation(), Burstiness())
-    model = ForwardModel(PLANCK15, law, *relations)
-    everything = jax.jit(lambda p, h: model(p, h, tables, lambda m, _: (m, jnp.ones(m.shape[0]))))
+    tables = build_tables(load_ssp(), filters, np.linspace(0.06, 0.09, 4), MODEL, load_nebular())
+    everything = jax.jit(lambda p, h: MODEL(p, h, tables, lambda m, _: (m, jnp.ones(m.shape[0]))))
     return everything(params, jax.tree.map(jnp.asarray, halos))
 
 
 def diffstarpop_draws(params, halos):
     """Diffstar parameters of main-sequence and quenched galaxies, and quenched probabilities."""
     host = (halos.lgmu_infall, halos.logmhost_infall, halos.gyr_since_infall)
-    moments = jax.vmap(lambda *x: _diffstarpop_means_covs(params.sfh, *x))(
+    moments = jax.vmap(lambda *x: _diffstarpop_means_covs(DiffstarPopParams(*params.sfh[9:]), *x))(
         jnp.asarray(halos.logmp0), jnp.asarray(halos.mah_params.t_peak), *(jnp.asarray(x) for x in host)
     )
     std = [np.sqrt(np.diagonal(c, axis1=1, axis2=2)) for c in moments[4:]]
@@ -170,7 +174,7 @@ def galaxy(sfh, halos, index, ssp, params):
     )
     formed = 1e9 * np.trapezoid(sfr, t)
     sed = formed * np.einsum("m,a,maw->w", by_lgmet, by_age, ssp.flux, optimize=True)
-    delta = params.dust.delta
+    delta = params.dust_law.delta
     curve = att_curves.noll09_k_att_curve(ssp.wave * 1e-4, av, 0.85 - 1.9 * delta, delta)
     clear = params.dust.f_unobscured
     return sed * (clear + (1 - clear) * 10 ** (-0.4 * curve)), lg_mstar, lg_ssfr
@@ -212,6 +216,6 @@ def test_magnitudes(ours, theirs):
 
 def test_weights_are_those_of_both_branches(ours, halos, params):
     _, frac_q = diffstarpop_draws(params, halos)
-    occupied = halos.weight * np.where(halos.is_central > 0.5, 1.0, VALUES["halos.satellite_survival"])
+    occupied = halos.weight * np.where(halos.is_central > 0.5, 1.0, VALUES["satellites.survival"])
     want = np.concatenate([occupied * (1 - frac_q), occupied * frac_q])
     np.testing.assert_allclose(ours.weight_all, want, rtol=1e-6)

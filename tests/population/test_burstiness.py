@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from population_samples import galaxy
 
 from popinfer.cosmology import PLANCK15, age
 from popinfer.data import load_filters, load_ssp
@@ -14,7 +15,9 @@ LOOKBACK = jnp.linspace(0.0, 5.0, 51)
 
 
 def factor(normal, scatter=0.3, lg_timescale=-0.7, lookback=LOOKBACK):
-    return Burstiness()(BurstinessParams(scatter, lg_timescale), lookback, jnp.asarray(float(normal)))
+    return Burstiness()(
+        BurstinessParams(scatter, lg_timescale), galaxy(), lookback, jnp.full(1, float(normal))
+    )
 
 
 def test_scatter_now_is_the_parameter():

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from population_samples import galaxy
 
 from popinfer.population.dust import DustPopulation, DustPopulationParams
 
@@ -12,7 +13,7 @@ MODEL = DustPopulation()
 
 def av(lg_mstar=10.5, lg_ssfr=-10.0, normal=0.0, **changed):
     params = DustPopulationParams()._replace(**changed)
-    return float(MODEL(params, *(jnp.asarray(float(x)) for x in (lg_mstar, lg_ssfr, normal))))
+    return float(MODEL(params, galaxy(lg_mstar, lg_ssfr), jnp.full(1, float(normal))).av)
 
 
 def test_value_at_the_pivot():
@@ -45,5 +46,8 @@ def test_no_galaxy_is_opaque():
 def test_gradients_are_finite_far_out(lg_mstar, lg_ssfr, dtype):
     params = jax.tree.map(lambda x: jnp.asarray(x, dtype), DustPopulationParams())
     at = (jnp.asarray(x, dtype) for x in (lg_mstar, lg_ssfr, 1.0))
-    gradient = jax.grad(MODEL, argnums=(0, 1, 2))(params, *at)
+    gradient = jax.grad(
+        lambda params, mass, ssfr, normal: MODEL(params, galaxy(mass, ssfr), normal[None]).av,
+        argnums=(0, 1, 2, 3),
+    )(params, *at)
     assert all(np.isfinite(x) for x in jax.tree.leaves(gradient))

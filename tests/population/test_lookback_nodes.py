@@ -1,5 +1,7 @@
 """How well the forward model's lookback nodes resolve the histories that diffstarpop draws."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,9 @@ import pytest
 
 from popinfer.cosmology import PLANCK15, age
 from popinfer.data import load_filters, load_ssp
+from popinfer.population.forward import ForwardModel
 from popinfer.population.halos import LightconeSpec, draw_halos
-from popinfer.population.sfh import calibration, draw_galaxies, star_formation_histories
+from popinfer.population.parameters import fiducial_params
 from popinfer.random import root_key
 from popinfer.sps import BandTable, lgmet_weights, smooth_sfh_fluxes
 
@@ -20,25 +23,13 @@ def test_lookback_nodes_resolve_drawn_histories(z):
     """Magnitudes against a dense grid: percentiles over the halos of main-sequence and quenched galaxies."""
     halos = draw_halos(root_key(3), LightconeSpec(z - 0.01, z + 0.01, n_halo=512, flatten=0.5))
     bands = BandTable.build(load_ssp(), load_filters(BANDS), np.array([z]), n_sub=1)
-    t_obs, logt0 = float(age(PLANCK15, jnp.asarray(z))), float(jnp.log10(age(PLANCK15, 0.0)))
-    pop = calibration("smdpl_dr1")
+    t_obs, model = jnp.full(512, float(age(PLANCK15, jnp.asarray(z)))), ForwardModel()
+    halos = dataclasses.replace(jax.tree.map(jnp.asarray, halos), t_obs=t_obs)
+    params = fiducial_params(model.components)
 
     def mags(n_nodes):
         table = bands.for_smooth_sfh(PLANCK15, n_nodes)
-        t = jnp.maximum(t_obs * (1 - jnp.asarray(table.fractions)), 1e-3)
-
-        def one(halo):
-            host = (
-                halo.logmp0,
-                halo.is_central,
-                halo.lgmu_infall,
-                halo.logmhost_infall,
-                halo.gyr_since_infall,
-            )
-            galaxies = draw_galaxies(pop, halo.mah_params, host, halo.normals[:12])
-            return star_formation_histories(galaxies, halo.mah_params, t, logt0, PLANCK15.fb)
-
-        sfr = jax.vmap(one)(jax.tree.map(jnp.asarray, halos)).reshape(-1, n_nodes)
+        sfr = model.histories(params, halos, 1 - jnp.asarray(table.fractions)).sfr.reshape(-1, n_nodes)
         shares = jnp.broadcast_to(lgmet_weights(jnp.array(-1.9), 0.2, table.ssp_lgmet), (len(sfr), 6))
         flux = table.to_bands(smooth_sfh_fluxes(table, sfr, shares, jnp.array(z)))
         return -2.5 * np.log10(np.asarray(flux)).reshape(-1, 2, len(BANDS))

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from population_samples import galaxy
 
 from popinfer.population.metallicity import LGZ_SUN_GALLAZZI, MassMetallicity, MassMetallicityParams
 
@@ -33,7 +34,7 @@ MODEL = MassMetallicity()
 
 def lgmet(lg_mstar, lg_ssfr=-10.0, z=0.0, normal=0.0, **changed):
     params = MassMetallicityParams(evolution=0.0)._replace(**changed)
-    return MODEL(params, *(jnp.asarray(float(x)) for x in (lg_mstar, lg_ssfr, z, normal)))
+    return MODEL(params, galaxy(lg_mstar, lg_ssfr, z), jnp.full(1, float(normal))).lgmet
 
 
 @pytest.mark.parametrize(("lg_mstar", "expected"), GALLAZZI05)
@@ -59,7 +60,7 @@ def test_each_parameter_does_what_it_says():
 @pytest.mark.parametrize("lg_mstar", [5.0, 10.0, 13.0])
 def test_gradients_are_finite_far_out(lg_mstar, lg_ssfr):
     def of(params, mass, ssfr):
-        return MODEL(params, mass, ssfr, jnp.asarray(0.1), jnp.asarray(1.0))
+        return MODEL(params, galaxy(mass, ssfr, 0.1), jnp.ones(1)).lgmet
 
     params = jax.tree.map(jnp.asarray, MassMetallicityParams())
     gradient = jax.grad(of, argnums=(0, 1, 2))(params, jnp.asarray(lg_mstar), jnp.asarray(lg_ssfr))

@@ -16,14 +16,15 @@ from diffstar.diffstarpop.kernels.diffstarpop_mgash import (
 )
 
 from popinfer.errors import InputError
-from popinfer.population.sfh import (
+from popinfer.population.diffstarpop import (
     _SHIFTED,
-    Families,
-    calibration,
+    calibrated,
     draw_galaxies,
     shift_families,
     star_formation_histories,
 )
+from popinfer.population.sfh import FAMILIES, DiffstarPop
+from popinfer.records import Halos
 
 N = 60
 FB, LOGT0 = 0.156, float(np.log10(13.8))
@@ -32,7 +33,7 @@ T = np.linspace(0.1, 13.7, 80)
 
 @pytest.fixture(scope="module")
 def halos():
-    """Diffmah parameters, the rest of what draw_galaxies wants, and normals, for centrals and satellites."""
+    """Centrals and satellites with standard normals."""
     rng = np.random.default_rng(3)
     mah = DEFAULT_MAH_PARAMS._make(
         jnp.asarray(x)
@@ -45,30 +46,34 @@ def halos():
         )
     )
     central = (np.arange(N) % 2).astype(float)
-    host = (
-        mah.logm0,
-        jnp.asarray(central),
+    infall = (
         jnp.asarray(np.where(central, 0.0, rng.uniform(-3, -0.3, N))),
         jnp.asarray(np.where(central, 0.0, rng.uniform(12.5, 15, N))),
         jnp.asarray(np.where(central, -100.0, rng.uniform(0, 8, N))),
     )
-    return mah, host, jnp.asarray(rng.standard_normal((N, 12)))
+    z, t_obs, weight, normals = jnp.zeros(N), jnp.full(N, 13.8), jnp.ones(N), rng.standard_normal((N, 12))
+    return Halos(z, t_obs, mah, mah.logm0, jnp.asarray(central), *infall, weight, jnp.asarray(normals))
+
+
+def shifted_by(name, **shifts):
+    """diffstarpop's parameters of a calibration after shifts."""
+    return shift_families(DiffstarPop(name).fiducial._replace(**shifts))
 
 
 def drawn(params, halos):
-    return jax.vmap(functools.partial(draw_galaxies, params))(*halos)
+    return jax.vmap(functools.partial(draw_galaxies, params))(halos, halos.normals)
 
 
 def diffstarpops_moments(params, halos):
-    mah, (logmp0, _, lgmu, logmhost, gyr), _ = halos
+    infall = halos.lgmu_infall, halos.logmhost_infall, halos.gyr_since_infall
     return jax.vmap(functools.partial(_diffstarpop_means_covs, params))(
-        logmp0, mah.t_peak, lgmu, logmhost, gyr
+        halos.logmp0, halos.mah_params.t_peak, *infall
     )
 
 
 def bounded_from_diffstarpop(params, halos):
     """Both branches' bounded diffstar parameters, from diffstarpop's own means and covariances."""
-    eps = np.asarray(halos[2])
+    eps = np.asarray(halos.normals)
     moments = diffstarpops_moments(params, halos)
     mu_ms, mu_q = np.stack(moments[2], axis=1), np.stack(moments[3], axis=1)
     std_ms, std_q_ms, std_q_q = (np.sqrt(np.diagonal(c, axis1=1, axis2=2)) for c in moments[4:])
@@ -81,14 +86,14 @@ def bounded_from_diffstarpop(params, halos):
 
 @pytest.mark.parametrize("name", ["smdpl_dr1", "tng"])
 def test_diffstarpops_scatter_is_diagonal_as_we_assume(name, halos):
-    for cov in diffstarpops_moments(calibration(name), halos)[4:]:
+    for cov in diffstarpops_moments(calibrated(name), halos)[4:]:
         off = np.asarray(cov) * (1 - np.eye(4))
         assert np.abs(off).max() < 1e-12
 
 
 @pytest.mark.parametrize("name", ["smdpl_dr1", "tng"])
 def test_parameters_are_diffstarpops_means_plus_scatter(name, halos):
-    params = calibration(name)
+    params = calibrated(name)
     ours = drawn(params, halos)
     main_sequence, quenched = bounded_from_diffstarpop(params, halos)
     np.testing.assert_allclose(ours.main_sequence, np.stack(main_sequence, axis=1)[:, :4], rtol=1e-10)
@@ -96,17 +101,17 @@ def test_parameters_are_diffstarpops_means_plus_scatter(name, halos):
 
 
 def test_quenched_fraction_is_diffstarpops(halos):
-    params = calibration("smdpl_dr1")
+    params = calibrated("smdpl_dr1")
     frac_cen, frac_sat = diffstarpops_moments(params, halos)[:2]
-    expected = np.where(halos[1][1] > 0.5, frac_cen, frac_sat)
+    expected = np.where(halos.is_central > 0.5, frac_cen, frac_sat)
     np.testing.assert_allclose(drawn(params, halos).frac_quenched, expected, rtol=1e-12)
     assert np.abs(np.asarray(frac_cen) - np.asarray(frac_sat)).max() > 0.05
 
 
 @pytest.mark.parametrize("branch", [0, 1], ids=["main sequence", "quenched"])
 def test_histories_are_diffstars(branch, halos):
-    params = calibration("smdpl_dr1")
-    galaxies, mah = drawn(params, halos), halos[0]
+    params = calibrated("smdpl_dr1")
+    galaxies, mah = drawn(params, halos), halos.mah_params
     ours = jax.vmap(star_formation_histories, in_axes=(0, 0, None, None, None))(galaxies, mah, T, LOGT0, FB)
     diffstars = bounded_from_diffstarpop(params, halos)[branch]
     expected = calc_sfh_galpop(diffstars, mah, jnp.asarray(T), lgt0=LOGT0, fb=FB)
@@ -115,13 +120,13 @@ def test_histories_are_diffstars(branch, halos):
 
 def test_unknown_calibration_names_the_known_ones():
     with pytest.raises(InputError, match="smdpl_dr1"):
-        calibration("smdpl")
+        DiffstarPop("smdpl")
 
 
 @pytest.mark.parametrize("name", ["smdpl_dr1", "tng", "galacticus_in_plus_ex_situ"])
 def test_zero_shift_is_the_calibration(name):
-    params = calibration(name)
-    shifted = shift_families(params, Families())
+    params = calibrated(name)
+    shifted = shifted_by(name)
     for field in params._fields:
         value = float(getattr(params, field))
         assert float(getattr(shifted, field)) == pytest.approx(value, rel=1e-12, abs=1e-12), field
@@ -130,7 +135,7 @@ def test_zero_shift_is_the_calibration(name):
 @pytest.mark.parametrize("shift", [-30.0, -1.0, 1.0, 30.0])
 @pytest.mark.parametrize("name", ["smdpl_dr1", "tng"])
 def test_intercepts_of_clipped_lines_stay_inside_their_bounds(name, shift):
-    shifted = shift_families(calibration(name), Families(quenching_depth=shift, lg_scatter=shift / 10))
+    shifted = shifted_by(name, quenching_depth=shift, lg_scatter=shift / 10)
     for field, value in shifted._asdict().items():
         if field == "mean_udrop_int" or (field.startswith("std_") and field.endswith("_int")):
             low, high = getattr(DIFFSTARPOP_PBOUNDS, field)
@@ -141,8 +146,8 @@ def test_intercepts_of_clipped_lines_stay_inside_their_bounds(name, shift):
 @pytest.mark.parametrize("name", ["smdpl_dr1", "tng", "galacticus_in_plus_ex_situ"])
 @pytest.mark.parametrize("shift", [-0.5, 0.01, 0.5])
 def test_shifts_are_plain_additions(name, family, names, shift):
-    params = calibration(name)
-    shifted = shift_families(params, Families(**{family: shift}))
+    params = calibrated(name)
+    shifted = shifted_by(name, **{family: shift})
     for field in names:
         assert float(getattr(shifted, field) - getattr(params, field)) == pytest.approx(shift, rel=1e-12), (
             field
@@ -152,23 +157,23 @@ def test_shifts_are_plain_additions(name, family, names, shift):
 @pytest.mark.parametrize("name", ["smdpl_dr1", "tng"])
 @pytest.mark.parametrize("shift", [-0.5, 0.01, 0.5])
 def test_quenching_depth_never_moves_farther_than_its_shift(name, shift):
-    params = calibration(name)
-    moved = shift_families(params, Families(quenching_depth=shift)).mean_udrop_int - params.mean_udrop_int
+    params = calibrated(name)
+    moved = shifted_by(name, quenching_depth=shift).mean_udrop_int - params.mean_udrop_int
     assert 0 <= float(moved) / shift <= 1 + 1e-9
 
 
 def test_every_shift_moves_only_its_own_parameters():
-    params = calibration("smdpl_dr1")
+    params = calibrated("smdpl_dr1")
     for family, names in _SHIFTED.items():
-        shifted = shift_families(params, Families(**{family: 0.1}))
+        shifted = shifted_by("smdpl_dr1", **{family: 0.1})
         changed = {f for f in params._fields if abs(getattr(shifted, f) - getattr(params, f)) > 1e-9}
         assert changed <= set(names), family
         assert changed, family
 
 
 def test_lg_scatter_scales_scatters():
-    params = calibration("smdpl_dr1")
-    doubled = shift_families(params, Families(lg_scatter=np.log10(2.0)))
+    params = calibrated("smdpl_dr1")
+    doubled = shifted_by("smdpl_dr1", lg_scatter=np.log10(2.0))
     for name in params._fields:
         if name.startswith("std_") and name.endswith("_int"):
             low = getattr(DIFFSTARPOP_PBOUNDS, name)[0]
@@ -178,16 +183,16 @@ def test_lg_scatter_scales_scatters():
 
 
 def test_gradients_of_histories_match_finite_differences(halos):
-    mah, host, eps = jax.tree.map(lambda x: x[:8], halos)
-    params = calibration("smdpl_dr1")
-    base = 0.05 * np.random.default_rng(0).standard_normal(len(Families._fields))
+    halos = jax.tree.map(lambda x: x[:8], halos)
+    params = DiffstarPop().fiducial
+    base = 0.05 * np.random.default_rng(0).standard_normal(len(FAMILIES))
 
     @jax.jit
     def lg_sfr(vector):
-        pop = shift_families(params, Families(*vector))
-        galaxies = drawn(pop, (mah, host, eps))
+        pop = shift_families(params._replace(**dict(zip(FAMILIES, vector, strict=True))))
+        galaxies = drawn(pop, halos)
         sfr = jax.vmap(star_formation_histories, in_axes=(0, 0, None, None, None))(
-            galaxies, mah, T, LOGT0, FB
+            galaxies, halos.mah_params, T, LOGT0, FB
         )
         return jnp.sum(jnp.log10(sfr)) + jnp.sum(galaxies.frac_quenched)
 
@@ -195,7 +200,7 @@ def test_gradients_of_histories_match_finite_differences(halos):
         return (lg_sfr(base + step * unit) - lg_sfr(base - step * unit)) / (2 * step)
 
     exact = jax.grad(lg_sfr)(jnp.asarray(base))
-    for i, family in enumerate(Families._fields):
+    for i, family in enumerate(FAMILIES):
         unit = np.eye(len(base))[i]
         numeric = (4 * central(unit, 1e-5) - central(unit, 2e-5)) / 3
         assert float(exact[i]) == pytest.approx(float(numeric), rel=1e-6, abs=1e-6), family
@@ -203,12 +208,10 @@ def test_gradients_of_histories_match_finite_differences(halos):
 
 def test_float32_agrees_with_float64(halos):
     def histories(dtype):
-        params, (mah, host, eps) = jax.tree.map(
-            lambda x: jnp.asarray(x, dtype), (calibration("smdpl_dr1"), halos)
-        )
-        galaxies = drawn(params, (mah, host, eps))
+        params, cast = jax.tree.map(lambda x: jnp.asarray(x, dtype), (calibrated("smdpl_dr1"), halos))
+        galaxies = drawn(params, cast)
         return jax.vmap(star_formation_histories, in_axes=(0, 0, None, None, None))(
-            galaxies, mah, jnp.asarray(T, dtype), jnp.asarray(LOGT0, dtype), FB
+            galaxies, cast.mah_params, jnp.asarray(T, dtype), jnp.asarray(LOGT0, dtype), FB
         )
 
     single, double = histories(jnp.float32), histories(jnp.float64)

@@ -36,9 +36,9 @@ def mock_file(tiny_config, folder):
     """A mock survey of 3000 square degrees in which satellites survive more often than expected."""
     raw = copy.deepcopy(tiny_config)
     raw["catalog"]["number_density"] = {"area_deg2": 3000.0, "sampling": 0.5, "bias": 1e-3}
-    raw |= {"precision": "double", "free": {"halos.satellite_survival": {"loc": 0.5, "scale": 0.15}}}
+    raw |= {"precision": "double", "free": {"satellites.survival": {"loc": 0.5, "scale": 0.15}}}
     raw["halos"] = {"n_per_slice": 2048, "lgm_min": 11.2}
-    spec = MockSpec({"halos.satellite_survival": TRUE_SURVIVAL}, None, 5)
+    spec = MockSpec({"satellites.survival": TRUE_SURVIVAL}, None, 5)
     return make_mock(RunConfig.model_validate(raw), folder / "mock.parquet", spec)[2]
 
 
@@ -53,7 +53,7 @@ def run(mock_file, folder):
 
 @pytest.fixture(scope="module")
 def samples(run):
-    pilot = with_values(run.model.params, run.config.halos.pilot, run.model.names)
+    pilot = with_values(run.model.params, run.config.halos.pilot)
     specs = detectable(root_key(77), run.config, run.survey_model, lightcones(run.config), pilot)
     drawn = [draw_slices(root_key(seed), specs) for seed in (1, 1000, 1001, 1002, 1003)]
     return jax.tree.map(lambda *x: np.stack(x), *drawn)
@@ -115,7 +115,7 @@ def test_the_area_finds_how_many_satellites_survive(mock_file, samples):
     run = prepare(mock_file)
     (numbers,) = run.survey.abundances
     smaller = eqx.tree_at(lambda c: c.volume, numbers, 0.8 * numbers.volume)
-    truth = run.model.space.to_unconstrained({"halos.satellite_survival": TRUE_SURVIVAL})
+    truth = run.model.space.to_unconstrained({"satellites.survival": TRUE_SURVIVAL})
     sd, pull = {}, {}
     for name, abundances in {"area": (numbers,), "shape": (), "wrong": (smaller,)}.items():
         survey = dataclasses.replace(run.survey, abundances=abundances)

@@ -107,7 +107,9 @@ def test_parameter_free_and_fixed(refused):
 
 
 def test_unknown_calibration(refused):
-    assert "unknown SFH calibration" in refused(model={"sfh_calibration": "smdpl_dr9"})
+    assert "unknown SFH calibration" in refused(
+        model={"sfh": {"kind": "diffstarpop", "calibration": "smdpl_dr9"}}
+    )
 
 
 def test_missing_ssp(refused, tmp_path):

@@ -23,7 +23,7 @@ from popinfer.run.summarise import truth_path
 def made(tiny_run, tmp_path_factory):
     out = tmp_path_factory.mktemp("mock") / "catalog.parquet"
     arguments = ["mock", str(tiny_run[0]), "--out", str(out), "--set", "dust.lg_av=-0.3"]
-    code = main([*arguments, "--set", "dust.delta=-0.1", "--n-galaxies", "700", "--seed", "4", "--quiet"])
+    code = main([*arguments, "--set", "dust_law.delta=-0.1", "--n-galaxies", "700", "--seed", "4", "--quiet"])
     assert code == 0
     return out
 
@@ -41,10 +41,10 @@ def test_mock_has_the_run_files_columns(made):
 
 def test_truth_and_run_file_beside_it(made):
     truth = json.loads((made.parent / "catalog.truth.json").read_text())
-    assert truth == {"dust.lg_av": -0.3, "dust.delta": -0.1, "metallicity.zero_point": 0.0}
+    assert truth == {"dust.lg_av": -0.3, "dust_law.delta": -0.1, "metallicity.zero_point": 0.0}
     config = load_config(made.with_suffix(".yaml"))
     assert config.catalog.path == str(made)
-    assert config.model.fixed["dust.delta"] == -0.1  # not free: a fit of the mock has to know it
+    assert config.model.fixed["dust_law.delta"] == -0.1  # not free: a fit of the mock has to know it
     assert yaml.safe_load(made.with_suffix(".yaml").read_text())["name"] == "tiny-catalog"
 
 

@@ -62,7 +62,8 @@ def config(raw) -> RunConfig:
 @pytest.fixture(scope="module")
 def light(config):
     """Filters and stellar populations."""
-    return build_light(config)
+    light = build_light(config)
+    return light.filters, light.shining
 
 
 @pytest.fixture(scope="module")
