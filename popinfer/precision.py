@@ -21,8 +21,8 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 def start(*, cache_dir: str | Path | None = None) -> None:
     """Prepare the process: float64 available, exact products, memory kept between calls, programs cached.
 
-    Accelerators multiply float32 matrices with the 10 bits of TF32 or the 7 of bfloat16 unless told
-    otherwise: errors of 1e-3, ten times those that magnitudes and counts may have. No CPU does.
+    Accelerators may round float32 factors to the 10 bits of TF32 or the 7 of bfloat16 unless told otherwise:
+    relative errors of 5e-4 and 4e-3, which magnitudes and counts would inherit.
 
     Parameters
     ----------
