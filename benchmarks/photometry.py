@@ -128,7 +128,7 @@ def scaling(table: BandTable) -> dict[str, float]:
     seconds = {}
     run = jax.jit(popinfer_magnitudes(table))
     for n in (10_000, 100_000, 1_000_000):
-        args = draw_large(n)
+        args = draw_large(n, np.float32)
         jax.block_until_ready(run(*args))
         times = []
         for _ in range(max(3, 300_000 // n)):
@@ -148,10 +148,10 @@ def peak_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9  # macOS counts bytes
 
 
-def draw_large(n: int) -> tuple[jax.Array, ...]:
-    """The first 10,000 galaxies over and over: no intermediates that would count as memory."""
-    few = draw(10_000, np.float32)
-    return tuple(jnp.tile(x, (n // 10_000,) + (1,) * (x.ndim - 1)) for x in few)
+def draw_large(n: int, dtype: Any) -> tuple[jax.Array, ...]:
+    """At most 10,000 galaxies, or those over and over: no intermediates that would count as memory."""
+    few = draw(min(n, 10_000), dtype)
+    return tuple(jnp.tile(x, (max(n // 10_000, 1),) + (1,) * (x.ndim - 1)) for x in few)
 
 
 _BAGPIPES = """

@@ -13,7 +13,7 @@ share the programs of `evaluate`, `log_counts` and `log_counts_and_jacobian`.
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -28,6 +28,7 @@ from popinfer.errors import InputError
 _AT_ONCE = 4096
 
 Progress = Callable[[int], None]
+ModuleT = TypeVar("ModuleT", bound=eqx.Module)
 
 
 class BatchedCounts(eqx.Module):
@@ -106,11 +107,21 @@ def _value_and_jacobian(
     return log_m, jacobian
 
 
+def on_device(tree: ModuleT) -> ModuleT:
+    """The same with all arrays where they are computed with; those of NumPy go there at every call."""
+    return jax.tree.map(lambda x: jnp.asarray(x) if eqx.is_array(x) else x, tree)
+
+
+@eqx.filter_jit
+def _batch(batches: Any, i: Array) -> Any:
+    return jax.tree.map(lambda x: x[i], batches)
+
+
 def _over_batches(program: Callable[..., Any], counts: BatchedCounts, u: Any) -> list[Any]:
     """What a compiled program gives for each batch."""
+    counts, point = on_device(counts), jnp.asarray(u)
     bare = eqx.tree_at(lambda c: c.batches, counts, None)
-    batches, point = jax.tree.map(np.asarray, counts.batches), jnp.asarray(u)  # NumPy's slices are views
-    return [program(bare, jax.tree.map(lambda x, i=i: x[i], batches), point) for i in range(counts.n_batch)]
+    return [program(bare, _batch(counts.batches, i), point) for i in jnp.arange(counts.n_batch)]
 
 
 def log_counts(counts: BatchedCounts, u: Float[Array | np.ndarray, "par"]) -> Float[np.ndarray, "stat"]:
@@ -154,12 +165,6 @@ class Evaluated:
             np.concatenate([self.values, other.values]),
             _averaged([self.halo_cov, other.halo_cov], sizes),
         )
-
-    @property
-    def n_together(self) -> int:
-        """Points that are evaluated at once, from 8 for large batches to 32 for small ones."""
-        size = max(jax.tree.leaves(self.batches)[0][0].size, 1)
-        return int(2 ** np.clip(np.round(np.log2(_AT_ONCE / size)), 3, 5))
 
     def first(self, n: int) -> "Evaluated":
         """The first n points; the covariance stays that of all."""

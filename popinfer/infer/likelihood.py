@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.linalg import solve_triangular
 
-from popinfer.infer.counts import BatchedCounts
+from popinfer.infer.counts import BatchedCounts, on_device
 from popinfer.infer.data import Data, eigenmodes
 from popinfer.infer.surrogate import Surrogate
 
@@ -159,7 +159,7 @@ class LogDensity(eqx.Module):
     def of(cls, counts: BatchedCounts, likelihood: Likelihood) -> "LogDensity":
         """The exact density: that of a model's counts on all its halo batches."""
         data = likelihood.data.log_observed, likelihood.precision, np.asarray(likelihood.log_peak)
-        return cls(counts, *data)
+        return on_device(cls(counts, *data))
 
     def __call__(self, u: Float[Array, "par"]) -> Float[Array, ""]:
         """Log density at u."""

@@ -75,6 +75,19 @@ def test_a_density_works_with_jit_grad_and_vmap(density):
         assert slope[i] == pytest.approx(numeric, rel=1e-4, abs=1e-4)
 
 
+def test_every_product_is_exact_on_accelerators_too(density):
+    """No product in the program may be left to a default of TF32 or bfloat16."""
+    program = jax.jit(jax.value_and_grad(density.__call__)).lower(jnp.zeros(2)).as_text()
+    products = [line for line in program.splitlines() if "dot_general" in line]
+    assert len(products) > 10
+    assert all("precision = [HIGHEST, HIGHEST]" in line for line in products)
+
+
+def test_a_density_is_on_the_device(density):
+    """NumPy's arrays would go there at every call."""
+    assert not any(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(density))
+
+
 def test_features_are_those_of_the_catalog(problem):
     survey, _, _ = problem
     galaxies = catalog()
