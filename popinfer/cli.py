@@ -247,6 +247,20 @@ def doctor(quiet: Quiet = False) -> None:
 
 
 @app.command()
+def params(
+    file: File,
+    all_: Annotated[
+        bool, typer.Option("--all", help="diffstarpop's own 88 parameters too, which have no default prior.")
+    ] = False,
+) -> None:
+    """List everything that a run file can free or fix: value, prior, domain, unit and meaning."""
+    config = _read(file)
+    from popinfer.run.params import parameter_table
+
+    typer.echo(parameter_table(config, everything=all_))
+
+
+@app.command()
 def filters(
     pattern: Annotated[str, typer.Argument(help="Part of a name, such as sdss; * and ? as in a shell.")] = "",
     plot: Annotated[Path | None, typer.Option("--plot", help="Picture of these curves (.png, .pdf).")] = None,
