@@ -21,6 +21,8 @@ from popinfer.run.folder import RunFolder, read_halos, write_halos
 from popinfer.run.prepare import prepare
 from popinfer.run.search import draw_batches, points_around
 
+pytestmark = pytest.mark.xdist_group("the tiny run")  # made once
+
 
 @pytest.mark.parametrize(
     ("n", "shape"),
@@ -45,11 +47,6 @@ def test_batches_are_many_and_small_and_hold_the_sample():
         n_batch, n_halo = batch_shape(n)
         assert n_batch >= 16 and 1 <= n_halo <= 4096
         assert n - n_batch < n_batch * n_halo <= n
-
-
-@pytest.fixture(scope="module")
-def run(tiny_config, tmp_path_factory):
-    return prepare(RunConfig.model_validate(tiny_config), tmp_path_factory.mktemp("batches"))
 
 
 @pytest.fixture(scope="module")
