@@ -8,6 +8,10 @@ their fixtures and programs are made once.
 
 import os
 
+# For xdist's workers, which import NumPy after this: threads of its BLAS wait in busy loops, ten times
+# the CPU time that the small matrices here need.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import hypothesis
 import pytest
 from jaxtyping import install_import_hook
