@@ -100,6 +100,7 @@ def test_chosen_halos_make_the_galaxies_of_all_halos(run, batches):
     assert error[0] < 0.15 * plain[:, 0].mean()
 
 
+@pytest.mark.slow
 def test_chosen_halos_are_quieter_than_as_many_others(tiny_config, tmp_path):
     """Where most halos are too small for the survey, counts of the chosen ones scatter far less."""
     halos = tiny_config["halos"] | {"lgm_min": 10.4}
