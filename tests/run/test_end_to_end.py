@@ -207,7 +207,9 @@ def test_sample_again_and_report_from_stored_files(tiny_run, idata):
     "settings",
     [
         {"kind": "nuts_exact", "n_chains": 2, "n_warmup": 10, "n_draws": 10, "max_tree_depth": 2},
-        {"kind": "smc", "n_particles": 40, "n_moves": 1, "max_leapfrog": 1},
+        pytest.param(
+            {"kind": "smc", "n_particles": 40, "n_moves": 1, "max_leapfrog": 1}, marks=pytest.mark.slow
+        ),
     ],
     ids=lambda settings: settings["kind"],
 )
