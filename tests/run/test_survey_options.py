@@ -246,6 +246,7 @@ def test_integrated_noise_gives_the_mean_over_draws(run, quiet, halos):
     assert np.abs(off / np.hypot(error[used], 1e-3)).max() < 4.5
 
 
+@pytest.mark.slow
 def test_gradient_with_integrated_noise_matches_finite_differences(quiet, halos):
     """Of the program that inference runs, to which the survey's arrays are arguments."""
     batches = jax.tree.map(lambda x: x[None], halos)
