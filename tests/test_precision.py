@@ -11,6 +11,10 @@ from popinfer import precision
 IMPORT_ALL = """
 import importlib, pkgutil, jax
 import popinfer
+names = [getattr(popinfer, name) for name in popinfer.__all__]
+assert set(popinfer.__all__) == set(popinfer._HOMES)
+assert not hasattr(popinfer, "no_such_name")
+assert not jax.config.read("jax_enable_x64"), "a public name switched float64 on"
 for module in pkgutil.walk_packages(popinfer.__path__, "popinfer."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)

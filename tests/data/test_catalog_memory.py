@@ -47,6 +47,7 @@ def columns_of(rows):
     return columns | {f"c{i}": further for i in range(COLUMNS - len(columns))}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_a_million_rows_need_few_times_their_columns(tmp_path):
     for name, rows in (("small", 1000), ("large", ROWS)):

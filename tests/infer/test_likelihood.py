@@ -60,7 +60,7 @@ def test_counting_noise_at_the_models_counts_draws_the_model_up_less():
     model, rng = toy(level=2.0), np.random.default_rng(12)
     expected, jacobian = model.log_counts(TRUTH), model.jacobian()
     pulls: dict[str, list[np.ndarray]] = {"observed": [], "expected": []}
-    for _ in range(2000):
+    for _ in range(1000):
         bins = rng.poisson(model.bins(TRUTH))
         drawn = dataclasses.replace(
             model.data(model.kernels @ bins), data_cov=model.kernels @ np.diag(bins) @ model.kernels.T

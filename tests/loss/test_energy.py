@@ -143,6 +143,7 @@ def test_tiles_change_nothing(loss, model, monkeypatch):
     np.testing.assert_allclose(tiled, slope, rtol=1e-9, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_finds_the_population_that_the_data_are_drawn_from():
     """Shift and share of red galaxies, from far away, within four standard errors."""
     n, truth = 2000, np.array([1.5, 0.4])

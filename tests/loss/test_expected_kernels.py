@@ -90,7 +90,7 @@ def test_one_kernel_and_the_limit_are_their_integral(m):
 
 
 @pytest.mark.parametrize("correlated", [False, True])
-@pytest.mark.parametrize("drawn", [(), (1,), (1, 2)])
+@pytest.mark.parametrize("drawn", [(), (1,), pytest.param((1, 2), marks=pytest.mark.slow)])
 def test_counts_are_the_mean_over_draws(catalog, correlated, drawn):
     """Also with a color cut and missing bands, whose noise is drawn: there with the same numbers."""
     model = noise_model(catalog, correlated)
@@ -135,7 +135,7 @@ def test_counts_are_the_mean_over_draws(catalog, correlated, drawn):
     assert np.sqrt(np.mean(off**2)) < 1.7
 
 
-@pytest.mark.parametrize("limit", [LIMIT, None])
+@pytest.mark.parametrize("limit", [LIMIT, pytest.param(None, marks=pytest.mark.slow)])
 def test_gradient_matches_finite_differences(catalog, limit):
     noise = IntegratedNoise.split(noise_model(catalog, True), Selection((LIMIT,)), ())
     kernels = KernelCounts.build(root_key(4), [np.asarray(catalog.mag) @ FEATURES], KernelSpec(20, 0.7))
@@ -183,6 +183,6 @@ def test_tiles_change_nothing(catalog, monkeypatch):
 
     whole, slope = jax.jit(jax.value_and_grad(total))(mag)
     monkeypatch.setattr("popinfer.loss.base.TILE_SIZE", 80 * 5)
-    tiled, tiled_slope = jax.value_and_grad(total)(mag)
+    tiled, tiled_slope = jax.jit(jax.value_and_grad(total))(mag)
     np.testing.assert_allclose(tiled, whole, rtol=1e-12)
     np.testing.assert_allclose(tiled_slope, slope, rtol=1e-10, atol=1e-12)

@@ -64,6 +64,7 @@ def best_fit(kernels, detection):
     return found.x
 
 
+@pytest.mark.slow
 def test_the_energy_distance_needs_the_probability_that_all_is_measured():
     """Complete galaxies against a model weighted by it: no bias; without it, too few red galaxies."""
     n = 2000

@@ -67,6 +67,14 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, run_streams: Recorded) ->
 
 
 @pytest.fixture(scope="session")
+def run(tiny_run):
+    """The tiny run, ready to go on from its stored results."""
+    from popinfer.run.prepare import prepare
+
+    return prepare(tiny_run[0], tiny_run[1])
+
+
+@pytest.fixture(scope="session")
 def trial_run(tmp_path_factory: pytest.TempPathFactory):
     """The tiny run, ready to be calibrated, with a small error of the model."""
     from popinfer.config import RunConfig

@@ -21,6 +21,8 @@ from popinfer.run.folder import RunFolder, read_halos, write_halos
 from popinfer.run.prepare import prepare
 from popinfer.run.search import draw_batches, points_around
 
+pytestmark = pytest.mark.xdist_group("the tiny run")  # made once
+
 
 @pytest.mark.parametrize(
     ("n", "shape"),
@@ -45,11 +47,6 @@ def test_batches_are_many_and_small_and_hold_the_sample():
         n_batch, n_halo = batch_shape(n)
         assert n_batch >= 16 and 1 <= n_halo <= 4096
         assert n - n_batch < n_batch * n_halo <= n
-
-
-@pytest.fixture(scope="module")
-def run(tiny_config, tmp_path_factory):
-    return prepare(RunConfig.model_validate(tiny_config), tmp_path_factory.mktemp("batches"))
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +100,7 @@ def test_chosen_halos_make_the_galaxies_of_all_halos(run, batches):
     assert error[0] < 0.15 * plain[:, 0].mean()
 
 
+@pytest.mark.slow
 def test_chosen_halos_are_quieter_than_as_many_others(tiny_config, tmp_path):
     """Where most halos are too small for the survey, counts of the chosen ones scatter far less."""
     halos = tiny_config["halos"] | {"lgm_min": 10.4}

@@ -23,6 +23,8 @@ from popinfer.run.guides import _widened
 from popinfer.run.search import Region
 from popinfer.run.simulated import observing
 
+pytestmark = pytest.mark.xdist_group("the tiny run")  # made once
+
 
 def fake_trial(run, index, spec):
     """A right posterior of known width, without a survey."""
@@ -215,6 +217,7 @@ def test_published_tables_are_not_simulated(write_config, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_processes_make_the_same_trials(trial_run, trial):
     """Workers prepare the run anew and get seed and sabotage with each trial."""
     made = dict(module._results(trial_run, [0, 1], CalibrateSpec(n_processes=2)))

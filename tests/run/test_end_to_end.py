@@ -14,8 +14,10 @@ from popinfer.errors import InputError
 from popinfer.infer.optimise import log_counts
 from popinfer.report import RunSummary, judge
 from popinfer.run.fitting import read_fit
-from popinfer.run.prepare import load_population, prepare
+from popinfer.run.prepare import load_population
 from popinfer.run.search import read_region
+
+pytestmark = pytest.mark.xdist_group("the tiny run")  # made once
 
 GROUPS = {
     *("posterior", "prior", "sample_stats", "posterior_predictive", "observed_data", "checks", "derived"),
@@ -109,8 +111,8 @@ def test_derived_relations_are_physical(idata):
     assert derived["csfrd"].values[0, 3] > derived["csfrd"].values[0, 0]
 
 
-def test_checks_are_of_the_galaxies_and_counts_that_were_fitted(tiny_run, idata):
-    checks, run = idata["checks"], prepare(tiny_run[0], tiny_run[1])
+def test_checks_are_of_the_galaxies_and_counts_that_were_fitted(run, idata):
+    checks = idata["checks"]
     color, mag = run.survey.features[0].T
     median, width = (checks["observed"].sel(statistic=one).values[0] for one in ("median", "width"))
     np.testing.assert_allclose(median, [np.median(color), np.median(mag)], atol=1e-3)
@@ -125,8 +127,7 @@ def test_checks_are_of_the_galaxies_and_counts_that_were_fitted(tiny_run, idata)
     assert checks.sizes["draw"] == 4
 
 
-def test_kernels_are_at_observed_galaxies(tiny_run, idata):
-    run = prepare(tiny_run[0], tiny_run[1])
+def test_kernels_are_at_observed_galaxies(run, idata):
     centers = idata.observed_data["kernel_center"].values[0]
     distance = np.abs(centers[:, None] - run.survey.features[0]).max(axis=-1).min(axis=1)
     assert distance.max() < 1e-4
@@ -151,8 +152,8 @@ def test_summary_has_goodness_and_provenance(tiny_run):
     assert set(summary.best_fit) == set(summary.priors) == {"dust.lg_av", "metallicity.zero_point"}
 
 
-def test_halos_are_stored_in_independent_batches(tiny_run):
-    halos = load_population(prepare(tiny_run[0], tiny_run[1])).halos
+def test_halos_are_stored_in_independent_batches(run):
+    halos = load_population(run).halos
     assert halos.weight.shape == (16, 1, 32)
     assert len(np.unique(halos.logmp0)) > 0.9 * halos.logmp0.size  # candidates may be kept more than once
 
@@ -163,8 +164,7 @@ def test_stages_refuse_files_of_another_configuration(tiny_run, write_config, ca
     assert "popinfer halos" in capsys.readouterr().err
 
 
-def test_stages_refuse_files_made_from_other_data(tiny_run):
-    run = prepare(tiny_run[0], tiny_run[1])
+def test_stages_refuse_files_made_from_other_data(run):
     assert stored_fit(run).approx.mean.shape == (2,)
     other = dataclasses.replace(run, catalog=dataclasses.replace(run.catalog, sha256="0" * 64))
     with pytest.raises(InputError, match="run 'popinfer fit' again"):
@@ -207,12 +207,14 @@ def test_sample_again_and_report_from_stored_files(tiny_run, idata):
     "settings",
     [
         {"kind": "nuts_exact", "n_chains": 2, "n_warmup": 10, "n_draws": 10, "max_tree_depth": 2},
-        {"kind": "smc", "n_particles": 40, "n_moves": 1, "max_leapfrog": 1},
+        pytest.param(
+            {"kind": "smc", "n_particles": 40, "n_moves": 1, "max_leapfrog": 1}, marks=pytest.mark.slow
+        ),
     ],
     ids=lambda settings: settings["kind"],
 )
 def test_other_samplers_start_from_the_same_fit_and_are_too_short_here(
-    tiny_run, write_config, tmp_path, settings, capsys
+    tiny_run, run, write_config, tmp_path, settings, capsys
 ):
     out = tmp_path / "again"
     shutil.copytree(tiny_run[1], out)
@@ -222,14 +224,14 @@ def test_other_samplers_start_from_the_same_fit_and_are_too_short_here(
     verdict = judge(again)
     assert verdict.sampler == settings["kind"] and "Bulk ESS" in str(verdict)
     # the lengths are far from enough for more than this
-    approx = stored_fit(prepare(tiny_run[0], tiny_run[1])).approx
+    approx = stored_fit(run).approx
     assert again.sample_stats["lp"].shape == ((2, 10) if settings["kind"] == "nuts_exact" else (4, 10))
     assert np.isfinite(again.sample_stats["lp"]).all()
     lg_av = again.posterior["dust.lg_av"].values
     assert abs(lg_av.mean() - (-0.4 + 0.2 * approx.mean[0])) < 0.2 * 3 * np.sqrt(approx.cov[0, 0])
 
 
-def test_fisher_ranks_the_free_parameters_at_the_fit(tiny_run, capsys):
+def test_fisher_ranks_the_free_parameters_at_the_fit(tiny_run, run, capsys):
     assert main(["fisher", str(tiny_run[0]), "--out", str(tiny_run[1])]) == 0
     printed = capsys.readouterr().out
     assert "At the best fit" in printed
@@ -237,7 +239,6 @@ def test_fisher_ranks_the_free_parameters_at_the_fit(tiny_run, capsys):
     by_name = {row["name"]: row for row in content["parameters"]}
     assert set(by_name) == {"dust.lg_av", "metallicity.zero_point"}
     # the Laplace approximation of the same posterior, up to the ridge and the step to its mode
-    run = prepare(tiny_run[0], tiny_run[1])
     sd = dict(zip(run.model.space.names, np.sqrt(np.diag(stored_fit(run).approx.cov)), strict=True))
     for name, row in by_name.items():
         assert row["together"] == pytest.approx(sd[name], rel=0.25)
@@ -257,8 +258,7 @@ def test_fisher_without_a_fit_is_at_the_priors_centre(tiny_run, tmp_path, capsys
     assert not (out / "fit.json").exists()
 
 
-def test_a_stored_fit_is_the_one_that_was_made(tiny_run):
-    run = prepare(tiny_run[0], tiny_run[1])
+def test_a_stored_fit_is_the_one_that_was_made(run):
     population = load_population(run)
     fit = read_fit(run, population.data)
     u = fit.approx.mean

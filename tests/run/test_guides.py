@@ -23,6 +23,8 @@ from popinfer.run.losses import LOSSES, FeatureDensity, build_loss, complete_fea
 from popinfer.run.prepare import population_of, prepare
 from popinfer.run.search import read_region
 
+pytestmark = pytest.mark.xdist_group("the tiny run")  # made once
+
 U = np.array([0.4, -0.3])
 
 
@@ -161,7 +163,11 @@ def test_too_few_complete_galaxies_are_refused(run):
         complete_features(config, survey)
 
 
-@pytest.mark.parametrize("fit", [{"loss": {"kind": "energy"}}, {"bandwidths": [3.0, 1.0]}], ids=str)
+@pytest.mark.parametrize(
+    "fit",
+    [{"bandwidths": [3.0, 1.0]}, pytest.param({"loss": {"kind": "energy"}}, marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_whatever_guides_the_posterior_is_the_same(tiny_run, write_config, tmp_path, fit):
     """Another guide's search ends at the same maximum, but for the noise of its own few halos."""
     file, out, _ = tiny_run

@@ -13,10 +13,11 @@ from popinfer.population.halos import draw_slices
 from popinfer.random import root_key
 from popinfer.run import simulate
 from popinfer.run.mock import _as_measured, parse_values
-from popinfer.run.prepare import prepare
 from popinfer.run.progress import Silent
 from popinfer.run.simulate import _model_galaxies, _Numbers, _one_a_halo, _pick, _readiness, draw_galaxies
 from popinfer.run.summarise import truth_path
+
+pytestmark = pytest.mark.xdist_group("the tiny run")  # made once
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +84,9 @@ def test_a_halo_holds_one_galaxy():
     np.testing.assert_allclose(chosen.mean(axis=0), kinds, atol=0.15)
 
 
-def test_model_galaxies_are_of_different_halos(tiny_run):
+def test_model_galaxies_are_of_different_halos(run):
     """Both kinds of a halo have its redshift, which hardly any other halo has in single precision."""
-    run, n = prepare(tiny_run[0]), 300
+    n = 300
     params = run.model.params_at(jnp.zeros(run.model.space.size))
     numbers = _Numbers(root_key(1), run, n)
     (z, mag, weight), *_ = _model_galaxies(root_key(5), run, params, numbers, Silent())
@@ -104,9 +105,9 @@ def test_a_slice_without_galaxies_is_not_ready():
     assert _readiness(((*none[:2], one_heavy),), 500) < 1.0  # the last would be picked eight times
 
 
-def test_mocks_are_made_of_independent_halos(tiny_run, monkeypatch):
+def test_mocks_are_made_of_independent_halos(run, monkeypatch):
     """A pool of Sobol halos would leave a tenth of the counting noise out."""
-    run, asked = prepare(tiny_run[0]), []
+    asked = []
 
     def drawn(key, specs):
         asked.extend(one.independent for one in specs)
@@ -118,8 +119,7 @@ def test_mocks_are_made_of_independent_halos(tiny_run, monkeypatch):
     assert all(asked)
 
 
-def test_more_galaxies_than_halos_make_are_refused(tiny_run, monkeypatch):
-    run = prepare(tiny_run[0])
+def test_more_galaxies_than_halos_make_are_refused(run, monkeypatch):
     monkeypatch.setattr(simulate, "_MAX_CHUNKS", 1)
     with pytest.raises(InputError, match="1000000 galaxies need 2 times as many model galaxies"):
         draw_galaxies(root_key(1), run, np.zeros(run.model.space.size), 1_000_000, Silent())

@@ -22,17 +22,14 @@ from popinfer.run.prepare import prepare
 from popinfer.run.progress import Silent
 from popinfer.run.search import Region, _starts, listed_starts, read_region, write_region
 
+pytestmark = pytest.mark.xdist_group("the tiny run")  # made once
+
 
 @pytest.fixture
 def copied(tiny_run, tmp_path):
     """A copy of the tiny run's folder, and its run file."""
     shutil.copytree(tiny_run[1], tmp_path / "copy")
     return tiny_run[0], tmp_path / "copy"
-
-
-@pytest.fixture(scope="module")
-def run(tiny_run):
-    return prepare(tiny_run[0], tiny_run[1])
 
 
 def test_region_survives_storage(run, tmp_path):

@@ -8,6 +8,8 @@ from recorded_streams import Recorded, bits
 from popinfer.population.halos import LightconeSpec, draw_halos, draw_slices
 from popinfer.random import numpy_generator, root_key, stream
 
+pytestmark = pytest.mark.xdist_group("the tiny run")  # made once
+
 N_TRIALS = 50
 
 

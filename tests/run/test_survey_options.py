@@ -221,9 +221,13 @@ def analytic(raw, **changed):
     return RunConfig.model_validate(raw)
 
 
-def test_integrated_noise_gives_the_mean_over_draws(run, config, halos):
+@pytest.fixture(scope="module")
+def quiet(config):
+    return prepare(analytic(config.model_dump()))
+
+
+def test_integrated_noise_gives_the_mean_over_draws(run, quiet, halos):
     """With missing bands too: errors of u, which decide which pattern a galaxy has, are drawn as before."""
-    quiet = prepare(analytic(config.model_dump()))
     assert quiet.survey.integrated.drawn_bands == (0,)
     many = 400
     u, survey_model, other = jnp.zeros(2), quiet.survey_model, run.survey_model
@@ -242,9 +246,9 @@ def test_integrated_noise_gives_the_mean_over_draws(run, config, halos):
     assert np.abs(off / np.hypot(error[used], 1e-3)).max() < 4.5
 
 
-def test_gradient_with_integrated_noise_matches_finite_differences(config, halos):
+@pytest.mark.slow
+def test_gradient_with_integrated_noise_matches_finite_differences(quiet, halos):
     """Of the program that inference runs, to which the survey's arrays are arguments."""
-    quiet = prepare(analytic(config.model_dump()))
     batches = jax.tree.map(lambda x: x[None], halos)
     log_counts = eqx.filter_jit(quiet.counts(batches))
     slope = jax.jit(jax.jacfwd(log_counts))(jnp.zeros(2))
@@ -253,8 +257,7 @@ def test_gradient_with_integrated_noise_matches_finite_differences(config, halos
         np.testing.assert_allclose(slope[..., i], numeric, atol=1e-6)
 
 
-def test_galaxies_are_listed_with_their_noise_all_the_same(config, halos, galaxies):
-    quiet = prepare(analytic(config.model_dump()))
+def test_galaxies_are_listed_with_their_noise_all_the_same(quiet, halos, galaxies):
     same = predict_galaxies(quiet.survey_model, quiet.model.params_at(jnp.zeros(2)), halos)
     np.testing.assert_array_equal(same.mag, galaxies.mag)
     np.testing.assert_array_equal(same.weight, galaxies.weight)

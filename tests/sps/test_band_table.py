@@ -53,8 +53,8 @@ def test_dust_in_the_table_agrees_with_the_full_sed(ssp, sdss, table, law):
     "bands",
     [
         [f"sdss_{b}0" for b in "ugriz"],
-        [f"lsst_baseline_{b}" for b in "ugrizy"],
-        [f"vista_vircam_{b}" for b in ("Z", "Y", "J", "H", "Ks")],
+        pytest.param([f"lsst_baseline_{b}" for b in "ugrizy"], marks=pytest.mark.slow),
+        pytest.param([f"vista_vircam_{b}" for b in ("Z", "Y", "J", "H", "Ks")], marks=pytest.mark.slow),
     ],
     ids=["sdss", "lsst", "vista"],
 )

@@ -71,8 +71,15 @@ def full_route(ssp, filters, x, dust, burst, by_age, i):
 
 
 @pytest.mark.parametrize("law", [Salim18(), CharlotFall00()], ids=["screen", "clouds"])
-@pytest.mark.parametrize("with_burst", [False, True])
-@pytest.mark.parametrize("by_age", [False, True])
+@pytest.mark.parametrize(
+    ("by_age", "with_burst"),
+    [
+        (False, False),
+        (True, True),
+        pytest.param(False, True, marks=pytest.mark.slow),
+        pytest.param(True, False, marks=pytest.mark.slow),
+    ],
+)
 def test_both_table_routes_agree_with_the_full_sed(ssp, sdss, table, inputs, law, with_burst, by_age):
     x, burst = inputs, None
     if with_burst:

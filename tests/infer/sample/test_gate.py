@@ -54,6 +54,7 @@ def test_chains_in_two_modes_are_caught():
     assert "R-hat" in titles
 
 
+@pytest.mark.slow
 def test_funnel_is_caught():
     start = Mixture.single(Laplace(np.zeros(3), np.diag([9.0, 1.0, 1.0])))
     titles = failed(verdict(nuts, funnel, start, NutsSpec(4, 100, 300, start_scale=0.5)))
@@ -75,6 +76,7 @@ def test_region_without_numbers_is_caught():
     assert "Divergences" in failed(verdict(nuts, cliff, start, NutsSpec(4, 100, 300)))
 
 
+@pytest.mark.slow
 def test_particles_in_two_modes_converge_when_they_are_enough():
     few, many = (verdict(smc, bimodal, THREE, SmcSpec(n)) for n in (1000, 6000))
     # p0 has the two modes: how they share the mass is known to the counting noise of some hundred prior draws

@@ -86,6 +86,7 @@ def test_batched_particles_end_where_particles_in_sequence_do():
     assert one.attrs["log_evidence"] == pytest.approx(other.attrs["log_evidence"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_evidence_scatters_as_it_says_and_around_the_truth():
     runs = [smc(jax.random.key(100 + k), gaussian5, FIVE, SmcSpec(120), silent).attrs for k in range(6)]
     values = np.array([attrs["log_evidence"] for attrs in runs])
