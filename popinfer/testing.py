@@ -150,7 +150,7 @@ def _check_domain(
     """Values within bounds at both ends of every parameter's domain."""
     for field, declaration in declared.items():
         for end in (declaration.low, declaration.high):
-            moved = params._replace(**{field: jnp.asarray(float(end))})
+            moved = params._replace(**{field: jnp.asarray(np.float64(end))})  # a float compiles again
             _check_bounds(name, outputs(moved, trial.sample), trial, f"with {field} = {end:g}")
 
 
