@@ -17,9 +17,8 @@ from jaxtyping import Float
 from popinfer.errors import NotConvergedError
 from popinfer.infer.counts import BatchedCounts, evaluate, log_counts, log_counts_and_jacobian
 from popinfer.infer.data import Data
-from popinfer.infer.laplace import Laplace
+from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.likelihood import Likelihood
-from popinfer.infer.mixture import Mixture
 from popinfer.infer.optimise import Fit, levenberg_marquardt
 
 MAX_ROUNDS = 4

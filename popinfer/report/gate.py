@@ -45,7 +45,7 @@ import xarray as xr
 from scipy.stats import rankdata
 
 from popinfer.errors import InputError, percent
-from popinfer.resampling import EVEN, MAX_PARETO_K, kish_size
+from popinfer.resampling import EVEN, MAX_PARETO_K, kish_size, pareto_smooth
 
 MIN_ESS = 400.0
 MAX_DIVERGENT_FRACTION = 0.001
@@ -227,7 +227,8 @@ def importance_checks(stats: xr.Dataset) -> list[Check]:
         return [not_stored("Exact weights", "log_weight")]
     log_weight = np.asarray(stats["log_weight"].values, dtype=float).ravel()
     undefined = np.isnan(log_weight) | np.isposinf(log_weight)
-    k_hat, ess = importance_quality(log_weight[~undefined])
+    smoothed, k_hat = pareto_smooth(log_weight[~undefined])
+    ess = kish_size(smoothed)
     # of the raw weights: smoothing hides single large ones
     even = kish_size(log_weight[~undefined]) >= EVEN * log_weight.size
     finite = log_weight[np.isfinite(log_weight)]
@@ -275,20 +276,6 @@ def _check_region(stats: xr.Dataset) -> Check:
         f"{percent(beyond)} of the chains' draws lie beyond the surrogate's nodes: part of the posterior "
         "may be missing.",
     )
-
-
-def importance_quality(log_weight: np.ndarray) -> tuple[float, float]:
-    """Pareto k-hat and Kish effective sample size of raw log importance weights, shape (n,).
-
-    Weights of -inf (draws outside the support) count as zero; NaN or +inf makes both results NaN.
-    """
-    if log_weight.size < 10 or np.isnan(log_weight).any() or np.isposinf(log_weight).any():
-        return np.nan, np.nan
-    finite = log_weight[np.isfinite(log_weight)]
-    if finite.size < 10:
-        return np.nan, np.nan
-    smoothed, k_hat = az.psislw(finite - finite.max())
-    return float(k_hat), kish_size(np.asarray(smoothed))
 
 
 MIN_LINEAGES = 25.0

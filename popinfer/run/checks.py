@@ -77,7 +77,7 @@ class Checker:
         """The checks of everything that was added."""
         dividing = self.replicator.dividing
         found = feature_checks(self.names, self.observed, np.concatenate(self.replicates), dividing)
-        together, slices = posterior_check(fit.emulation.likelihood, np.stack(self.log_counts))
+        together, slices = posterior_check(fit.surrogate.likelihood, np.stack(self.log_counts))
         numbers: dict[str, Any] = {
             "chi2": (("chain", "draw"), together.chi2[None]),
             "chi2_slice": (("chain", "draw", "slice"), np.stack([one.chi2 for one in slices], axis=-1)[None]),

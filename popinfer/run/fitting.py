@@ -1,7 +1,7 @@
 """The fit stage: the surrogate of the posterior on the run's halos, its maximum, and what the fit can't tell.
 
 1. Nodes are spread over the posterior that the search found, and evaluated on all of the run's halo batches:
-   the surrogate (`infer.emulate`).
+   the surrogate (`popinfer.infer.surrogate_posterior`).
 2. Its maximum, flat directions, the halo sample's share of the variance, goodness of fit.
 """
 
@@ -22,11 +22,10 @@ from popinfer.cosmology import age
 from popinfer.errors import percent
 from popinfer.infer.counts import Evaluated, log_counts_and_jacobian
 from popinfer.infer.data import Data
-from popinfer.infer.emulate import NODES_PER_PARAMETER, Emulation, emulate
 from popinfer.infer.goodness import Goodness, determined_parameters, goodness_of_fit
-from popinfer.infer.laplace import Laplace, flat_directions, polish
-from popinfer.infer.mixture import Mixture
+from popinfer.infer.laplace import Laplace, Mixture, flat_parameters, polish
 from popinfer.infer.optimise import density_and_grad
+from popinfer.infer.surrogate_posterior import NODES_PER_PARAMETER, SurrogatePosterior, build_surrogate
 from popinfer.random import stream
 from popinfer.records import Halos
 from popinfer.run.folder import RunFolder, atomic, need, read_json, write_text
@@ -44,7 +43,7 @@ class FitResult:
 
     Attributes
     ----------
-    emulation : the surrogate, and the likelihood that goes with it.
+    surrogate : of the posterior, and the likelihood that goes with it.
     log_density : of the surrogate's posterior at its maximum.
     approx : Laplace approximation there. mixture : of all maxima.
     halo_direction : share of halo noise in the variance along the directions that the data measure.
@@ -56,7 +55,7 @@ class FitResult:
     settled : whether the search's maxima stayed where they were.
     """
 
-    emulation: Emulation
+    surrogate: SurrogatePosterior
     log_density: float
     approx: Laplace
     mixture: Mixture
@@ -79,31 +78,31 @@ def fit_population(run: Run, population: Population, region: Region, say: Report
     n_nodes = NODES_PER_PARAMETER * run.model.space.size
     with say.task("Nodes of the surrogate", n_nodes) as update:
         key = stream(run.key, "fit", "nodes")
-        emulation = emulate(
+        surrogate = build_surrogate(
             key, population.counts, population.data, mixture, lambda done, _: update(done, "")
         )
-    density = density_and_grad(emulation.density)
+    density = density_and_grad(surrogate.density)
     approx = polish(density, mixture.main)
-    flat = flat_directions(lambda u: density(u)[0], run.model.space.names, approx)
+    flat = flat_parameters(lambda u: density(u)[0], run.model.space.names, approx)
     result = FitResult(
-        emulation,
+        surrogate,
         float(density(jnp.asarray(approx.mean))[0]),
         approx,
         mixture,
         starts=region.starts,
-        flat=sorted({direction.name for direction in flat}),
+        flat=flat,
         cautions=_cautions(run, population, approx.mean),
         settled=region.settled,
-        **_quality(population, emulation, approx),
+        **_quality(population, surrogate, approx),
     )
     return dataclasses.replace(result, wall_time_s=time.perf_counter() - start)
 
 
-def _quality(population: Population, emulation: Emulation, approx: Laplace) -> dict[str, Any]:
+def _quality(population: Population, surrogate: SurrogatePosterior, approx: Laplace) -> dict[str, Any]:
     """Shares of halo noise, and goodness of fit, at the maximum."""
-    likelihood, data = emulation.likelihood, emulation.likelihood.data
+    likelihood, data = surrogate.likelihood, surrogate.likelihood.data
     info = likelihood.information(*log_counts_and_jacobian(population.counts, approx.mean))
-    halo, rest = np.diag(emulation.nodes.halo_cov), np.diag(data.log_cov)
+    halo, rest = np.diag(surrogate.nodes.halo_cov), np.diag(data.log_cov)
     counting = likelihood.modes.T @ data.counting_cov @ likelihood.modes
     together, per_slice = goodness_of_fit(info, data.slice_of, determined_parameters(approx.cov))
     return {
@@ -165,12 +164,12 @@ def _uncounted(run: Run) -> list[str]:
 
 def write_fit(run: Run, result: FitResult) -> None:
     """Store the fit twice: JSON for people, arrays for the next stage."""
-    folder, approx, emulation = run.folder, result.approx, result.emulation
+    folder, approx, surrogate = run.folder, result.approx, result.surrogate
     arrays = {
-        "nodes": emulation.nodes.points,
-        "values": emulation.nodes.values,
-        "halo_cov": emulation.nodes.halo_cov,
-        "lengths": emulation.fit.lengths,
+        "nodes": surrogate.nodes.points,
+        "values": surrogate.nodes.values,
+        "halo_cov": surrogate.nodes.halo_cov,
+        "lengths": surrogate.fit.lengths,
         "mean": np.asarray(approx.mean),
         "cov": np.asarray(approx.cov),
         "mixture_weights": result.mixture.weights,
@@ -194,9 +193,9 @@ def write_fit(run: Run, result: FitResult) -> None:
         "halo_share": [float(x) for x in result.halo_direction],
         "halo_share_of_counting": [float(x) for x in result.halo_counting],
         "surrogate": {
-            "n_nodes": len(emulation.nodes.points),
-            "white": emulation.fit.white,
-            "left_out_error_nat": emulation.left_out_error,
+            "n_nodes": len(surrogate.nodes.points),
+            "white": surrogate.fit.white,
+            "left_out_error_nat": surrogate.left_out_error,
         },
         "wall_time_s": result.wall_time_s,
     }
@@ -213,7 +212,7 @@ def read_fit(run: Run, data: Data) -> FitResult:
         arrays = dict(stored)
     kernel = arrays["lengths"], content["surrogate"]["white"]
     return FitResult(
-        Emulation.of(
+        SurrogatePosterior.of(
             data, Evaluated(arrays["nodes"], arrays["values"], arrays["halo_cov"]), kernel, fixed=True
         ),
         content["log_density"],

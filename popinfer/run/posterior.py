@@ -17,11 +17,13 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
-from popinfer.infer.checked import CheckedSpec, Sampled, sample_checked
 from popinfer.infer.counts import evaluate
+from popinfer.infer.draws import Draws
+from popinfer.infer.exact_weights import ExactWeightsSpec, SampledPosterior, sample_with_exact_weights
 from popinfer.infer.likelihood import LogDensity
+from popinfer.infer.nuts import NutsSpec, nuts
 from popinfer.infer.predictive import observed_groups, predict
-from popinfer.infer.sample import Draws, NutsSpec, SmcSpec, nuts, smc
+from popinfer.infer.tempered import SmcSpec, smc
 from popinfer.population.parameters import fiducial_params
 from popinfer.population.relations import GRIDS, Z_DENSITY, Z_RELATIONS, Relations, summarise
 from popinfer.random import numpy_generator, stream
@@ -33,7 +35,7 @@ from popinfer.run.progress import Reporter
 
 N_PRIOR = 2000
 N_RELATION_HALOS = 4096  # in each sample: median stellar masses are known to 0.01 to 0.03 dex then
-SPECS: dict[str, Callable[..., Any]] = {"nuts": CheckedSpec, "nuts_exact": NutsSpec, "smc": SmcSpec}
+SPECS: dict[str, Callable[..., Any]] = {"nuts": ExactWeightsSpec, "nuts_exact": NutsSpec, "smc": SmcSpec}
 TITLES = {
     "nuts": "NUTS on the surrogate, exact weights",
     "nuts_exact": "NUTS on the exact density",
@@ -118,7 +120,7 @@ def _test_write(run: Run, attrs: dict[str, Any]) -> None:
     path.unlink()
 
 
-def judged_groups(run: Run, sampled: Sampled, attrs: dict[str, Any]) -> az.InferenceData:
+def judged_groups(run: Run, sampled: SampledPosterior, attrs: dict[str, Any]) -> az.InferenceData:
     """The groups that the convergence gate looks at."""
     groups = {
         "posterior": _named(run, sampled.draws.u, attrs),
@@ -134,18 +136,18 @@ def judged_groups(run: Run, sampled: Sampled, attrs: dict[str, Any]) -> az.Infer
     return idata
 
 
-def draw_posterior(run: Run, population: Population, fit: FitResult, say: Reporter) -> Sampled:
+def draw_posterior(run: Run, population: Population, fit: FitResult, say: Reporter) -> SampledPosterior:
     """Draw with the run file's sampler."""
     settings, key = run.config.sample, stream(run.key, "sample")
     spec = SPECS[settings.kind](**settings.model_dump(exclude={"kind"}))
     with say.task(TITLES[settings.kind], spec.n_steps) as update:
-        if isinstance(spec, CheckedSpec):
-            started = population.counts, fit.emulation, fit.mixture
-            sampled = sample_checked(
+        if isinstance(spec, ExactWeightsSpec):
+            started = population.counts, fit.surrogate, fit.mixture
+            sampled = sample_with_exact_weights(
                 stream(key, "nuts"), *started, spec, lambda done, _, text: update(done, text)
             )
         else:
-            density = LogDensity.of(population.counts, fit.emulation.likelihood)
+            density = LogDensity.of(population.counts, fit.surrogate.likelihood)
             sampler: Callable[..., Draws] = nuts if isinstance(spec, NutsSpec) else smc
             draws = sampler(
                 stream(key, settings.kind),
@@ -154,11 +156,11 @@ def draw_posterior(run: Run, population: Population, fit: FitResult, say: Report
                 spec,
                 lambda done, _, text: update(done, text),
             )
-            sampled = Sampled(draws, None, fit.emulation)
+            sampled = SampledPosterior(draws, None, fit.surrogate)
     draws = sampled.draws
     draws.attrs["region_settled"] = int(fit.settled)
     tried = draws.u if sampled.chains is None else sampled.chains.u
-    draws.attrs["missed_mass"] = fit.mixture.missed(tried.reshape(-1, tried.shape[-1]))
+    draws.attrs["missed_mass"] = fit.mixture.weight_missed_by(tried.reshape(-1, tried.shape[-1]))
     return sampled
 
 

@@ -25,8 +25,7 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from popinfer.config import RunConfig
-from popinfer.infer.laplace import Laplace
-from popinfer.infer.mixture import Mixture
+from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.optimise import Fit
 from popinfer.infer.search import MAX_ROUNDS, Search, find_maxima
 from popinfer.model import SurveyModel, predict_galaxies
@@ -164,13 +163,13 @@ def listed_starts(search: Search) -> list[dict[str, Any]]:
 def draw_run_halos(run: Run, region: Region, update: Any) -> Halos:
     """The run's halo batches [batch, slice, halo], around the search's maxima; `update` hears of each."""
     key = stream(run.key, "halos")
-    points = points_around(stream(key, "around"), run, region.mixture.widened(SPREAD))
+    points = points_around(stream(key, "around"), run, region.mixture.with_widths_times(SPREAD))
     return draw_batches(key, run, points, batch_shape(run.config.halos.n_per_slice), update)
 
 
 def points_around(key: PRNGKeyArray, run: Run, around: Mixture) -> list[ModelParams]:
     """Parameters that fill a region, its main center first."""
-    points = [around.main.mean, *around.spread(key, N_AROUND)]
+    points = [around.main.mean, *around.fill(key, N_AROUND)]
     return [run.model.params_at(jnp.asarray(u)) for u in points]
 
 

@@ -85,7 +85,7 @@ def fisher(run: Run, say: Reporter | None = None) -> tuple[Identifiability, str]
         likelihood = (
             likelihood_at(population.counts, population.data, u)
             if stored is None
-            else stored.emulation.likelihood
+            else stored.surrogate.likelihood
         )
         known = likelihood.information(*log_counts_and_jacobian(population.counts, u)).fisher
     found = identifiability(run.model.space.names, known)

@@ -11,9 +11,8 @@ import pytest
 
 from popinfer import cli
 from popinfer.errors import NotConvergedError
-from popinfer.infer.laplace import Laplace
+from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.likelihood import Likelihood
-from popinfer.infer.mixture import Mixture
 from popinfer.population.halos import draw_slices
 from popinfer.random import numpy_generator, root_key, stream
 from popinfer.run import calibrate as module

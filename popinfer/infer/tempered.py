@@ -26,8 +26,9 @@ import numpy as np
 from jaxtyping import Array
 from scipy.special import logsumexp
 
-from popinfer.infer.mixture import Mixture
-from popinfer.infer.sample.draws import Draws, LogDensity, Progress, systematic_resample
+from popinfer.infer.draws import Draws, LogDensity, Progress
+from popinfer.infer.laplace import Mixture
+from popinfer.resampling import shuffled_systematic
 
 _TARGET_ACCEPT = 0.8
 _MAX_STAGES = 200
@@ -138,7 +139,7 @@ def _advance(key: Array, stage: Stage, log_density: LogDensity, spec: SmcSpec, p
     log_likelihood = np.where(np.isnan(log_likelihood), -np.inf, log_likelihood)
     log_weight, power = _temper(log_likelihood, stage.power, spec.ess_fraction)
     weight = np.exp(log_weight - logsumexp(log_weight))
-    picked = systematic_resample(resample_key, weight, n)
+    picked = shuffled_systematic(resample_key, weight, n)
     factor = jnp.asarray(_factors(np.asarray(stage.particles.u), weight)[picked])
     particles: Particles = jax.tree.map(lambda x: x[picked], stage.particles)
     size, moves = stage.size, Moves.none(n)
