@@ -1,4 +1,4 @@
-"""Tempered sequential Monte Carlo from the prior to the posterior: finds several modes and the evidence.
+"""Tempered sequential Monte Carlo from the prior to the posterior: finds several maxima and the evidence.
 
 Particles follow p_b(u) ~ N(u; 0, 1) L(u)^b from b = 0, the prior, to b = 1, the posterior (Del Moral, Doucet
 & Jasra 2006, JRSS B 68, 411). At each stage

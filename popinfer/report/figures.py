@@ -13,10 +13,10 @@ from popinfer.report import (
     figures_misfit,
     figures_posterior,
 )
-from popinfer.report.checks import read_checks
+from popinfer.report.comparison import read_histograms, read_pairs, read_soft_counts
 from popinfer.report.gate import PARTICLE_SAMPLERS, SURROGATE_SAMPLERS, Verdict
+from popinfer.report.goodness import read_checks
 from popinfer.report.parameters import ParameterRow
-from popinfer.report.predictive import read_histograms, read_pairs, read_soft_counts
 from popinfer.report.style import DPI, Plot, styled
 from popinfer.report.summary import RunSummary
 

@@ -124,6 +124,6 @@ def lineage_plot(idata: az.InferenceData) -> Plot | None:
     ax.text(0.97, 0.95, f"worth {1 / np.sum(share**2):.0f}", transform=ax.transAxes, ha="right", va="top")
     caption = (
         "Share of the particles that descend from each of the prior draws with descendants. A few large "
-        "lineages mean that few prior draws decided how much of the posterior each mode got."
+        "lineages mean that few prior draws decided how much of the posterior each maximum got."
     )
     return Plot("lineages", "Lineages", caption, figure)

@@ -8,8 +8,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import gaussian_filter
 
+from popinfer.report.comparison import ColorPairs, Histograms
 from popinfer.report.figures_posterior import enclosing_levels
-from popinfer.report.predictive import ColorPairs, Histograms
 from popinfer.report.style import (
     BEST_FIT,
     DATA,

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from popinfer.report.predictive import SoftCounts
+from popinfer.report.comparison import SoftCounts
 from popinfer.report.style import DATA, MODEL, PAGE_WIDTH, Plot, chunks, slice_label
 
 

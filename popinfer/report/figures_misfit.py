@@ -8,8 +8,8 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from popinfer.report.checks import FeatureChecks
-from popinfer.report.predictive import MIN_COUNT, Histograms, SoftCounts
+from popinfer.report.comparison import MIN_COUNT, Histograms, SoftCounts
+from popinfer.report.goodness import FeatureChecks
 from popinfer.report.style import PAGE_WIDTH, Plot, chunks, feature_label, slice_label
 
 _PER_PAGE = 4  # slices across

@@ -86,7 +86,7 @@ def check_worst(title: str, values: dict[str, float], *, least: float) -> Check:
     bad = [name for name, value in values.items() if not value >= least]
     finite = [value for value in values.values() if np.isfinite(value)]
     worst, required = f"{min(finite):.0f}" if finite else "undefined", f">= {least:.0f}"
-    failure = f"{title} is {worst} at worst, not {required}, for {listed(bad)}."
+    failure = f"{title} is {worst} at worst, not {required}, for {list_names(bad)}."
     return Check(title, worst, required, not bad, failure)
 
 
@@ -121,7 +121,7 @@ def not_stored(title: str, variable: str) -> Check:
     return Check(title, "not stored", "stored", False, failure)
 
 
-def listed(names: list[str]) -> str:
+def list_names(names: list[str]) -> str:
     """List at most four names."""
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
@@ -185,7 +185,7 @@ def _check_rhat(table: list[ParameterDiagnostics]) -> Check:
     bad = [name for name, value in values.items() if not value < MAX_RHAT]
     finite = [value for value in values.values() if np.isfinite(value)]
     worst, required = f"{max(finite):.3f}" if finite else "undefined", f"< {MAX_RHAT}"
-    failure = f"R-hat is {worst} at worst, not {required}, for {listed(bad)}."
+    failure = f"R-hat is {worst} at worst, not {required}, for {list_names(bad)}."
     return Check("R-hat", worst, required, not bad, failure)
 
 
@@ -351,7 +351,8 @@ def _check_lineages(stats: xr.Dataset) -> Check:
         f"{number:.0f}",
         f">= {MIN_LINEAGES:.0f}",
         number >= MIN_LINEAGES,
-        f"The particles descend from {number:.0f} prior draws, not {MIN_LINEAGES:.0f}: modes may be missing.",
+        f"The particles descend from {number:.0f} prior draws, not {MIN_LINEAGES:.0f}: "
+        "maxima may be missing.",
     )
 
 
@@ -376,11 +377,11 @@ def region_checks(stats: xr.Dataset) -> list[Check]:
         missed = float(stats.attrs["missed_mass"])
         checks.append(
             Check(
-                "Modes visited",
+                "Maxima visited",
                 f"{100 * missed:.0f} % of the mass missed",
                 f"<= {100 * MAX_MISSED:.0f} %",
                 missed <= MAX_MISSED,
-                f"No draw is near modes that hold about {100 * missed:.0f} % of the posterior's mass.",
+                f"No draw is near maxima that hold about {100 * missed:.0f} % of the posterior's mass.",
             )
         )
     return checks
@@ -473,5 +474,5 @@ def _check_finite(draws: dict[str, np.ndarray], title: str = "Finite draws") -> 
         f"{n_bad} not finite",
         "0",
         not bad,
-        f"{n_bad} draws of {listed(bad)} are not finite.",
+        f"{n_bad} draws of {list_names(bad)} are not finite.",
     )

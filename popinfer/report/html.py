@@ -9,13 +9,13 @@ from pathlib import Path
 
 import arviz as az
 
-from popinfer.report.caveats import MAX_HALO_SHARE, caveats, goodness, misfits
-from popinfer.report.checks import read_checks, tabulate_checks, verdict_of_checks
+from popinfer.report.caveats import MAX_HALO_SHARE, caveats
+from popinfer.report.comparison import read_abundances, read_histograms
 from popinfer.report.figures import draw_figures, save_figures
 from popinfer.report.gate import PARTICLE_SAMPLERS, SURROGATE_SAMPLERS, Verdict, judge
+from popinfer.report.goodness import judge_fit, misfits, read_checks, tabulate_checks, verdict_of_checks
 from popinfer.report.page import embedded, render
 from popinfer.report.parameters import ParameterRow, tabulate
-from popinfer.report.predictive import read_abundances, read_histograms
 from popinfer.report.style import Plot, slice_label
 from popinfer.report.summary import RunSummary
 
@@ -102,7 +102,7 @@ def render_page(
         summary=summary,
         verdict=verdict,
         rows=rows,
-        goodness=goodness(summary),
+        goodness=judge_fit(summary),
         misfits=misfits(histograms, checks),
         checks=tabulate_checks(checks),
         checks_verdict=verdict_of_checks(checks),

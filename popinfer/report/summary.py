@@ -36,8 +36,8 @@ class RunSummary:
     halo_share_max, halo_share_median : variance that the halo sample brings over the total variance of a soft
         count, largest and median over kernels.
     flat_directions : parameters, or combinations of them, whose profile is flat.
-    modes : other optima that prior-drawn starts found: ``start``, ``log_density``, ``distance`` (in units of
-        posterior standard deviations).
+    starts : where each start of the search ended: ``start``, ``log_density``, ``distance`` from the best
+        maximum (in units of posterior standard deviations).
     sampler : settings and costs (gradients evaluated, step size, ...), for display.
     warnings : sentences for the reader.
     priors : parameter -> description such as "normal(0, 0.3)".
@@ -65,7 +65,7 @@ class RunSummary:
     halo_share_max: float = math.nan
     halo_share_median: float = math.nan
     flat_directions: tuple[str, ...] = ()
-    modes: tuple[dict[str, Any], ...] = ()
+    starts: tuple[dict[str, Any], ...] = ()
     sampler: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     priors: dict[str, str] = field(default_factory=dict)

@@ -22,7 +22,7 @@ from popinfer.cosmology import age
 from popinfer.errors import percent
 from popinfer.infer.counts import Evaluated, log_counts_and_jacobian
 from popinfer.infer.data import Data
-from popinfer.infer.goodness import Goodness, determined_parameters, goodness_of_fit
+from popinfer.infer.goodness import ChiSquare, chi_square_of_fit, determined_parameters
 from popinfer.infer.laplace import Laplace, Mixture, flat_parameters, polish
 from popinfer.infer.optimise import density_and_grad
 from popinfer.infer.surrogate_posterior import NODES_PER_PARAMETER, SurrogatePosterior, build_surrogate
@@ -63,8 +63,8 @@ class FitResult:
     halo_counting: np.ndarray
     halo_counts: np.ndarray
     count_sd: np.ndarray
-    goodness: Goodness
-    per_slice: list[Goodness]
+    goodness: ChiSquare
+    per_slice: list[ChiSquare]
     starts: list[dict[str, Any]] = field(default_factory=list)
     flat: list[str] = field(default_factory=list)
     cautions: list[str] = field(default_factory=list)
@@ -104,7 +104,7 @@ def _quality(population: Population, surrogate: SurrogatePosterior, approx: Lapl
     info = likelihood.information(*log_counts_and_jacobian(population.counts, approx.mean))
     halo, rest = np.diag(surrogate.nodes.halo_cov), np.diag(data.log_cov)
     counting = likelihood.modes.T @ data.counting_cov @ likelihood.modes
-    together, per_slice = goodness_of_fit(info, data.slice_of, determined_parameters(approx.cov))
+    together, per_slice = chi_square_of_fit(info, data.slice_of, determined_parameters(approx.cov))
     return {
         "halo_direction": info.halo_share(),
         "halo_counting": info.halo_share(counting),
@@ -117,7 +117,7 @@ def _quality(population: Population, surrogate: SurrogatePosterior, approx: Lapl
 
 def _cautions(run: Run, population: Population, u: np.ndarray) -> list[str]:
     """Whether the lowest halos still matter, and whether galaxies are missing from the sample's number."""
-    cautions = _uncounted(run)
+    cautions = _galaxies_left_out(run)
     halos = population.some_halos
     galaxies = population.galaxies(u, halos)
     lgm = _observed_mass(run, halos)
@@ -143,7 +143,7 @@ def _observed_mass(run: Run, halos: Halos) -> Float[np.ndarray, "slice halo"]:
     return np.asarray(jax.vmap(jax.vmap(one))(halos.mah_params, jnp.asarray(halos.t_obs)))
 
 
-def _uncounted(run: Run) -> list[str]:
+def _galaxies_left_out(run: Run) -> list[str]:
     """Galaxies left out by conditions or for their photometry, where their number is part of the data."""
     if run.config.catalog.number_density is None:
         return []
@@ -224,8 +224,8 @@ def read_fit(run: Run, data: Data) -> FitResult:
         arrays["halo_counting"],
         arrays["halo_counts"],
         arrays["count_sd"],
-        Goodness(**content["goodness"]),
-        [Goodness(**part) for part in content["per_slice"]],
+        ChiSquare(**content["goodness"]),
+        [ChiSquare(**part) for part in content["per_slice"]],
         content["starts"],
         content["flat"],
         content["cautions"],

@@ -1,4 +1,4 @@
-"""Gaussian approximations: their polishing, flat parameters, where points of a mixture lie, what draws miss."""
+"""Gaussian approximations: polishing, flat parameters, where points of a mixture lie, what draws miss."""
 
 import jax
 import jax.numpy as jnp

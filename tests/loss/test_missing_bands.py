@@ -190,7 +190,7 @@ def test_kernels_count_other_galaxies():
     first = np.concatenate(rest)
     second = np.flatnonzero(label == 0)[again.permutation(400)[60:]]
     with_unknown = np.concatenate([second, first[-50:]])
-    others = kernels.counting([x[first], x[with_unknown]], [label[first], label[with_unknown]])
+    others = kernels.over_galaxies([x[first], x[with_unknown]], [label[first], label[with_unknown]])
     np.testing.assert_array_equal(others.mask, kernels.mask)
     used = kernels.mask > 0
     np.testing.assert_allclose(others.observed[used], kernels.observed[used], rtol=1e-12)
@@ -199,13 +199,13 @@ def test_kernels_count_other_galaxies():
     np.testing.assert_array_equal(others.n_obs, kernels.n_obs)
     np.testing.assert_array_equal(others.centers, kernels.centers)
     np.testing.assert_array_equal(others.layout_cov, kernels.layout_cov)
-    few = kernels.counting([x[first[:20]], x[second]], [label[first[:20]], label[second]])
+    few = kernels.over_galaxies([x[first[:20]], x[second]], [label[first[:20]], label[second]])
     np.testing.assert_array_equal(few.mask, kernels.mask)
-    kept = few.keeping(2.0)
+    kept = few.with_least_count(2.0)
     assert 2 < kept.mask[0].sum() < kernels.mask[0].sum()
     np.testing.assert_array_equal(kept.mask[1], kernels.mask[1])
     with pytest.raises(InputError, match="slice 0: only 0 kernels"):
-        few.keeping(30.0)
+        few.with_least_count(30.0)
 
 
 def test_gradient_matches_finite_differences(kept):

@@ -147,7 +147,7 @@ def test_summary_has_goodness_and_provenance(tiny_run):
     assert share > 0.1  # 512 halos are few
     of_counting = 100 * share / (1 - share)
     assert any(f"reaches {of_counting:.0f} % of the counting noise" in text for text in summary.warnings)
-    assert {one["start"] for one in summary.modes} == {0, 1, 2}  # first answer, prior draw, reflection
+    assert {one["start"] for one in summary.starts} == {0, 1, 2}  # first answer, prior draw, reflection
     assert set(summary.best_fit) == set(summary.priors) == {"dust.lg_av", "metallicity.zero_point"}
 
 
