@@ -122,7 +122,7 @@ def smc(key: Array, log_density: LogDensity, start: Mixture, spec: SmcSpec, prog
     """
     n, n_par = 4 * (spec.n_particles // 4), len(start.main.mean)
     start_key, stage_key, deal_key = jax.random.split(key, 3)
-    particles = _placed(log_density, jax.random.normal(start_key, (n, n_par)), spec.batch)
+    particles = _particles_at(log_density, jax.random.normal(start_key, (n, n_par)), spec.batch)
     stage = Stage(particles, np.arange(n), Moves.none(n), gradients=n)
     while (
         stage.power < 1 and stage.number < _MAX_STAGES and np.isfinite(stage.particles.log_likelihood).any()
@@ -148,7 +148,7 @@ def _advance(key: Array, stage: Stage, log_density: LogDensity, spec: SmcSpec, p
         n_leapfrog = int(np.clip(np.ceil(0.5 * np.pi / size), 1, spec.max_leapfrog))
         keys = jax.random.split(jax.random.fold_in(move_key, index), n)
         tuning = Tuning(*(jnp.asarray(x) for x in (power, size, n_leapfrog)))
-        particles, done = _moved(log_density, (keys, particles, factor), tuning, spec.batch)
+        particles, done = _move_all(log_density, (keys, particles, factor), tuning, spec.batch)
         moves = jax.tree.map(lambda old, new: old + np.asarray(new), moves, done)
         mean_rate = float(np.mean(done.acceptance_rate))
         size = float(np.clip(size * np.exp(mean_rate - _TARGET_ACCEPT), 1e-3, 1.5))
@@ -172,11 +172,11 @@ def _dealt(key: Array, stage: Stage, spec: SmcSpec) -> Draws:
         "undefined": stage.moves.n_undefined > 0,
     }
     order = np.asarray(jax.random.permutation(key, n))
-    share = np.bincount(stage.ancestor) / n
+    lineage_fraction = np.bincount(stage.ancestor) / n
     attrs = {
         "sampler": "smc",
         "log_evidence": stage.log_evidence,
-        "log_evidence_sd": float(np.sqrt(np.sum(share**2))),
+        "log_evidence_sd": float(np.sqrt(np.sum(lineage_fraction**2))),
         "power": float(stage.power),
         "n_stages": stage.number,
         "mutation_acceptance": float(np.mean(stats["acceptance_rate"])),
@@ -197,21 +197,21 @@ def _evaluate(log_density: LogDensity, u: Array) -> tuple[Array, Array]:
 
 
 @eqx.filter_jit
-def _placed(log_density: LogDensity, u: Array, batch: int | None) -> Particles:
+def _particles_at(log_density: LogDensity, u: Array, batch: int | None) -> Particles:
     """Particles at u [particle, par]."""
-    return Particles(u, *jax.lax.map(lambda one: _evaluate(log_density, one), u, batch_size=batch))
+    return Particles(u, *jax.lax.map(lambda position: _evaluate(log_density, position), u, batch_size=batch))
 
 
 @eqx.filter_jit
-def _moved(
+def _move_all(
     log_density: LogDensity, each: tuple[Array, Particles, Array], tuning: Tuning, batch: int | None
 ) -> tuple[Particles, Moves]:
     """One move of all particles: keys, particles and metrics, each with a leading particle axis."""
 
-    def one(this: tuple[Array, Particles, Array]) -> tuple[Particles, Moves]:
-        return _move(log_density, *this, tuning)
+    def move(arguments: tuple[Array, Particles, Array]) -> tuple[Particles, Moves]:
+        return _move(log_density, *arguments, tuning)
 
-    return jax.lax.map(one, each, batch_size=batch)
+    return jax.lax.map(move, each, batch_size=batch)
 
 
 def _move(

@@ -60,14 +60,14 @@ class Observed(eqx.Module):
     mean, whiten : whitened coordinates are (x - mean) @ whiten.
     points : of the galaxies; zero where padded.
     weight : one over the number of galaxies, zero where padded.
-    share : of each slice in the number of galaxies.
+    fraction : of each slice in the number of galaxies.
     """
 
     mean: Float[Arr, "slice feature"]
     whiten: Float[Arr, "slice feature feature"]
     points: Float[Arr, "slice gal feature"]
     weight: Float[Arr, "slice gal"]
-    share: Float[Arr, "slice"]
+    fraction: Float[Arr, "slice"]
 
     @classmethod
     def build(cls, features: list[np.ndarray], floor: float) -> "Observed":
@@ -120,9 +120,9 @@ class Loss(eqx.Module):
 
     @abstractmethod
     def distances(
-        self, y: Float[Array, "slice point feature"], share: Float[Array, "slice point"]
+        self, y: Float[Array, "slice point feature"], fraction: Float[Array, "slice point"]
     ) -> Float[Array, "slice"]:
-        """D_s of points in whitened coordinates, whose shares add up to one in each slice."""
+        """D_s of points in whitened coordinates, whose fractions add up to one in each slice."""
 
     def __call__(
         self, x: Float[Array, "slice point feature"], weight: Float[Array, "slice point"]
@@ -135,7 +135,7 @@ class Loss(eqx.Module):
         """
         total = jnp.sum(weight, axis=1, keepdims=True) + jnp.finfo(weight.dtype).tiny
         distances = self.distances(self.observed.whiten_features(x), weight / total)
-        return jnp.sum(jnp.asarray(self.observed.share) * distances / jnp.asarray(self.unit))
+        return jnp.sum(jnp.asarray(self.observed.fraction) * distances / jnp.asarray(self.unit))
 
 
 LossT = TypeVar("LossT", bound=Loss)

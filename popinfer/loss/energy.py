@@ -50,12 +50,12 @@ class EnergyDistance(Loss):
         return in_units(cls(observed, ones, among_observed))
 
     def distances(
-        self, y: Float[Array, "slice point feature"], share: Float[Array, "slice point"]
+        self, y: Float[Array, "slice point feature"], fraction: Float[Array, "slice point"]
     ) -> Float[Array, "slice"]:
         """D of each slice."""
         points, weight = (jnp.asarray(a, y.dtype) for a in (self.observed.points, self.observed.weight))
-        across = _mean_distances(y, share, points, weight)
-        return 2 * across - _mean_distances(y, share, y, share) - jnp.asarray(self.among_observed)
+        across = _mean_distances(y, fraction, points, weight)
+        return 2 * across - _mean_distances(y, fraction, y, fraction) - jnp.asarray(self.among_observed)
 
 
 def _mean_distances(

@@ -17,7 +17,7 @@ from popinfer.report.comparison import read_histograms, read_pairs, read_soft_co
 from popinfer.report.gate import PARTICLE_SAMPLERS, SURROGATE_SAMPLERS, Verdict
 from popinfer.report.goodness import read_checks
 from popinfer.report.parameters import ParameterRow
-from popinfer.report.style import DPI, Plot, styled
+from popinfer.report.style import DPI, Plot, report_style
 from popinfer.report.summary import RunSummary
 
 
@@ -26,7 +26,7 @@ def draw_figures(
 ) -> list[Plot]:
     """Draw every figure that the stored groups allow; what is missing is left out."""
     plots: list[Plot | None] = []
-    with styled():
+    with report_style():
         histograms, pairs, soft = read_histograms(idata), read_pairs(idata), read_soft_counts(idata)
         if histograms is not None:
             plots.append(figures_misfit.misfit_plot(histograms, read_checks(idata)))
@@ -54,7 +54,7 @@ def save_figures(plots: list[Plot], folder: Path) -> dict[str, bytes]:
     """Write each figure as PNG and PDF into `folder`; return the PNGs by figure name."""
     folder.mkdir(parents=True, exist_ok=True)
     images = {}
-    with styled():
+    with report_style():
         for plot in plots:
             buffer = io.BytesIO()
             plot.figure.savefig(buffer, format="png", dpi=DPI)

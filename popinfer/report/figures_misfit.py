@@ -38,12 +38,12 @@ def misfit_plot(histograms: Histograms, checks: FeatureChecks | None) -> Plot:
     n_slice, n_row = len(histograms.slice_z), -(-len(maps) // 2)
     figure = Figure(figsize=(PAGE_WIDTH, n_row * (0.62 + 0.36 * n_slice)), layout="constrained")
     axes = figure.subplots(n_row, 2, sharey=True, squeeze=False)
-    names = [one.replace("-", " − ") for one in histograms.features]
-    for ax, one in zip(axes.ravel(), maps, strict=False):
-        _draw_map(ax, one)
+    names = [name.replace("-", " − ") for name in histograms.features]
+    for ax, shown in zip(axes.ravel(), maps, strict=False):
+        _draw_map(ax, shown)
         ax.set_yticks(range(n_slice), [slice_label(limits) for limits in histograms.slice_z])
         ax.set_xticks(range(len(names)), names)
-        ax.set_title(f"{one.label}\n{one.sense}")
+        ax.set_title(f"{shown.label}\n{shown.sense}")
         ax.tick_params(length=0)
     caption = (
         "Where the model fails. Root mean square of (data − model)/σ over the bins of each histogram with at "
@@ -69,12 +69,12 @@ def _check_maps(checks: FeatureChecks) -> list[_Map]:
     }
     return [
         _Map(
-            *texts[one],
-            checks.of(one, checks.difference),
-            checks.of(one, checks.significance),
-            reach=0.1 if one == "blue_fraction" else 0.05,
+            *texts[statistic],
+            checks.of(statistic, checks.difference),
+            checks.of(statistic, checks.significance),
+            reach=0.1 if statistic == "blue_fraction" else 0.05,
         )
-        for one in checks.statistics
+        for statistic in checks.statistics
     ]
 
 
@@ -83,22 +83,22 @@ def _binned_medians(histograms: Histograms) -> _Map:
     return _Map("median, data − model [mag]", _MEDIAN_SENSE, offset)
 
 
-def _draw_map(ax: Axes, one: _Map) -> None:
+def _draw_map(ax: Axes, shown: _Map) -> None:
     """Draw one map with a number in each cell, white where the cell is dark."""
-    signed = one.form.startswith("{:+")
-    largest = float(np.nanmax(np.abs(one.values), initial=0))
-    top = max(one.reach, largest)
+    signed = shown.form.startswith("{:+")
+    largest = float(np.nanmax(np.abs(shown.values), initial=0))
+    top = max(shown.reach, largest)
     limits = (
         {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
         if signed
         else {"cmap": "cividis", "vmin": 0, "vmax": top}
     )
-    ax.imshow(one.values, aspect="auto", **limits)
-    for (row, column), value in np.ndenumerate(one.values):
+    ax.imshow(shown.values, aspect="auto", **limits)
+    for (row, column), value in np.ndenumerate(shown.values):
         dark = abs(value) > 0.6 * top if signed else value < 0.55 * top
-        text = one.form.format(value).replace("-", "−") if np.isfinite(value) else "–"
-        if one.significance is not None and np.isfinite(one.significance[row, column]):
-            text += f"\n{abs(one.significance[row, column]):.1f} σ"
+        text = shown.form.format(value).replace("-", "−") if np.isfinite(value) else "–"
+        if shown.significance is not None and np.isfinite(shown.significance[row, column]):
+            text += f"\n{abs(shown.significance[row, column]):.1f} σ"
         color = "white" if dark else "black"
         ax.text(column, row, text, ha="center", va="center", color=color, fontsize=7, linespacing=1.1)
 
@@ -161,7 +161,7 @@ def _dots(ax: Axes, soft: SoftCounts, s: int, plane: tuple[int, int]) -> PathCol
         np.isfinite(residual[order]) & np.isfinite(soft.centers[s][order][:, list(plane)]).all(axis=1)
     ]
     x, y = (soft.centers[s][order, feature] for feature in plane)
-    rim = ["black" if one > _PLAIN else "0.55" for one in np.abs(residual[order])]
+    rim = ["black" if size > _PLAIN else "0.55" for size in np.abs(residual[order])]
     return ax.scatter(
         x,
         y,

@@ -168,7 +168,9 @@ def _check_moving(draws: dict[str, np.ndarray]) -> Check:
     frozen = set()
     for values in draws.values():
         least = max(1.0, MIN_DISTINCT_FRACTION * values.shape[1])
-        frozen |= {chain for chain, one in enumerate(values) if len(np.unique(one)) <= least}
+        frozen |= {
+            chain for chain, draws_of_chain in enumerate(values) if len(np.unique(draws_of_chain)) <= least
+        }
     which = ", ".join(str(chain) for chain in sorted(frozen))
     return Check(
         "Moving chains",
@@ -301,7 +303,7 @@ def diagnose_particles(name: str, values: np.ndarray, stats: xr.Dataset) -> Para
         return ParameterDiagnostics(name, np.nan, np.nan, np.nan)
     flat, ancestor = values.ravel(), np.asarray(stats["ancestor"].values).ravel()
     tails = [(flat <= np.quantile(flat, q)).astype(float) for q in _TAILS]
-    tail = min(lineage_ess(one, ancestor) for one in tails)
+    tail = min(lineage_ess(below, ancestor) for below in tails)
     return ParameterDiagnostics(name, np.nan, lineage_ess(rankdata(flat), ancestor), tail)
 
 

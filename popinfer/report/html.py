@@ -14,7 +14,7 @@ from popinfer.report.comparison import read_abundances, read_histograms
 from popinfer.report.figures import draw_figures, save_figures
 from popinfer.report.gate import PARTICLE_SAMPLERS, SURROGATE_SAMPLERS, Verdict, judge
 from popinfer.report.goodness import judge_fit, misfits, read_checks, tabulate_checks, verdict_of_checks
-from popinfer.report.page import embedded, render
+from popinfer.report.page import embed_images, render
 from popinfer.report.parameters import ParameterRow, tabulate
 from popinfer.report.style import Plot, slice_label
 from popinfer.report.summary import RunSummary
@@ -73,10 +73,10 @@ class Figures:
     plots: list[Plot]
     images: dict[str, bytes]
 
-    def placed(self, place: str) -> list[tuple[Plot, str]]:
+    def of_part(self, place: str) -> list[tuple[Plot, str]]:
         """Figures of one part of the report with their base64 PNGs, in order."""
         chosen = [p for start in _PLACES[place] for p in self.plots if p.name.startswith(start)]
-        return embedded(chosen, self.images)
+        return embed_images(chosen, self.images)
 
 
 def render_page(
@@ -90,7 +90,7 @@ def render_page(
     histograms, checks = read_histograms(idata), read_checks(idata)
     filters = {
         "number": _number,
-        "rounded": _rounded,
+        "rounded": _fixed_decimals,
         "seconds": _seconds,
         "interval": _interval,
         "probability": _probability,
@@ -109,7 +109,7 @@ def render_page(
         caveats=caveats(summary, rows, histograms),
         slices=_slices(summary, idata),
         abundances=read_abundances(idata),
-        figures={place: figures.placed(place) for place in _PLACES},
+        figures={place: figures.of_part(place) for place in _PLACES},
         sampler=_SAMPLER_NAMES.get(verdict.sampler, verdict.sampler),
         amount=_amount(idata, verdict.sampler),
         has_truth=any(math.isfinite(row.truth) for row in rows),
@@ -135,7 +135,7 @@ def _slices(summary: RunSummary, idata: az.InferenceData) -> list[dict[str, str]
     """Build one row a redshift slice: limits, galaxies and goodness of fit, as far as each is known."""
     limits = []
     if "observed_data" in idata.groups() and "slice_z" in idata["observed_data"]:
-        limits = [slice_label(one) for one in idata["observed_data"]["slice_z"].values]
+        limits = [slice_label(bounds) for bounds in idata["observed_data"]["slice_z"].values]
     n = max(len(limits), len(summary.n_galaxies), len(summary.goodness_per_slice))
     table = []
     for i in range(n):
@@ -147,9 +147,9 @@ def _slices(summary: RunSummary, idata: az.InferenceData) -> list[dict[str, str]
             {
                 "z": limits[i] if i < len(limits) else f"slice {i + 1}",
                 "galaxies": f"{summary.n_galaxies[i]:,}" if i < len(summary.n_galaxies) else "–",
-                "chi2": _rounded(chi2, 1),
-                "n_eff": _rounded(n_eff, 0),
-                "ratio": _rounded(chi2 / n_eff if n_eff else math.nan, 2),
+                "chi2": _fixed_decimals(chi2, 1),
+                "n_eff": _fixed_decimals(n_eff, 0),
+                "ratio": _fixed_decimals(chi2 / n_eff if n_eff else math.nan, 2),
                 "p": _probability(p),
                 "predictive_p": _probability(mean_p),
             }
@@ -157,7 +157,7 @@ def _slices(summary: RunSummary, idata: az.InferenceData) -> list[dict[str, str]
     return table
 
 
-def _rounded(value: float, decimals: int = 2) -> str:
+def _fixed_decimals(value: float, decimals: int = 2) -> str:
     """Write a number with fixed decimals and a true minus sign; a dash when it isn't finite."""
     if not math.isfinite(value):
         return "–"
@@ -177,13 +177,13 @@ def _significant(value: float) -> str:
 
 def _number(value: float, row: ParameterRow) -> str:
     """Write a parameter's value to two significant figures of its posterior width."""
-    return _rounded(value, _decimals(row.posterior_sd))
+    return _fixed_decimals(value, _decimals(row.posterior_sd))
 
 
 def _interval(row: ParameterRow) -> str:
     """Write the 95 % interval of a parameter."""
     decimals = _decimals(row.posterior_sd)
-    return f"{_rounded(row.low95, decimals)} … {_rounded(row.high95, decimals)}"
+    return f"{_fixed_decimals(row.low95, decimals)} … {_fixed_decimals(row.high95, decimals)}"
 
 
 def _decimals(sd: float) -> int:

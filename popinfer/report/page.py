@@ -26,6 +26,6 @@ def render(name: str, filters: dict[str, Callable[..., str]] | None = None, **co
     )
 
 
-def embedded(plots: list[Plot], images: dict[str, bytes]) -> list[tuple[Plot, str]]:
+def embed_images(plots: list[Plot], images: dict[str, bytes]) -> list[tuple[Plot, str]]:
     """Figures with their PNGs as text, for the page to hold."""
     return [(plot, base64.b64encode(images[plot.name]).decode()) for plot in plots]

@@ -124,10 +124,10 @@ def _cautions(run: Run, population: Population, u: np.ndarray) -> list[str]:
     weight = np.asarray(galaxies.weight, dtype=float).reshape(len(lgm), 2, -1).sum(axis=1)
     for i, (low, high) in enumerate(run.config.slices):
         edge = run.config.lgm_min_of(i)
-        share = weight[i][lgm[i] < edge + EDGE_WIDTH].sum() / weight[i].sum()
-        if share > MAX_EDGE_SHARE:
+        edge_fraction = weight[i][lgm[i] < edge + EDGE_WIDTH].sum() / weight[i].sum()
+        if edge_fraction > MAX_EDGE_SHARE:
             cautions.append(
-                f"At {low} < z < {high}, {100 * share:.1f} % of the predicted galaxies live within "
+                f"At {low} < z < {high}, {100 * edge_fraction:.1f} % of the predicted galaxies live within "
                 f"{EDGE_WIDTH} dex of the lowest halo mass, 10^{edge}: lower halos.lgm_min."
             )
     return cautions
@@ -137,10 +137,10 @@ def _observed_mass(run: Run, halos: Halos) -> Float[np.ndarray, "slice halo"]:
     """log10 of peak masses at observation [Msun], which the lowest halo mass refers to, not to today's."""
     lg_today = float(np.log10(age(run.model.cosmology, 0.0)))
 
-    def one(mah: DiffmahParams, t: Array) -> Array:
+    def mass_at(mah: DiffmahParams, t: Array) -> Array:
         return mah_singlehalo(mah, t[None], lg_today)[1][0]
 
-    return np.asarray(jax.vmap(jax.vmap(one))(halos.mah_params, jnp.asarray(halos.t_obs)))
+    return np.asarray(jax.vmap(jax.vmap(mass_at))(halos.mah_params, jnp.asarray(halos.t_obs)))
 
 
 def _galaxies_left_out(run: Run) -> list[str]:
@@ -149,7 +149,7 @@ def _galaxies_left_out(run: Run) -> list[str]:
         return []
     cuts = ("fainter than", "brighter than", "outside catalog.cuts")
     photometry = [
-        one for one in run.catalog.dropped if "redshift" not in one[0] and not one[0].startswith(cuts)
+        loss for loss in run.catalog.dropped if "redshift" not in loss[0] and not loss[0].startswith(cuts)
     ]
     n = sum(rows for _, rows in photometry)
     if n == 0:

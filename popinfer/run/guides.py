@@ -1,6 +1,6 @@
 """What leads the fit from far away to the region of the posterior's maxima.
 
-A guide is a log-density of u. That of the soft counts is fair share x Poisson log-likelihood + log-prior
+A guide is a log-density of u. That of the soft counts is fair weight x Poisson log-likelihood + log-prior
 (`popinfer.infer.likelihood`), climbed on a schedule of kernels that are first wider than the run's: the same
 centers, the catalog counted anew at each bandwidth (centers among the others: one of hundreds). Wide kernels
 see far, and blur the structure that stops a climb. The end of each level is the start of the next; the last
@@ -61,7 +61,7 @@ class Guide:
 
 
 def build_guide(run: Run, population: Population, u: np.ndarray) -> Guide:
-    """The guide that the run file asks for; its share is that at u."""
+    """The guide that the run file asks for; its weight is that at u."""
     settings = run.config.fit
     if settings.loss.kind == "soft_counts":
         levels = _soft_counts(run, population, u)
@@ -81,7 +81,7 @@ def _soft_counts(run: Run, population: Population, u: np.ndarray) -> tuple[Compo
         if widening != 1:
             wide = replace(run.survey, kernels=_wider_kernels(run, widening))
             counts, data = run.counts(population.halos, wide), run.data(wide)
-        levels.append(Composite(counts, data).with_fair_share(u))
+        levels.append(Composite(counts, data).with_fair_weight(u))
     return tuple(levels)
 
 

@@ -130,14 +130,17 @@ def _model_galaxies(
             weight = _one_a_halo(stream(key, "kind", len(parts)), weight)
             seen = [np.flatnonzero(row) for row in weight]
             parts.append([(z[s, i], mag[s, i], weight[s, i]) for s, i in enumerate(seen)])
-            numbers.draw(np.array([sum(one[2].sum() for one in s) for s in _by_slice(parts)]) / len(parts))
-            ready = min(_readiness(one, n) for one, n in zip(_by_slice(parts), numbers.drawn, strict=True))
+            numbers.draw(np.array([sum(part[2].sum() for part in s) for s in _by_slice(parts)]) / len(parts))
+            ready = min(
+                _readiness(parts_of_slice, n)
+                for parts_of_slice, n in zip(_by_slice(parts), numbers.drawn, strict=True)
+            )
             update(round(100 * min(1.0, ready)), "")
             if ready >= 1:
                 break
         else:
             raise InputError(_too_few(parts, numbers.drawn))
-    return [_together(one) for one in _by_slice(parts)]
+    return [_together(parts_of_slice) for parts_of_slice in _by_slice(parts)]
 
 
 def _one_a_halo(key: PRNGKeyArray, weight: Float[np.ndarray, "slice gal"]) -> Float[np.ndarray, "slice gal"]:
@@ -176,8 +179,11 @@ def _effective(weight: Float[np.ndarray, "gal"]) -> float:
 
 def _too_few(parts: list[list[Columns]], wanted: list[int]) -> str:
     """Why the search for model galaxies was given up."""
-    effective = [_effective(np.concatenate([weight for *_, weight in one])) for one in _by_slice(parts)]
-    worst = int(np.argmin([found / max(n, 1) for found, n in zip(effective, wanted, strict=True)]))
+    effective = [
+        _effective(np.concatenate([weight for *_, weight in parts_of_slice]))
+        for parts_of_slice in _by_slice(parts)
+    ]
+    worst = int(np.argmin([size / max(n, 1) for size, n in zip(effective, wanted, strict=True)]))
     return (
         f"redshift slice {worst}: {wanted[worst]} galaxies need {EFFECTIVE_PER_GALAXY} times as many model "
         f"galaxies that the survey sees; {_MAX_CHUNKS * _CHUNK} halos make {effective[worst]:.0f} (effective "

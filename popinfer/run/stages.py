@@ -87,12 +87,12 @@ def fisher(run: Run, say: Reporter | None = None) -> tuple[Identifiability, str]
             if stored is None
             else stored.surrogate.likelihood
         )
-        known = likelihood.information(*log_counts_and_jacobian(population.counts, u)).fisher
-    found = identifiability(run.model.space.names, known)
+        information = likelihood.information(*log_counts_and_jacobian(population.counts, u)).fisher
+    result = identifiability(run.model.space.names, information)
     where = "prior's centre" if stored is None else "best fit"
-    content = {"fingerprint": run.fingerprint("fit"), "evaluated_at": where, **found.to_dict()}
+    content = {"fingerprint": run.fingerprint("fit"), "evaluated_at": where, **result.to_dict()}
     write_text(run.folder.fisher, json.dumps(content, indent=2) + "\n")
-    return found, where
+    return result, where
 
 
 def sample(

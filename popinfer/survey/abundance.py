@@ -170,8 +170,8 @@ class EffectiveCounts:
         abundance : positive numbers with their covariance.
         overcounting : how often the soft counts of each slice count a galaxy, `overcounting_of`.
         """
-        share = overcounting[list(abundance.slices)]
-        scale = share * abundance.observed / np.diag(abundance.cov)
+        times_counted = overcounting[list(abundance.slices)]
+        scale = times_counted * abundance.observed / np.diag(abundance.cov)
         cov = np.outer(scale, scale) * abundance.cov
         return cls(scale, scale * abundance.observed, cov, abundance.relative_cov, abundance.slices)
 

@@ -67,8 +67,8 @@ def test_truth_is_recovered_from_many_counts():
 
 
 def test_fair_share_is_taken_from_the_information():
-    objective = composite().with_fair_share(np.zeros(N_PAR))
-    assert 0.02 < objective.share < 0.6  # of kernels that count every galaxy several times
+    objective = composite().with_fair_weight(np.zeros(N_PAR))
+    assert 0.02 < objective.weight < 0.6  # of kernels that count every galaxy several times
 
 
 class LeastSquares:
