@@ -14,7 +14,7 @@ from popinfer.infer.calibration import (
     tarp_band,
 )
 from popinfer.report.figures import save_figures
-from popinfer.report.page import embed_images, render
+from popinfer.report.html import embed_images, render
 from popinfer.report.style import MODEL, PAGE_WIDTH, Plot, report_style, wrap_label
 
 _COLUMNS = 4

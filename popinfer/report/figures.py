@@ -9,7 +9,6 @@ from popinfer.report import (
     figures_chains,
     figures_data,
     figures_derived,
-    figures_fit,
     figures_misfit,
     figures_posterior,
 )
@@ -36,7 +35,7 @@ def draw_figures(
             plots.extend(figures_data.pair_plots(pairs))
         if soft is not None:
             plots.extend(figures_misfit.kernel_plots(soft))
-            plots.append(figures_fit.soft_count_plot(soft))
+            plots.append(figures_misfit.soft_count_plot(soft))
         plots.append(figures_derived.derived_plot(idata))
         plots.append(figures_posterior.corner_plot(idata, rows))
         plots.append(figures_posterior.shrinkage_plot(rows, idata))

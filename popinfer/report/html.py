@@ -1,20 +1,25 @@
 """The report as one HTML file that needs nothing else: styles and figures are inside it.
 
-Convergence comes first, then goodness of fit, then the numbers and figures, then what was run.
+Convergence comes first, then goodness of fit, then the numbers and figures, then what was run. Pages are made
+from the templates beside this file; everything that comes from a run is escaped.
 """
 
+import base64
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import arviz as az
+import jinja2
 
 from popinfer.report.caveats import MAX_HALO_SHARE, caveats
 from popinfer.report.comparison import read_abundances, read_histograms
 from popinfer.report.figures import draw_figures, save_figures
 from popinfer.report.gate import PARTICLE_SAMPLERS, SURROGATE_SAMPLERS, Verdict, judge
 from popinfer.report.goodness import judge_fit, misfits, read_checks, tabulate_checks, verdict_of_checks
-from popinfer.report.page import embed_images, render
 from popinfer.report.parameters import ParameterRow, tabulate
 from popinfer.report.style import Plot, slice_label
 from popinfer.report.summary import RunSummary
@@ -201,3 +206,24 @@ def _seconds(value: float) -> str:
     minutes, seconds = divmod(round(value), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
+
+
+def render(name: str, filters: dict[str, Callable[..., str]] | None = None, **content: Any) -> str:
+    """Fill a template, with the pages' style sheet; a value that it lacks is an error."""
+    files = resources.files("popinfer.report")
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: (files / name).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(filters or {})
+    return environment.get_template(name).render(
+        css=(files / "report.css").read_text(encoding="utf-8"), **content
+    )
+
+
+def embed_images(plots: list[Plot], images: dict[str, bytes]) -> list[tuple[Plot, str]]:
+    """Figures with their PNGs as text, for the page to hold."""
+    return [(plot, base64.b64encode(images[plot.name]).decode()) for plot in plots]

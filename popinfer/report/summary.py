@@ -136,10 +136,7 @@ def _from_stored(key: str, value: Any) -> Any:
     if key in _NUMBER_TABLES:
         return _numbers_from_stored(value)
     if key == "goodness_per_slice":
-        return tuple(
-            {name: math.nan if number is None else float(number) for name, number in row.items()}
-            for row in value
-        )
+        return tuple(_numbers_from_stored(row) for row in value)
     if key == "dropped":
         return tuple((str(reason), int(n)) for reason, n in value)
     return tuple(value) if isinstance(value, list) else value
