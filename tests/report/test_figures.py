@@ -124,5 +124,5 @@ def test_gehrels_errors():
 
 
 def test_wrapped_names_keep_their_words():
-    assert style.wrapped("sfh.quenching_time", "dex", 13) == "sfh.\nquenching\ntime\n[dex]"
-    assert style.wrapped("dust.av", "", 13) == "dust.av"
+    assert style.wrap_label("sfh.quenching_time", "dex", 13) == "sfh.\nquenching\ntime\n[dex]"
+    assert style.wrap_label("dust.av", "", 13) == "dust.av"

@@ -161,7 +161,7 @@ def test_surveys_without_a_posterior_are_counted(trial_run, tiny_config, tmp_pat
     def no_galaxies(*_):
         raise InputError("would see no galaxy")
 
-    monkeypatch.setattr(module, "observing", no_galaxies)
+    monkeypatch.setattr(module, "simulate_run", no_galaxies)
     failed = run_trial(trial_run, 3, CalibrateSpec())
     assert failed["failed"] == "would see no galaxy"
     config = RunConfig.model_validate(tiny_config)
