@@ -87,7 +87,7 @@ class LeastSquares:
         self.n_jacobian += 1
         return self.derivative(u)
 
-    def linearised(self, u, log_counts, jacobian):
+    def gradient_and_curvature(self, u, log_counts, jacobian):
         gradient = jacobian.T @ (self.target - log_counts) - self.prior * u
         return gradient, jacobian.T @ jacobian + self.prior * np.eye(u.size)
 
