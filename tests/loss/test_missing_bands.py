@@ -127,7 +127,8 @@ def test_model_counts_are_brute_force(kept):
     rng = np.random.default_rng(0)
     mag, weight = population(TRUTH, rng.standard_normal(300), rng.random(300))
     x, p = np.asarray(features(mag)), np.asarray(DETECTION(mag))
-    got = np.asarray(eqx.filter_jit(kept.model_counts)(*(jnp.asarray(a)[None] for a in (x, weight, p))))[0]
+    sample = (jnp.asarray(a)[None] for a in (x, weight, p))
+    got = np.exp(eqx.filter_jit(kept.log_counts)(*sample))[0]
     starts = np.cumsum((0, *kept.sizes))
     for pattern in (0, 1):
         white = (x - kept.mean[0, pattern]) @ kept.whiten[0, pattern]
@@ -229,8 +230,8 @@ def test_a_pattern_that_a_slice_lacks_does_not_enter_its_total(observed):
     mag, weight = population(TRUTH, np.linspace(-2, 2, 100), np.linspace(0, 1, 100))
     p = np.array([1.0, 2.0]) * np.ones((200, 2))
     both = np.stack([features(mag)] * 2)
-    counts = eqx.filter_jit(kernels.model_counts)
-    got = counts(jnp.asarray(both), jnp.stack([weight] * 2), jnp.stack([p] * 2))
-    without = counts(jnp.asarray(both), jnp.stack([weight] * 2), jnp.stack([p * [1, 0]] * 2))
+    log_counts = eqx.filter_jit(kernels.log_counts)
+    got = log_counts(jnp.asarray(both), jnp.stack([weight] * 2), jnp.stack([p] * 2))
+    without = log_counts(jnp.asarray(both), jnp.stack([weight] * 2), jnp.stack([p * [1, 0]] * 2))
     np.testing.assert_allclose(got[1][kernels.mask[1] > 0], without[1][kernels.mask[1] > 0], rtol=1e-12)
     assert not np.allclose(got[0], without[0])
