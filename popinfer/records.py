@@ -49,6 +49,7 @@ class Catalog(eqx.Module):
     losses : the same by slice and band, where slices were named; also values that kept galaxies lack.
     id : name of each galaxy; None where the table names none.
     warnings : sentences on what a person should look at. notes : on what was done.
+    doubtful_bands : bands whose columns some of the warnings are about.
     """
 
     z: Float[Arr, "gal"]
@@ -63,6 +64,7 @@ class Catalog(eqx.Module):
     id: tuple[str, ...] | None = eqx.field(static=True, default=None)
     warnings: tuple[str, ...] = eqx.field(static=True, default=())
     notes: tuple[str, ...] = eqx.field(static=True, default=())
+    doubtful_bands: tuple[str, ...] = eqx.field(static=True, default=())
 
 
 class SSP(eqx.Module):

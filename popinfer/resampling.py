@@ -2,14 +2,18 @@
 
 Systematic sampling picks at equal steps of cumulated weight (Douc, Cappe & Moulines 2005, cs/0507025).
 Samplers resample with it, and model galaxies, halos and starts of chains are picked by it.
+
+The largest importance weights are Pareto-smoothed; a shape k-hat of their tail above 0.7 says that none of
+them can be trusted (Vehtari et al. 2024, JMLR 25, 72).
 """
 
+import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
-# of importance weights (Vehtari et al. 2024, JMLR 25, 72): larger shapes of the tail can't be trusted
 MAX_PARETO_K = 0.7
 EVEN = 0.99  # efficiency of raw weights above which the shape of their tail says nothing
+MIN_SMOOTHED = 10  # weights; fewer have no tail
 
 
 def systematic(weights: Float[np.ndarray, "item"], n: int, start: float) -> Int[np.ndarray, "n"]:
@@ -23,9 +27,33 @@ def systematic(weights: Float[np.ndarray, "item"], n: int, start: float) -> Int[
     return np.searchsorted(edges, (start + np.arange(n)) * edges[-1] / n).clip(0, len(edges) - 1)
 
 
+def shuffled_systematic(key: Array, weights: Float[np.ndarray, "item"], n: int) -> Int[np.ndarray, "n"]:
+    """The same from a random start and in random order, which makes pseudo-chains of draws exchangeable."""
+    offset_key, shuffle_key = jax.random.split(key)
+    picked = systematic(weights, n, float(jax.random.uniform(offset_key)))
+    return np.asarray(jax.random.permutation(shuffle_key, picked))
+
+
 def kish_size(log_weight: np.ndarray) -> float:
     """Effective number of draws with these log weights, (sum w)^2 / sum w^2; 0 when there are none."""
     if log_weight.size == 0 or not np.isfinite(log_weight.max()):
         return 0.0
     weight = np.exp(log_weight - log_weight.max())
     return float(weight.sum() ** 2 / np.square(weight).sum())
+
+
+def pareto_smooth(log_weight: Float[np.ndarray, "draw"]) -> tuple[Float[np.ndarray, "draw"], float]:
+    """Pareto-smoothed log weights of a sum of one, and k-hat.
+
+    Log weights that aren't finite count as weights of zero. With fewer than `MIN_SMOOTHED` others nothing is
+    smoothed, and k-hat is infinite.
+    """
+    import arviz as az  # takes a second, which whoever draws halos only shouldn't wait for
+
+    smoothed, finite = np.full(log_weight.shape, -np.inf), np.isfinite(log_weight)
+    weights = log_weight[finite]
+    if weights.size < MIN_SMOOTHED:
+        smoothed[finite] = weights - np.logaddexp.reduce(weights, initial=-np.inf)
+        return smoothed, np.inf
+    smoothed[finite], pareto_k = az.psislw(weights - weights.max())
+    return smoothed, float(pareto_k)

@@ -198,8 +198,10 @@ def extinction_doubts(
     return tuple(doubts), (note,)
 
 
-def shared_column_doubts(bands: Mapping[str, BandColumns], columns: Mapping[str, Column]) -> tuple[str, ...]:
-    """Doubts on columns that serve two bands, and on columns that hold the same numbers.
+def shared_column_doubts(
+    bands: Mapping[str, BandColumns], columns: Mapping[str, Column]
+) -> list[tuple[tuple[str, str], str]]:
+    """Doubts on columns that serve two bands, and on columns that hold the same numbers, with the bands.
 
     One error or extinction for two bands is a slip of the pen, unless it is the same in every row: then it
     is a number that a table happens to hold as a column.
@@ -215,13 +217,15 @@ def shared_column_doubts(bands: Mapping[str, BandColumns], columns: Mapping[str,
     for (a, first), (b, second) in itertools.combinations(bands.items(), 2):
         both = f"bands {a} and {b}"
         if isinstance(first.error, str) and first.error == second.error and _varies(columns[first.error]):
-            doubts.append(f"{both} share the error column {first.error!r}; each needs its own")
+            doubts.append(((a, b), f"{both} share the error column {first.error!r}; each needs its own"))
         shared = first.extinction if first.extinction == second.extinction else None
         if shared is not None and first.filter != second.filter and _varies(columns[shared]):
-            doubts.append(f"{both} share the extinction column {shared!r}; it differs from band to band")
+            text = f"{both} share the extinction column {shared!r}; it differs from band to band"
+            doubts.append(((a, b), text))
         if _same_numbers(columns[first.value], columns[second.value]):
-            doubts.append(f"{both}: columns {first.value!r} and {second.value!r} hold the same numbers")
-    return tuple(doubts)
+            text = f"{both}: columns {first.value!r} and {second.value!r} hold the same numbers"
+            doubts.append(((a, b), text))
+    return doubts
 
 
 def _varies(column: Column) -> bool:

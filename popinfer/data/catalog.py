@@ -158,8 +158,9 @@ def load_catalog(spec: CatalogSpec, say: Callable[[str], None] | None = None) ->
         _refuse(path, "has no rows")
     _check_redshift_unit(path, spec, columns[spec.redshift].unit)
     bands = {name: convert(path, name, band, columns) for name, band in spec.bands.items()}
-    doubts = tuple(doubt for band in bands.values() for doubt in band.doubts)
-    doubts = (*doubts, *shared_column_doubts(spec.bands, columns))
+    shared = shared_column_doubts(spec.bands, columns)
+    doubts = [*(doubt for band in bands.values() for doubt in band.doubts), *(doubt for _, doubt in shared)]
+    sharing = {name for pair, _ in shared for name in pair}
     if doubts and spec.implausible == "refuse":
         _refuse(path, f"{doubts[0]}; if that is right, set implausible: warn")
     for name, band in bands.items():
@@ -187,6 +188,7 @@ def load_catalog(spec: CatalogSpec, say: Callable[[str], None] | None = None) ->
         sha256=fingerprint(path),
         id=names,
         warnings=(*doubts, *repeated),
+        doubtful_bands=tuple(name for name, band in bands.items() if band.doubts or name in sharing),
         notes=tuple(note for band in bands.values() for note in band.notes),
     )
 

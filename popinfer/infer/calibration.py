@@ -128,7 +128,7 @@ class Calibration:
     @property
     def ranks_pass(self) -> bool:
         """Whether every parameter's ranks may be uniform."""
-        return all(one.p_value > self.p_threshold for one in self.parameters)
+        return all(row.p_value > self.p_threshold for row in self.parameters)
 
     @property
     def tarp_passes(self) -> bool:
@@ -148,17 +148,17 @@ class Calibration:
     @property
     def failure(self) -> str:
         """What was found wrong, in one sentence; empty when nothing was."""
-        worst = min(self.parameters, key=lambda one: one.p_value)
-        found = []
+        worst = min(self.parameters, key=lambda row: row.p_value)
+        wrong = []
         if not self.ranks_pass:
             p_values = f"p = {worst.p_value:.2g}, smallest allowed {self.p_threshold:.2g}"
-            found.append(f"ranks of {worst.name} aren't uniform ({p_values})")
+            wrong.append(f"ranks of {worst.name} aren't uniform ({p_values})")
         if not self.tarp_passes:
             excursion = f"{self.tarp_excursion:.1f} sigma, {TARP_SIGMA:g} allowed"
-            found.append(f"expected coverage is off ({excursion})")
+            wrong.append(f"expected coverage is off ({excursion})")
         if not self.nearly_all:
-            found.append(f"{self.n_failed} simulated surveys have no posterior")
-        return "; ".join(found)
+            wrong.append(f"{self.n_failed} simulated surveys have no posterior")
+        return "; ".join(wrong)
 
 
 def assess(names: tuple[str, ...], trials: list[Trial], n_failed: int = 0) -> Calibration:
@@ -168,10 +168,10 @@ def assess(names: tuple[str, ...], trials: list[Trial], n_failed: int = 0) -> Ca
     ----------
     names : of parameters. trials : posteriors against truths. n_failed : surveys without a posterior.
     """
-    ranks = np.stack([one.rank for one in trials])
-    z = np.stack([(one.mean - one.truth) / one.sd for one in trials])
-    sd = np.stack([one.sd for one in trials])
-    tarp = np.array([one.tarp for one in trials])
+    ranks = np.stack([trial.rank for trial in trials])
+    z = np.stack([(trial.mean - trial.truth) / trial.sd for trial in trials])
+    sd = np.stack([trial.sd for trial in trials])
+    tarp = np.array([trial.tarp for trial in trials])
     n = len(trials)
     rows = tuple(
         ParameterCalibration(
@@ -193,8 +193,8 @@ def assess(names: tuple[str, ...], trials: list[Trial], n_failed: int = 0) -> Ca
         rows,
         SIGNIFICANCE / len(names),
         tarp_excursion(tarp),
-        float(np.mean([one.distance2 for one in trials]) / len(names)),
-        sum(not one.converged for one in trials),
+        float(np.mean([trial.distance2 for trial in trials]) / len(names)),
+        sum(not trial.converged for trial in trials),
         n_failed,
     )
 

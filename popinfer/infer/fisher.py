@@ -66,9 +66,9 @@ class Identifiability:
                 f"{row.name:{width}}  {row.alone:6.3f}  {row.together:8.3f}  {row.degeneracy:6.1f}x  "
                 f"{row.partner} ({row.correlation:+.2f})"
             )
-        for one in self.weak:
-            mix = " ".join(f"{value:+.2f} {name}" for name, value in one.components.items())
-            lines.append(f"weak direction, known to {one.sd:.2f}: {mix}")
+        for direction in self.weak:
+            mix = " ".join(f"{value:+.2f} {name}" for name, value in direction.components.items())
+            lines.append(f"weak direction, known to {direction.sd:.2f}: {mix}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,11 +1,21 @@
-"""Laplace approximation of the posterior: whitening metric, first answer, identifiability check."""
+"""Gaussian approximations of the posterior: N(mean, cov) at one maximum, and a mixture of several.
+
+With weights w_k for components N(mean_k, cov_k) the mixture says where the posterior has mass: nodes of the
+surrogate fill it, and chains start from it. Where a profile of the density doesn't rise as the Gaussian's
+does, the approximation is told to be wrong.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+from scipy.linalg import solve_triangular
+from scipy.special import ndtri
+
+from popinfer.random import sobol
+from popinfer.resampling import systematic
 
 FLAT_FRACTION = 1 / 3  # a profile that rises less than this share of the expected 4.5 nats is flat
 
@@ -24,19 +34,56 @@ class Laplace:
 
 
 @dataclass(frozen=True)
-class FlatDirection:
-    """A parameter whose profile doesn't rise as the Laplace approximation says it should."""
+class Mixture:
+    """Gaussian components and their weights, which add up to one."""
 
-    name: str
-    side: int
-    rise: float
-    expected: float
+    components: tuple[Laplace, ...]
+    weights: Float[np.ndarray, "component"]
+
+    @classmethod
+    def single(cls, component: Laplace) -> "Mixture":
+        """A mixture of one component."""
+        return cls((component,), np.ones(1))
+
+    @property
+    def main(self) -> Laplace:
+        """The component of largest weight."""
+        return self.components[int(np.argmax(self.weights))]
+
+    def with_widths_times(self, factor: float) -> "Mixture":
+        """The same with standard deviations times a factor."""
+        components = tuple(Laplace(part.mean, factor**2 * part.cov) for part in self.components)
+        return Mixture(components, self.weights)
+
+    def fill(self, key: PRNGKeyArray, n: int) -> Float[np.ndarray, "n par"]:
+        """Points that fill the mixture evenly: Sobol points, components in proportion to their weights."""
+        return self.points_at(self.component_of_each(n), ndtri(sobol(key, n, len(self.components[0].mean))))
+
+    def component_of_each(self, n: int) -> Int[np.ndarray, "n"]:
+        """A component for each of n points, in proportion to the weights."""
+        return systematic(self.weights, n, 0.5)
+
+    def points_at(
+        self, component: Int[np.ndarray, "n"], z: Float[np.ndarray, "n par"]
+    ) -> Float[np.ndarray, "n par"]:
+        """Points with these whitened coordinates, each in its component's."""
+        pairs = zip(component, z, strict=True)
+        return np.stack([self.components[k].mean + self.components[k].factor @ x for k, x in pairs])
+
+    def weight_missed_by(self, u: Float[np.ndarray, "draw par"]) -> float:
+        """Weight of the components that no draw is near, inside the radius that holds nearly all of each."""
+        lost, reach = 0.0, np.sqrt(u.shape[1]) + 2.0
+        for component, weight in zip(self.components, self.weights, strict=True):
+            z = solve_triangular(component.factor, (u - component.mean).T, lower=True)
+            if np.sqrt(np.sum(z**2, axis=0)).min() > reach:
+                lost += float(weight)
+        return lost / float(self.weights.sum())
 
 
 def polish(
     log_density_and_grad: Callable[[Array], tuple[Array, Array]], start: Laplace, *, max_steps: int = 20
 ) -> Laplace:
-    """Move the mean to the density's mode by Newton steps in the Laplace metric (with backtracking)."""
+    """Move the mean to the density's maximum by Newton steps in the Laplace metric (with backtracking)."""
     u = start.mean
     value, gradient = (np.asarray(x) for x in log_density_and_grad(jnp.asarray(u)))
     for _ in range(max_steps):
@@ -55,21 +102,21 @@ def polish(
     return Laplace(u, start.cov)
 
 
-def flat_directions(
+def flat_parameters(
     log_density: Callable[[Array], Array], names: tuple[str, ...], approx: Laplace, *, n_sigma: float = 3.0
-) -> list[FlatDirection]:
-    """Parameters along which the density rises much less than Laplace says at +- n_sigma.
+) -> list[str]:
+    """Names of parameters along which the density rises much less than Laplace says at +- n_sigma.
 
     The path follows the conditional mean of the other parameters, the profile of the Gaussian. The density
     includes the prior: a parameter that the data say nothing about isn't flat, its shrinkage is zero.
     """
-    found = []
     best = float(log_density(jnp.asarray(approx.mean)))
-    expected = 0.5 * n_sigma**2
-    for i, name in enumerate(names):
+
+    def rise(i: int, side: int) -> float:
         direction = approx.cov[:, i] / np.sqrt(approx.cov[i, i])
-        for side in (-1, 1):
-            rise = best - float(log_density(jnp.asarray(approx.mean + side * n_sigma * direction)))
-            if not np.isfinite(rise) or rise < FLAT_FRACTION * expected:
-                found.append(FlatDirection(name, side, rise, expected))
-    return found
+        return best - float(log_density(jnp.asarray(approx.mean + side * n_sigma * direction)))
+
+    def is_flat(rise: float) -> bool:
+        return not np.isfinite(rise) or rise < FLAT_FRACTION * 0.5 * n_sigma**2
+
+    return sorted(name for i, name in enumerate(names) if is_flat(rise(i, -1)) or is_flat(rise(i, 1)))

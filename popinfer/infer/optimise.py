@@ -59,7 +59,7 @@ class Objective(Protocol):
         """Derivative of log-counts at u, [stat, par]."""
         ...
 
-    def linearised(
+    def gradient_and_curvature(
         self, u: np.ndarray, log_counts: np.ndarray, jacobian: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Gradient, and minus the Hessian without second derivatives of log-counts."""
@@ -96,15 +96,15 @@ def density_and_grad(density: Any) -> Callable[[Array], tuple[Array, Array]]:
 
 @dataclass(frozen=True)
 class Composite:
-    """The guide: share x composite log-likelihood + log-prior, through compiled programs."""
+    """The guide: weight x composite log-likelihood + log-prior, through compiled programs."""
 
     counts: BatchedCounts
     data: Data
-    share: float = 1.0
+    weight: float = 1.0
 
-    def with_fair_share(self, u: np.ndarray) -> "Composite":
-        """The same with the share that the information at u asks for."""
-        return replace(self, share=fair_share(self.data, self.jacobian(u)))
+    def with_fair_weight(self, u: np.ndarray) -> "Composite":
+        """The same with the weight that the information at u asks for."""
+        return replace(self, weight=fair_share(self.data, self.jacobian(u)))
 
     def jacobian(self, u: np.ndarray) -> np.ndarray:
         """Derivative of log-counts, [stat, par]."""
@@ -112,28 +112,28 @@ class Composite:
 
     def value(self, u: Array) -> Array:
         """The objective."""
-        return self._given(self.counts(u), u)
+        return self._from_log_counts(self.counts(u), u)
 
-    def _given(self, log_m: Array, u: Array) -> Array:
-        return self.share * poisson(log_m, self.data.observed) - 0.5 * jnp.sum(u**2)
+    def _from_log_counts(self, log_m: Array, u: Array) -> Array:
+        return self.weight * poisson(log_m, self.data.observed) - 0.5 * jnp.sum(u**2)
 
     def value_and_grad(self, u: Array) -> tuple[Array, Array]:
         """The objective and its gradient."""
         value, gradient = _composite_and_grad(u, self.counts, self.data.observed)
-        return self.share * value - 0.5 * jnp.sum(u**2), self.share * gradient - u
+        return self.weight * value - 0.5 * jnp.sum(u**2), self.weight * gradient - u
 
     def at(self, u: np.ndarray) -> tuple[float, np.ndarray]:
         """The objective and log-counts."""
         log_m = log_counts(self.counts, u)
-        return float(self._given(jnp.asarray(log_m), jnp.asarray(u))), log_m
+        return float(self._from_log_counts(jnp.asarray(log_m), jnp.asarray(u))), log_m
 
-    def linearised(
+    def gradient_and_curvature(
         self, u: np.ndarray, log_counts: np.ndarray, jacobian: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """The objective's gradient and its expected curvature."""
         m = np.exp(log_counts)
-        gradient = self.share * jacobian.T @ (self.data.observed - m) - u
-        curvature = self.share * (jacobian * m[:, None]).T @ jacobian + np.eye(u.size)
+        gradient = self.weight * jacobian.T @ (self.data.observed - m) - u
+        curvature = self.weight * (jacobian * m[:, None]).T @ jacobian + np.eye(u.size)
         return gradient, curvature
 
 
@@ -162,7 +162,7 @@ def levenberg_marquardt(
         return Fit(u, value, 0, False)
     jacobian, age, damping, converged, step = objective.jacobian(u), 0, _FIRST_DAMPING, False, 0
     for step in range(1, max_steps + 1):
-        gradient, curvature = objective.linearised(u, log_counts, jacobian)
+        gradient, curvature = objective.gradient_and_curvature(u, log_counts, jacobian)
         small = 0.5 * gradient @ np.linalg.solve(curvature, gradient) < tolerance
         taken = None if small else _damped_step(objective, (u, value), (gradient, curvature), damping)
         if taken is None:

@@ -17,9 +17,8 @@ from jaxtyping import Float
 from popinfer.errors import NotConvergedError
 from popinfer.infer.counts import BatchedCounts, evaluate, log_counts, log_counts_and_jacobian
 from popinfer.infer.data import Data
-from popinfer.infer.laplace import Laplace
+from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.likelihood import Likelihood
-from popinfer.infer.mixture import Mixture
 from popinfer.infer.optimise import Fit, levenberg_marquardt
 
 MAX_ROUNDS = 4
@@ -52,7 +51,7 @@ class GivenCovariance:
         """Derivative of log-counts at u, [stat, par]."""
         return log_counts_and_jacobian(self.counts, u)[1]
 
-    def linearised(
+    def gradient_and_curvature(
         self, u: np.ndarray, log_counts: np.ndarray, jacobian: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Gradient, and Fisher information plus the prior's."""
@@ -127,7 +126,7 @@ def find_maxima(
         The model gives no number at any of the starts.
     """
     likelihood = likelihood_at(counts, data, _first_defined(counts, starts))
-    maxima, reached = _climbed(GivenCovariance(counts, likelihood), starts)
+    maxima, reached = _climb_from(GivenCovariance(counts, likelihood), starts)
     best, moved = maxima[0].approx, np.inf
     widest = np.linalg.eigh(best.cov).eigenvectors[:, -1]
     more = [best.mean + t * widest for t in _ALONG]
@@ -136,7 +135,7 @@ def find_maxima(
         before = maxima
         likelihood = likelihood_at(counts, data, before[0].approx.mean)
         again = [*(maximum.approx.mean for maximum in before), *more]
-        maxima, _ = _climbed(GivenCovariance(counts, likelihood), again)
+        maxima, _ = _climb_from(GivenCovariance(counts, likelihood), again)
         ends = tuple(None if end is None else _nearest(maxima, end.approx.mean) for end in ends)
         moved, more = max(min(old.distance(new.approx.mean) for old in before) for new in maxima), []
         if progress is not None:
@@ -163,22 +162,28 @@ def _nearest(maxima: tuple[Maximum, ...], u: np.ndarray) -> Maximum | None:
     return nearest if nearest.distance(u) < SAME else None
 
 
-def _climbed(
+def _climb_from(
     objective: GivenCovariance, starts: list[np.ndarray]
 ) -> tuple[tuple[Maximum, ...], tuple[Maximum | None, ...]]:
     """Distinct maxima that hold mass, the densest first, and which of them each start leads to."""
     ends: list[Fit] = []
-    known: list[Maximum] = []
+    climbed: list[Maximum] = []
     for u in starts:
-        end = levenberg_marquardt(objective, u, max_steps=_STEPS, enough=lambda *at: _entered(known, *at))
+        end = levenberg_marquardt(
+            objective, u, max_steps=_STEPS, enough=lambda *at: _is_near_maximum(climbed, *at)
+        )
         ends.append(end)
-        if np.isfinite(end.log_density) and not _entered(known, end.u, end.log_density):
-            known.append(_maximum(objective, end))
-    known.sort(key=lambda maximum: maximum.log_density, reverse=True)
+        if np.isfinite(end.log_density) and not _is_near_maximum(climbed, end.u, end.log_density):
+            climbed.append(_maximum(objective, end))
+    climbed.sort(key=lambda maximum: maximum.log_density, reverse=True)
     distinct: list[Maximum] = []
-    for maximum in known:
+    for maximum in climbed:
         alone = all(other.distance(maximum.approx.mean) > SAME for other in distinct)
-        if maximum.log_density > known[0].log_density - HOPELESS and alone and len(distinct) < 2 * MAX_MAXIMA:
+        if (
+            maximum.log_density > climbed[0].log_density - HOPELESS
+            and alone
+            and len(distinct) < 2 * MAX_MAXIMA
+        ):
             distinct.append(maximum)
     most = max(maximum.log_mass for maximum in distinct)
     heavy = [maximum for maximum in distinct if maximum.log_mass > most + np.log(MIN_SHARE)]
@@ -186,15 +191,15 @@ def _climbed(
     return maxima, tuple(_nearest(maxima, end.u) for end in ends)
 
 
-def _entered(known: list[Maximum], u: np.ndarray, log_density: float) -> bool:
+def _is_near_maximum(maxima: list[Maximum], u: np.ndarray, log_density: float) -> bool:
     """Whether a climb has come so near to a maximum that it can but end there."""
-    return any(one.distance(u) < ENTERED and log_density <= one.log_density for one in known)
+    return any(maximum.distance(u) < ENTERED and log_density <= maximum.log_density for maximum in maxima)
 
 
 def _maximum(objective: GivenCovariance, end: Fit) -> Maximum:
     """Laplace approximation where a climb ended, a last Newton step away."""
     linear = end.linear or (objective.at(end.u)[1], objective.jacobian(end.u))
-    gradient, curvature = objective.linearised(end.u, *linear)
+    gradient, curvature = objective.gradient_and_curvature(end.u, *linear)
     cov = np.linalg.inv(curvature)
     gain = 0.5 * float(gradient @ cov @ gradient)
     if gain > _LAST_STEP:

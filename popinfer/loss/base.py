@@ -28,7 +28,7 @@ MIN_GALAXIES = 20  # of a slice, for a covariance
 SHIFT = 0.3  # standard deviations: a of the module's equations
 
 
-def whitening(
+def whitening_matrix(
     x: Float[np.ndarray, "gal feature"], floor: float
 ) -> tuple[Float[np.ndarray, "feature"], Float[np.ndarray, "feature feature"]]:
     """Mean and matrix W of galaxies: (x - mean) @ W has unit covariance, but for a floor [mag]."""
@@ -60,14 +60,14 @@ class Observed(eqx.Module):
     mean, whiten : whitened coordinates are (x - mean) @ whiten.
     points : of the galaxies; zero where padded.
     weight : one over the number of galaxies, zero where padded.
-    share : of each slice in the number of galaxies.
+    fraction : of each slice in the number of galaxies.
     """
 
     mean: Float[Arr, "slice feature"]
     whiten: Float[Arr, "slice feature feature"]
     points: Float[Arr, "slice gal feature"]
     weight: Float[Arr, "slice gal"]
-    share: Float[Arr, "slice"]
+    fraction: Float[Arr, "slice"]
 
     @classmethod
     def build(cls, features: list[np.ndarray], floor: float) -> "Observed":
@@ -92,14 +92,16 @@ class Observed(eqx.Module):
             if not np.isfinite(x).all():
                 raise InputError(f"redshift slice {index}: a distance needs galaxies that have all features")
         number = np.array([len(x) for x in features])
-        mean, whiten = (np.stack(a) for a in zip(*(whitening(x, floor) for x in features), strict=True))
+        mean, whiten = (
+            np.stack(a) for a in zip(*(whitening_matrix(x, floor) for x in features), strict=True)
+        )
         points = np.zeros((len(features), number.max(), mean.shape[1]))
         for i, x in enumerate(features):
             points[i, : len(x)] = (x - mean[i]) @ whiten[i]
         weight = (np.arange(number.max()) < number[:, None]) / number[:, None]
         return cls(mean, whiten, points, weight, number / number.sum())
 
-    def whitened(self, x: Float[Array, "slice point feature"]) -> Float[Array, "slice point feature"]:
+    def whiten_features(self, x: Float[Array, "slice point feature"]) -> Float[Array, "slice point feature"]:
         """Model features in whitened coordinates."""
         mean, whiten = (jnp.asarray(a, x.dtype) for a in (self.mean, self.whiten))
         return jnp.einsum("spf,sfg->spg", x - mean[:, None, :], whiten)
@@ -118,9 +120,9 @@ class Loss(eqx.Module):
 
     @abstractmethod
     def distances(
-        self, y: Float[Array, "slice point feature"], share: Float[Array, "slice point"]
+        self, y: Float[Array, "slice point feature"], fraction: Float[Array, "slice point"]
     ) -> Float[Array, "slice"]:
-        """D_s of points in whitened coordinates, whose shares add up to one in each slice."""
+        """D_s of points in whitened coordinates, whose fractions add up to one in each slice."""
 
     def __call__(
         self, x: Float[Array, "slice point feature"], weight: Float[Array, "slice point"]
@@ -132,8 +134,8 @@ class Loss(eqx.Module):
         x : features of the model galaxies. weight : their weights; only ratios within a slice matter.
         """
         total = jnp.sum(weight, axis=1, keepdims=True) + jnp.finfo(weight.dtype).tiny
-        distances = self.distances(self.observed.whitened(x), weight / total)
-        return jnp.sum(jnp.asarray(self.observed.share) * distances / jnp.asarray(self.unit))
+        distances = self.distances(self.observed.whiten_features(x), weight / total)
+        return jnp.sum(jnp.asarray(self.observed.fraction) * distances / jnp.asarray(self.unit))
 
 
 LossT = TypeVar("LossT", bound=Loss)
@@ -144,5 +146,5 @@ def in_units(loss: LossT) -> LossT:
     points, weight = (jnp.asarray(a) for a in (loss.observed.points, loss.observed.weight))
     distances = eqx.filter_jit(type(loss).distances)
     shifted = [distances(loss, points + SHIFT * axis, weight) for axis in jnp.eye(points.shape[-1])]
-    unit = np.mean([np.asarray(one) for one in shifted], axis=0) / SHIFT**2
-    return eqx.tree_at(lambda one: one.unit, loss, unit)
+    unit = np.mean([np.asarray(values) for values in shifted], axis=0) / SHIFT**2
+    return eqx.tree_at(lambda loss: loss.unit, loss, unit)

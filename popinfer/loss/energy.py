@@ -32,12 +32,13 @@ class EnergyDistance(Loss):
 
     Attributes
     ----------
-    observed, unit : see `Loss`. own : the sum over pairs of observed galaxies.
+    observed, unit : see `Loss`.
+    among_observed : the sum over pairs of observed galaxies.
     """
 
     observed: Observed
     unit: Float[Arr, "slice"]
-    own: Float[Arr, "slice"]
+    among_observed: Float[Arr, "slice"]
 
     @classmethod
     def build(cls, features: list[np.ndarray], floor: float = FLOOR) -> "EnergyDistance":
@@ -45,16 +46,16 @@ class EnergyDistance(Loss):
         observed = Observed.build(features, floor)
         ones = np.ones(len(features))
         points, weight = jnp.asarray(observed.points), jnp.asarray(observed.weight)
-        own = np.asarray(eqx.filter_jit(_mean_distances)(points, weight, points, weight))
-        return in_units(cls(observed, ones, own))
+        among_observed = np.asarray(eqx.filter_jit(_mean_distances)(points, weight, points, weight))
+        return in_units(cls(observed, ones, among_observed))
 
     def distances(
-        self, y: Float[Array, "slice point feature"], share: Float[Array, "slice point"]
+        self, y: Float[Array, "slice point feature"], fraction: Float[Array, "slice point"]
     ) -> Float[Array, "slice"]:
         """D of each slice."""
         points, weight = (jnp.asarray(a, y.dtype) for a in (self.observed.points, self.observed.weight))
-        across = _mean_distances(y, share, points, weight)
-        return 2 * across - _mean_distances(y, share, y, share) - jnp.asarray(self.own)
+        across = _mean_distances(y, fraction, points, weight)
+        return 2 * across - _mean_distances(y, fraction, y, fraction) - jnp.asarray(self.among_observed)
 
 
 def _mean_distances(
@@ -65,7 +66,7 @@ def _mean_distances(
 ) -> Float[Array, "slice"]:
     """Sum over pairs of w_i v_j rho(x_i - y_j), in float64 where that is enabled."""
 
-    def one(slice_: tuple[Array, ...]) -> Array:
+    def of_slice(slice_: tuple[Array, ...]) -> Array:
         x, w, y, v = slice_
         squares = jnp.sum(x**2, axis=1)
 
@@ -76,4 +77,4 @@ def _mean_distances(
         wide = jnp.result_type(float)
         return in_tiles(tile, y, len(x)).astype(wide) @ v.astype(wide)
 
-    return jax.lax.map(one, (x, w, y, v))  # not vmap: tiles of one slice at a time
+    return jax.lax.map(of_slice, (x, w, y, v))  # not vmap: tiles of one slice at a time

@@ -33,7 +33,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from popinfer.errors import InputError
 from popinfer.loss.base import in_tiles
-from popinfer.loss.kernel_groups import KernelSpec, counted, joined, laid_out
+from popinfer.loss.kernel_groups import KernelSpec, count_galaxies, join_patterns, lay_out_kernels
 from popinfer.loss.kernels import expected_log_kernels, log_kernel_matrix
 from popinfer.random import numpy_generator
 from popinfer.records import Arr
@@ -103,18 +103,19 @@ class KernelCounts(eqx.Module):
                     f"for n_centers = {spec.n_centers}"
                 )
         groups = [
-            [laid_out(rng, x[label == p], len(x), spec) for p in range(n_pattern)]
+            [lay_out_kernels(rng, x[label == p], len(x), spec) for p in range(n_pattern)]
             for x, label in zip(features, labels, strict=True)
         ]
         sizes = tuple(max(len(groups[i][p].centers) for i in range(len(features))) for p in range(n_pattern))
         counts = [
-            joined(one, len(x) - spec.n_centers, sizes) for one, x in zip(groups, features, strict=True)
+            join_patterns(of_slice, len(x) - spec.n_centers, sizes)
+            for of_slice, x in zip(groups, features, strict=True)
         ]
         observed, data_cov, n_obs, centers = (np.stack(column) for column in zip(*counts, strict=True))
         kernels = cls(
-            mean=np.array([[group.mean for group in one] for one in groups]),
-            whiten=np.array([[group.whiten for group in one] for one in groups]),
-            counted=np.array([[float(group.n > 0) for group in one] for one in groups]),
+            mean=np.array([[group.mean for group in of_slice] for of_slice in groups]),
+            whiten=np.array([[group.whiten for group in of_slice] for of_slice in groups]),
+            counted=np.array([[float(group.n > 0) for group in of_slice] for of_slice in groups]),
             centers=centers,
             mask=np.ones_like(observed),
             observed=observed,
@@ -124,9 +125,9 @@ class KernelCounts(eqx.Module):
             bandwidth=np.asarray(float(spec.bandwidth)),
             sizes=sizes,
         )
-        return kernels.keeping(spec.min_count)
+        return kernels.with_least_count(spec.min_count)
 
-    def keeping(self, min_count: float) -> "KernelCounts":
+    def with_least_count(self, min_count: float) -> "KernelCounts":
         """Those kernels only that count so many galaxies; InputError when a slice has hardly any."""
         mask = np.asarray(self.mask) * (np.asarray(self.observed) >= min_count)
         n_used = mask.sum(axis=1)
@@ -137,7 +138,7 @@ class KernelCounts(eqx.Module):
             )
         return replace(self, mask=mask)
 
-    def counting(
+    def over_galaxies(
         self, features: list[np.ndarray], patterns: list[np.ndarray] | None = None
     ) -> "KernelCounts":
         """The same kernels, whichever were kept, over other galaxies, all of which are counted.
@@ -150,7 +151,7 @@ class KernelCounts(eqx.Module):
         for i, x in enumerate(features):
             label = np.zeros(len(x), int) if patterns is None else patterns[i]
             groups = [
-                counted(
+                count_galaxies(
                     x[(label == p) & (np.asarray(self.counted)[i, p] > 0)],
                     np.asarray(self.mean)[i, p],
                     np.asarray(self.whiten)[i, p],
@@ -159,7 +160,7 @@ class KernelCounts(eqx.Module):
                 )
                 for p in range(len(self.sizes))
             ]
-            counts.append(joined(groups, sum(group.n for group in groups), self.sizes))
+            counts.append(join_patterns(groups, sum(group.n for group in groups), self.sizes))
         observed, data_cov, n_obs, _ = (np.stack(column) for column in zip(*counts, strict=True))
         return replace(self, observed=observed, n_obs=n_obs, data_cov=data_cov)
 
@@ -198,10 +199,12 @@ class KernelCounts(eqx.Module):
         if probability is None:
             probability = jnp.ones((*weight.shape, 1), weight.dtype)
 
-        own = None if scatter is None else (scatter.sigma, scatter.mag)
+        errors = None if scatter is None else (scatter.sigma, scatter.mag)
 
-        def one(i: Array, xs: Array, ws: Array, centers: Array, own: tuple[Array, Array] | None) -> Array:
-            spread = scatter and eqx.tree_at(lambda s: (s.sigma, s.mag), scatter, own)
+        def of_slice(
+            i: Array, xs: Array, ws: Array, centers: Array, errors: tuple[Array, Array] | None
+        ) -> Array:
+            spread = scatter and eqx.tree_at(lambda s: (s.sigma, s.mag), scatter, errors)
             log_total = jnp.log(jnp.sum(ws))
             starts = np.cumsum((0, *self.sizes))
 
@@ -212,14 +215,14 @@ class KernelCounts(eqx.Module):
                 def tile(some: Array) -> Array:
                     return jax.nn.logsumexp(log_kernels(some) + log_w[:, None], axis=0)
 
-                own = centers[starts[p] : starts[p + 1]]
-                return in_tiles(tile, own, len(xs)).astype(jnp.result_type(float))
+                of_kernels = centers[starts[p] : starts[p + 1]]
+                return in_tiles(tile, of_kernels, len(xs)).astype(jnp.result_type(float))
 
             return jnp.concatenate([of_pattern(p) for p in range(len(self.sizes))])
 
         index = jnp.arange(self.centers.shape[0])
         each = weight[..., None] * probability * jnp.asarray(self.counted, weight.dtype)[:, None, :]
-        return jax.vmap(one)(index, x, each, jnp.asarray(self.centers), own)
+        return jax.vmap(of_slice)(index, x, each, jnp.asarray(self.centers), errors)
 
     def log_counts(
         self,
@@ -230,16 +233,6 @@ class KernelCounts(eqx.Module):
     ) -> Float[Array, "slice kernel"]:
         """Logarithm of the soft counts m_k, scaled to the observed number."""
         return self.log_shares(x, weight, probability, scatter) + jnp.log(jnp.asarray(self.n_obs))[:, None]
-
-    def model_counts(
-        self,
-        x: Float[Array, "slice point feature"],
-        weight: Float[Array, "slice point"],
-        probability: Float[Array, "slice point pattern"] | None = None,
-        scatter: Scatter | None = None,
-    ) -> Float[Array, "slice kernel"]:
-        """Soft counts m_k of weighted model galaxies, scaled to the observed number."""
-        return jnp.exp(self.log_counts(x, weight, probability, scatter))
 
     def log_likelihood(
         self,

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from popinfer.errors import InputError
-from popinfer.loss.base import whitening
+from popinfer.loss.base import whitening_matrix
 from popinfer.loss.kernels import log_kernel_matrix
 
 MIN_CENTERS = 10  # of a pattern of measured bands, if that takes no more than a quarter of its galaxies
@@ -56,7 +56,7 @@ class Group(NamedTuple):
     n: int
 
 
-def laid_out(
+def lay_out_kernels(
     rng: np.random.Generator, x: Float[np.ndarray, "gal feature"], n_slice: int, spec: KernelSpec
 ) -> Group:
     """Kernels at some of the galaxies of one pattern, in a slice of n_slice, that count the others."""
@@ -64,15 +64,15 @@ def laid_out(
     has = np.isfinite(x).all(axis=0)
     mean, whiten = np.zeros(n_feature), np.zeros((n_feature, n_feature))
     if n == 0:
-        return counted(x, mean, whiten, np.zeros((0, n_feature)), spec.bandwidth)
+        return count_galaxies(x, mean, whiten, np.zeros((0, n_feature)), spec.bandwidth)
     n_centers = max(round(spec.n_centers * n / n_slice), min(MIN_CENTERS, n // 4))
-    mean[has], whiten[np.ix_(has, has)] = whitening(x[:, has], spec.floor)
+    mean[has], whiten[np.ix_(has, has)] = whitening_matrix(x[:, has], spec.floor)
     order = rng.permutation(n)
     centers = np.where(has, x - mean, 0.0)[order[:n_centers]] @ whiten
-    return counted(x[order[n_centers:]], mean, whiten, centers, spec.bandwidth)._replace(n=n)
+    return count_galaxies(x[order[n_centers:]], mean, whiten, centers, spec.bandwidth)._replace(n=n)
 
 
-def counted(
+def count_galaxies(
     x: Float[np.ndarray, "gal feature"],
     mean: Float[np.ndarray, "feature"],
     whiten: Float[np.ndarray, "feature feature"],
@@ -91,7 +91,7 @@ def counted(
     return Group(mean, whiten, centers, mean_phi, deviation.T @ deviation, n, n)
 
 
-def joined(
+def join_patterns(
     groups: list[Group], n_obs: int, sizes: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """A slice's soft counts, their covariance, n_obs, and centers, kernels padded to `sizes`.
@@ -102,13 +102,13 @@ def joined(
     numbers = np.array([group.n for group in groups], float)
     starts, total, n = np.cumsum((0, *sizes)), sum(sizes), max(numbers.sum(), 1.0)
     centers, observed = np.zeros((total, len(groups[0].mean))), np.zeros(total)
-    share, scatter = np.zeros((total, len(groups))), np.zeros((total, total))
+    mean_phi, scatter = np.zeros((total, len(groups))), np.zeros((total, total))
     for p, (start, group) in enumerate(zip(starts, groups, strict=False)):
-        own = slice(start, start + len(group.centers))
-        centers[own] = group.centers
+        of_pattern = slice(start, start + len(group.centers))
+        centers[of_pattern] = group.centers
         if group.n > 0:
             v = n_obs * group.n / (n * group.n_counted)
-            observed[own] = v * group.n_counted * group.mean_phi
-            share[own, p], scatter[own, own] = group.mean_phi, v**2 * group.scatter
+            observed[of_pattern] = v * group.n_counted * group.mean_phi
+            mean_phi[of_pattern, p], scatter[of_pattern, of_pattern] = group.mean_phi, v**2 * group.scatter
     between = (n_obs / n) ** 2 * (np.diag(numbers) - np.outer(numbers, numbers) / n)
-    return observed, scatter + share @ between @ share.T, np.array(float(n_obs)), centers
+    return observed, scatter + mean_phi @ between @ mean_phi.T, np.array(float(n_obs)), centers

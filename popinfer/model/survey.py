@@ -95,11 +95,15 @@ def patterns_by_slice(
     return patterns
 
 
+class NoBandToIntegrateError(InputError):
+    """Noise was to be integrated over, and has to be drawn in every band."""
+
+
 def _integrated(noise: NoiseModel, selection: Selection, drawn: tuple[int, ...]) -> IntegratedNoise:
     """Noise to average over; it is drawn in bands that further cuts or detection use."""
     if len(drawn) == len(np.asarray(noise.factor)):
-        raise InputError(
-            "catalog.noise: analytic needs a band that catalog.cuts don't use and no galaxy lacks; use drawn"
+        raise NoBandToIntegrateError(
+            "noise can be integrated over only in a band that no further cut uses and no galaxy lacks"
         )
     return IntegratedNoise.split(noise, selection, drawn)
 

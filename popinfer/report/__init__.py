@@ -50,7 +50,7 @@ which R-hat means nothing: the gate looks at ``chains`` and weights, and at line
 (`popinfer.report.gate`).
 """
 
-from popinfer.report.calibration import write_calibration
+from popinfer.report.calibration_page import write_calibration
 from popinfer.report.gate import Verdict, judge
 from popinfer.report.html import write_report
 from popinfer.report.summary import RunSummary

@@ -9,15 +9,14 @@ from popinfer.report import (
     figures_chains,
     figures_data,
     figures_derived,
-    figures_fit,
     figures_misfit,
     figures_posterior,
 )
-from popinfer.report.checks import read_checks
+from popinfer.report.comparison import read_histograms, read_pairs, read_soft_counts
 from popinfer.report.gate import PARTICLE_SAMPLERS, SURROGATE_SAMPLERS, Verdict
+from popinfer.report.goodness import read_checks
 from popinfer.report.parameters import ParameterRow
-from popinfer.report.predictive import read_histograms, read_pairs, read_soft_counts
-from popinfer.report.style import DPI, Plot, styled
+from popinfer.report.style import DPI, Plot, report_style
 from popinfer.report.summary import RunSummary
 
 
@@ -26,7 +25,7 @@ def draw_figures(
 ) -> list[Plot]:
     """Draw every figure that the stored groups allow; what is missing is left out."""
     plots: list[Plot | None] = []
-    with styled():
+    with report_style():
         histograms, pairs, soft = read_histograms(idata), read_pairs(idata), read_soft_counts(idata)
         if histograms is not None:
             plots.append(figures_misfit.misfit_plot(histograms, read_checks(idata)))
@@ -36,7 +35,7 @@ def draw_figures(
             plots.extend(figures_data.pair_plots(pairs))
         if soft is not None:
             plots.extend(figures_misfit.kernel_plots(soft))
-            plots.append(figures_fit.soft_count_plot(soft))
+            plots.append(figures_misfit.soft_count_plot(soft))
         plots.append(figures_derived.derived_plot(idata))
         plots.append(figures_posterior.corner_plot(idata, rows))
         plots.append(figures_posterior.shrinkage_plot(rows, idata))
@@ -54,7 +53,7 @@ def save_figures(plots: list[Plot], folder: Path) -> dict[str, bytes]:
     """Write each figure as PNG and PDF into `folder`; return the PNGs by figure name."""
     folder.mkdir(parents=True, exist_ok=True)
     images = {}
-    with styled():
+    with report_style():
         for plot in plots:
             buffer = io.BytesIO()
             plot.figure.savefig(buffer, format="png", dpi=DPI)

@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.stats import norm, rankdata
 
 from popinfer.report.gate import MIN_BFMI, Verdict
-from popinfer.report.style import CHAIN_COLORS, DATA, MODEL, PAGE_WIDTH, Plot, wrapped
+from popinfer.report.style import CHAIN_COLORS, DATA, MODEL, PAGE_WIDTH, Plot, wrap_label
 from popinfer.report.summary import RunSummary
 
 _RANK_BINS = 20
@@ -26,7 +26,9 @@ def trace_plot(idata: az.InferenceData, summary: RunSummary) -> Plot:
             color = CHAIN_COLORS[chain % len(CHAIN_COLORS)]
             left.plot(values, color=color, lw=0.4, alpha=0.8, rasterized=True)
         _ranks(right, draws)
-        left.set_ylabel(wrapped(name, summary.units.get(name, ""), 16), rotation=0, ha="right", va="center")
+        left.set_ylabel(
+            wrap_label(name, summary.units.get(name, ""), 16), rotation=0, ha="right", va="center"
+        )
         left.yaxis.set_major_locator(MaxNLocator(3))
         left.margins(x=0)
     axes[-1, 0].set_xlabel("draw")
@@ -92,13 +94,13 @@ def weight_plot(idata: az.InferenceData) -> Plot | None:
     if not log_weight.size:
         return None
     weight = np.sort(np.exp(log_weight - log_weight.max()))[::-1]
-    share = np.cumsum(weight) / weight.sum()
+    cumulated = np.cumsum(weight) / weight.sum()
     figure = Figure(figsize=(PAGE_WIDTH, 2.3), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.hist(log_weight - log_weight.max() - np.log(weight.mean()), 50, color=MODEL)
     left.set(xlabel="log importance weight (mean weight = 0)", ylabel="draws", yscale="log")
     percent = 100 * np.arange(1, weight.size + 1) / weight.size
-    right.plot(percent, 100 * share, color=MODEL, label="this run")
+    right.plot(percent, 100 * cumulated, color=MODEL, label="this run")
     right.plot([0, 100], [0, 100], color=DATA, lw=0.8, ls=":", label="perfect surrogate")
     right.set(xlabel="largest weights [% of draws]", ylabel="share of the total weight [%]")
     right.set(xlim=(0, 100), ylim=(0, 101))
@@ -116,14 +118,14 @@ def lineage_plot(idata: az.InferenceData) -> Plot | None:
     if "sample_stats" not in idata.groups() or "ancestor" not in idata.sample_stats:
         return None
     _, size = np.unique(np.asarray(idata.sample_stats["ancestor"].values), return_counts=True)
-    share = np.sort(size)[::-1] / size.sum()
+    fraction = np.sort(size)[::-1] / size.sum()
     figure = Figure(figsize=(PAGE_WIDTH * 0.6, 2.4), layout="constrained")
     ax = figure.subplots()
-    ax.stairs(100 * share, np.arange(share.size + 1), fill=True, color=MODEL)
-    ax.set(xlabel="lineage, the largest first", ylabel="particles [%]", xlim=(0, share.size))
-    ax.text(0.97, 0.95, f"worth {1 / np.sum(share**2):.0f}", transform=ax.transAxes, ha="right", va="top")
+    ax.stairs(100 * fraction, np.arange(fraction.size + 1), fill=True, color=MODEL)
+    ax.set(xlabel="lineage, the largest first", ylabel="particles [%]", xlim=(0, fraction.size))
+    ax.text(0.97, 0.95, f"worth {1 / np.sum(fraction**2):.0f}", transform=ax.transAxes, ha="right", va="top")
     caption = (
         "Share of the particles that descend from each of the prior draws with descendants. A few large "
-        "lineages mean that few prior draws decided how much of the posterior each mode got."
+        "lineages mean that few prior draws decided how much of the posterior each maximum got."
     )
     return Plot("lineages", "Lineages", caption, figure)

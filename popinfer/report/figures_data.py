@@ -8,8 +8,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import gaussian_filter
 
+from popinfer.report.comparison import ColorPairs, Histograms
 from popinfer.report.figures_posterior import enclosing_levels
-from popinfer.report.predictive import ColorPairs, Histograms
 from popinfer.report.style import (
     BEST_FIT,
     DATA,
@@ -148,8 +148,8 @@ def _residual(ax: Axes, edges: np.ndarray, residual: np.ndarray, reach: float) -
 def _shown_range(histograms: Histograms, feature: int) -> tuple[float, float]:
     """Bins that hold at least one galaxy in a thousand in some slice, with one bin's margin."""
     counts = np.maximum(histograms.data[:, feature], histograms.median[:, feature])
-    share = counts / np.maximum(counts.sum(axis=-1, keepdims=True), 1.0)
-    filled = np.flatnonzero((share > 1e-3).any(axis=0))
+    fraction = counts / np.maximum(counts.sum(axis=-1, keepdims=True), 1.0)
+    filled = np.flatnonzero((fraction > 1e-3).any(axis=0))
     edges = histograms.edges[feature]
     if not filled.size:
         return float(edges[0]), float(edges[-1])

@@ -46,17 +46,26 @@ def _relation(ax: Axes, relations: xr.Dataset, name: str, published: tuple[Publi
     axis = str(next(dim for dim in values.dims if dim != "draw"))
     x = np.asarray(values[axis].values, dtype=float)
     draws = np.asarray(values.transpose("draw", axis).values, dtype=float)
-    points = [one for one in published if not one.curve]
-    curves = [one for one in published if one.curve]
-    for one, style in zip(curves, ("-", "-."), strict=False):
-        ax.plot(one.x, one.y, color="0.55", lw=1.1, ls=style, label=one.label, zorder=1)
+    points = [relation for relation in published if not relation.curve]
+    curves = [relation for relation in published if relation.curve]
+    for curve, style in zip(curves, ("-", "-."), strict=False):
+        ax.plot(curve.x, curve.y, color="0.55", lw=1.1, ls=style, label=curve.label, zorder=1)
     band(ax, x, draws, label="posterior")
     if f"{name}_fiducial" in relations:
         ax.plot(x, relations[f"{name}_fiducial"].values, color="black", lw=1, ls="--", label="fiducial")
-    for one, color, marker in zip(points, PUBLISHED_COLORS, PUBLISHED_MARKERS, strict=False):
-        errors = None if one.y_low is None else np.array([one.y_low, one.y_high])
+    for point, color, marker in zip(points, PUBLISHED_COLORS, PUBLISHED_MARKERS, strict=False):
+        errors = None if point.y_low is None else np.array([point.y_low, point.y_high])
         ax.errorbar(
-            one.x, one.y, errors, fmt=marker, color=color, ms=3.5, lw=0.8, mfc="white", mew=1, label=one.label
+            point.x,
+            point.y,
+            errors,
+            fmt=marker,
+            color=color,
+            ms=3.5,
+            lw=0.8,
+            mfc="white",
+            mew=1,
+            label=point.label,
         )
     margin = 0.02 * np.ptp(x)
     ax.set_xlim(x.min() - margin, x.max() + margin)
@@ -74,7 +83,7 @@ def _smhm(ax: Axes, relations: xr.Dataset, name: str) -> None:
     ax.legend(loc="lower right")
 
 
-def _quenched(ax: Axes, relations: xr.Dataset, name: str) -> None:
+def _quenched_fraction(ax: Axes, relations: xr.Dataset, name: str) -> None:
     _relation(ax, relations, name, literature.quenched_fraction())
     ax.set(xlabel=_LG_MSTAR, ylabel="quenched fraction", ylim=(0, 1.02))
     ax.legend(loc="upper left")
@@ -98,7 +107,7 @@ def _csfrd(ax: Axes, relations: xr.Dataset, name: str) -> None:
 
 _PANELS: dict[str, Callable[[Axes, xr.Dataset, str], None]] = {
     "smhm": _smhm,
-    "quenched_fraction": _quenched,
+    "quenched_fraction": _quenched_fraction,
     "lg_ssfr": _ssfr,
     "csfrd": _csfrd,
 }

@@ -1,4 +1,4 @@
-"""Figures of where the model fails: which colors in which slices, and which places in color and magnitude."""
+"""Figures of where the model fails: colors in slices, places in color and magnitude, and soft counts."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from scipy.stats import norm
 
-from popinfer.report.checks import FeatureChecks
-from popinfer.report.predictive import MIN_COUNT, Histograms, SoftCounts
-from popinfer.report.style import PAGE_WIDTH, Plot, chunks, feature_label, slice_label
+from popinfer.report.comparison import MIN_COUNT, Histograms, SoftCounts
+from popinfer.report.goodness import FeatureChecks
+from popinfer.report.style import DATA, MODEL, PAGE_WIDTH, Plot, chunks, feature_label, slice_label
 
 _PER_PAGE = 4  # slices across
 _REACH = 3.0  # range of the kernels' residuals [sigma]
@@ -38,12 +39,12 @@ def misfit_plot(histograms: Histograms, checks: FeatureChecks | None) -> Plot:
     n_slice, n_row = len(histograms.slice_z), -(-len(maps) // 2)
     figure = Figure(figsize=(PAGE_WIDTH, n_row * (0.62 + 0.36 * n_slice)), layout="constrained")
     axes = figure.subplots(n_row, 2, sharey=True, squeeze=False)
-    names = [one.replace("-", " − ") for one in histograms.features]
-    for ax, one in zip(axes.ravel(), maps, strict=False):
-        _draw_map(ax, one)
+    names = [name.replace("-", " − ") for name in histograms.features]
+    for ax, shown in zip(axes.ravel(), maps, strict=False):
+        _draw_map(ax, shown)
         ax.set_yticks(range(n_slice), [slice_label(limits) for limits in histograms.slice_z])
         ax.set_xticks(range(len(names)), names)
-        ax.set_title(f"{one.label}\n{one.sense}")
+        ax.set_title(f"{shown.label}\n{shown.sense}")
         ax.tick_params(length=0)
     caption = (
         "Where the model fails. Root mean square of (data − model)/σ over the bins of each histogram with at "
@@ -69,12 +70,12 @@ def _check_maps(checks: FeatureChecks) -> list[_Map]:
     }
     return [
         _Map(
-            *texts[one],
-            checks.of(one, checks.difference),
-            checks.of(one, checks.significance),
-            reach=0.1 if one == "blue_fraction" else 0.05,
+            *texts[statistic],
+            checks.of(statistic, checks.difference),
+            checks.of(statistic, checks.significance),
+            reach=0.1 if statistic == "blue_fraction" else 0.05,
         )
-        for one in checks.statistics
+        for statistic in checks.statistics
     ]
 
 
@@ -83,22 +84,22 @@ def _binned_medians(histograms: Histograms) -> _Map:
     return _Map("median, data − model [mag]", _MEDIAN_SENSE, offset)
 
 
-def _draw_map(ax: Axes, one: _Map) -> None:
+def _draw_map(ax: Axes, shown: _Map) -> None:
     """Draw one map with a number in each cell, white where the cell is dark."""
-    signed = one.form.startswith("{:+")
-    largest = float(np.nanmax(np.abs(one.values), initial=0))
-    top = max(one.reach, largest)
+    signed = shown.form.startswith("{:+")
+    largest = float(np.nanmax(np.abs(shown.values), initial=0))
+    top = max(shown.reach, largest)
     limits = (
         {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
         if signed
         else {"cmap": "cividis", "vmin": 0, "vmax": top}
     )
-    ax.imshow(one.values, aspect="auto", **limits)
-    for (row, column), value in np.ndenumerate(one.values):
+    ax.imshow(shown.values, aspect="auto", **limits)
+    for (row, column), value in np.ndenumerate(shown.values):
         dark = abs(value) > 0.6 * top if signed else value < 0.55 * top
-        text = one.form.format(value).replace("-", "−") if np.isfinite(value) else "–"
-        if one.significance is not None and np.isfinite(one.significance[row, column]):
-            text += f"\n{abs(one.significance[row, column]):.1f} σ"
+        text = shown.form.format(value).replace("-", "−") if np.isfinite(value) else "–"
+        if shown.significance is not None and np.isfinite(shown.significance[row, column]):
+            text += f"\n{abs(shown.significance[row, column]):.1f} σ"
         color = "white" if dark else "black"
         ax.text(column, row, text, ha="center", va="center", color=color, fontsize=7, linespacing=1.1)
 
@@ -161,7 +162,7 @@ def _dots(ax: Axes, soft: SoftCounts, s: int, plane: tuple[int, int]) -> PathCol
         np.isfinite(residual[order]) & np.isfinite(soft.centers[s][order][:, list(plane)]).all(axis=1)
     ]
     x, y = (soft.centers[s][order, feature] for feature in plane)
-    rim = ["black" if one > _PLAIN else "0.55" for one in np.abs(residual[order])]
+    rim = ["black" if size > _PLAIN else "0.55" for size in np.abs(residual[order])]
     return ax.scatter(
         x,
         y,
@@ -173,3 +174,31 @@ def _dots(ax: Axes, soft: SoftCounts, s: int, plane: tuple[int, int]) -> PathCol
         edgecolors=rim,
         linewidths=0.5,
     )
+
+
+def soft_count_plot(soft: SoftCounts) -> Plot:
+    """Histograms of soft-count residuals in each slice against a unit normal."""
+    n = len(soft.slice_z)
+    rows = chunks(n, 4)
+    columns = max(len(row) for row in rows)
+    figure = Figure(figsize=(PAGE_WIDTH, 0.4 + 1.7 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False, sharex=True)
+    edges = np.linspace(-5, 5, 26)
+    grid = np.linspace(-5, 5, 201)
+    for ax, s in zip(axes.ravel(), range(n), strict=False):
+        values = soft.residuals[s][np.isfinite(soft.residuals[s])]
+        ax.hist(np.clip(values, -5, 5), edges, density=True, color=DATA, alpha=0.35)
+        ax.plot(grid, norm.pdf(grid), color=MODEL)
+        rms = np.sqrt(np.mean(values**2)) if values.size else np.nan
+        ax.text(0.04, 0.95, f"rms {rms:.2f}\nn {values.size}", transform=ax.transAxes, va="top", fontsize=7.5)
+        ax.set(title=slice_label(soft.slice_z[s]), xlabel="residual [σ]", yticks=[], xlim=(-5, 5))
+    for ax in axes.ravel()[n:]:
+        ax.set_axis_off()
+    axes[0, 0].set_ylabel("kernels")
+    caption = (
+        "The statistic that was fitted. Grey: (data − model)/σ of the soft counts of each slice, with σ from "
+        "counting, the allowed model error and the halo sample (values beyond 5 sit at the edge). Blue: the "
+        "unit normal that a perfect model would give; neighboring kernels share galaxies, so the histogram "
+        "is less smooth than its size suggests."
+    )
+    return Plot("soft_counts", "Soft counts", caption, figure)

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import gaussian_kde
 
 from popinfer.report.parameters import ParameterRow, flat_draws
-from popinfer.report.style import BEST_FIT, MODEL, PAGE_WIDTH, PRIOR, TRUTH, Plot, wrapped
+from popinfer.report.style import BEST_FIT, MODEL, PAGE_WIDTH, PRIOR, TRUTH, Plot, wrap_label
 
 LEVELS = (0.68, 0.95)
 _GRID = 40
@@ -21,8 +21,10 @@ _LABEL_WIDTH = 10
 def enclosing_levels(density: np.ndarray, fractions: tuple[float, ...] = LEVELS) -> list[float]:
     """Density values whose superlevel sets hold the given fractions of the total, ascending for contours."""
     order = np.sort(density.ravel())[::-1]
-    share = np.cumsum(order) / order.sum()
-    levels = [float(order[min(np.searchsorted(share, one), order.size - 1)]) for one in fractions]
+    cumulated = np.cumsum(order) / order.sum()
+    levels = [
+        float(order[min(np.searchsorted(cumulated, fraction), order.size - 1)]) for fraction in fractions
+    ]
     ascending = sorted(levels)
     # contours must increase strictly, also when one crowded cell holds everything
     return [level * (1 + 1e-9 * i) + 1e-300 * i for i, level in enumerate(ascending)]
@@ -51,9 +53,11 @@ def corner_plot(idata: az.InferenceData, rows: tuple[ParameterRow, ...]) -> Plot
             else:
                 pair = (across.name, below.name)
                 _contours(
-                    ax, [prior[one] for one in pair], [limits[one] for one in pair], PRIOR, filled=False
+                    ax, [prior[name] for name in pair], [limits[name] for name in pair], PRIOR, filled=False
                 )
-                _contours(ax, [draws[one] for one in pair], [limits[one] for one in pair], MODEL, filled=True)
+                _contours(
+                    ax, [draws[name] for name in pair], [limits[name] for name in pair], MODEL, filled=True
+                )
                 ax.set(xlim=limits[across.name], ylim=limits[below.name])
             _mark(ax, across, below if i != j else None)
             _corner_labels(ax, across, below, (i, j, n), scale)
@@ -73,26 +77,26 @@ def corner_plot(idata: az.InferenceData, rows: tuple[ParameterRow, ...]) -> Plot
 
 def shrinkage_plot(rows: tuple[ParameterRow, ...], idata: az.InferenceData) -> Plot | None:
     """Show each posterior in units of its prior; None without prior draws."""
-    known = [row for row in rows if np.isfinite(row.shrinkage)]
-    if not known:
+    informed = [row for row in rows if np.isfinite(row.shrinkage)]
+    if not informed:
         return None
-    figure = Figure(figsize=(PAGE_WIDTH, 0.8 + 0.28 * len(known)), layout="constrained")
+    figure = Figure(figsize=(PAGE_WIDTH, 0.8 + 0.28 * len(informed)), layout="constrained")
     ax, right = figure.subplots(1, 2, width_ratios=(3, 1), sharey=True)
     ax.axvspan(-1, 1, color=PRIOR, alpha=0.3, lw=0)
     ax.axvspan(-2, 2, color=PRIOR, alpha=0.18, lw=0)
-    for y, row in enumerate(known):
+    for y, row in enumerate(informed):
         center = flat_draws(idata, "prior", row.name).mean()
         low95, low68, median, high68, high95 = (
-            (one - center) / row.prior_sd
-            for one in (row.low95, row.low68, row.median, row.high68, row.high95)
+            (quantile - center) / row.prior_sd
+            for quantile in (row.low95, row.low68, row.median, row.high68, row.high95)
         )
         ax.plot([low95, high95], [y, y], color=MODEL, lw=1.2)
         ax.plot([low68, high68], [y, y], color=MODEL, lw=3.5, solid_capstyle="butt")
         ax.plot(median, y, "o", color="white", mec=MODEL, ms=4)
         right.barh(y, row.shrinkage, color=MODEL, height=0.55)
-    ax.set_yticks(range(len(known)), [row.name for row in known])
-    ax.set(ylim=(len(known) - 0.4, -0.6), xlabel="(parameter − prior mean) / prior standard deviation")
-    right.set(xlim=(min(0.0, *(row.shrinkage for row in known)), 1), xlabel="shrinkage")
+    ax.set_yticks(range(len(informed)), [row.name for row in informed])
+    ax.set(ylim=(len(informed) - 0.4, -0.6), xlabel="(parameter − prior mean) / prior standard deviation")
+    right.set(xlim=(min(0.0, *(row.shrinkage for row in informed)), 1), xlabel="shrinkage")
     right.axvline(0, color="black", lw=0.7)
     caption = (
         "Left: posterior medians with 68 and 95 % intervals (blue) in units of each prior (grey: 1 and 2 "
@@ -133,11 +137,11 @@ def _contours(
     ax: Axes, pair: list[np.ndarray], limits: list[tuple[float, float]], color: str, *, filled: bool
 ) -> None:
     """68 and 95 % contours of draws, smoothed by about one cell; nothing when there are too few."""
-    n = min(one.size for one in pair)
-    if n < 50 or any(np.ptp(one) == 0 for one in pair):
+    n = min(draws.size for draws in pair)
+    if n < 50 or any(np.ptp(draws) == 0 for draws in pair):
         return
     # on a grid that holds all draws, so that the levels are right even where the panel cuts the prior
-    edges = [np.linspace(one.min(), one.max(), _GRID + 1) for one in pair]
+    edges = [np.linspace(draws.min(), draws.max(), _GRID + 1) for draws in pair]
     counts = np.histogram2d(pair[0][:n], pair[1][:n], edges)[0].T
     density = gaussian_filter(np.pad(counts, 3), 1.2)
     x, y = (np.arange(-3, _GRID + 3) * (e[1] - e[0]) + e[0] + 0.5 * (e[1] - e[0]) for e in edges)
@@ -170,13 +174,13 @@ def _corner_labels(
     if i != j:
         ax.set_yticks(_inner_ticks(ax.get_ylim()))
     if i == n - 1:
-        ax.set_xlabel(wrapped(across.name, across.unit, _LABEL_WIDTH), fontsize=8 * scale)
+        ax.set_xlabel(wrap_label(across.name, across.unit, _LABEL_WIDTH), fontsize=8 * scale)
         for label in ax.get_xticklabels():
             label.set(rotation=45, ha="right", rotation_mode="anchor")
     else:
         ax.set_xticklabels([])
     if j == 0 and i > 0:
-        ax.set_ylabel(wrapped(below.name, below.unit, _LABEL_WIDTH), fontsize=8 * scale)
+        ax.set_ylabel(wrap_label(below.name, below.unit, _LABEL_WIDTH), fontsize=8 * scale)
     else:
         ax.set_yticklabels([])
 
@@ -186,7 +190,7 @@ def _inner_ticks(limits: tuple[float, float]) -> list[float]:
     low, high = limits
     margin = 0.08 * (high - low)
     ticks = MaxNLocator(3).tick_values(low + margin, high - margin)
-    return [float(one) for one in ticks if low + margin <= one <= high - margin]
+    return [float(tick) for tick in ticks if low + margin <= tick <= high - margin]
 
 
 def _has_truth(rows: tuple[ParameterRow, ...]) -> bool:

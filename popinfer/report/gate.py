@@ -45,7 +45,7 @@ import xarray as xr
 from scipy.stats import rankdata
 
 from popinfer.errors import InputError, percent
-from popinfer.resampling import EVEN, MAX_PARETO_K, kish_size
+from popinfer.resampling import EVEN, MAX_PARETO_K, kish_size, pareto_smooth
 
 MIN_ESS = 400.0
 MAX_DIVERGENT_FRACTION = 0.001
@@ -86,7 +86,7 @@ def check_worst(title: str, values: dict[str, float], *, least: float) -> Check:
     bad = [name for name, value in values.items() if not value >= least]
     finite = [value for value in values.values() if np.isfinite(value)]
     worst, required = f"{min(finite):.0f}" if finite else "undefined", f">= {least:.0f}"
-    failure = f"{title} is {worst} at worst, not {required}, for {listed(bad)}."
+    failure = f"{title} is {worst} at worst, not {required}, for {list_names(bad)}."
     return Check(title, worst, required, not bad, failure)
 
 
@@ -121,7 +121,7 @@ def not_stored(title: str, variable: str) -> Check:
     return Check(title, "not stored", "stored", False, failure)
 
 
-def listed(names: list[str]) -> str:
+def list_names(names: list[str]) -> str:
     """List at most four names."""
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
@@ -168,7 +168,9 @@ def _check_moving(draws: dict[str, np.ndarray]) -> Check:
     frozen = set()
     for values in draws.values():
         least = max(1.0, MIN_DISTINCT_FRACTION * values.shape[1])
-        frozen |= {chain for chain, one in enumerate(values) if len(np.unique(one)) <= least}
+        frozen |= {
+            chain for chain, draws_of_chain in enumerate(values) if len(np.unique(draws_of_chain)) <= least
+        }
     which = ", ".join(str(chain) for chain in sorted(frozen))
     return Check(
         "Moving chains",
@@ -185,7 +187,7 @@ def _check_rhat(table: list[ParameterDiagnostics]) -> Check:
     bad = [name for name, value in values.items() if not value < MAX_RHAT]
     finite = [value for value in values.values() if np.isfinite(value)]
     worst, required = f"{max(finite):.3f}" if finite else "undefined", f"< {MAX_RHAT}"
-    failure = f"R-hat is {worst} at worst, not {required}, for {listed(bad)}."
+    failure = f"R-hat is {worst} at worst, not {required}, for {list_names(bad)}."
     return Check("R-hat", worst, required, not bad, failure)
 
 
@@ -227,7 +229,8 @@ def importance_checks(stats: xr.Dataset) -> list[Check]:
         return [not_stored("Exact weights", "log_weight")]
     log_weight = np.asarray(stats["log_weight"].values, dtype=float).ravel()
     undefined = np.isnan(log_weight) | np.isposinf(log_weight)
-    k_hat, ess = importance_quality(log_weight[~undefined])
+    smoothed, k_hat = pareto_smooth(log_weight[~undefined])
+    ess = kish_size(smoothed)
     # of the raw weights: smoothing hides single large ones
     even = kish_size(log_weight[~undefined]) >= EVEN * log_weight.size
     finite = log_weight[np.isfinite(log_weight)]
@@ -277,20 +280,6 @@ def _check_region(stats: xr.Dataset) -> Check:
     )
 
 
-def importance_quality(log_weight: np.ndarray) -> tuple[float, float]:
-    """Pareto k-hat and Kish effective sample size of raw log importance weights, shape (n,).
-
-    Weights of -inf (draws outside the support) count as zero; NaN or +inf makes both results NaN.
-    """
-    if log_weight.size < 10 or np.isnan(log_weight).any() or np.isposinf(log_weight).any():
-        return np.nan, np.nan
-    finite = log_weight[np.isfinite(log_weight)]
-    if finite.size < 10:
-        return np.nan, np.nan
-    smoothed, k_hat = az.psislw(finite - finite.max())
-    return float(k_hat), kish_size(np.asarray(smoothed))
-
-
 MIN_LINEAGES = 25.0
 MIN_MOVED_FRACTION = 0.5
 _TAILS = (0.05, 0.95)
@@ -314,7 +303,7 @@ def diagnose_particles(name: str, values: np.ndarray, stats: xr.Dataset) -> Para
         return ParameterDiagnostics(name, np.nan, np.nan, np.nan)
     flat, ancestor = values.ravel(), np.asarray(stats["ancestor"].values).ravel()
     tails = [(flat <= np.quantile(flat, q)).astype(float) for q in _TAILS]
-    tail = min(lineage_ess(one, ancestor) for one in tails)
+    tail = min(lineage_ess(below, ancestor) for below in tails)
     return ParameterDiagnostics(name, np.nan, lineage_ess(rankdata(flat), ancestor), tail)
 
 
@@ -364,7 +353,8 @@ def _check_lineages(stats: xr.Dataset) -> Check:
         f"{number:.0f}",
         f">= {MIN_LINEAGES:.0f}",
         number >= MIN_LINEAGES,
-        f"The particles descend from {number:.0f} prior draws, not {MIN_LINEAGES:.0f}: modes may be missing.",
+        f"The particles descend from {number:.0f} prior draws, not {MIN_LINEAGES:.0f}: "
+        "maxima may be missing.",
     )
 
 
@@ -389,11 +379,11 @@ def region_checks(stats: xr.Dataset) -> list[Check]:
         missed = float(stats.attrs["missed_mass"])
         checks.append(
             Check(
-                "Modes visited",
+                "Maxima visited",
                 f"{100 * missed:.0f} % of the mass missed",
                 f"<= {100 * MAX_MISSED:.0f} %",
                 missed <= MAX_MISSED,
-                f"No draw is near modes that hold about {100 * missed:.0f} % of the posterior's mass.",
+                f"No draw is near maxima that hold about {100 * missed:.0f} % of the posterior's mass.",
             )
         )
     return checks
@@ -486,5 +476,5 @@ def _check_finite(draws: dict[str, np.ndarray], title: str = "Finite draws") -> 
         f"{n_bad} not finite",
         "0",
         not bad,
-        f"{n_bad} draws of {listed(bad)} are not finite.",
+        f"{n_bad} draws of {list_names(bad)} are not finite.",
     )

@@ -1,21 +1,26 @@
 """The report as one HTML file that needs nothing else: styles and figures are inside it.
 
-Convergence comes first, then goodness of fit, then the numbers and figures, then what was run.
+Convergence comes first, then goodness of fit, then the numbers and figures, then what was run. Pages are made
+from the templates beside this file; everything that comes from a run is escaped.
 """
 
+import base64
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import arviz as az
+import jinja2
 
-from popinfer.report.caveats import MAX_HALO_SHARE, caveats, goodness, misfits
-from popinfer.report.checks import read_checks, tabulate_checks, verdict_of_checks
+from popinfer.report.caveats import MAX_HALO_SHARE, caveats
+from popinfer.report.comparison import read_abundances, read_histograms
 from popinfer.report.figures import draw_figures, save_figures
 from popinfer.report.gate import PARTICLE_SAMPLERS, SURROGATE_SAMPLERS, Verdict, judge
-from popinfer.report.page import embedded, render
+from popinfer.report.goodness import judge_fit, misfits, read_checks, tabulate_checks, verdict_of_checks
 from popinfer.report.parameters import ParameterRow, tabulate
-from popinfer.report.predictive import read_abundances, read_histograms
 from popinfer.report.style import Plot, slice_label
 from popinfer.report.summary import RunSummary
 
@@ -73,10 +78,10 @@ class Figures:
     plots: list[Plot]
     images: dict[str, bytes]
 
-    def placed(self, place: str) -> list[tuple[Plot, str]]:
+    def of_part(self, place: str) -> list[tuple[Plot, str]]:
         """Figures of one part of the report with their base64 PNGs, in order."""
         chosen = [p for start in _PLACES[place] for p in self.plots if p.name.startswith(start)]
-        return embedded(chosen, self.images)
+        return embed_images(chosen, self.images)
 
 
 def render_page(
@@ -90,7 +95,7 @@ def render_page(
     histograms, checks = read_histograms(idata), read_checks(idata)
     filters = {
         "number": _number,
-        "rounded": _rounded,
+        "rounded": _fixed_decimals,
         "seconds": _seconds,
         "interval": _interval,
         "probability": _probability,
@@ -102,14 +107,14 @@ def render_page(
         summary=summary,
         verdict=verdict,
         rows=rows,
-        goodness=goodness(summary),
+        goodness=judge_fit(summary),
         misfits=misfits(histograms, checks),
         checks=tabulate_checks(checks),
         checks_verdict=verdict_of_checks(checks),
         caveats=caveats(summary, rows, histograms),
         slices=_slices(summary, idata),
         abundances=read_abundances(idata),
-        figures={place: figures.placed(place) for place in _PLACES},
+        figures={place: figures.of_part(place) for place in _PLACES},
         sampler=_SAMPLER_NAMES.get(verdict.sampler, verdict.sampler),
         amount=_amount(idata, verdict.sampler),
         has_truth=any(math.isfinite(row.truth) for row in rows),
@@ -135,7 +140,7 @@ def _slices(summary: RunSummary, idata: az.InferenceData) -> list[dict[str, str]
     """Build one row a redshift slice: limits, galaxies and goodness of fit, as far as each is known."""
     limits = []
     if "observed_data" in idata.groups() and "slice_z" in idata["observed_data"]:
-        limits = [slice_label(one) for one in idata["observed_data"]["slice_z"].values]
+        limits = [slice_label(bounds) for bounds in idata["observed_data"]["slice_z"].values]
     n = max(len(limits), len(summary.n_galaxies), len(summary.goodness_per_slice))
     table = []
     for i in range(n):
@@ -147,9 +152,9 @@ def _slices(summary: RunSummary, idata: az.InferenceData) -> list[dict[str, str]
             {
                 "z": limits[i] if i < len(limits) else f"slice {i + 1}",
                 "galaxies": f"{summary.n_galaxies[i]:,}" if i < len(summary.n_galaxies) else "–",
-                "chi2": _rounded(chi2, 1),
-                "n_eff": _rounded(n_eff, 0),
-                "ratio": _rounded(chi2 / n_eff if n_eff else math.nan, 2),
+                "chi2": _fixed_decimals(chi2, 1),
+                "n_eff": _fixed_decimals(n_eff, 0),
+                "ratio": _fixed_decimals(chi2 / n_eff if n_eff else math.nan, 2),
                 "p": _probability(p),
                 "predictive_p": _probability(mean_p),
             }
@@ -157,7 +162,7 @@ def _slices(summary: RunSummary, idata: az.InferenceData) -> list[dict[str, str]
     return table
 
 
-def _rounded(value: float, decimals: int = 2) -> str:
+def _fixed_decimals(value: float, decimals: int = 2) -> str:
     """Write a number with fixed decimals and a true minus sign; a dash when it isn't finite."""
     if not math.isfinite(value):
         return "–"
@@ -177,13 +182,13 @@ def _significant(value: float) -> str:
 
 def _number(value: float, row: ParameterRow) -> str:
     """Write a parameter's value to two significant figures of its posterior width."""
-    return _rounded(value, _decimals(row.posterior_sd))
+    return _fixed_decimals(value, _decimals(row.posterior_sd))
 
 
 def _interval(row: ParameterRow) -> str:
     """Write the 95 % interval of a parameter."""
     decimals = _decimals(row.posterior_sd)
-    return f"{_rounded(row.low95, decimals)} … {_rounded(row.high95, decimals)}"
+    return f"{_fixed_decimals(row.low95, decimals)} … {_fixed_decimals(row.high95, decimals)}"
 
 
 def _decimals(sd: float) -> int:
@@ -201,3 +206,24 @@ def _seconds(value: float) -> str:
     minutes, seconds = divmod(round(value), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
+
+
+def render(name: str, filters: dict[str, Callable[..., str]] | None = None, **content: Any) -> str:
+    """Fill a template, with the pages' style sheet; a value that it lacks is an error."""
+    files = resources.files("popinfer.report")
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: (files / name).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(filters or {})
+    return environment.get_template(name).render(
+        css=(files / "report.css").read_text(encoding="utf-8"), **content
+    )
+
+
+def embed_images(plots: list[Plot], images: dict[str, bytes]) -> list[tuple[Plot, str]]:
+    """Figures with their PNGs as text, for the page to hold."""
+    return [(plot, base64.b64encode(images[plot.name]).decode()) for plot in plots]

@@ -95,7 +95,7 @@ def _row(
         summary.meanings.get(name, ""),
         summary.units.get(name, ""),
         summary.priors.get(name, ""),
-        *(float(one) for one in quantiles),
+        *(float(quantile) for quantile in quantiles),
         best_fit=summary.best_fit.get(name, np.nan),
         truth=summary.truth.get(name, np.nan),
         prior_sd=prior_sd,

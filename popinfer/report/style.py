@@ -56,13 +56,13 @@ class Plot:
 
 
 @contextlib.contextmanager
-def styled() -> Iterator[None]:
+def report_style() -> Iterator[None]:
     """Draw and save inside this block; matplotlib's own settings come back after it."""
     with mpl.rc_context(_STYLE):
         yield
 
 
-def wrapped(name: str, unit: str = "", width: int = 13) -> str:
+def wrap_label(name: str, unit: str = "", width: int = 13) -> str:
     """Break a dotted parameter name into lines of about `width` characters, its unit on the last."""
     lines = [""]
     for word in name.replace(".", ". ").replace("_", "_ ").split(" "):

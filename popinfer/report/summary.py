@@ -36,8 +36,8 @@ class RunSummary:
     halo_share_max, halo_share_median : variance that the halo sample brings over the total variance of a soft
         count, largest and median over kernels.
     flat_directions : parameters, or combinations of them, whose profile is flat.
-    modes : other optima that prior-drawn starts found: ``start``, ``log_density``, ``distance`` (in units of
-        posterior standard deviations).
+    starts : where each start of the search ended: ``start``, ``log_density``, ``distance`` from the best
+        maximum (in units of posterior standard deviations).
     sampler : settings and costs (gradients evaluated, step size, ...), for display.
     warnings : sentences for the reader.
     priors : parameter -> description such as "normal(0, 0.3)".
@@ -65,7 +65,7 @@ class RunSummary:
     halo_share_max: float = math.nan
     halo_share_median: float = math.nan
     flat_directions: tuple[str, ...] = ()
-    modes: tuple[dict[str, Any], ...] = ()
+    starts: tuple[dict[str, Any], ...] = ()
     sampler: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     priors: dict[str, str] = field(default_factory=dict)
@@ -91,10 +91,10 @@ class RunSummary:
             raise InputError(f"run summary is not JSON: {error}") from error
         if not isinstance(stored, dict) or "name" not in stored:
             raise InputError("run summary must be a JSON object with at least the key 'name'")
-        unknown = set(stored) - {one.name for one in dataclasses.fields(cls)}
+        unknown = set(stored) - {field.name for field in dataclasses.fields(cls)}
         if unknown:
             raise InputError(f"run summary has unknown keys {sorted(unknown)}: written by another version?")
-        return cls(**{key: _restored(key, value) for key, value in stored.items()})
+        return cls(**{key: _from_stored(key, value) for key, value in stored.items()})
 
     def write(self, path: Path | str) -> None:
         """Store the summary as a JSON file."""
@@ -119,9 +119,9 @@ _NUMBER_TABLES = ("wall_time_s", "best_fit", "truth")
 def _plain(value: Any) -> Any:
     """Turn NumPy scalars into Python's and NaN or infinity into None, at any depth."""
     if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     if hasattr(value, "tolist"):  # NumPy and JAX scalars and arrays
         return _plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
@@ -129,16 +129,18 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _restored(key: str, value: Any) -> Any:
+def _from_stored(key: str, value: Any) -> Any:
     """Undo `_plain` for one field: null back to NaN where numbers live, lists back to tuples."""
     if key in _NUMBERS:
         return math.nan if value is None else float(value)
     if key in _NUMBER_TABLES:
-        return {name: math.nan if one is None else float(one) for name, one in value.items()}
+        return _numbers_from_stored(value)
     if key == "goodness_per_slice":
-        return tuple(
-            {name: math.nan if one is None else float(one) for name, one in row.items()} for row in value
-        )
+        return tuple(_numbers_from_stored(row) for row in value)
     if key == "dropped":
         return tuple((str(reason), int(n)) for reason, n in value)
     return tuple(value) if isinstance(value, list) else value
+
+
+def _numbers_from_stored(stored: dict[str, float | None]) -> dict[str, float]:
+    return {name: math.nan if number is None else float(number) for name, number in stored.items()}

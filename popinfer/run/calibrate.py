@@ -1,6 +1,6 @@
 """Calibration of a run file's inference: surveys simulated from its prior, each analysed as the real one is.
 
-How surveys are simulated, and what of the real one they keep, says `popinfer.run.simulated`. Trials are files
+How surveys are simulated, and what of the real one they keep, says `popinfer.run.simulate`. Trials are files
 of their own: an interrupted calibration goes on where it was, a longer one keeps the trials of a shorter one,
 and processes share the work.
 """
@@ -29,11 +29,11 @@ from popinfer.random import numpy_generator, root_key, stream
 from popinfer.report import judge
 from popinfer.run.fitting import fit_population
 from popinfer.run.folder import RunFolder, check_fingerprint, code_hash, write_text
-from popinfer.run.posterior import draw_posterior, judged_groups
+from popinfer.run.posterior import draw_posterior, groups_for_the_gate
 from popinfer.run.prepare import Run, population_of, prepare
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.search import draw_run_halos, search_posterior
-from popinfer.run.simulated import observing
+from popinfer.run.simulate import simulate_run
 
 MIN_TRIALS = 20
 
@@ -111,15 +111,15 @@ def calibrate(
             write_text(_path(trials, index), json.dumps({"fingerprint": identity, **content}) + "\n")
             done += 1
             update(done, f"{content['wall_time_s']:.0f} s for the last")
-    stored = [one for i in range(spec.n_trials) if (one := _read(trials, i, identity)) is not None]
-    good = [_trial(one) for one in stored if "failed" not in one]
+    stored = [trial for i in range(spec.n_trials) if (trial := _read(trials, i, identity)) is not None]
+    good = [_trial(trial) for trial in stored if "failed" not in trial]
     if len(good) < MIN_TRIALS:
-        reason = next(one["failed"] for one in stored if "failed" in one)
+        reason = next(trial["failed"] for trial in stored if "failed" in trial)
         raise InputError(f"{len(stored) - len(good)} of {len(stored)} simulated surveys failed: {reason}")
-    found = assess(run.model.space.names, good, len(stored) - len(good))
-    content = json.dumps(summary(config, spec, found), indent=2) + "\n"
+    verdict = assess(run.model.space.names, good, len(stored) - len(good))
+    content = json.dumps(summary(config, spec, verdict), indent=2) + "\n"
     write_text(run.folder.path / "calibration.json", content)
-    return found, run.folder
+    return verdict, run.folder
 
 
 def _check(spec: CalibrateSpec) -> None:
@@ -221,21 +221,21 @@ def run_trial(run: Run, index: int, spec: CalibrateSpec) -> dict[str, Any]:
     key = stream(root_key(spec.seed_of(run.config)), "trial", index)
     truth = numpy_generator(stream(key, "truth")).standard_normal(run.model.space.size)
     try:
-        found = _analysed(key, run, truth, spec)
+        outcome = _analyse(key, run, truth, spec)
     except (InputError, NotConvergedError, np.linalg.LinAlgError) as error:
-        found = {"failed": str(error), "truth": truth.tolist()}
-    return {**found, "wall_time_s": time.perf_counter() - start}
+        outcome = {"failed": str(error), "truth": truth.tolist()}
+    return {**outcome, "wall_time_s": time.perf_counter() - start}
 
 
-def _analysed(key: PRNGKeyArray, run: Run, truth: np.ndarray, spec: CalibrateSpec) -> dict[str, Any]:
+def _analyse(key: PRNGKeyArray, run: Run, truth: np.ndarray, spec: CalibrateSpec) -> dict[str, Any]:
     """Truth against posterior, and what the analysis said of itself."""
-    trial = observing(key, run, truth)
+    trial = simulate_run(key, run, truth)
     region = search_posterior(trial, Silent())
     population = population_of(trial, draw_run_halos(trial, region, lambda *_: None))
     population = dataclasses.replace(population, data=SABOTAGES[spec.sabotage](population.data))
     fit = fit_population(trial, population, region, Silent())
     sampled = draw_posterior(trial, population, fit, Silent())
-    verdict = judge(judged_groups(trial, sampled, {}))
+    verdict = judge(groups_for_the_gate(trial, sampled, {}))
     draws = sampled.draws.u.reshape(-1, len(truth))
     result = Trial.of(stream(key, "comparison"), truth, draws, verdict.converged)
     return {
@@ -253,7 +253,7 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-def summary(config: RunConfig, spec: CalibrateSpec, found: Calibration) -> dict[str, Any]:
+def summary(config: RunConfig, spec: CalibrateSpec, verdict: Calibration) -> dict[str, Any]:
     """The verdict as plain numbers."""
     return {
         "run": config.name,
@@ -261,14 +261,14 @@ def summary(config: RunConfig, spec: CalibrateSpec, found: Calibration) -> dict[
         "sampler": config.sample.kind,
         "sabotage": spec.sabotage,
         "code": code_hash(),
-        "n_trials": found.n_trials,
-        "n_unconverged": found.n_unconverged,
-        "n_failed": found.n_failed,
-        "passed": found.passed,
-        "p_threshold": found.p_threshold,
-        "tarp_excursion_sigma": found.tarp_excursion,
-        "distance2_per_parameter": found.distance2_per_parameter,
-        "parameters": [vars(one) for one in found.parameters],
-        "ranks": found.ranks.tolist(),
-        "tarp": found.tarp.tolist(),
+        "n_trials": verdict.n_trials,
+        "n_unconverged": verdict.n_unconverged,
+        "n_failed": verdict.n_failed,
+        "passed": verdict.passed,
+        "p_threshold": verdict.p_threshold,
+        "tarp_excursion_sigma": verdict.tarp_excursion,
+        "distance2_per_parameter": verdict.distance2_per_parameter,
+        "parameters": [vars(row) for row in verdict.parameters],
+        "ranks": verdict.ranks.tolist(),
+        "tarp": verdict.tarp.tolist(),
     }

@@ -47,23 +47,23 @@ def _function(cut: FunctionCutConfig, bands: tuple[str, ...]) -> FunctionCut:
     function = read_function(cut.path, cut.name)
     mag = jnp.asarray(numpy_generator(fixed_key("cut")).choice(_TRIED, (len(columns), 1000)))
     try:
-        found = np.asarray(jax.jit(function)(*mag), np.float64)
+        probability = np.asarray(jax.jit(function)(*mag), np.float64)
     except (Exception, SystemExit) as error:
         raise InputError(
             f"{cut.path}: {cut.name}({', '.join(cut.bands)}) fails on JAX arrays: {first_line(error)}"
         ) from None
-    if found.shape != mag[0].shape:
+    if probability.shape != mag[0].shape:
         raise InputError(
             f"{cut.path}: {cut.name} has to give one probability for each galaxy: of {mag[0].size} "
-            f"galaxies it gives {found.shape}"
+            f"galaxies it gives {probability.shape}"
         )
-    if not np.all((found >= 0) & (found <= 1)):
-        bad = int(np.flatnonzero(~((found >= 0) & (found <= 1)))[0])
+    if not np.all((probability >= 0) & (probability <= 1)):
+        bad = int(np.flatnonzero(~((probability >= 0) & (probability <= 1)))[0])
         at = ", ".join(f"{band} = {float(x[bad]):g}" for band, x in zip(cut.bands, mag, strict=True))
         raise InputError(
-            f"{cut.path}: {cut.name} gives {found[bad]:g} at {at}; a probability lies within 0..1"
+            f"{cut.path}: {cut.name} gives {probability[bad]:g} at {at}; a probability lies within 0..1"
         )
-    gradual = np.mean((found > _BETWEEN[0]) & (found < _BETWEEN[1]))
+    gradual = np.mean((probability > _BETWEEN[0]) & (probability < _BETWEEN[1]))
     if gradual > _MAX_BETWEEN:
         raise InputError(
             f"{cut.path}: {cut.name} has to fall from 1 to 0 at a surface; of magnitudes of any color "

@@ -1,7 +1,7 @@
 """The fit stage: the surrogate of the posterior on the run's halos, its maximum, and what the fit can't tell.
 
 1. Nodes are spread over the posterior that the search found, and evaluated on all of the run's halo batches:
-   the surrogate (`infer.emulate`).
+   the surrogate (`popinfer.infer.surrogate_posterior`).
 2. Its maximum, flat directions, the halo sample's share of the variance, goodness of fit.
 """
 
@@ -22,11 +22,10 @@ from popinfer.cosmology import age
 from popinfer.errors import percent
 from popinfer.infer.counts import Evaluated, log_counts_and_jacobian
 from popinfer.infer.data import Data
-from popinfer.infer.emulate import NODES_PER_PARAMETER, Emulation, emulate
-from popinfer.infer.goodness import Goodness, determined_parameters, goodness_of_fit
-from popinfer.infer.laplace import Laplace, flat_directions, polish
-from popinfer.infer.mixture import Mixture
+from popinfer.infer.goodness import ChiSquare, chi_square_of_fit, determined_parameters
+from popinfer.infer.laplace import Laplace, Mixture, flat_parameters, polish
 from popinfer.infer.optimise import density_and_grad
+from popinfer.infer.surrogate_posterior import NODES_PER_PARAMETER, SurrogatePosterior, build_surrogate
 from popinfer.random import stream
 from popinfer.records import Halos
 from popinfer.run.folder import RunFolder, atomic, need, read_json, write_text
@@ -44,7 +43,7 @@ class FitResult:
 
     Attributes
     ----------
-    emulation : the surrogate, and the likelihood that goes with it.
+    surrogate : of the posterior, and the likelihood that goes with it.
     log_density : of the surrogate's posterior at its maximum.
     approx : Laplace approximation there. mixture : of all maxima.
     halo_direction : share of halo noise in the variance along the directions that the data measure.
@@ -56,7 +55,7 @@ class FitResult:
     settled : whether the search's maxima stayed where they were.
     """
 
-    emulation: Emulation
+    surrogate: SurrogatePosterior
     log_density: float
     approx: Laplace
     mixture: Mixture
@@ -64,8 +63,8 @@ class FitResult:
     halo_counting: np.ndarray
     halo_counts: np.ndarray
     count_sd: np.ndarray
-    goodness: Goodness
-    per_slice: list[Goodness]
+    goodness: ChiSquare
+    per_slice: list[ChiSquare]
     starts: list[dict[str, Any]] = field(default_factory=list)
     flat: list[str] = field(default_factory=list)
     cautions: list[str] = field(default_factory=list)
@@ -79,33 +78,33 @@ def fit_population(run: Run, population: Population, region: Region, say: Report
     n_nodes = NODES_PER_PARAMETER * run.model.space.size
     with say.task("Nodes of the surrogate", n_nodes) as update:
         key = stream(run.key, "fit", "nodes")
-        emulation = emulate(
+        surrogate = build_surrogate(
             key, population.counts, population.data, mixture, lambda done, _: update(done, "")
         )
-    density = density_and_grad(emulation.density)
+    density = density_and_grad(surrogate.density)
     approx = polish(density, mixture.main)
-    flat = flat_directions(lambda u: density(u)[0], run.model.space.names, approx)
+    flat = flat_parameters(lambda u: density(u)[0], run.model.space.names, approx)
     result = FitResult(
-        emulation,
+        surrogate,
         float(density(jnp.asarray(approx.mean))[0]),
         approx,
         mixture,
         starts=region.starts,
-        flat=sorted({direction.name for direction in flat}),
+        flat=flat,
         cautions=_cautions(run, population, approx.mean),
         settled=region.settled,
-        **_quality(population, emulation, approx),
+        **_quality(population, surrogate, approx),
     )
     return dataclasses.replace(result, wall_time_s=time.perf_counter() - start)
 
 
-def _quality(population: Population, emulation: Emulation, approx: Laplace) -> dict[str, Any]:
+def _quality(population: Population, surrogate: SurrogatePosterior, approx: Laplace) -> dict[str, Any]:
     """Shares of halo noise, and goodness of fit, at the maximum."""
-    likelihood, data = emulation.likelihood, emulation.likelihood.data
+    likelihood, data = surrogate.likelihood, surrogate.likelihood.data
     info = likelihood.information(*log_counts_and_jacobian(population.counts, approx.mean))
-    halo, rest = np.diag(emulation.nodes.halo_cov), np.diag(data.log_cov)
+    halo, rest = np.diag(surrogate.nodes.halo_cov), np.diag(data.log_cov)
     counting = likelihood.modes.T @ data.counting_cov @ likelihood.modes
-    together, per_slice = goodness_of_fit(info, data.slice_of, determined_parameters(approx.cov))
+    together, per_slice = chi_square_of_fit(info, data.slice_of, determined_parameters(approx.cov))
     return {
         "halo_direction": info.halo_share(),
         "halo_counting": info.halo_share(counting),
@@ -118,17 +117,17 @@ def _quality(population: Population, emulation: Emulation, approx: Laplace) -> d
 
 def _cautions(run: Run, population: Population, u: np.ndarray) -> list[str]:
     """Whether the lowest halos still matter, and whether galaxies are missing from the sample's number."""
-    cautions = _uncounted(run)
+    cautions = _galaxies_left_out(run)
     halos = population.some_halos
     galaxies = population.galaxies(u, halos)
     lgm = _observed_mass(run, halos)
     weight = np.asarray(galaxies.weight, dtype=float).reshape(len(lgm), 2, -1).sum(axis=1)
     for i, (low, high) in enumerate(run.config.slices):
         edge = run.config.lgm_min_of(i)
-        share = weight[i][lgm[i] < edge + EDGE_WIDTH].sum() / weight[i].sum()
-        if share > MAX_EDGE_SHARE:
+        edge_fraction = weight[i][lgm[i] < edge + EDGE_WIDTH].sum() / weight[i].sum()
+        if edge_fraction > MAX_EDGE_SHARE:
             cautions.append(
-                f"At {low} < z < {high}, {100 * share:.1f} % of the predicted galaxies live within "
+                f"At {low} < z < {high}, {100 * edge_fraction:.1f} % of the predicted galaxies live within "
                 f"{EDGE_WIDTH} dex of the lowest halo mass, 10^{edge}: lower halos.lgm_min."
             )
     return cautions
@@ -138,19 +137,19 @@ def _observed_mass(run: Run, halos: Halos) -> Float[np.ndarray, "slice halo"]:
     """log10 of peak masses at observation [Msun], which the lowest halo mass refers to, not to today's."""
     lg_today = float(np.log10(age(run.model.cosmology, 0.0)))
 
-    def one(mah: DiffmahParams, t: Array) -> Array:
+    def mass_at(mah: DiffmahParams, t: Array) -> Array:
         return mah_singlehalo(mah, t[None], lg_today)[1][0]
 
-    return np.asarray(jax.vmap(jax.vmap(one))(halos.mah_params, jnp.asarray(halos.t_obs)))
+    return np.asarray(jax.vmap(jax.vmap(mass_at))(halos.mah_params, jnp.asarray(halos.t_obs)))
 
 
-def _uncounted(run: Run) -> list[str]:
+def _galaxies_left_out(run: Run) -> list[str]:
     """Galaxies left out by conditions or for their photometry, where their number is part of the data."""
     if run.config.catalog.number_density is None:
         return []
     cuts = ("fainter than", "brighter than", "outside catalog.cuts")
     photometry = [
-        one for one in run.catalog.dropped if "redshift" not in one[0] and not one[0].startswith(cuts)
+        loss for loss in run.catalog.dropped if "redshift" not in loss[0] and not loss[0].startswith(cuts)
     ]
     n = sum(rows for _, rows in photometry)
     if n == 0:
@@ -165,12 +164,12 @@ def _uncounted(run: Run) -> list[str]:
 
 def write_fit(run: Run, result: FitResult) -> None:
     """Store the fit twice: JSON for people, arrays for the next stage."""
-    folder, approx, emulation = run.folder, result.approx, result.emulation
+    folder, approx, surrogate = run.folder, result.approx, result.surrogate
     arrays = {
-        "nodes": emulation.nodes.points,
-        "values": emulation.nodes.values,
-        "halo_cov": emulation.nodes.halo_cov,
-        "lengths": emulation.fit.lengths,
+        "nodes": surrogate.nodes.points,
+        "values": surrogate.nodes.values,
+        "halo_cov": surrogate.nodes.halo_cov,
+        "lengths": surrogate.fit.lengths,
         "mean": np.asarray(approx.mean),
         "cov": np.asarray(approx.cov),
         "mixture_weights": result.mixture.weights,
@@ -194,9 +193,9 @@ def write_fit(run: Run, result: FitResult) -> None:
         "halo_share": [float(x) for x in result.halo_direction],
         "halo_share_of_counting": [float(x) for x in result.halo_counting],
         "surrogate": {
-            "n_nodes": len(emulation.nodes.points),
-            "white": emulation.fit.white,
-            "left_out_error_nat": emulation.left_out_error,
+            "n_nodes": len(surrogate.nodes.points),
+            "white": surrogate.fit.white,
+            "left_out_error_nat": surrogate.left_out_error,
         },
         "wall_time_s": result.wall_time_s,
     }
@@ -213,7 +212,7 @@ def read_fit(run: Run, data: Data) -> FitResult:
         arrays = dict(stored)
     kernel = arrays["lengths"], content["surrogate"]["white"]
     return FitResult(
-        Emulation.of(
+        SurrogatePosterior.of(
             data, Evaluated(arrays["nodes"], arrays["values"], arrays["halo_cov"]), kernel, fixed=True
         ),
         content["log_density"],
@@ -225,8 +224,8 @@ def read_fit(run: Run, data: Data) -> FitResult:
         arrays["halo_counting"],
         arrays["halo_counts"],
         arrays["count_sd"],
-        Goodness(**content["goodness"]),
-        [Goodness(**part) for part in content["per_slice"]],
+        ChiSquare(**content["goodness"]),
+        [ChiSquare(**part) for part in content["per_slice"]],
         content["starts"],
         content["flat"],
         content["cautions"],

@@ -1,6 +1,6 @@
-"""What leads the fit from far away to the region of the posterior's modes.
+"""What leads the fit from far away to the region of the posterior's maxima.
 
-A guide is a log-density of u. That of the soft counts is fair share x Poisson log-likelihood + log-prior
+A guide is a log-density of u. That of the soft counts is fair weight x Poisson log-likelihood + log-prior
 (`popinfer.infer.likelihood`), climbed on a schedule of kernels that are first wider than the run's: the same
 centers, the catalog counted anew at each bandwidth (centers among the others: one of hundreds). Wide kernels
 see far, and blur the structure that stops a climb. The end of each level is the start of the next; the last
@@ -55,13 +55,13 @@ class Guide:
         done = 0
         for level in self.levels:
             say = None if progress is None else lambda step, value, done=done: progress(done + step, value)
-            found = OPTIMISERS[self.optimiser](level, u, max_steps=self.max_steps, progress=say)
-            u, done = found.u, done + found.n_steps
-        return replace(found, n_steps=done)
+            end = OPTIMISERS[self.optimiser](level, u, max_steps=self.max_steps, progress=say)
+            u, done = end.u, done + end.n_steps
+        return replace(end, n_steps=done)
 
 
 def build_guide(run: Run, population: Population, u: np.ndarray) -> Guide:
-    """The guide that the run file asks for; its share is that at u."""
+    """The guide that the run file asks for; its weight is that at u."""
     settings = run.config.fit
     if settings.loss.kind == "soft_counts":
         levels = _soft_counts(run, population, u)
@@ -79,16 +79,16 @@ def _soft_counts(run: Run, population: Population, u: np.ndarray) -> tuple[Compo
     for widening in run.config.fit.bandwidths:
         counts, data = population.counts, population.data
         if widening != 1:
-            wide = replace(run.survey, kernels=_widened(run, widening))
+            wide = replace(run.survey, kernels=_wider_kernels(run, widening))
             counts, data = run.counts(population.halos, wide), run.data(wide)
-        levels.append(Composite(counts, data).with_fair_share(u))
+        levels.append(Composite(counts, data).with_fair_weight(u))
     return tuple(levels)
 
 
-def _widened(run: Run, factor: float) -> KernelCounts:
+def _wider_kernels(run: Run, factor: float) -> KernelCounts:
     """The survey's kernels, wider by a factor, over all galaxies of its catalog."""
     kernels, config = run.survey.kernels, run.config
     wide = replace(kernels, bandwidth=np.asarray(factor * float(kernels.bandwidth)))
-    return wide.counting(run.survey.features, run.survey.patterns_in(run.catalog)).keeping(
+    return wide.over_galaxies(run.survey.features, run.survey.patterns_in(run.catalog)).with_least_count(
         config.kernels.min_count
     )

@@ -70,9 +70,9 @@ class FeatureDensity(eqx.Module):
     def build(cls, survey_model: SurveyModel, halos: Halos, loss: Loss, n_galaxies: int) -> "FeatureDensity":
         """The density on a halo sample, in the halos' precision."""
         once = np.ones(len(halos.weight))
-        effective = [EffectiveCounts.of(one, once) for one in survey_model.survey.abundances]
+        effective = [EffectiveCounts.of(abundance, once) for abundance in survey_model.survey.abundances]
         scale, counts = (
-            np.concatenate([np.zeros(0), *(getattr(one, name) for one in effective)])
+            np.concatenate([np.zeros(0), *(getattr(counts_of, name) for counts_of in effective)])
             for name in ("scale", "observed")
         )
         n = np.asarray(float(n_galaxies))

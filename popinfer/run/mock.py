@@ -28,8 +28,8 @@ from popinfer.random import numpy_generator, root_key, stream
 from popinfer.run.folder import atomic, check_writable, write_text
 from popinfer.run.prepare import Run, prepare
 from popinfer.run.progress import Reporter, Silent
-from popinfer.run.simulate import draw_galaxies
-from popinfer.run.summarise import truth_path
+from popinfer.run.run_summary import truth_path
+from popinfer.run.simulate import draw_survey
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def make_mock(
     space = run.model.space
     u = space.to_unconstrained({k: v for k, v in spec.values.items() if k in space.names})
     key = stream(root_key(spec.seed), "mock")
-    z, mag = draw_galaxies(stream(key, "survey"), run, u, spec.n_galaxies, say)
+    z, mag = draw_survey(stream(key, "survey"), run, u, spec.n_galaxies, say)
     columns, config = _columns(stream(key, "order"), run, config, z, mag)
     if spec.n_galaxies is not None:  # numbers that were asked for say nothing of the density
         shape_only = config.catalog.model_copy(update={"number_density": None})

@@ -1,4 +1,6 @@
-"""The observed side of a run: the catalog with the run file's cuts, and what the survey does to galaxies."""
+"""The observed side of a run: the catalog with the run file's cuts, what the survey does to galaxies, and the
+absolute abundances that are compared: numbers of galaxies in each slice, stellar mass functions.
+"""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -7,16 +9,25 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from popinfer.config import RunConfig
-from popinfer.config.survey import BandConfig
-from popinfer.data import BandColumns, CatalogSpec, FilterFile, load_catalog, slice_losses
+from popinfer.config.survey import BandConfig, MassFunctionConfig
+from popinfer.data import (
+    BandColumns,
+    CatalogSpec,
+    FilterFile,
+    load_catalog,
+    read_mass_function,
+    slice_losses,
+)
+from popinfer.errors import InputError
 from popinfer.loss.kernel_counts import KernelSpec
 from popinfer.model import Design, Survey
-from popinfer.model.survey import feature_matrix, slice_members
+from popinfer.model.survey import NoBandToIntegrateError, feature_matrix, slice_members
 from popinfer.population.parameters import PhotozParams
 from popinfer.random import root_key
 from popinfer.records import Catalog
-from popinfer.run.abundance import build_abundances
 from popinfer.run.cuts import build_selection
+from popinfer.survey.abundance import Abundance, MassFunction, NumberCounts
+from popinfer.survey.cosmic_variance import FULL_SKY_DEG2, comoving_volume, slice_variance
 from popinfer.survey.redshift import Photoz
 
 
@@ -158,4 +169,66 @@ def build_survey(config: RunConfig, catalog: Catalog) -> Survey:
     # standard deviations of sfh.quenching_mass in configs/sdss_quick.yaml). They are drawn from the root key
     # itself, from which nothing else is drawn, and so stay those of NumPy's generator of the plain seed.
     key = root_key(config.seed)
-    return Survey.from_catalog(key, catalog, config.slices, config.features, build_selection(config), design)
+    selection = build_selection(config)
+    try:
+        return Survey.from_catalog(key, catalog, config.slices, config.features, selection, design)
+    except NoBandToIntegrateError:
+        raise InputError(
+            "catalog.noise: analytic needs a band that catalog.cuts don't use and no galaxy lacks; use drawn"
+        ) from None
+
+
+def build_abundances(
+    config: RunConfig, numbers: tuple[int, ...], photoz: Photoz | None
+) -> tuple[Abundance, ...]:
+    """Abundances beside the soft counts.
+
+    Parameters
+    ----------
+    config : the run file.
+    numbers : observed galaxies in each slice.
+    photoz : errors of photometric redshifts, or None.
+
+    Raises
+    ------
+    InputError
+        A table can't be read or can't be right.
+    """
+    ranges = [
+        limits if photoz is None else photoz.true_range(index) for index, limits in enumerate(config.slices)
+    ]
+    tables = tuple(_mass_function(config, table, ranges) for table in config.joint)
+    section = config.catalog.number_density
+    if section is None:
+        return tables
+    sampled_fraction = section.area_deg2 / FULL_SKY_DEG2 * section.sampling
+    volume = np.array([sampled_fraction * comoving_volume(limits) for limits in ranges])
+    variance = [slice_variance(section.area_deg2, limits, section.bias) for limits in config.slices]
+    names = tuple(f"galaxies at {low:g} < z < {high:g}" for low, high in config.slices)
+    return (NumberCounts.build(np.array(numbers, float), volume, np.array(variance), names), *tables)
+
+
+def _mass_function(
+    config: RunConfig, section: MassFunctionConfig, ranges: list[tuple[float, float]]
+) -> MassFunction:
+    """The slice at the table's redshift; of a lightcone for photometric redshifts, only the slice itself."""
+    index = next(i for i, (low, high) in enumerate(config.slices) if low <= section.redshift < high)
+    table, limits = (
+        read_mass_function(section.path, section.covariance, section.redshift),
+        config.slices[index],
+    )
+    rescale = comoving_volume(ranges[index]) / comoving_volume(limits)
+    return MassFunction(
+        table.phi,
+        table.cov,
+        (index,) * len(table.phi),
+        tuple(
+            f"log M* {a:g} to {b:g} at z = {section.redshift:g} [1/Mpc3/dex]"
+            for a, b in zip(table.low, table.high, strict=True)
+        ),
+        table.low,
+        table.high,
+        section.scatter_dex,
+        limits,
+        rescale,
+    )

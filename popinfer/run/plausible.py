@@ -7,7 +7,6 @@ away from all of them. The library is the run's own stellar populations, so a do
 """
 
 import itertools
-import re
 from typing import NamedTuple
 
 import numpy as np
@@ -24,11 +23,10 @@ from popinfer.sps.photometry import band_matrix
 # 0.02; the same given as Vega magnitudes are 0.26 to 0.30 away, and with two neighboring filters swapped 0.2
 # to 2.2
 MAX_DISTANCE = 0.12
-_YOUNG = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # share of the mass formed in the young population
+_YOUNG_FRACTION = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the mass, formed in the young population
 _AV = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # mag
 _EVERY = 6  # of the SSP ages
 _MIN_GALAXIES = 10  # of which a median is taken
-_OF_BANDS = re.compile(r"bands? ([^\s:]+)(?: and ([^\s:]+))?[:\s]")
 _MIN_REST = 1300.0  # Angstrom; bluer light is absorbed between the galaxies, which the library leaves out
 
 
@@ -103,8 +101,8 @@ def _library_magnitudes(
     chosen = np.arange(0, len(ages), _EVERY)
     young, old = chosen[ages[chosen] < 0], chosen[ages[chosen] >= -0.5]
     y, o = (x.ravel() for x in np.meshgrid(young, old))
-    share = np.array(_YOUNG)[:, None, None, None]
-    mixed = (share * light[:, y] + (1 - share) * light[:, o]).reshape(-1, light.shape[-1])
+    fraction = np.array(_YOUNG_FRACTION)[:, None, None, None]
+    mixed = (fraction * light[:, y] + (1 - fraction) * light[:, o]).reshape(-1, light.shape[-1])
     k = np.asarray(KriekConroy13()(pivots, KriekConroy13().fiducial), float)
     mag = -2.5 * np.log10(np.maximum(mixed, np.finfo(float).tiny)) + np.array(_AV)[:, None, None] * k
     return mag.reshape(-1, mag.shape[-1]), pivots
@@ -120,15 +118,14 @@ def reading_table(config: RunConfig, catalog: Catalog, doubts: tuple[ColorDoubt,
     catalog : Catalog
         Cleaned galaxies, and what each slice and band lost.
     doubts : tuple of ColorDoubt
-        Slices and bands to mark besides those that the catalog's own warnings name.
+        Slices and bands to mark besides those that the catalog itself doubts.
     """
     lines = []
     mag, error = np.asarray(catalog.mag), np.asarray(catalog.mag_err)
     members = slice_members(config.slices, catalog.z)
-    everywhere = {band for warning in catalog.warnings for band in _bands_of(warning)}
     for (low, high), inside in zip(config.slices, members, strict=True):
         here = [doubt for doubt in doubts if doubt.slice == (low, high)]
-        marked = everywhere.union(*(doubt.bands for doubt in here))
+        marked = set(catalog.doubtful_bands).union(*(doubt.bands for doubt in here))
         mark = " (implausible colors, see the warnings)" if here else ""
         lost = _losses(catalog, (low, high), "")
         out = f"; left out: {lost}" if lost else ""
@@ -139,12 +136,6 @@ def reading_table(config: RunConfig, catalog: Catalog, doubts: tuple[ColorDoubt,
             lines.append(f"    {band}: {_medians(m, e)}{f'; without: {lost}' if lost else ''}{mark}")
     lines += [f"  left out: {rows:,} {reason}" for reason, rows in catalog.dropped]
     return lines + [f"  {note}" for note in catalog.notes]
-
-
-def _bands_of(warning: str) -> list[str]:
-    """The bands that a warning of the catalog begins with: "band u: ..." or "bands g and r ..."."""
-    match = _OF_BANDS.match(warning)
-    return [] if match is None else [name for name in match.groups() if name]
 
 
 def _losses(catalog: Catalog, limits: tuple[float, float], band: str) -> str:

@@ -1,6 +1,5 @@
 """The sample stage: draws of the posterior, predictions, derived relations, stored as one NetCDF file."""
 
-import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -10,30 +9,23 @@ from platform import python_version
 from typing import Any
 
 import arviz as az
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array
 
-from popinfer.infer.checked import CheckedSpec, Sampled, sample_checked
-from popinfer.infer.counts import evaluate
+from popinfer.infer.draws import Draws
+from popinfer.infer.exact_weights import ExactWeightsSpec, SampledPosterior, sample_with_exact_weights
 from popinfer.infer.likelihood import LogDensity
-from popinfer.infer.predictive import observed_groups, predict
-from popinfer.infer.sample import Draws, NutsSpec, SmcSpec, nuts, smc
-from popinfer.population.parameters import fiducial_params
-from popinfer.population.relations import GRIDS, Z_DENSITY, Z_RELATIONS, Relations, summarise
+from popinfer.infer.nuts import NutsSpec, nuts
+from popinfer.infer.tempered import SmcSpec, smc
 from popinfer.random import numpy_generator, stream
-from popinfer.run.checks import Checker, kernel_centers
 from popinfer.run.fitting import FitResult
 from popinfer.run.folder import atomic
+from popinfer.run.predictions import derived_relations, predict_survey
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
 
 N_PRIOR = 2000
-N_RELATION_HALOS = 4096  # in each sample: median stellar masses are known to 0.01 to 0.03 dex then
-SPECS: dict[str, Callable[..., Any]] = {"nuts": CheckedSpec, "nuts_exact": NutsSpec, "smc": SmcSpec}
+SPECS: dict[str, Callable[..., Any]] = {"nuts": ExactWeightsSpec, "nuts_exact": NutsSpec, "smc": SmcSpec}
 TITLES = {
     "nuts": "NUTS on the surrogate, exact weights",
     "nuts_exact": "NUTS on the exact density",
@@ -59,13 +51,13 @@ PACKAGES = (
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
-    found = {"python": python_version()}
+    by_name = {"python": python_version()}
     for package in PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            by_name[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            by_name[package] = "not installed"
+    return by_name
 
 
 def sample_posterior(run: Run, population: Population, fit: FitResult, say: Reporter) -> az.InferenceData:
@@ -75,15 +67,12 @@ def sample_posterior(run: Run, population: Population, fit: FitResult, say: Repo
     start = time.perf_counter()
     sampled = draw_posterior(run, population, fit, say)
     draws = sampled.draws
-    idata = judged_groups(run, sampled, attrs)
-    idata.add_groups({"prior": _named(run, _prior_draws(run), {})})
+    idata = groups_for_the_gate(run, sampled, attrs)
+    idata.add_groups({"prior": _by_parameter(run, _prior_draws(run), {})})
     sampling = time.perf_counter() - start
     chosen = _thin(draws.u, run.config.predictive.n_draws)
-    checker = Checker.of(run, population, np.asarray(fit.approx.mean), say)
-    predicted, observed = _predictions(run, population, fit, chosen, say, checker)
-    idata.add_groups({"posterior_predictive": predicted, "observed_data": observed})
-    idata.add_groups({"checks": checker.group(fit)})
-    idata.add_groups({"derived": _derived(run, chosen, say)})
+    idata.add_groups(predict_survey(run, population, fit, chosen, say))
+    idata.add_groups({"derived": derived_relations(run, chosen, say)})
     total = time.perf_counter() - start
     idata.posterior.attrs |= {"wall_time_s": total, "sampling_s": sampling}
     return idata
@@ -112,20 +101,20 @@ def _attributes(run: Run) -> dict[str, Any]:
 
 def _test_write(run: Run, attrs: dict[str, Any]) -> None:
     """Write and remove a small file: a full disk or a refused attribute shows before hours of sampling."""
-    tiny = _named(run, np.zeros((1, 2, run.model.space.size)), attrs)
+    tiny = _by_parameter(run, np.zeros((1, 2, run.model.space.size)), attrs)
     path = run.folder.path / ".test.nc"
     write_posterior(az.InferenceData(posterior=tiny), path)
     path.unlink()
 
 
-def judged_groups(run: Run, sampled: Sampled, attrs: dict[str, Any]) -> az.InferenceData:
+def groups_for_the_gate(run: Run, sampled: SampledPosterior, attrs: dict[str, Any]) -> az.InferenceData:
     """The groups that the convergence gate looks at."""
     groups = {
-        "posterior": _named(run, sampled.draws.u, attrs),
+        "posterior": _by_parameter(run, sampled.draws.u, attrs),
         "sample_stats": sample_statistics(sampled.draws),
     }
     if sampled.chains is not None:
-        groups["chains"] = _named(run, sampled.chains.u, {})
+        groups["chains"] = _by_parameter(run, sampled.chains.u, {})
         groups["chain_stats"] = xr.Dataset(
             {k: (("chain", "draw"), v) for k, v in sampled.chains.stats.items()}
         )
@@ -134,18 +123,18 @@ def judged_groups(run: Run, sampled: Sampled, attrs: dict[str, Any]) -> az.Infer
     return idata
 
 
-def draw_posterior(run: Run, population: Population, fit: FitResult, say: Reporter) -> Sampled:
+def draw_posterior(run: Run, population: Population, fit: FitResult, say: Reporter) -> SampledPosterior:
     """Draw with the run file's sampler."""
     settings, key = run.config.sample, stream(run.key, "sample")
     spec = SPECS[settings.kind](**settings.model_dump(exclude={"kind"}))
     with say.task(TITLES[settings.kind], spec.n_steps) as update:
-        if isinstance(spec, CheckedSpec):
-            started = population.counts, fit.emulation, fit.mixture
-            sampled = sample_checked(
-                stream(key, "nuts"), *started, spec, lambda done, _, text: update(done, text)
+        if isinstance(spec, ExactWeightsSpec):
+            problem = population.counts, fit.surrogate, fit.mixture
+            sampled = sample_with_exact_weights(
+                stream(key, "nuts"), *problem, spec, lambda done, _, text: update(done, text)
             )
         else:
-            density = LogDensity.of(population.counts, fit.emulation.likelihood)
+            density = LogDensity.of(population.counts, fit.surrogate.likelihood)
             sampler: Callable[..., Draws] = nuts if isinstance(spec, NutsSpec) else smc
             draws = sampler(
                 stream(key, settings.kind),
@@ -154,15 +143,15 @@ def draw_posterior(run: Run, population: Population, fit: FitResult, say: Report
                 spec,
                 lambda done, _, text: update(done, text),
             )
-            sampled = Sampled(draws, None, fit.emulation)
+            sampled = SampledPosterior(draws, None, fit.surrogate)
     draws = sampled.draws
     draws.attrs["region_settled"] = int(fit.settled)
     tried = draws.u if sampled.chains is None else sampled.chains.u
-    draws.attrs["missed_mass"] = fit.mixture.missed(tried.reshape(-1, tried.shape[-1]))
+    draws.attrs["missed_mass"] = fit.mixture.weight_missed_by(tried.reshape(-1, tried.shape[-1]))
     return sampled
 
 
-def _named(run: Run, u: np.ndarray, attrs: dict[str, Any]) -> xr.Dataset:
+def _by_parameter(run: Run, u: np.ndarray, attrs: dict[str, Any]) -> xr.Dataset:
     """Vectors [chain, draw, par] as one variable a parameter, physical units."""
     return xr.Dataset(
         {
@@ -194,74 +183,3 @@ def _thin(u: np.ndarray, n: int) -> np.ndarray:
     """Evenly spaced draws of all chains, [n, par]."""
     flat = u.reshape(-1, u.shape[-1])
     return flat[np.linspace(0, len(flat) - 1, min(n, len(flat))).round().astype(int)]
-
-
-def _predictions(
-    run: Run, population: Population, fit: FitResult, draws: np.ndarray, say: Reporter, checker: Checker
-) -> tuple[xr.Dataset, xr.Dataset]:
-    """Posterior predictive and observed groups; the checker sees every draw."""
-    config, survey, kernels = run.config, run.survey, run.survey.kernels
-    bins, noise, halos = checker.bins, checker.histogram_noise, population.some_halos
-    mask = np.asarray(kernels.mask) > 0
-    numbers: list[np.ndarray] = []
-    n = len(draws)
-    scale = np.concatenate([np.zeros(0), *run.survey_model.scales])
-
-    @jax.jit
-    def listed(mag: Array, weight: Array) -> tuple[Array, Array]:
-        return survey.listed(mag, run.survey.features_of(mag), weight)
-
-    def model(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        galaxies = population.galaxies(draws[index], halos)
-        features, weight = (np.asarray(x) for x in listed(galaxies.mag, galaxies.weight))
-        checker.add(features, weight, log_counts[index])
-        statistics = np.exp(log_counts[index])
-        numbers.append(statistics[mask.size :] / scale)
-        return features, weight, np.where(mask, statistics[: mask.size].reshape(mask.shape), 0.0)
-
-    with say.task("Predictions", 2 * n) as update:
-        log_counts = evaluate(population.counts, draws, lambda done: update(done, "")).values
-        predicted = predict(n, model, bins, run.n_galaxies, noise, lambda done, _: update(n + done, ""))
-    observed = observed_groups(
-        bins,
-        survey.features,
-        np.asarray(config.slices, float),
-        np.where(mask, np.asarray(kernels.observed), 0.0),
-        np.where(mask, fit.count_sd[: mask.size].reshape(mask.shape), 0.0),
-    )
-    observed["kernel_center"] = (("slice", "kernel", "feature"), kernel_centers(kernels), {"unit": "mag"})
-    if survey.abundances:
-        predicted["abundance"] = (("chain", "draw", "number"), np.stack(numbers)[None])
-        observed["abundance"] = (("number",), np.concatenate([a.observed for a in survey.abundances]))
-        sd = np.concatenate([np.sqrt(np.diag(a.cov)) for a in survey.abundances])
-        observed["abundance_sd"] = (("number",), sd)
-        observed["abundance_name"] = (("number",), [name for a in survey.abundances for name in a.names])
-    return predicted, observed
-
-
-def _derived(run: Run, draws: np.ndarray, say: Reporter) -> xr.Dataset:
-    """Relations between galaxies and halos: the ``derived`` group of `popinfer.report`."""
-    model = run.model
-    with say.task("Derived relations", len(draws) + 1) as update:
-        fractions = np.asarray(model.tables.light.outside.fractions)[0]
-        key = stream(run.key, "relations")
-        relations = Relations.build(key, model.forward, run.light.ssp, fractions, N_RELATION_HALOS)
-        compiled = eqx.filter_jit(relations)
-        rows = []
-        fiducial = fiducial_params(model.forward.components)
-        for params in [fiducial, *(model.params_at(jnp.asarray(u)) for u in draws)]:
-            population, density = compiled(jax.tree.map(jnp.asarray, params))
-            rows.append(summarise(population) | {"csfrd": np.asarray(density)})
-            update(len(rows), "")
-    axes = {"smhm": "lgmh", "quenched_fraction": "lgmstar", "lg_ssfr": "lgmstar", "csfrd": "z"}
-    variables: dict[str, Any] = {}
-    for name, axis in axes.items():
-        attrs: dict[str, Any] = {} if name == "csfrd" else {"z": Z_RELATIONS}
-        if name == "lg_ssfr":
-            attrs["definition"] = "star_forming"
-        variables[name] = (("draw", axis), np.stack([row[name] for row in rows[1:]]), attrs)
-        variables[f"{name}_fiducial"] = ((axis,), rows[0][name])
-    coords = {f.name: getattr(GRIDS, f.name) for f in dataclasses.fields(GRIDS)} | {
-        "z": np.asarray(Z_DENSITY)
-    }
-    return xr.Dataset(variables, coords=coords)

@@ -25,8 +25,7 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from popinfer.config import RunConfig
-from popinfer.infer.laplace import Laplace
-from popinfer.infer.mixture import Mixture
+from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.optimise import Fit
 from popinfer.infer.search import MAX_ROUNDS, Search, find_maxima
 from popinfer.model import SurveyModel, predict_galaxies
@@ -164,13 +163,13 @@ def listed_starts(search: Search) -> list[dict[str, Any]]:
 def draw_run_halos(run: Run, region: Region, update: Any) -> Halos:
     """The run's halo batches [batch, slice, halo], around the search's maxima; `update` hears of each."""
     key = stream(run.key, "halos")
-    points = points_around(stream(key, "around"), run, region.mixture.widened(SPREAD))
+    points = points_around(stream(key, "around"), run, region.mixture.with_widths_times(SPREAD))
     return draw_batches(key, run, points, batch_shape(run.config.halos.n_per_slice), update)
 
 
 def points_around(key: PRNGKeyArray, run: Run, around: Mixture) -> list[ModelParams]:
     """Parameters that fill a region, its main center first."""
-    points = [around.main.mean, *around.spread(key, N_AROUND)]
+    points = [around.main.mean, *around.fill(key, N_AROUND)]
     return [run.model.params_at(jnp.asarray(u)) for u in points]
 
 
@@ -194,8 +193,8 @@ def draw_batches(
     for first in range(0, n_batch, together):
         index = range(first, first + together)
         candidates = draw_slice_batches([stream(key, "candidates", i) for i in index], specs)
-        share = shares_seen(survey_model, points, candidates, run.config)
-        for i, row in zip(index, share, strict=True):
+        seen = shares_seen(survey_model, points, candidates, run.config)
+        for i, row in zip(index, seen, strict=True):
             batch = jax.tree.map(lambda x, i=i - first: x[i], candidates)
             batches.append(_thinned(stream(key, "thinning", i), batch, row, n_halo))
         update(first + together, "")
@@ -208,10 +207,10 @@ def _drawn_together(n_batch: int, n_candidates: int) -> int:
     return next(n for n in range(min(most, n_batch), 0, -1) if n_batch % n == 0)
 
 
-def _thinned(key: PRNGKeyArray, candidates: Halos, share: np.ndarray, n_halo: int) -> Halos:
+def _thinned(key: PRNGKeyArray, candidates: Halos, seen: np.ndarray, n_halo: int) -> Halos:
     """Of candidates [slice, halo] those that are kept, by the share of each that the survey sees."""
-    slices = [jax.tree.map(lambda x, s=s: np.asarray(x)[s], candidates) for s in range(len(share))]
-    return _stacked([thin(stream(key, s), one, share[s], n_halo) for s, one in enumerate(slices)])
+    slices = [jax.tree.map(lambda x, s=s: np.asarray(x)[s], candidates) for s in range(len(seen))]
+    return _stacked([thin(stream(key, s), halos, seen[s], n_halo) for s, halos in enumerate(slices)])
 
 
 def _candidates(

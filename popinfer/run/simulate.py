@@ -7,24 +7,36 @@ in proportion to its weight: rejection sampling, after which they are distribute
 model would be, however many there are to choose from. (Draws with replacement would have a variance 1 + N / n
 times as large, n the effective number of model galaxies.)
 With the survey's solid angle, their number follows from the model too, cosmic variance included.
+
+A calibration simulates surveys in the place of the real one. The real survey is the design: it lends the
+number of galaxies, selection, detection limits, the relation of noise to magnitude, and its kernels: their
+places, and how they overlap. Given a layout, the likelihood of soft counts doesn't depend on how it was
+chosen, so truths from the prior must be covered. Kernels laid out by each simulated survey's own galaxies
+would follow the truth, and carry information that the likelihood leaves out; then coverage over the prior
+isn't implied. The real run does lay them out by its own galaxies (centers aren't counted, but whitening and
+overlap are those of all): that step isn't tested here. Where the run file allows for errors of the model,
+each simulated survey has a draw of them in its counts.
 """
 
 import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Bool, Float, PRNGKeyArray
 from scipy.stats import poisson
 
 from popinfer.errors import InputError
-from popinfer.model import Survey, predict_galaxies
+from popinfer.loss.kernel_counts import KernelCounts
+from popinfer.model import Survey, model_error_cov, predict_galaxies
 from popinfer.population.halos import draw_slices
 from popinfer.population.parameters import ModelParams
 from popinfer.random import numpy_generator, stream
+from popinfer.records import Catalog
 from popinfer.resampling import systematic
 from popinfer.run.build import detectable, in_precision, lightcones
+from popinfer.run.observed import build_abundances, without
 from popinfer.run.prepare import Run
-from popinfer.run.progress import Reporter
+from popinfer.run.progress import Reporter, Silent
 from popinfer.survey.abundance import NumberCounts
 
 EFFECTIVE_PER_GALAXY = 2  # model galaxies of equal weight for every listed one
@@ -38,7 +50,7 @@ Wanted = int | tuple[int, ...] | None  # galaxies of each slice
 
 def number_counts(survey: Survey) -> NumberCounts | None:
     """What follows from the survey's solid angle; None where numbers aren't part of the data."""
-    return next((one for one in survey.abundances if isinstance(one, NumberCounts)), None)
+    return next((x for x in survey.abundances if isinstance(x, NumberCounts)), None)
 
 
 class _Numbers:
@@ -64,7 +76,7 @@ class _Numbers:
             self.drawn = [int(n) for n in poisson.ppf(self._uniform, expected)]
 
 
-def draw_galaxies(
+def draw_survey(
     key: PRNGKeyArray, run: Run, u: np.ndarray, n_galaxies: Wanted, say: Reporter
 ) -> tuple[np.ndarray, np.ndarray]:
     """Redshifts [galaxy] and measured AB magnitudes [galaxy, band], slice by slice.
@@ -92,7 +104,7 @@ def draw_galaxies(
         picked = _pick(stream(key, "pick", index), weight, n)
         z_listed.append(_redshifts(stream(key, "redshifts", index), run, params, z[picked], index))
         mag_listed.append(mag[picked])
-    return np.concatenate(z_listed), _detected(stream(key, "detected"), run, np.concatenate(mag_listed))
+    return np.concatenate(z_listed), _detect_bands(stream(key, "detected"), run, np.concatenate(mag_listed))
 
 
 def _model_galaxies(
@@ -103,7 +115,7 @@ def _model_galaxies(
     Halos are drawn where galaxies of these parameters enter the survey, until their effective number
     suffices for those to be listed, and none is too heavy; InputError when so many can't be had.
     """
-    sparse = [dataclasses.replace(one, n_halo=_CHUNK, independent=True) for one in lightcones(run.config)]
+    sparse = [dataclasses.replace(spec, n_halo=_CHUNK, independent=True) for spec in lightcones(run.config)]
     with say.task("Pilot halos: which does the survey see?"):
         specs = detectable(stream(key, "detectable"), run.config, run.survey_model, sparse, params)
     survey_model = run.survey_model
@@ -118,14 +130,17 @@ def _model_galaxies(
             weight = _one_a_halo(stream(key, "kind", len(parts)), weight)
             seen = [np.flatnonzero(row) for row in weight]
             parts.append([(z[s, i], mag[s, i], weight[s, i]) for s, i in enumerate(seen)])
-            numbers.draw(np.array([sum(one[2].sum() for one in s) for s in _by_slice(parts)]) / len(parts))
-            ready = min(_readiness(one, n) for one, n in zip(_by_slice(parts), numbers.drawn, strict=True))
+            numbers.draw(np.array([sum(part[2].sum() for part in s) for s in _by_slice(parts)]) / len(parts))
+            ready = min(
+                _readiness(parts_of_slice, n)
+                for parts_of_slice, n in zip(_by_slice(parts), numbers.drawn, strict=True)
+            )
             update(round(100 * min(1.0, ready)), "")
             if ready >= 1:
                 break
         else:
             raise InputError(_too_few(parts, numbers.drawn))
-    return [_together(one) for one in _by_slice(parts)]
+    return [_together(parts_of_slice) for parts_of_slice in _by_slice(parts)]
 
 
 def _one_a_halo(key: PRNGKeyArray, weight: Float[np.ndarray, "slice gal"]) -> Float[np.ndarray, "slice gal"]:
@@ -164,8 +179,11 @@ def _effective(weight: Float[np.ndarray, "gal"]) -> float:
 
 def _too_few(parts: list[list[Columns]], wanted: list[int]) -> str:
     """Why the search for model galaxies was given up."""
-    effective = [_effective(np.concatenate([weight for *_, weight in one])) for one in _by_slice(parts)]
-    worst = int(np.argmin([found / max(n, 1) for found, n in zip(effective, wanted, strict=True)]))
+    effective = [
+        _effective(np.concatenate([weight for *_, weight in parts_of_slice]))
+        for parts_of_slice in _by_slice(parts)
+    ]
+    worst = int(np.argmin([size / max(n, 1) for size, n in zip(effective, wanted, strict=True)]))
     return (
         f"redshift slice {worst}: {wanted[worst]} galaxies need {EFFECTIVE_PER_GALAXY} times as many model "
         f"galaxies that the survey sees; {_MAX_CHUNKS * _CHUNK} halos make {effective[worst]:.0f} (effective "
@@ -190,7 +208,7 @@ def _redshifts(key: PRNGKeyArray, run: Run, params: ModelParams, z: np.ndarray, 
     return z if photoz is None else photoz.draw(key, params.photoz, z, index)
 
 
-def _detected(key: PRNGKeyArray, run: Run, mag: np.ndarray) -> np.ndarray:
+def _detect_bands(key: PRNGKeyArray, run: Run, mag: np.ndarray) -> np.ndarray:
     """Magnitudes with NaN in bands that the survey doesn't detect."""
     detection = run.survey.detection
     if detection is None:
@@ -209,3 +227,57 @@ def _pick(key: PRNGKeyArray, weight: np.ndarray, n: int) -> np.ndarray:
     rng = numpy_generator(key)
     order = rng.permutation(len(weight))
     return order[systematic(weight[order], n, rng.random())]
+
+
+def simulate_run(key: PRNGKeyArray, run: Run, truth: Float[np.ndarray, "par"]) -> Run:
+    """The run with a simulated catalog in place of the real one.
+
+    Parameters
+    ----------
+    key : of the simulated survey, of the model's errors, and of the analysis, whose root is a stream of it.
+    run : the design.
+    truth : true parameters, unconstrained.
+    """
+    survey, config = run.survey, run.config
+    as_many = tuple(int(n) for n in np.asarray(survey.kernels.n_obs))
+    numbers = as_many if number_counts(survey) is None else None
+    z, mag = draw_survey(stream(key, "survey"), run, truth, numbers, Silent())
+    sigma = np.asarray(survey.noise.sigma(jnp.nan_to_num(jnp.asarray(mag))))
+    sigma = np.where(np.isnan(mag), np.nan, sigma)
+    catalog: Catalog = dataclasses.replace(run.catalog, z=z, mag=mag, mag_err=sigma, dropped=(), losses=())
+    catalog = without(catalog, ~_in_known_patterns(survey, catalog), "unlike the survey in their bands")
+    features = survey.features_in(catalog)
+    counts = survey.kernels.over_galaxies(features, survey.patterns_in(catalog))
+    counts = _with_model_error(stream(key, "model_error"), counts, config.kernels.model_error)
+    counts = counts.with_least_count(config.kernels.min_count)
+    abundances = build_abundances(config, tuple(len(x) for x in features), survey.photoz)
+    survey = dataclasses.replace(survey, features=features, kernels=counts, abundances=abundances)
+    return dataclasses.replace(run, catalog=catalog, survey=survey, key=stream(key, "analysis"))
+
+
+def _in_known_patterns(survey: Survey, catalog: Catalog) -> Bool[np.ndarray, "gal"]:
+    """Galaxies whose pattern of measured bands is among those that the survey counts in their slice."""
+    good = np.ones(catalog.z.shape, bool)
+    patterns = survey.patterns_in(catalog)
+    if patterns is None:
+        return good
+    members, counted = survey.members(catalog.z), np.asarray(survey.kernels.counted) > 0
+    for inside, label, kept in zip(members, patterns, counted, strict=True):
+        good[inside] = (label >= 0) & kept[label]
+    return good
+
+
+def _with_model_error(key: PRNGKeyArray, kernels: KernelCounts, fraction: float) -> KernelCounts:
+    """Soft counts that differ from the galaxies' own as the run file says that the model may be wrong.
+
+    Their variance follows them, as it would if there were so many more galaxies or fewer.
+    """
+    rng = numpy_generator(key)
+    observed, data_cov = np.array(kernels.observed), np.array(kernels.data_cov)
+    for i, cov in enumerate(np.asarray(kernels.layout_cov)):
+        used = np.flatnonzero(np.asarray(kernels.mask)[i] > 0)
+        values, vectors = np.linalg.eigh(model_error_cov(fraction, cov[np.ix_(used, used)]))
+        error = vectors @ (np.sqrt(np.maximum(values, 0)) * rng.standard_normal(len(used)))
+        observed[i, used] *= np.exp(error)
+        data_cov[i][np.ix_(used, used)] *= np.exp(0.5 * np.add.outer(error, error))
+    return dataclasses.replace(kernels, observed=observed, data_cov=data_cov)

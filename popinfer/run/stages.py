@@ -25,6 +25,7 @@ from popinfer.run.folder import RunFolder, check_fingerprint, check_writable, ne
 from popinfer.run.posterior import sample_posterior, write_posterior
 from popinfer.run.prepare import Population, Run, load_population
 from popinfer.run.progress import Reporter, Silent
+from popinfer.run.run_summary import summary_of_run
 from popinfer.run.search import (
     Region,
     draw_run_halos,
@@ -32,7 +33,6 @@ from popinfer.run.search import (
     search_posterior,
     write_region,
 )
-from popinfer.run.summarise import summarise
 
 
 def search(run: Run, say: Reporter | None = None) -> Region:
@@ -85,14 +85,14 @@ def fisher(run: Run, say: Reporter | None = None) -> tuple[Identifiability, str]
         likelihood = (
             likelihood_at(population.counts, population.data, u)
             if stored is None
-            else stored.emulation.likelihood
+            else stored.surrogate.likelihood
         )
-        known = likelihood.information(*log_counts_and_jacobian(population.counts, u)).fisher
-    found = identifiability(run.model.space.names, known)
+        information = likelihood.information(*log_counts_and_jacobian(population.counts, u)).fisher
+    result = identifiability(run.model.space.names, information)
     where = "prior's centre" if stored is None else "best fit"
-    content = {"fingerprint": run.fingerprint("fit"), "evaluated_at": where, **found.to_dict()}
+    content = {"fingerprint": run.fingerprint("fit"), "evaluated_at": where, **result.to_dict()}
     write_text(run.folder.fisher, json.dumps(content, indent=2) + "\n")
-    return found, where
+    return result, where
 
 
 def sample(
@@ -108,7 +108,7 @@ def sample(
     idata = sample_posterior(run, population, result, say)
     write_text(run.folder.config, run.config.to_yaml())
     write_posterior(idata, run.folder.posterior)
-    write_text(run.folder.summary, summarise(run, population, result, idata).to_json() + "\n")
+    write_text(run.folder.summary, summary_of_run(run, population, result, idata).to_json() + "\n")
     return judge(idata)
 
 

@@ -15,7 +15,7 @@ smeared by the errors s of the published masses (Eddington bias).
 
 Inference takes numbers y with covariance C as effective counts d = s y, s_i = o y_i / C_ii: the variance of
 d_i is then o times d_i, as for soft counts that count each galaxy o times, and both have their due say in the
-composite likelihood that guides the search for modes (`popinfer.infer.likelihood`).
+composite likelihood that guides the search (`popinfer.infer.likelihood`).
 """
 
 from abc import abstractmethod
@@ -170,8 +170,8 @@ class EffectiveCounts:
         abundance : positive numbers with their covariance.
         overcounting : how often the soft counts of each slice count a galaxy, `overcounting_of`.
         """
-        share = overcounting[list(abundance.slices)]
-        scale = share * abundance.observed / np.diag(abundance.cov)
+        times_counted = overcounting[list(abundance.slices)]
+        scale = times_counted * abundance.observed / np.diag(abundance.cov)
         cov = np.outer(scale, scale) * abundance.cov
         return cls(scale, scale * abundance.observed, cov, abundance.relative_cov, abundance.slices)
 

@@ -93,8 +93,8 @@ def fit_limit(catalog: Catalog, band: int, complete: tuple[int, ...]) -> tuple[f
     start = _start(design[seen], mag[seen, band])
     loss = jax.jit(jax.value_and_grad(lambda p: _negative_log_likelihood(p, design, mag[:, band], seen)))
     bounds = [(None, None)] * design.shape[1] + [(-5, 2), (0, 40), np.log(_WIDTH_RANGE), (-3, 12)]
-    found = minimize(lambda p: [np.asarray(v, float) for v in loss(p)], start, jac=True, bounds=bounds)
-    limit, ln_width, logit = found.x[-3:]
+    best = minimize(lambda p: [np.asarray(v, float) for v in loss(p)], start, jac=True, bounds=bounds)
+    limit, ln_width, logit = best.x[-3:]
     return float(limit), float(np.exp(ln_width)), float(1 / (1 + np.exp(-logit)))
 
 

@@ -71,10 +71,10 @@ class IntegratedNoise(eqx.Module):
         """
         factor = np.asarray(model.factor)
         order = [*drawn_bands, *(b for b in range(len(factor)) if b not in drawn_bands)]
-        own = np.zeros_like(factor)
-        own[order] = np.linalg.cholesky((factor @ factor.T)[np.ix_(order, order)])
+        reordered = np.zeros_like(factor)
+        reordered[order] = np.linalg.cholesky((factor @ factor.T)[np.ix_(order, order)])
         n_drawn = len(drawn_bands)
-        return cls(model, selection, own[:, :n_drawn], own[:, n_drawn:], drawn_bands)
+        return cls(model, selection, reordered[:, :n_drawn], reordered[:, n_drawn:], drawn_bands)
 
     @property
     def open_limit(self) -> MagnitudeLimit | None:
@@ -100,9 +100,9 @@ class IntegratedNoise(eqx.Module):
         limit = self.open_limit
         if limit is None:
             return measured, self.selection(measured)
-        share = jnp.sum(jnp.asarray(self.left, mag.dtype)[limit.band_index] ** 2)
-        variance = share * self.sigma(mag)[..., limit.band_index] ** 2
-        kept = limit.expected(measured[..., limit.band_index], variance)
+        left_variance = jnp.sum(jnp.asarray(self.left, mag.dtype)[limit.band_index] ** 2)
+        variance = left_variance * self.sigma(mag)[..., limit.band_index] ** 2
+        kept = limit.expected_probability(measured[..., limit.band_index], variance)
         return measured, kept * Selection(self.selection.cuts[1:])(measured)
 
     def scatter(

@@ -79,7 +79,7 @@ class MagnitudeLimit(Cut):
         m = mag[..., self.band_index]
         return jax.nn.sigmoid((self.faint - m) / self.width) * jax.nn.sigmoid((m - self.bright) / self.width)
 
-    def expected(self, m: Float[Array, "*n"], variance: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    def expected_probability(self, m: Float[Array, "*n"], variance: Float[Array, "*n"]) -> Float[Array, "*n"]:
         """Mean probability of galaxies whose measured magnitudes are normal with this mean and variance.
 
         The limits are further apart than the noise reaches: it moves no galaxy across both.

@@ -281,9 +281,10 @@ def two_bands(**keys):
 def test_one_error_column_for_two_bands(refused, load, base):
     bands = {"g": ("g", "er", {}), "r": ("r", "er", {})}
     assert "bands g and r share the error column 'er'; each needs its own" in refused(base, bands=bands)
-    assert "share the error column" in load(base, bands=bands, implausible="warn").warnings[0]
+    warned = load(base, bands=bands, implausible="warn")
+    assert "share the error column" in warned.warnings[0] and warned.doubtful_bands == ("g", "r")
     constant = load(base.assign(er=0.02), bands=bands)  # a number that the table holds as a column
-    assert constant.warnings == ()
+    assert constant.warnings == () and constant.doubtful_bands == ()
 
 
 def test_one_extinction_column_for_two_bands(refused, load, base):

@@ -7,8 +7,8 @@ import pytest
 from toy import silent
 
 from popinfer.infer.likelihood import LogDensity
+from popinfer.infer.nuts import NutsSpec, nuts
 from popinfer.infer.optimise import Composite, density_and_grad, levenberg_marquardt
-from popinfer.infer.sample import NutsSpec, nuts
 from popinfer.infer.search import find_maxima, likelihood_at
 
 STEP = 1e-4  # in units of the priors' widths: truncation and rounding errors are both below 1e-6

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from popinfer.infer.data import Data
-from popinfer.infer.goodness import determined_parameters, goodness_of_fit
+from popinfer.infer.goodness import chi_square_of_fit, determined_parameters
 from popinfer.infer.likelihood import Likelihood
 
 SLICE_OF = np.repeat([0, 1], 40)
@@ -26,7 +26,7 @@ def judged(observed, cov, model, halo_sd=0.0, n_determined=0.0):
     data = Data(observed, np.kron(np.eye(2), cov), SLICE_OF, len(observed))
     likelihood = Likelihood.of(data, np.full((80, 80), halo_sd**2))
     info = likelihood.information(np.log(model), np.zeros((len(observed), 1)))
-    return goodness_of_fit(info, SLICE_OF, n_determined)
+    return chi_square_of_fit(info, SLICE_OF, n_determined)
 
 
 def test_chi2_is_calibrated_when_the_model_is_true(truth):

@@ -67,8 +67,8 @@ def test_truth_is_recovered_from_many_counts():
 
 
 def test_fair_share_is_taken_from_the_information():
-    objective = composite().with_fair_share(np.zeros(N_PAR))
-    assert 0.02 < objective.share < 0.6  # of kernels that count every galaxy several times
+    objective = composite().with_fair_weight(np.zeros(N_PAR))
+    assert 0.02 < objective.weight < 0.6  # of kernels that count every galaxy several times
 
 
 class LeastSquares:
@@ -87,7 +87,7 @@ class LeastSquares:
         self.n_jacobian += 1
         return self.derivative(u)
 
-    def linearised(self, u, log_counts, jacobian):
+    def gradient_and_curvature(self, u, log_counts, jacobian):
         gradient = jacobian.T @ (self.target - log_counts) - self.prior * u
         return gradient, jacobian.T @ jacobian + self.prior * np.eye(u.size)
 

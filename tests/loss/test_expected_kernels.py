@@ -81,7 +81,7 @@ def test_one_kernel_and_the_limit_are_their_integral(m):
     kept = np.asarray(LIMIT(jnp.asarray(np.stack([n, n, m + sigma * n], axis=-1))))
     to_feature = jnp.array([[0.0], [0.0], [1.5]])
     noise = Scatter(jnp.full((1, 3), sigma), jnp.full(1, m), jnp.eye(3), to_feature, LIMIT)
-    weight = LIMIT.expected(jnp.full(1, m), jnp.full(1, sigma**2))
+    weight = LIMIT.expected_probability(jnp.full(1, m), jnp.full(1, sigma**2))
     np.testing.assert_allclose(weight, np.sum(density * kept), atol=4.5e-5)
     got = weight * jnp.exp(expected_log_kernels(jnp.full((1, 1), x), noise, h)(jnp.full((1, 1), center)))[0]
     np.testing.assert_allclose(got, np.sum(density * kept * phi), atol=4.5e-5)

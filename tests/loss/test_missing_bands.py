@@ -128,7 +128,8 @@ def test_model_counts_are_brute_force(kept):
     rng = np.random.default_rng(0)
     mag, weight = population(TRUTH, rng.standard_normal(300), rng.random(300))
     x, p = np.asarray(features(mag)), np.asarray(DETECTION(mag))
-    got = np.asarray(eqx.filter_jit(kept.model_counts)(*(jnp.asarray(a)[None] for a in (x, weight, p))))[0]
+    sample = (jnp.asarray(a)[None] for a in (x, weight, p))
+    got = np.exp(eqx.filter_jit(kept.log_counts)(*sample))[0]
     starts = np.cumsum((0, *kept.sizes))
     for pattern in (0, 1):
         white = (x - kept.mean[0, pattern]) @ kept.whiten[0, pattern]
@@ -191,7 +192,7 @@ def test_kernels_count_other_galaxies():
     first = np.concatenate(rest)
     second = np.flatnonzero(label == 0)[again.permutation(400)[60:]]
     with_unknown = np.concatenate([second, first[-50:]])
-    others = kernels.counting([x[first], x[with_unknown]], [label[first], label[with_unknown]])
+    others = kernels.over_galaxies([x[first], x[with_unknown]], [label[first], label[with_unknown]])
     np.testing.assert_array_equal(others.mask, kernels.mask)
     used = kernels.mask > 0
     np.testing.assert_allclose(others.observed[used], kernels.observed[used], rtol=1e-12)
@@ -200,13 +201,13 @@ def test_kernels_count_other_galaxies():
     np.testing.assert_array_equal(others.n_obs, kernels.n_obs)
     np.testing.assert_array_equal(others.centers, kernels.centers)
     np.testing.assert_array_equal(others.layout_cov, kernels.layout_cov)
-    few = kernels.counting([x[first[:20]], x[second]], [label[first[:20]], label[second]])
+    few = kernels.over_galaxies([x[first[:20]], x[second]], [label[first[:20]], label[second]])
     np.testing.assert_array_equal(few.mask, kernels.mask)
-    kept = few.keeping(2.0)
+    kept = few.with_least_count(2.0)
     assert 2 < kept.mask[0].sum() < kernels.mask[0].sum()
     np.testing.assert_array_equal(kept.mask[1], kernels.mask[1])
     with pytest.raises(InputError, match="slice 0: only 0 kernels"):
-        few.keeping(30.0)
+        few.with_least_count(30.0)
 
 
 def test_gradient_matches_finite_differences(kept):
@@ -230,8 +231,8 @@ def test_a_pattern_that_a_slice_lacks_does_not_enter_its_total(observed):
     mag, weight = population(TRUTH, np.linspace(-2, 2, 100), np.linspace(0, 1, 100))
     p = np.array([1.0, 2.0]) * np.ones((200, 2))
     both = np.stack([features(mag)] * 2)
-    counts = eqx.filter_jit(kernels.model_counts)
-    got = counts(jnp.asarray(both), jnp.stack([weight] * 2), jnp.stack([p] * 2))
-    without = counts(jnp.asarray(both), jnp.stack([weight] * 2), jnp.stack([p * [1, 0]] * 2))
+    log_counts = eqx.filter_jit(kernels.log_counts)
+    got = log_counts(jnp.asarray(both), jnp.stack([weight] * 2), jnp.stack([p] * 2))
+    without = log_counts(jnp.asarray(both), jnp.stack([weight] * 2), jnp.stack([p * [1, 0]] * 2))
     np.testing.assert_allclose(got[1][kernels.mask[1] > 0], without[1][kernels.mask[1] > 0], rtol=1e-12)
     assert not np.allclose(got[0], without[0])

@@ -209,7 +209,7 @@ def summary() -> RunSummary:
         halo_share_max=0.17,
         halo_share_median=0.06,
         flat_directions=("metallicity.zero_point",),
-        modes=({"start": 3, "log_density": -196.0, "distance": 7.2},),
+        starts=({"start": 3, "log_density": -196.0, "distance": 7.2},),
         sampler={"gradients evaluated": 21_456, "step size": 0.62, "accepted": 0.87},
         warnings=("Filter z reaches beyond the template's red end.",),
         priors={name: f"normal(0, {row[2]})" for name, row in PARAMETERS.items()},

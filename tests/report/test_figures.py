@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import synthetic
 
-from popinfer.report import figures_data, figures_posterior, judge, predictive, style
+from popinfer.report import comparison, figures_data, figures_posterior, judge, style
 from popinfer.report.figures import draw_figures
 from popinfer.report.parameters import tabulate
 
@@ -79,7 +79,7 @@ def test_kernels_are_drawn_where_they_are(plots, converged_run):
     drawn = plots["misfit_kernels"].figure.axes[0].collections[0].get_offsets()
     expected = centers.sel(feature=["r", "u-g"]).values[0]
     assert sorted(map(tuple, np.asarray(drawn).round(6))) == sorted(map(tuple, expected.round(6)))
-    soft = predictive.read_soft_counts(converged_run)
+    soft = comparison.read_soft_counts(converged_run)
     assert soft is not None
     values = np.sort(np.asarray(plots["misfit_kernels"].figure.axes[0].collections[0].get_array()))
     np.testing.assert_allclose(values, np.sort(soft.residuals[0]))
@@ -98,7 +98,7 @@ def test_many_slices_and_colors_are_split_over_figures():
     edges = np.tile(np.linspace(0, 1, 11), (6, 1))
     data = rng.poisson(20, size=(6, 6, 10)).astype(float)
     slices = np.array([(0.1 * i, 0.1 * i + 0.1) for i in range(6)])
-    histograms = predictive.Histograms(features, edges, slices, data, np.full((3, 6, 6, 10), 20.0))
+    histograms = comparison.Histograms(features, edges, slices, data, np.full((3, 6, 6, 10), 20.0))
     colors, magnitudes = figures_data.color_plots(histograms), figures_data.magnitude_plots(histograms)
     assert [one.name for one in colors] == ["color_histograms", *(f"color_histograms_{i}" for i in (2, 3, 4))]
     assert [one.name for one in magnitudes] == ["magnitude_counts", "magnitude_counts_2"]
@@ -124,5 +124,5 @@ def test_gehrels_errors():
 
 
 def test_wrapped_names_keep_their_words():
-    assert style.wrapped("sfh.quenching_time", "dex", 13) == "sfh.\nquenching\ntime\n[dex]"
-    assert style.wrapped("dust.av", "", 13) == "dust.av"
+    assert style.wrap_label("sfh.quenching_time", "dex", 13) == "sfh.\nquenching\ntime\n[dex]"
+    assert style.wrap_label("dust.av", "", 13) == "dust.av"

@@ -8,7 +8,7 @@ import xarray as xr
 
 from popinfer.errors import InputError
 from popinfer.report import judge
-from popinfer.report.gate import importance_quality
+from popinfer.resampling import kish_size, pareto_smooth
 
 _surrogate = synthetic.weighted
 
@@ -248,7 +248,7 @@ def test_shape_of_the_tail_is_not_asked_for_where_all_weights_are_even():
     """A surrogate good to 0.001 nat but for a few draws that are off by up to a tenth."""
     log_weight = _even(n=500, sd=0.001)
     log_weight[:5] = 0.01, 0.02, 0.04, 0.07, 0.12
-    assert importance_quality(log_weight)[0] > 0.7
+    assert pareto_smooth(log_weight)[1] > 0.7
     assert judge(_surrogate(log_weight)).converged
     log_weight[:5] = 0.5, 1.0, 1.8, 2.8, 4.0
     assert any("Pareto k-hat" in sentence for sentence in judge(_surrogate(log_weight)).failures)
@@ -284,7 +284,7 @@ def test_kish_size_of_known_weights():
     # half of the draws carry no weight at all
     log_weight = np.zeros(2000)
     log_weight[::2] = -np.inf
-    assert importance_quality(log_weight)[1] == pytest.approx(1000, rel=0.01)
+    assert kish_size(pareto_smooth(log_weight)[0]) == pytest.approx(1000, rel=0.01)
 
 
 def test_no_posterior_is_one_clear_line():

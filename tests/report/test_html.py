@@ -12,10 +12,10 @@ import xarray as xr
 
 from popinfer.errors import InputError
 from popinfer.report import RunSummary, html, judge, write_report
+from popinfer.report.comparison import read_abundances
 from popinfer.report.figures import draw_figures
 from popinfer.report.html import _decimals, _probability, _seconds
 from popinfer.report.parameters import tabulate
-from popinfer.report.predictive import read_abundances
 
 
 def _small(posterior: dict[str, np.ndarray] | None = None) -> az.InferenceData:

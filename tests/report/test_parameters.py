@@ -6,6 +6,7 @@ import pytest
 import synthetic
 
 from popinfer.report import caveats, judge
+from popinfer.report.goodness import judge_fit
 from popinfer.report.parameters import ParameterRow, overlap, tabulate
 
 
@@ -45,11 +46,11 @@ def test_parameter_without_prior_has_no_shrinkage():
     ("p", "grade"), [(0.2, "good"), (0.01, "strained"), (1e-5, "poor"), (np.nan, "unknown")]
 )
 def test_goodness_in_words(p: float, grade: str):
-    assert caveats.goodness(dataclasses.replace(synthetic.summary(), p_value=p)).grade == grade
+    assert judge_fit(dataclasses.replace(synthetic.summary(), p_value=p)).grade == grade
 
 
 def _caveats(**changed) -> str:
-    quiet = {"warnings": (), "modes": (), "flat_directions": (), "halo_share_max": 0.05}
+    quiet = {"warnings": (), "starts": (), "flat_directions": (), "halo_share_max": 0.05}
     summary = dataclasses.replace(synthetic.summary(), **{**quiet, **changed})
     return " ".join(caveats.caveats(summary, tuple(_rows().values()), None))
 
@@ -59,20 +60,20 @@ def test_halo_noise_is_flagged_above_ten_percent_only():
     assert "up to 12 %" in _caveats(halo_share_max=0.12)
 
 
-def test_other_modes_are_ranked_by_their_depth():
+def test_other_maxima_are_ranked_by_their_depth():
     best = synthetic.summary().log_density_best
-    assert "optim" not in _caveats(modes=({"start": 0, "log_density": best - 0.1, "distance": 0.4},))
-    assert "optim" not in _caveats(modes=({"start": 0, "log_density": best - 40, "distance": 8.0},))
-    assert "may have several modes" in _caveats(
-        modes=({"start": 0, "log_density": best - 3, "distance": 8.0},)
+    assert "maxim" not in _caveats(starts=({"start": 0, "log_density": best - 0.1, "distance": 0.4},))
+    assert "maxim" not in _caveats(starts=({"start": 0, "log_density": best - 40, "distance": 8.0},))
+    assert "may have several maxima" in _caveats(
+        starts=({"start": 0, "log_density": best - 3, "distance": 8.0},)
     )
     assert "higher than the best fit" in _caveats(
-        modes=({"start": 0, "log_density": best + 3, "distance": 8.0},)
+        starts=({"start": 0, "log_density": best + 3, "distance": 8.0},)
     )
 
 
-def test_modes_without_numbers_do_not_break_the_report():
-    assert "optim" not in _caveats(modes=({"start": 0, "log_density": None, "distance": None},))
+def test_maxima_without_numbers_do_not_break_the_report():
+    assert "maxim" not in _caveats(starts=({"start": 0, "log_density": None, "distance": None},))
 
 
 def test_flat_and_weak_parameters_are_named_once():

@@ -10,8 +10,7 @@ import pytest
 from popinfer.config import RunConfig
 from popinfer.errors import InputError
 from popinfer.infer.counts import evaluate
-from popinfer.infer.laplace import Laplace
-from popinfer.infer.mixture import Mixture
+from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.model import predict_galaxies
 from popinfer.population.halos import draw_slices
 from popinfer.random import root_key

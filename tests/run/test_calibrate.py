@@ -11,17 +11,16 @@ import pytest
 
 from popinfer import cli
 from popinfer.errors import NotConvergedError
-from popinfer.infer.laplace import Laplace
+from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.likelihood import Likelihood
-from popinfer.infer.mixture import Mixture
 from popinfer.population.halos import draw_slices
 from popinfer.random import numpy_generator, root_key, stream
 from popinfer.run import calibrate as module
 from popinfer.run.build import lightcones
 from popinfer.run.calibrate import SABOTAGES, CalibrateSpec, calibrate, run_trial
-from popinfer.run.guides import _widened
+from popinfer.run.guides import _wider_kernels
 from popinfer.run.search import Region
-from popinfer.run.simulated import observing
+from popinfer.run.simulate import simulate_run
 
 pytestmark = pytest.mark.xdist_group("the tiny run")  # made once
 
@@ -65,7 +64,7 @@ def test_a_trial_repeats(trial_run, trial):
 
 def test_a_simulated_survey_follows_its_truth(trial_run):
     red, blue = (
-        observing(root_key(5), trial_run, np.array(u)).survey.features[0][:, 0].mean()
+        simulate_run(root_key(5), trial_run, np.array(u)).survey.features[0][:, 0].mean()
         for u in ([2.0, 0.0], [-2.0, 0.0])
     )
     assert red > blue + 0.02  # more dust
@@ -73,7 +72,7 @@ def test_a_simulated_survey_follows_its_truth(trial_run):
 
 def test_a_simulated_survey_keeps_the_kernels(trial_run):
     """They are the design: only what they count is new."""
-    made = observing(root_key(5), trial_run, np.zeros(2))
+    made = simulate_run(root_key(5), trial_run, np.zeros(2))
     survey, real = made.survey, trial_run.survey.kernels
     for name in ("mean", "whiten", "centers", "layout_cov", "n_obs"):
         np.testing.assert_array_equal(getattr(survey.kernels, name), getattr(real, name))
@@ -87,9 +86,9 @@ def test_a_simulated_survey_keeps_the_kernels(trial_run):
     assert not np.allclose(simulated.counting_cov[both], own.counting_cov[both], rtol=0.01)
 
 
-def test_widened_kernels_of_a_simulated_survey_stay_in_place(trial_run):
-    made = observing(root_key(5), trial_run, np.zeros(2))
-    wide = _widened(made, 2.0)
+def test_wider_kernels_kernels_of_a_simulated_survey_stay_in_place(trial_run):
+    made = simulate_run(root_key(5), trial_run, np.zeros(2))
+    wide = _wider_kernels(made, 2.0)
     np.testing.assert_array_equal(wide.centers, trial_run.survey.kernels.centers)
     assert wide.bandwidth == 2 * trial_run.survey.kernels.bandwidth
     used = made.survey.kernels.mask > 0
@@ -125,7 +124,7 @@ def test_sabotages_reach_the_analysis(trial_run, monkeypatch, sabotage):
     (made,) = seen
     key = stream(root_key(trial_run.config.seed), "trial", 0)
     truth = numpy_generator(stream(key, "truth")).standard_normal(trial_run.model.space.size)
-    trial = observing(key, trial_run, truth)
+    trial = simulate_run(key, trial_run, truth)
     plain = trial.data()
     np.testing.assert_allclose(made.observed, plain.observed)
     assert made.halo_factor == (0 if sabotage == "no_halo_noise" else 1)
@@ -164,7 +163,7 @@ def test_surveys_without_a_posterior_are_counted(trial_run, tiny_config, tmp_pat
     def no_galaxies(*_):
         raise InputError("would see no galaxy")
 
-    monkeypatch.setattr(module, "observing", no_galaxies)
+    monkeypatch.setattr(module, "simulate_run", no_galaxies)
     failed = run_trial(trial_run, 3, CalibrateSpec())
     assert failed["failed"] == "would see no galaxy"
     config = RunConfig.model_validate(tiny_config)

@@ -148,7 +148,7 @@ def test_summary_has_goodness_and_provenance(tiny_run):
     assert share > 0.1  # 512 halos are few
     of_counting = 100 * share / (1 - share)
     assert any(f"reaches {of_counting:.0f} % of the counting noise" in text for text in summary.warnings)
-    assert {one["start"] for one in summary.modes} == {0, 1, 2}  # first answer, prior draw, reflection
+    assert {one["start"] for one in summary.starts} == {0, 1, 2}  # first answer, prior draw, reflection
     assert set(summary.best_fit) == set(summary.priors) == {"dust.lg_av", "metallicity.zero_point"}
 
 
@@ -262,8 +262,8 @@ def test_a_stored_fit_is_the_one_that_was_made(run):
     population = load_population(run)
     fit = read_fit(run, population.data)
     u = fit.approx.mean
-    assert float(fit.emulation.density(jnp.asarray(u))) == pytest.approx(fit.log_density, abs=1e-6)
-    exact = fit.emulation.likelihood.log_posterior(log_counts(population.counts, u), u)
+    assert float(fit.surrogate.density(jnp.asarray(u))) == pytest.approx(fit.log_density, abs=1e-6)
+    exact = fit.surrogate.likelihood.log_posterior(log_counts(population.counts, u), u)
     assert exact == pytest.approx(fit.log_density, abs=0.3)
     assert fit.settled and len(fit.mixture.components) >= 1
 

@@ -106,7 +106,7 @@ def test_wider_kernels_have_the_same_centers_and_count_the_catalog_anew(run, pop
     centers = kernels.centers[0, : kernels.sizes[0]]
     phi = np.exp(-((white[:, None] - centers) ** 2).sum(axis=-1) / (2 * float(other.bandwidth) ** 2))
     np.testing.assert_allclose(wide.data.observed[: len(centers)], phi.sum(axis=0), rtol=1e-9)
-    assert guide.levels[0].share < guide.levels[1].share  # wide kernels count a galaxy more often
+    assert guide.levels[0].weight < guide.levels[1].weight  # wide kernels count a galaxy more often
 
 
 N_PAR = 3

@@ -14,8 +14,8 @@ from popinfer.random import root_key
 from popinfer.run import simulate
 from popinfer.run.mock import _as_measured, parse_values
 from popinfer.run.progress import Silent
-from popinfer.run.simulate import _model_galaxies, _Numbers, _one_a_halo, _pick, _readiness, draw_galaxies
-from popinfer.run.summarise import truth_path
+from popinfer.run.run_summary import truth_path
+from popinfer.run.simulate import _model_galaxies, _Numbers, _one_a_halo, _pick, _readiness, draw_survey
 
 pytestmark = pytest.mark.xdist_group("the tiny run")  # made once
 
@@ -114,7 +114,7 @@ def test_mocks_are_made_of_independent_halos(run, monkeypatch):
         return draw_slices(key, specs)
 
     monkeypatch.setattr(simulate, "draw_slices", drawn)
-    draw_galaxies(root_key(1), run, np.zeros(run.model.space.size), 300, Silent())
+    draw_survey(root_key(1), run, np.zeros(run.model.space.size), 300, Silent())
     assert asked
     assert all(asked)
 
@@ -122,7 +122,7 @@ def test_mocks_are_made_of_independent_halos(run, monkeypatch):
 def test_more_galaxies_than_halos_make_are_refused(run, monkeypatch):
     monkeypatch.setattr(simulate, "_MAX_CHUNKS", 1)
     with pytest.raises(InputError, match="1000000 galaxies need 2 times as many model galaxies"):
-        draw_galaxies(root_key(1), run, np.zeros(run.model.space.size), 1_000_000, Silent())
+        draw_survey(root_key(1), run, np.zeros(run.model.space.size), 1_000_000, Silent())
 
 
 def test_no_galaxy_is_picked_twice_where_weights_allow():

@@ -12,7 +12,7 @@ import pytest
 from popinfer.config import RunConfig
 from popinfer.data.filters import vega_to_ab
 from popinfer.errors import InputError
-from popinfer.run import summarise as summarising
+from popinfer.run import run_summary
 from popinfer.run.build import build_light
 from popinfer.run.observed import build_catalog
 from popinfer.run.plausible import color_doubts, reading_table
@@ -165,12 +165,12 @@ def test_catalog_warnings_reach_the_report(monkeypatch):
         posterior = SimpleNamespace(attrs={"wall_time_s": 0.0})
         sample_stats = SimpleNamespace(attrs={})
 
-    monkeypatch.setattr(summarising, "versions", dict)
-    monkeypatch.setattr(summarising, "_truth", lambda run: {})
-    monkeypatch.setattr(summarising, "read_region", lambda run: SimpleNamespace(wall_time_s=0.0))
+    monkeypatch.setattr(run_summary, "versions", dict)
+    monkeypatch.setattr(run_summary, "_truth", lambda run: {})
+    monkeypatch.setattr(run_summary, "read_region", lambda run: SimpleNamespace(wall_time_s=0.0))
     taken = {}
-    monkeypatch.setattr(summarising, "RunSummary", lambda **keys: taken.update(keys))
-    unchecked = inspect.unwrap(summarising.summarise)  # of types, which stand-ins don't have
+    monkeypatch.setattr(run_summary, "RunSummary", lambda **keys: taken.update(keys))
+    unchecked = inspect.unwrap(run_summary.summary_of_run)  # of types, which stand-ins don't have
     unchecked(run, SimpleNamespace(wall_time_s=0.0, n_halos=0), fit, Draws(checks=checks))
     assert taken["warnings"] == ("the catalog's", "the fit's")
 

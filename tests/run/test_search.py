@@ -10,9 +10,8 @@ import pytest
 from popinfer.cli import main
 from popinfer.errors import InputError
 from popinfer.infer.data import Data
-from popinfer.infer.laplace import Laplace
+from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.likelihood import Likelihood
-from popinfer.infer.mixture import Mixture
 from popinfer.infer.optimise import Fit
 from popinfer.infer.search import Maximum, Search
 from popinfer.random import root_key

@@ -22,8 +22,7 @@ from popinfer.run.build import in_precision, lightcones
 from popinfer.run.observed import build_photoz
 from popinfer.run.prepare import prepare
 from popinfer.run.progress import Silent
-from popinfer.run.simulate import _detected, draw_galaxies
-from popinfer.run.simulated import observing
+from popinfer.run.simulate import _detect_bands, draw_survey, simulate_run
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +96,7 @@ def test_predictions_list_galaxies_as_the_catalog_does(run, galaxies):
 
 def test_mocks_lack_what_is_beyond_the_limit(run):
     mag = np.array([[u, 18.0, 17.0] for u in (18.0, 19.4, 19.6, 21.0)] * 500)
-    got = _detected(root_key(1), run, mag)
+    got = _detect_bands(root_key(1), run, mag)
     lacking = np.isnan(got[:, 0].reshape(-1, 4)).mean(axis=0)
     np.testing.assert_allclose(lacking, [0, 0.02, 0.98, 1], atol=0.02)
     np.testing.assert_array_equal(got[:, 1:], mag[:, 1:])
@@ -179,7 +178,7 @@ def test_photometric_redshifts_move_galaxies_between_slices(photoz_run):
 
 
 def test_mock_redshifts_are_photometric(photoz_run):
-    z, mag = draw_galaxies(root_key(1), photoz_run, np.zeros(2), 400, Silent())
+    z, mag = draw_survey(root_key(1), photoz_run, np.zeros(2), 400, Silent())
     assert mag.shape == (800, 2)
     assert np.all((z[:400] >= 0.06) & (z[:400] < 0.09))
     assert np.all((z[400:] >= 0.09) & (z[400:] < 0.12))
@@ -278,12 +277,12 @@ def test_an_unknown_kind_of_noise_is_refused(tiny_config):
 def test_surveys_simulated_for_calibration_lack_bands_as_the_real_one(run):
     """Counted by its kernels; galaxies of a pattern that has none in their slice are left out."""
     u = np.zeros(run.model.space.size)
-    trial = observing(root_key(5), run, u)
+    trial = simulate_run(root_key(5), run, u)
     lacks, lacked = (np.isnan(one.survey.features[0]).any(axis=1).mean() for one in (trial, run))
     assert 0.2 * lacked < lacks < 5 * lacked
     np.testing.assert_array_equal(trial.survey.kernels.n_obs, [len(x) for x in trial.survey.features])
     kernels = dataclasses.replace(run.survey.kernels, counted=run.survey.kernels.counted * [1.0, 0.0])
     complete = dataclasses.replace(run, survey=dataclasses.replace(run.survey, kernels=kernels))
-    without = observing(root_key(5), complete, u)
+    without = simulate_run(root_key(5), complete, u)
     assert np.isfinite(without.survey.features[0]).all()
     assert without.catalog.dropped[0][1] == np.isnan(trial.survey.features[0]).any(axis=1).sum()

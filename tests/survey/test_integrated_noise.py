@@ -42,13 +42,18 @@ def test_expected_probability_is_the_integral(sigma):
     for m in (13.7, 14.05, 15.5, 17.4, 17.5, 17.52, 18.0):
         x = m + sigma * n
         expected = np.sum(density * expit((17.5 - x) / 0.05) * expit((x - 14.0) / 0.05))
-        assert float(LIMIT.expected(jnp.array(m), jnp.array(sigma**2))) == pytest.approx(expected, abs=4.5e-5)
+        assert float(LIMIT.expected_probability(jnp.array(m), jnp.array(sigma**2))) == pytest.approx(
+            expected, abs=4.5e-5
+        )
 
 
 def test_change_of_the_probability_is_its_ratio():
     m = jnp.array([13.9, 14.1, 17.3, 17.6])
     before, after = (m, jnp.full(4, 0.04)), (m[:, None] + jnp.array([-0.1, 0.05]), jnp.full((4, 1), 0.01))
-    expected = LIMIT.expected(after[0], jnp.full((4, 2), 0.01)) / LIMIT.expected(*before)[:, None]
+    expected = (
+        LIMIT.expected_probability(after[0], jnp.full((4, 2), 0.01))
+        / LIMIT.expected_probability(*before)[:, None]
+    )
     np.testing.assert_allclose(jnp.exp(LIMIT.log_change(before, after)), expected, rtol=1e-4)
 
 
@@ -70,5 +75,7 @@ def test_cuts_see_the_drawn_magnitudes_and_the_limit_its_expectation():
     normals = jnp.array([[0.3, -1.0, 9.9], [1.2, 0.5, -9.9]])
     measured, kept = noise.observe(MAG, normals)
     left = noise.sigma(MAG)[:, 2] ** 2 * np.sum(noise.left[2] ** 2)
-    np.testing.assert_allclose(kept, LIMIT.expected(measured[:, 2], left) * cut(measured), rtol=1e-12)
+    np.testing.assert_allclose(
+        kept, LIMIT.expected_probability(measured[:, 2], left) * cut(measured), rtol=1e-12
+    )
     assert float(left[0]) < float(noise.sigma(MAG)[0, 2] ** 2)

@@ -21,7 +21,7 @@ def truth_path(catalog: str | Path) -> Path:
     return path.with_suffix(".truth.json")
 
 
-def summarise(run: Run, population: Population, fit: FitResult, idata: az.InferenceData) -> RunSummary:
+def summary_of_run(run: Run, population: Population, fit: FitResult, idata: az.InferenceData) -> RunSummary:
     """Collect the stages' numbers."""
     free = run.model.space.free
     checks = idata["checks"]
@@ -55,7 +55,7 @@ def summarise(run: Run, population: Population, fit: FitResult, idata: az.Infere
         halo_share_max=float(np.nanmax(fit.halo_counts)),
         halo_share_median=float(np.nanmedian(fit.halo_counts)),
         flat_directions=tuple(fit.flat),
-        modes=tuple(fit.starts),
+        starts=tuple(fit.starts),
         sampler=dict(idata.sample_stats.attrs),
         warnings=(*run.catalog.warnings, *fit.cautions, *_halo_noise(fit.halo_counting)),
         priors={p.name: str(p.prior) for p in free},

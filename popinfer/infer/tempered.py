@@ -1,4 +1,4 @@
-"""Tempered sequential Monte Carlo from the prior to the posterior: finds several modes and the evidence.
+"""Tempered sequential Monte Carlo from the prior to the posterior: finds several maxima and the evidence.
 
 Particles follow p_b(u) ~ N(u; 0, 1) L(u)^b from b = 0, the prior, to b = 1, the posterior (Del Moral, Doucet
 & Jasra 2006, JRSS B 68, 411). At each stage
@@ -26,8 +26,9 @@ import numpy as np
 from jaxtyping import Array
 from scipy.special import logsumexp
 
-from popinfer.infer.mixture import Mixture
-from popinfer.infer.sample.draws import Draws, LogDensity, Progress, systematic_resample
+from popinfer.infer.draws import Draws, LogDensity, Progress
+from popinfer.infer.laplace import Mixture
+from popinfer.resampling import shuffled_systematic
 
 _TARGET_ACCEPT = 0.8
 _MAX_STAGES = 200
@@ -121,7 +122,7 @@ def smc(key: Array, log_density: LogDensity, start: Mixture, spec: SmcSpec, prog
     """
     n, n_par = 4 * (spec.n_particles // 4), len(start.main.mean)
     start_key, stage_key, deal_key = jax.random.split(key, 3)
-    particles = _placed(log_density, jax.random.normal(start_key, (n, n_par)), spec.batch)
+    particles = _particles_at(log_density, jax.random.normal(start_key, (n, n_par)), spec.batch)
     stage = Stage(particles, np.arange(n), Moves.none(n), gradients=n)
     while (
         stage.power < 1 and stage.number < _MAX_STAGES and np.isfinite(stage.particles.log_likelihood).any()
@@ -138,7 +139,7 @@ def _advance(key: Array, stage: Stage, log_density: LogDensity, spec: SmcSpec, p
     log_likelihood = np.where(np.isnan(log_likelihood), -np.inf, log_likelihood)
     log_weight, power = _temper(log_likelihood, stage.power, spec.ess_fraction)
     weight = np.exp(log_weight - logsumexp(log_weight))
-    picked = systematic_resample(resample_key, weight, n)
+    picked = shuffled_systematic(resample_key, weight, n)
     factor = jnp.asarray(_factors(np.asarray(stage.particles.u), weight)[picked])
     particles: Particles = jax.tree.map(lambda x: x[picked], stage.particles)
     size, moves = stage.size, Moves.none(n)
@@ -147,7 +148,7 @@ def _advance(key: Array, stage: Stage, log_density: LogDensity, spec: SmcSpec, p
         n_leapfrog = int(np.clip(np.ceil(0.5 * np.pi / size), 1, spec.max_leapfrog))
         keys = jax.random.split(jax.random.fold_in(move_key, index), n)
         tuning = Tuning(*(jnp.asarray(x) for x in (power, size, n_leapfrog)))
-        particles, done = _moved(log_density, (keys, particles, factor), tuning, spec.batch)
+        particles, done = _move_all(log_density, (keys, particles, factor), tuning, spec.batch)
         moves = jax.tree.map(lambda old, new: old + np.asarray(new), moves, done)
         mean_rate = float(np.mean(done.acceptance_rate))
         size = float(np.clip(size * np.exp(mean_rate - _TARGET_ACCEPT), 1e-3, 1.5))
@@ -171,11 +172,11 @@ def _dealt(key: Array, stage: Stage, spec: SmcSpec) -> Draws:
         "undefined": stage.moves.n_undefined > 0,
     }
     order = np.asarray(jax.random.permutation(key, n))
-    share = np.bincount(stage.ancestor) / n
+    lineage_fraction = np.bincount(stage.ancestor) / n
     attrs = {
         "sampler": "smc",
         "log_evidence": stage.log_evidence,
-        "log_evidence_sd": float(np.sqrt(np.sum(share**2))),
+        "log_evidence_sd": float(np.sqrt(np.sum(lineage_fraction**2))),
         "power": float(stage.power),
         "n_stages": stage.number,
         "mutation_acceptance": float(np.mean(stats["acceptance_rate"])),
@@ -196,21 +197,21 @@ def _evaluate(log_density: LogDensity, u: Array) -> tuple[Array, Array]:
 
 
 @eqx.filter_jit
-def _placed(log_density: LogDensity, u: Array, batch: int | None) -> Particles:
+def _particles_at(log_density: LogDensity, u: Array, batch: int | None) -> Particles:
     """Particles at u [particle, par]."""
-    return Particles(u, *jax.lax.map(lambda one: _evaluate(log_density, one), u, batch_size=batch))
+    return Particles(u, *jax.lax.map(lambda position: _evaluate(log_density, position), u, batch_size=batch))
 
 
 @eqx.filter_jit
-def _moved(
+def _move_all(
     log_density: LogDensity, each: tuple[Array, Particles, Array], tuning: Tuning, batch: int | None
 ) -> tuple[Particles, Moves]:
     """One move of all particles: keys, particles and metrics, each with a leading particle axis."""
 
-    def one(this: tuple[Array, Particles, Array]) -> tuple[Particles, Moves]:
-        return _move(log_density, *this, tuning)
+    def move(arguments: tuple[Array, Particles, Array]) -> tuple[Particles, Moves]:
+        return _move(log_density, *arguments, tuning)
 
-    return jax.lax.map(one, each, batch_size=batch)
+    return jax.lax.map(move, each, batch_size=batch)
 
 
 def _move(

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import synthetic
 
-from popinfer.report import predictive
-from popinfer.report.predictive import Histograms
+from popinfer.report import comparison
+from popinfer.report.comparison import Histograms
 
 
 def _one(data: np.ndarray, model: np.ndarray, feature: str = "g-r") -> Histograms:
@@ -47,13 +47,13 @@ def test_median_offset_is_in_magnitudes_with_the_sign_of_data_minus_model():
 
 
 def test_readers_return_what_was_stored(converged_run):
-    histograms = predictive.read_histograms(converged_run)
+    histograms = comparison.read_histograms(converged_run)
     assert histograms is not None and histograms.features == synthetic.FEATURES
     assert histograms.model.shape == (40, 4, 5, 30) and histograms.data.shape == (4, 5, 30)
     assert histograms.slice_z == pytest.approx(np.array(synthetic.SLICES))
-    pairs = predictive.read_pairs(converged_run)
+    pairs = comparison.read_pairs(converged_run)
     assert pairs is not None and pairs.names == synthetic.PAIRS and pairs.model.shape == (4, 2, 30, 30)
-    soft = predictive.read_soft_counts(converged_run)
+    soft = comparison.read_soft_counts(converged_run)
     assert soft is not None and 0.8 < soft.residuals.std() < 1.2
     assert soft.centers.shape == (4, 60, 5)
 
@@ -61,13 +61,13 @@ def test_readers_return_what_was_stored(converged_run):
 def test_axes_in_another_order_are_put_right(converged_run):
     turned = converged_run.copy()
     turned.observed_data = converged_run.observed_data.transpose("bin", "feature", ...)
-    first, second = (predictive.read_histograms(one) for one in (converged_run, turned))
+    first, second = (comparison.read_histograms(one) for one in (converged_run, turned))
     assert first is not None and second is not None
     assert np.array_equal(first.data, second.data)
 
 
 def test_absent_predictions_give_none():
     bare = synthetic.chains()
-    assert predictive.read_histograms(bare) is None
-    assert predictive.read_pairs(bare) is None
-    assert predictive.read_soft_counts(bare) is None
+    assert comparison.read_histograms(bare) is None
+    assert comparison.read_pairs(bare) is None
+    assert comparison.read_soft_counts(bare) is None

@@ -106,7 +106,7 @@ def read_histograms(idata: az.InferenceData) -> Histograms | None:
     observed, predicted = groups
     tail = ("slice", "feature", "bin")
     return Histograms(
-        tuple(str(one) for one in observed["feature"].values),
+        tuple(str(name) for name in observed["feature"].values),
         np.asarray(observed["bin_edges"].transpose("feature", "edge").values, dtype=float),
         _slice_z(observed),
         np.asarray(observed["hist"].transpose(*tail).values, dtype=float),
@@ -122,7 +122,7 @@ def read_pairs(idata: az.InferenceData) -> ColorPairs | None:
         return None
     observed, predicted = groups
     tail = ("slice", "pair", "x", "y")
-    names = (str(one).split("|") for one in observed["pair_name"].values)
+    names = (str(name).split("|") for name in observed["pair_name"].values)
     return ColorPairs(
         tuple((x, y) for x, y in names),
         np.asarray(observed["pair_x_edges"].values, dtype=float),
@@ -147,7 +147,7 @@ def read_soft_counts(idata: az.InferenceData) -> SoftCounts | None:
     features: tuple[str, ...] = ()
     centers = np.zeros((*residuals.shape, 0))
     if "kernel_center" in observed:
-        features = tuple(str(one) for one in observed["feature"].values)
+        features = tuple(str(name) for name in observed["feature"].values)
         centers = np.asarray(observed["kernel_center"].transpose(*tail, "feature").values, dtype=float)
     return SoftCounts(_slice_z(observed), residuals, features, centers)
 
@@ -177,7 +177,7 @@ def read_abundances(idata: az.InferenceData) -> list[AbundanceRow]:
     observed, predicted = groups
     draws = predicted["abundance"].values.reshape(-1, observed.sizes["number"])
     low, median, high = np.percentile(draws, [16, 50, 84], axis=0)
-    names = [str(one) for one in observed["abundance_name"].values]
+    names = [str(name) for name in observed["abundance_name"].values]
     columns = (observed["abundance"].values, observed["abundance_sd"].values, median, low, high)
     return [
         AbundanceRow(name, *(float(x) for x in numbers))

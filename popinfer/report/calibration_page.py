@@ -14,18 +14,18 @@ from popinfer.infer.calibration import (
     tarp_band,
 )
 from popinfer.report.figures import save_figures
-from popinfer.report.page import embedded, render
-from popinfer.report.style import MODEL, PAGE_WIDTH, Plot, styled, wrapped
+from popinfer.report.html import embed_images, render
+from popinfer.report.style import MODEL, PAGE_WIDTH, Plot, report_style, wrap_label
 
 _COLUMNS = 4
 
 
-def write_calibration(found: Calibration, out_dir: Path | str) -> Path:
+def write_calibration(calibration: Calibration, out_dir: Path | str) -> Path:
     """Write ``calibration.html`` and its figures.
 
     Parameters
     ----------
-    found : verdict over all simulated surveys.
+    calibration : verdict over all simulated surveys.
     out_dir : folder; made when absent.
 
     Returns
@@ -34,31 +34,36 @@ def write_calibration(found: Calibration, out_dir: Path | str) -> Path:
         The HTML file.
     """
     out_dir = Path(out_dir)
-    with styled():
-        plots = [rank_plot(found), coverage_plot(found)]
+    with report_style():
+        plots = [rank_plot(calibration), coverage_plot(calibration)]
     images = save_figures(plots, out_dir / "figures")
-    page = render("calibration.html", found=found, figures=embedded(plots, images), tarp_sigma=TARP_SIGMA)
+    page = render(
+        "calibration.html",
+        calibration=calibration,
+        figures=embed_images(plots, images),
+        tarp_sigma=TARP_SIGMA,
+    )
     path = out_dir / "calibration.html"
     path.write_text(page, encoding="utf-8")
     return path
 
 
-def rank_plot(found: Calibration) -> Plot:
+def rank_plot(calibration: Calibration) -> Plot:
     """Rank histograms of all parameters."""
-    n_rows = -(-len(found.names) // _COLUMNS)
+    n_rows = -(-len(calibration.names) // _COLUMNS)
     figure = Figure(figsize=(PAGE_WIDTH, 0.4 + 1.35 * n_rows), layout="constrained")
     axes = figure.subplots(n_rows, _COLUMNS, squeeze=False, sharex=True, sharey=True)
-    edges = np.linspace(0, 1, n_bins(found.n_trials) + 1)
-    (low, high), top = rank_band(found.n_trials), 2.2
-    for ax, one, ranks in zip(axes.ravel(), found.parameters, found.ranks.T, strict=False):
-        counts = np.histogram(ranks, edges)[0] * (len(edges) - 1) / found.n_trials
+    edges = np.linspace(0, 1, n_bins(calibration.n_trials) + 1)
+    (low, high), top = rank_band(calibration.n_trials), 2.2
+    for ax, parameter, ranks in zip(axes.ravel(), calibration.parameters, calibration.ranks.T, strict=False):
+        counts = np.histogram(ranks, edges)[0] * (len(edges) - 1) / calibration.n_trials
         ax.axhspan(low, high, color="0.9", lw=0)
         ax.stairs(counts, edges, color=MODEL, lw=1.2)
-        ax.text(0.5, 0.93, f"p = {one.p_value:.2g}", transform=ax.transAxes, ha="center", va="top")
-        ax.set_title(wrapped(one.name, width=26))
+        ax.text(0.5, 0.93, f"p = {parameter.p_value:.2g}", transform=ax.transAxes, ha="center", va="top")
+        ax.set_title(wrap_label(parameter.name, width=26))
         top = max(top, 1.35 * float(counts.max()))  # headroom for the line of text
     axes[0, 0].set(xlim=(0, 1), ylim=(0, top), xticks=[0, 0.5, 1])
-    for ax in axes.ravel()[len(found.names) :]:
+    for ax in axes.ravel()[len(calibration.names) :]:
         ax.set_visible(False)
     figure.supxlabel("share of posterior draws below the truth", fontsize=8)
     figure.supylabel("surveys, relative to uniform", fontsize=8)
@@ -70,15 +75,15 @@ def rank_plot(found: Calibration) -> Plot:
     return Plot("calibration_ranks", "Ranks of the truth among posterior draws", caption, figure)
 
 
-def coverage_plot(found: Calibration) -> Plot:
+def coverage_plot(calibration: Calibration) -> Plot:
     """Expected coverage against credibility, all parameters together."""
     figure = Figure(figsize=(0.48 * PAGE_WIDTH, 0.45 * PAGE_WIDTH), layout="constrained")
     ax = figure.subplots()
     level = np.linspace(0, 1, 201)
-    half = TARP_SIGMA * tarp_band(level, found.n_trials)
+    half = TARP_SIGMA * tarp_band(level, calibration.n_trials)
     ax.fill_between(level, level - half, level + half, color="0.9", lw=0, label=f"{TARP_SIGMA:g} σ band")
     ax.plot(level, level, color="0.5", lw=0.8, ls="--", label="right posteriors")
-    ax.plot(level, expected_coverage(found.tarp, level), color=MODEL, label="simulated surveys")
+    ax.plot(level, expected_coverage(calibration.tarp, level), color=MODEL, label="simulated surveys")
     ax.set(xlabel="credibility", ylabel="expected coverage", xlim=(0, 1), ylim=(0, 1))
     ax.legend(loc="upper left")
     caption = (

@@ -7,7 +7,7 @@ import pytest
 from toy import N_PAR, TRUTH, Toy, toy
 
 from popinfer.infer.data import Data, eigenmodes
-from popinfer.infer.posterior_check import posterior_check
+from popinfer.infer.goodness import chi_square_of_draws
 
 HALVES = np.arange(16) // 8
 
@@ -27,7 +27,7 @@ def checked(model: Toy, data: Data, rng, n_draws: int = 40):
     mean = TRUTH + cov @ (info.gradient - TRUTH)
     draws = rng.multivariate_normal(mean, cov, size=n_draws)
     log_counts = np.log(np.stack([model.kernels @ model.bins(u) for u in draws]))
-    return likelihood, log_counts, posterior_check(likelihood, log_counts)
+    return likelihood, log_counts, chi_square_of_draws(likelihood, log_counts)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from popinfer.run.summarise import _halo_noise
+from popinfer.run.run_summary import _halo_noise
 
 
 @pytest.mark.parametrize("shares", [[0.09, 0.02], [0.0, 0.0]])

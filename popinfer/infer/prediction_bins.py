@@ -2,7 +2,7 @@
 
 Histograms and color-color counts are sums of the model galaxies' weights, scaled to the observed number of
 galaxies of each slice. They are expectations: the survey's own counting noise is not in them. The halo
-sample's noise in the histograms is stored beside them (`popinfer.infer.feature_checks.HaloNoise`).
+sample's noise in the histograms is stored beside them (`popinfer.infer.goodness.HaloNoise`).
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from popinfer.infer.feature_checks import HaloNoise
+from popinfer.infer.goodness import HaloNoise
 
 N_BINS, N_PAIR_BINS = 30, 24
 _EDGE_PERCENT = 0.3  # of the observed galaxies beyond each end of the bins
@@ -66,12 +66,12 @@ class Bins:
             float,
         )
 
-    def expected(
+    def expected_histograms(
         self, features: np.ndarray, weights: np.ndarray, n_observed: Sequence[int]
     ) -> Float[np.ndarray, "slice feature bin"]:
         """Counts of model galaxies [slice, point, feature], scaled to the observed number of each slice."""
         slices = zip(features, weights, n_observed, strict=True)
-        return np.stack([self.histograms(np.asarray(x, float), _scaled(w, n)) for x, w, n in slices])
+        return np.stack([self.histograms(np.asarray(x, float), _scale_to(w, n)) for x, w, n in slices])
 
     def planes(self, x: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
         """Counts [pair, x, y] of galaxies [point, feature]."""
@@ -83,7 +83,7 @@ class Bins:
         return np.array(counts, float).reshape(len(self.pairs), N_PAIR_BINS, N_PAIR_BINS)
 
 
-def predict(
+def predict_bins(
     n_draws: int,
     model: Callable[[int], Predicted],
     bins: Bins,
@@ -108,9 +108,9 @@ def predict(
     soft = []
     for d in range(n_draws):
         features, weights, counts = model(d)
-        hist[d] = bins.expected(features, weights, n_observed)
+        hist[d] = bins.expected_histograms(features, weights, n_observed)
         for s, n in enumerate(n_observed):
-            planes[s] += bins.planes(np.asarray(features[s], float), _scaled(weights[s], n)) / n_draws
+            planes[s] += bins.planes(np.asarray(features[s], float), _scale_to(weights[s], n)) / n_draws
         soft.append(counts)
         progress(d + 1, n_draws)
     return _dataset(
@@ -124,7 +124,7 @@ def predict(
     )
 
 
-def observed_groups(
+def observed_bins(
     bins: Bins, features: list[np.ndarray], slice_z: np.ndarray, soft: np.ndarray, soft_sd: np.ndarray
 ) -> xr.Dataset:
     """Count the observed galaxies in the same bins: the ``observed_data`` group of `popinfer.report`.
@@ -151,7 +151,7 @@ def observed_groups(
     )
 
 
-def _scaled(weight: np.ndarray, n: int) -> np.ndarray:
+def _scale_to(weight: np.ndarray, n: int) -> np.ndarray:
     """Weights whose sum is n."""
     weight = np.asarray(weight, float)
     return weight * (n / weight.sum())

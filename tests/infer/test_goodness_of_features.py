@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, norm
 
-from popinfer.infer.feature_checks import (
+from popinfer.infer.goodness import (
     STATISTICS,
     HaloNoise,
     Replicator,
-    Sorted,
+    SortedGalaxies,
     dividing_color,
     dividing_colors,
     expected_statistics,
@@ -42,7 +42,7 @@ def checked(rng: np.random.Generator, data: list[np.ndarray], n_model: int, n_dr
 
 def test_statistics_are_percentiles_and_a_share():
     x = np.random.default_rng(0).normal(0.7, 0.2, size=(4001, 1))
-    median, width, blue = Sorted(x, np.array([0.6])).statistics(np.ones(4001))[:, 0]
+    median, width, blue = SortedGalaxies(x, np.array([0.6])).statistics(np.ones(4001))[:, 0]
     low, middle, high = np.percentile(x, [16, 50, 84], method="hazen")
     np.testing.assert_allclose([median, width], [middle, high - low])
     assert blue == np.mean(x < 0.6)
@@ -53,14 +53,14 @@ def test_weights_stand_for_repetition_and_missing_colors_are_left_out():
     x, counts = galaxies(rng, 5000), rng.integers(0, 4, size=5000)
     x[::7, 0] = np.nan
     dividing = np.array([1.5, 0.68, np.nan])
-    several = Sorted(np.repeat(x, counts, axis=0), dividing)
-    found = Sorted(x, dividing).statistics(counts.astype(float))
+    several = SortedGalaxies(np.repeat(x, counts, axis=0), dividing)
+    found = SortedGalaxies(x, dividing).statistics(counts.astype(float))
     np.testing.assert_allclose(found, several.statistics(np.ones(counts.sum())), atol=2e-3)
     seen = np.repeat(x[:, 0], counts)
     assert found[0, 0] == pytest.approx(np.nanmedian(seen), abs=2e-3)
     assert found[2, 0] == pytest.approx(np.mean(seen[np.isfinite(seen)] < 1.5))
     assert np.isnan(found[2, 2])
-    assert np.isnan(Sorted(np.full((5, 1), np.nan), np.array([0.5])).statistics(np.ones(5))).all()
+    assert np.isnan(SortedGalaxies(np.full((5, 1), np.nan), np.array([0.5])).statistics(np.ones(5))).all()
 
 
 def test_dividing_color_lies_between_the_two_populations():

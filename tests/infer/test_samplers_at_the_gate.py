@@ -7,9 +7,9 @@ import pytest
 from targets import COV5, MEAN5, bimodal, cliff, funnel, gaussian5, nowhere, rugged
 from toy import silent
 
-from popinfer.infer.laplace import Laplace
-from popinfer.infer.mixture import Mixture
-from popinfer.infer.sample import NutsSpec, SmcSpec, nuts, smc
+from popinfer.infer.laplace import Laplace, Mixture
+from popinfer.infer.nuts import NutsSpec, nuts
+from popinfer.infer.tempered import SmcSpec, smc
 from popinfer.report import judge
 from popinfer.run.posterior import sample_statistics
 

@@ -18,10 +18,8 @@ from targets import (
 )
 from toy import silent
 
-from popinfer.infer.laplace import Laplace
-from popinfer.infer.mixture import Mixture
-from popinfer.infer.sample import SmcSpec, smc
-from popinfer.infer.sample.tempered import _factors, _temper
+from popinfer.infer.laplace import Laplace, Mixture
+from popinfer.infer.tempered import SmcSpec, _factors, _temper, smc
 
 FIVE, THREE = (Mixture.single(Laplace(np.zeros(n), np.eye(n))) for n in (5, 3))
 

@@ -6,7 +6,7 @@
 3. The other half are draws of the first surrogate's posterior, spread somewhat wider than it: there the
    posterior is, whatever the shape of the mixture.
 
-More nodes join wherever exact values become known later (`Emulation.with_nodes`).
+More nodes join wherever exact values become known later (`SurrogatePosterior.with_nodes`).
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ from jaxtyping import Array, Bool, Float
 from popinfer.errors import NotConvergedError
 from popinfer.infer.counts import BatchedCounts, Evaluated, evaluate
 from popinfer.infer.data import Data
+from popinfer.infer.laplace import Mixture
 from popinfer.infer.likelihood import Likelihood, SurrogateDensity
-from popinfer.infer.mixture import Mixture
-from popinfer.infer.sample.surrogate_chains import ChainSpec, run_chains
+from popinfer.infer.nuts import SurrogateNutsSpec, surrogate_nuts
 from popinfer.infer.surrogate import SurrogateFit, fit_surrogate
 
 # exact evaluations for each parameter, measured on the SDSS posteriors: with 8 the surrogate's log-density is
@@ -30,13 +30,13 @@ NODES_PER_PARAMETER = 16
 FEWEST_NODES = 4  # a parameter; a linear trend alone takes one, and errors must be told from curvature
 MAX_NODES_PER_PARAMETER = 40  # arrays are padded to it, so that compiled programs don't depend on the number
 _WIDER = 1.25  # spread of nodes in units of the posterior's: tails are interpolated too
-_QUICK = ChainSpec(n_warmup=200, n_draws=200)
+_QUICK = SurrogateNutsSpec(n_warmup=200, n_draws=200)
 
 Say = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Emulation:
+class SurrogatePosterior:
     """A surrogate of the log-counts and the likelihood that is taken with it.
 
     Attributes
@@ -60,7 +60,7 @@ class Emulation:
         start: tuple[Float[np.ndarray, "par"], float] | None = None,
         *,
         fixed: bool = False,
-    ) -> "Emulation":
+    ) -> "SurrogatePosterior":
         """Fit the surrogate to its nodes; `start` and `fixed` are those of `fit_surrogate`.
 
         Nodes where the model gives no number are left out.
@@ -99,15 +99,15 @@ class Emulation:
         errors = np.sum((residual @ whiten.T) * (self.fit.left_out @ whiten.T), axis=1)
         return float(np.sqrt(np.mean(errors**2)))
 
-    def with_nodes(self, nodes: Evaluated) -> "Emulation":
+    def with_nodes(self, nodes: Evaluated) -> "SurrogatePosterior":
         """The same with further nodes, as many as there is room for."""
         start = self.fit.lengths, self.fit.white
-        return Emulation.of(self.data, self.nodes.joined(nodes.first(self.room)), start)
+        return SurrogatePosterior.of(self.data, self.nodes.joined(nodes.first(self.room)), start)
 
 
-def emulate(
+def build_surrogate(
     key: Array, counts: BatchedCounts, data: Data, mixture: Mixture, progress: Say | None = None
-) -> Emulation:
+) -> SurrogatePosterior:
     """Build the surrogate of a posterior.
 
     Parameters
@@ -122,11 +122,13 @@ def emulate(
     n = NODES_PER_PARAMETER * n_par
     spread_key, chain_key, pick_key = jax.random.split(key, 3)
     say = progress or (lambda *_: None)
-    spread = mixture.widened(_WIDER).spread(spread_key, n - n // 2)
+    spread = mixture.with_widths_times(_WIDER).fill(spread_key, n - n // 2)
     first = evaluate(counts, spread, lambda done: say(done, n))
-    start = Emulation.of(data, first)
-    chains = run_chains(chain_key, start.density, mixture, _QUICK)
+    start = SurrogatePosterior.of(data, first)
+    chains = surrogate_nuts(chain_key, start.density, mixture, _QUICK)
     draws = chains.u.reshape(-1, n_par)
     picked = draws[np.asarray(jax.random.choice(pick_key, len(draws), (n // 2,), replace=False))]
     wider = draws.mean(axis=0) + _WIDER * (picked - draws.mean(axis=0))
-    return Emulation.of(data, first.joined(evaluate(counts, wider, lambda done: say(len(spread) + done, n))))
+    return SurrogatePosterior.of(
+        data, first.joined(evaluate(counts, wider, lambda done: say(len(spread) + done, n)))
+    )

@@ -10,17 +10,18 @@ import pytest
 from toy import N_PAR, TRUTH, toy
 
 from popinfer.errors import NotConvergedError
-from popinfer.infer.checked import FIRST_LOOK, CheckedSpec, sample_checked
 from popinfer.infer.counts import evaluate
-from popinfer.infer.emulate import NODES_PER_PARAMETER, Emulation, emulate
-from popinfer.infer.laplace import Laplace
+from popinfer.infer.exact_weights import FIRST_LOOK, ExactWeightsSpec, sample_with_exact_weights
+from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.likelihood import LogDensity
-from popinfer.infer.mixture import Mixture
-from popinfer.infer.sample import run_chains
+from popinfer.infer.nuts import surrogate_nuts
 from popinfer.infer.search import find_maxima
+from popinfer.infer.surrogate_posterior import NODES_PER_PARAMETER, SurrogatePosterior, build_surrogate
 
 MODEL = toy(level=1.5, noise=0.2, bend=3.0)
-SPEC = CheckedSpec(n_warmup=200, n_draws=200, min_ess=300, n_kept=400)  # chains as long as those of `emulate`
+SPEC = ExactWeightsSpec(
+    n_warmup=200, n_draws=200, min_ess=300, n_kept=400
+)  # chains as long as those of `build_surrogate`
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +40,13 @@ def mixture(counts, data):
 
 
 @pytest.fixture(scope="module")
-def emulation(counts, data, mixture):
-    return emulate(jax.random.key(0), counts, data, mixture)
+def surrogate(counts, data, mixture):
+    return build_surrogate(jax.random.key(0), counts, data, mixture)
 
 
 @pytest.fixture(scope="module")
-def sampled(counts, emulation, mixture):
-    return sample_checked(jax.random.key(1), counts, emulation, mixture, SPEC)
+def sampled(counts, surrogate, mixture):
+    return sample_with_exact_weights(jax.random.key(1), counts, surrogate, mixture, SPEC)
 
 
 def quadrature(counts, likelihood):
@@ -72,15 +73,15 @@ def agrees(draws, exact, n_effective):
     np.testing.assert_array_less(np.abs(u.std(axis=0) / sd - 1), 4 * 1.3 / np.sqrt(2 * n_effective))
 
 
-def test_the_posterior_is_curved(counts, emulation):
-    mean, cov = quadrature(counts, emulation.likelihood)
-    peak = find_maxima(counts, emulation.data, [mean]).maxima[0].approx
+def test_the_posterior_is_curved(counts, surrogate):
+    mean, cov = quadrature(counts, surrogate.likelihood)
+    peak = find_maxima(counts, surrogate.data, [mean]).maxima[0].approx
     assert np.abs((mean - peak.mean) / np.sqrt(np.diag(cov))).max() > 0.15
     assert np.abs(np.log(np.diag(cov) / np.diag(peak.cov))).max() > 0.15
 
 
 def test_draws_have_the_exact_moments(counts, sampled):
-    exact = quadrature(counts, sampled.emulation.likelihood)
+    exact = quadrature(counts, sampled.surrogate.likelihood)
     agrees(sampled.draws.u, exact, 300)
     agrees(sampled.chains.u, exact, 300)
 
@@ -97,39 +98,41 @@ def test_weights_are_worth_what_was_asked_for(sampled):
 
 
 def test_stored_densities_and_weights_are_exact(counts, sampled):
-    density = jax.jit(LogDensity.of(counts, sampled.emulation.likelihood).__call__)
+    density = jax.jit(LogDensity.of(counts, sampled.surrogate.likelihood).__call__)
     found = sampled.draws.stats["lp"][0, :10]
     np.testing.assert_allclose(found, [density(jnp.asarray(u)) for u in sampled.draws.u[0, :10]], rtol=1e-9)
-    surrogate = jax.jit(sampled.emulation.density.__call__)
+    approximate = jax.jit(sampled.surrogate.density.__call__)
     weights = [
-        lp - float(surrogate(jnp.asarray(u))) for lp, u in zip(found, sampled.draws.u[0], strict=False)
+        lp - float(approximate(jnp.asarray(u))) for lp, u in zip(found, sampled.draws.u[0], strict=False)
     ]
     assert np.isin(np.round(weights, 6), np.round(sampled.draws.attrs["log_weight"], 6)).all()
 
 
-def test_nodes_and_the_exact_density_agree(counts, emulation):
+def test_nodes_and_the_exact_density_agree(counts, surrogate):
     """A node's surrogate log-density is the exact one, up to the white part and the fence."""
-    nodes = emulation.nodes
-    exact = emulation.likelihood.log_posteriors(nodes.values, nodes.points)
-    density = LogDensity.of(counts, emulation.likelihood)
+    nodes = surrogate.nodes
+    exact = surrogate.likelihood.log_posteriors(nodes.values, nodes.points)
+    density = LogDensity.of(counts, surrogate.likelihood)
     np.testing.assert_allclose(jax.jit(jax.vmap(density))(nodes.points[:5]), exact[:5], rtol=1e-9)
-    np.testing.assert_allclose(jax.vmap(emulation.density)(nodes.points), exact, atol=0.05)
+    np.testing.assert_allclose(jax.vmap(surrogate.density)(nodes.points), exact, atol=0.05)
 
 
-def wrong(emulation, size):
+def wrong(surrogate, size):
     """A surrogate that errs in every count, as one with few nodes does, but at its nodes too."""
-    waves = np.random.default_rng(2).standard_normal((N_PAR, len(emulation.data.observed)))
-    values = emulation.nodes.values + size * np.sin(3 * emulation.nodes.points @ waves)
+    waves = np.random.default_rng(2).standard_normal((N_PAR, len(surrogate.data.observed)))
+    values = surrogate.nodes.values + size * np.sin(3 * surrogate.nodes.points @ waves)
     return dataclasses.replace(
-        Emulation.of(emulation.data, dataclasses.replace(emulation.nodes, values=values)),
-        likelihood=emulation.likelihood,
+        SurrogatePosterior.of(surrogate.data, dataclasses.replace(surrogate.nodes, values=values)),
+        likelihood=surrogate.likelihood,
     )
 
 
-def test_a_surrogate_that_errs_is_corrected_by_the_weights(counts, emulation, mixture):
+def test_a_surrogate_that_errs_is_corrected_by_the_weights(counts, surrogate, mixture):
     """Without refinement: the weights alone make up for an error of the surrogate."""
-    off = wrong(emulation, 0.012)
-    found = sample_checked(jax.random.key(2), counts, off, mixture, dataclasses.replace(SPEC, min_ess=200))
+    off = wrong(surrogate, 0.012)
+    found = sample_with_exact_weights(
+        jax.random.key(2), counts, off, mixture, dataclasses.replace(SPEC, min_ess=200)
+    )
     attrs = found.draws.attrs
     assert 0.05 < attrs["surrogate_error"] < 0.5
     assert attrs["n_refinements"] == 0
@@ -139,31 +142,31 @@ def test_a_surrogate_that_errs_is_corrected_by_the_weights(counts, emulation, mi
 @pytest.fixture(scope="module")
 def poor(counts, data, mixture):
     """A surrogate of as few nodes as are allowed, from a mixture that is too narrow."""
-    nodes = mixture.widened(0.3).spread(jax.random.key(3), 4 * N_PAR)
-    return Emulation.of(data, evaluate(counts, nodes))
+    nodes = mixture.with_widths_times(0.3).fill(jax.random.key(3), 4 * N_PAR)
+    return SurrogatePosterior.of(data, evaluate(counts, nodes))
 
 
 def test_a_poor_surrogate_is_refined(counts, poor, mixture):
-    found = sample_checked(jax.random.key(4), counts, poor, mixture, SPEC)
+    found = sample_with_exact_weights(jax.random.key(4), counts, poor, mixture, SPEC)
     attrs = found.draws.attrs
     assert attrs["n_refinements"] >= 1
     assert attrs["n_nodes"] == len(poor.nodes.points) + attrs["n_refinements"] * FIRST_LOOK
     assert attrs["surrogate_error"] < 0.5
-    assert found.emulation.left_out_error < 0.1
+    assert found.surrogate.left_out_error < 0.1
     assert attrs["beyond_nodes"] <= 0.01 < poor.density.beyond(found.chains.u)
-    agrees(found.draws.u, quadrature(counts, found.emulation.likelihood), 250)
+    agrees(found.draws.u, quadrature(counts, found.surrogate.likelihood), 250)
 
 
-def test_more_nodes_than_there_is_room_for_are_left_out(counts, emulation):
-    points = TRUTH + 0.3 * np.random.default_rng(4).standard_normal((emulation.room + 5, N_PAR))
-    full = emulation.with_nodes(evaluate(counts, points))
+def test_more_nodes_than_there_is_room_for_are_left_out(counts, surrogate):
+    points = TRUTH + 0.3 * np.random.default_rng(4).standard_normal((surrogate.room + 5, N_PAR))
+    full = surrogate.with_nodes(evaluate(counts, points))
     assert full.room == 0
     np.testing.assert_array_equal(full.nodes.points[-1], points[-6])
 
 
-def test_density_falls_outside_the_region_of_the_nodes(emulation):
+def test_density_falls_outside_the_region_of_the_nodes(surrogate):
     """However far, and faster than the prior does; the nodes themselves are inside."""
-    density = emulation.density
+    density = surrogate.density
     plain = dataclasses.replace(density, reach=np.asarray(1e9))
     center, factor = density.center, np.linalg.inv(density.inverse)
     directions = np.random.default_rng(5).standard_normal((20, N_PAR))
@@ -172,7 +175,7 @@ def test_density_falls_outside_the_region_of_the_nodes(emulation):
         u = jnp.asarray(center + r * float(density.reach) * directions @ factor.T)
         fall = jax.vmap(plain)(u) - jax.vmap(density)(u)
         np.testing.assert_allclose(fall, 2.0 * ((r - 1) * density.reach) ** 2, rtol=1e-6)
-    nodes = jnp.asarray(emulation.nodes.points)
+    nodes = jnp.asarray(surrogate.nodes.points)
     np.testing.assert_allclose(jax.vmap(plain)(nodes), jax.vmap(density)(nodes), rtol=1e-12)
     assert np.all(np.isfinite(jax.grad(density)(jnp.asarray(center))))
 
@@ -180,9 +183,9 @@ def test_density_falls_outside_the_region_of_the_nodes(emulation):
 def test_chains_stay_in_the_region_of_the_nodes(counts, data, mixture):
     """Nodes in a corner of the posterior: without a fence chains would leave it."""
     corner = Laplace(mixture.main.mean, 0.1**2 * mixture.main.cov)
-    nodes = Mixture.single(corner).spread(jax.random.key(6), 12 * N_PAR)
-    density = Emulation.of(data, evaluate(counts, nodes)).density
-    chains = run_chains(jax.random.key(7), density, mixture, SPEC.chains)
+    nodes = Mixture.single(corner).fill(jax.random.key(6), 12 * N_PAR)
+    density = SurrogatePosterior.of(data, evaluate(counts, nodes)).density
+    chains = surrogate_nuts(jax.random.key(7), density, mixture, SPEC.chains)
     z = (chains.u.reshape(-1, N_PAR) - density.center) @ density.inverse.T
     beyond = np.linalg.norm(z, axis=1) - density.reach
     # the fence is a parabola: its tail has a standard deviation of half
@@ -193,10 +196,10 @@ def test_nodes_without_a_number_are_left_out(data):
     counts = dataclasses.replace(MODEL, edge=0.5).counts(8)
     points = np.array([0.3, -0.3, 0.0]) + 0.3 * np.random.default_rng(8).standard_normal((48, N_PAR))
     good = points[:, 0] < 0.5
-    found = Emulation.of(data, evaluate(counts, points))
+    found = SurrogatePosterior.of(data, evaluate(counts, points))
     assert 10 < good.sum() < 48
     np.testing.assert_array_equal(found.nodes.points, points[good])
-    alone = Emulation.of(data, evaluate(counts, points[good]))
+    alone = SurrogatePosterior.of(data, evaluate(counts, points[good]))
     np.testing.assert_allclose(found.likelihood.precision, alone.likelihood.precision, rtol=1e-8)
 
 
@@ -204,24 +207,24 @@ def test_too_few_nodes_with_a_number_are_refused(data):
     counts = dataclasses.replace(MODEL, edge=-0.3).counts(8)
     points = TRUTH + 0.3 * np.random.default_rng(9).standard_normal((48, N_PAR))
     with pytest.raises(NotConvergedError, match="of 48 points"):
-        Emulation.of(data, evaluate(counts, points))
+        SurrogatePosterior.of(data, evaluate(counts, points))
 
 
-def test_draws_without_a_number_get_no_weight(data, emulation, mixture):
+def test_draws_without_a_number_get_no_weight(data, surrogate, mixture):
     """The surrogate goes on beyond an edge of the model; its draws there don't."""
     edge = float(mixture.main.mean[0])
     counts = dataclasses.replace(MODEL, edge=edge).counts(8)
     spec = dataclasses.replace(SPEC, min_ess=100, max_evaluations=330)
-    found = sample_checked(jax.random.key(10), counts, emulation, mixture, spec)
+    found = sample_with_exact_weights(jax.random.key(10), counts, surrogate, mixture, spec)
     assert found.draws.attrs["undefined_fraction"] > 0.2
     assert np.all(found.draws.u[..., 0] < edge)
     undefined = np.isnan(found.draws.attrs["log_weight"])
     assert undefined.mean() == found.draws.attrs["undefined_fraction"]
 
 
-def test_evaluations_end_at_their_limit(counts, emulation, mixture):
+def test_evaluations_end_at_their_limit(counts, surrogate, mixture):
     spec = dataclasses.replace(SPEC, min_ess=1e6, max_evaluations=150)
-    found = sample_checked(jax.random.key(11), counts, emulation, mixture, spec)
+    found = sample_with_exact_weights(jax.random.key(11), counts, surrogate, mixture, spec)
     assert found.draws.attrs["density_evaluations"] == 150
 
 
@@ -229,20 +232,20 @@ def test_one_parameter_has_a_density():
     """The same toy with but one free parameter."""
     counts = MODEL.counts(8)
     one = eqx.tree_at(lambda c: c.design, counts, counts.design[:, :1])
-    found = Emulation.of(MODEL.data(), evaluate(one, np.linspace(-1, 1, 16)[:, None]))
+    found = SurrogatePosterior.of(MODEL.data(), evaluate(one, np.linspace(-1, 1, 16)[:, None]))
     assert np.isfinite(found.density(jnp.zeros(1)))
 
 
-def test_progress_counts_evaluations(counts, data, emulation, mixture):
+def test_progress_counts_evaluations(counts, data, surrogate, mixture):
     nodes, exact = [], []
-    emulate(jax.random.key(0), counts, data, mixture, lambda done, total: nodes.append((done, total)))
+    build_surrogate(jax.random.key(0), counts, data, mixture, lambda done, total: nodes.append((done, total)))
     assert nodes[-1] == (NODES_PER_PARAMETER * N_PAR,) * 2
     assert nodes == sorted(nodes)
     spec = dataclasses.replace(SPEC, min_ess=100)
-    sample_checked(
+    sample_with_exact_weights(
         jax.random.key(1),
         counts,
-        emulation,
+        surrogate,
         mixture,
         spec,
         lambda done, total, text: exact.append((done, text)),

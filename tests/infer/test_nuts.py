@@ -10,9 +10,8 @@ import pytest
 from targets import COV, COV5, MEAN, MEAN5, cliff, gaussian, gaussian5, nowhere
 from toy import silent
 
-from popinfer.infer.laplace import Laplace
-from popinfer.infer.mixture import Mixture
-from popinfer.infer.sample import ChainSpec, NutsSpec, nuts, run_chains
+from popinfer.infer.laplace import Laplace, Mixture
+from popinfer.infer.nuts import NutsSpec, SurrogateNutsSpec, nuts, surrogate_nuts
 
 WANTED = {"lp", "energy", "diverging", "tree_depth", "n_steps", "acceptance_rate"}
 WRONG = Mixture.single(Laplace(MEAN5 + 0.1, 1.5 * COV5))  # whitening need not be perfect
@@ -34,7 +33,9 @@ def exact():
 
 @pytest.fixture(scope="module")
 def cheap():
-    return run_chains(jax.random.key(0), Gaussian5(jnp.asarray(MEAN5)), WRONG, ChainSpec(2, 200, 600))
+    return surrogate_nuts(
+        jax.random.key(0), Gaussian5(jnp.asarray(MEAN5)), WRONG, SurrogateNutsSpec(2, 200, 600)
+    )
 
 
 @pytest.fixture(params=["exact", "cheap"])
@@ -68,13 +69,13 @@ def test_exact_chains_say_what_they_cost(exact):
 
 
 def test_cheap_chains_repeat_with_their_key_and_share_a_program():
-    spec = ChainSpec(2, 200, 600)
+    spec = SurrogateNutsSpec(2, 200, 600)
     one, again, other = (
-        run_chains(jax.random.key(k), Gaussian5(jnp.asarray(MEAN5)), WRONG, spec).u for k in (1, 1, 2)
+        surrogate_nuts(jax.random.key(k), Gaussian5(jnp.asarray(MEAN5)), WRONG, spec).u for k in (1, 1, 2)
     )
     np.testing.assert_array_equal(one, again)
     assert not np.array_equal(one, other)
-    moved = run_chains(jax.random.key(1), Gaussian5(jnp.asarray(MEAN5 + 0.1)), WRONG, spec).u
+    moved = surrogate_nuts(jax.random.key(1), Gaussian5(jnp.asarray(MEAN5 + 0.1)), WRONG, spec).u
     assert np.median(moved - one) == pytest.approx(0.1, abs=0.05)
 
 

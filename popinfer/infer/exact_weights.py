@@ -14,17 +14,16 @@ nodes farther out.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import arviz as az
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
 from popinfer.infer.counts import BatchedCounts, Evaluated, evaluate
-from popinfer.infer.emulate import Emulation
-from popinfer.infer.mixture import Mixture
-from popinfer.infer.sample.draws import Draws, systematic_resample
-from popinfer.infer.sample.surrogate_chains import Chains, ChainSpec, run_chains
-from popinfer.resampling import EVEN, MAX_PARETO_K, kish_size
+from popinfer.infer.draws import Draws
+from popinfer.infer.laplace import Mixture
+from popinfer.infer.nuts import SurrogateNutsSpec, surrogate_nuts
+from popinfer.infer.surrogate_posterior import SurrogatePosterior
+from popinfer.resampling import EVEN, MAX_PARETO_K, kish_size, pareto_smooth, shuffled_systematic
 
 MAX_ERROR = 0.5  # nat; above it the weights' efficiency is below about 0.6
 MAX_BEYOND = 0.01  # of the draws; a posterior that the nodes cover has hardly any beyond all of them
@@ -37,7 +36,7 @@ Say = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
-class CheckedSpec:
+class ExactWeightsSpec:
     """Chains on the surrogate, and what their exact weights have to be worth.
 
     Attributes
@@ -62,42 +61,42 @@ class CheckedSpec:
         return int(self.min_ess)
 
     @property
-    def chains(self) -> ChainSpec:
+    def chains(self) -> SurrogateNutsSpec:
         """Of the surrogate."""
-        return ChainSpec(self.n_chains, self.n_warmup, self.n_draws, self.target_accept)
+        return SurrogateNutsSpec(self.n_chains, self.n_warmup, self.n_draws, self.target_accept)
 
 
 @dataclass(frozen=True)
-class Sampled:
+class SampledPosterior:
     """What sampling leaves.
 
     Attributes
     ----------
     draws : of the posterior; those of a surrogate are weighted and resampled into four pseudo-chains.
     chains : of the surrogate; None for samplers of the exact density.
-    emulation : the surrogate as refined.
+    surrogate : as refined.
     """
 
     draws: Draws
-    chains: Chains | None
-    emulation: Emulation
+    chains: Draws | None
+    surrogate: SurrogatePosterior
 
 
-def sample_checked(
+def sample_with_exact_weights(
     key: Array,
     counts: BatchedCounts,
-    emulation: Emulation,
+    surrogate: SurrogatePosterior,
     start: Mixture,
-    spec: CheckedSpec,
+    spec: ExactWeightsSpec,
     progress: Say | None = None,
-) -> Sampled:
+) -> SampledPosterior:
     """Sample the surrogate, refine it where it errs, and weight its draws exactly.
 
     Parameters
     ----------
     key : random key.
     counts : the model on all halo batches.
-    emulation : surrogate and likelihood.
+    surrogate : of the posterior.
     start : where chains begin.
     spec : sizes.
     progress : called with (exact evaluations, expected ones, text).
@@ -110,68 +109,70 @@ def sample_checked(
     refined = 0
     while True:
         chain_key, pick_key, resample_key = jax.random.split(jax.random.fold_in(key, refined), 3)
-        chains = run_chains(chain_key, emulation.density, start, spec.chains)
-        exact = _Exact.ordered(pick_key, chains, emulation)
-        exact = exact.more(counts, FIRST_LOOK, towards(int(spec.min_ess)))
-        beyond = emulation.density.beyond(chains.u)
-        fine = exact.error <= MAX_ERROR and beyond <= MAX_BEYOND
-        if fine or refined == MAX_REFINEMENTS or emulation.room < FIRST_LOOK:
+        chains = surrogate_nuts(chain_key, surrogate.density, start, spec.chains)
+        weighted = _WeightedDraws.of_chains(pick_key, chains, surrogate)
+        weighted = weighted.evaluate_more(counts, FIRST_LOOK, towards(int(spec.min_ess)))
+        beyond = surrogate.density.beyond(chains.u)
+        fine = weighted.error <= MAX_ERROR and beyond <= MAX_BEYOND
+        if fine or refined == MAX_REFINEMENTS or surrogate.room < FIRST_LOOK:
             break
-        assert exact.seen is not None
-        new = exact.seen
+        assert weighted.evaluated is not None
+        new = weighted.evaluated
         if beyond > MAX_BEYOND:
             center = chains.u.mean(axis=(0, 1))
             new = evaluate(counts, center + _FARTHER * (new.points - center))
-        emulation, refined = emulation.with_nodes(new), refined + 1
-    limit, together = min(spec.max_evaluations, len(exact.queue)), counts.n_together
-    while not exact.suffices(spec.min_ess) and len(exact.u) < limit:
+        surrogate, refined = surrogate.with_nodes(new), refined + 1
+    limit, together = min(spec.max_evaluations, len(weighted.queue)), counts.n_together
+    while not weighted.are_worth(spec.min_ess) and len(weighted.u) < limit:
         # k-hat of a few hundred weights is known to 0.15 only: more of them tell whether it is too large
-        more = spec.min_ess / max(exact.ess, 1.0) if exact.ess < spec.min_ess else _MORE
-        wanted = more * len(exact.u)
-        step = together * int(np.ceil(np.clip(1.02 * wanted - len(exact.u), together, 100) / together))
-        step = min(step, limit - len(exact.u))
-        exact = exact.more(counts, step, towards(round(wanted)))
-    draws = _resampled(resample_key, exact, spec)
+        more = spec.min_ess / max(weighted.ess, 1.0) if weighted.ess < spec.min_ess else _MORE
+        wanted = more * len(weighted.u)
+        step = together * int(np.ceil(np.clip(1.02 * wanted - len(weighted.u), together, 100) / together))
+        step = min(step, limit - len(weighted.u))
+        weighted = weighted.evaluate_more(counts, step, towards(round(wanted)))
+    draws = _resample(resample_key, weighted, spec)
     draws.attrs["n_refinements"], draws.attrs["beyond_nodes"] = refined, beyond
-    return Sampled(draws, chains, emulation)
+    return SampledPosterior(draws, chains, surrogate)
 
 
 @dataclass(frozen=True)
-class _Exact:
+class _WeightedDraws:
     """Draws of the surrogate's chains in random order, the first of them evaluated exactly.
 
     Attributes
     ----------
-    queue : all draws. log_q : their log-density by the surrogate.
-    seen : exact log-counts of those evaluated, None at first.
+    surrogate : whose draws they are.
+    queue : all draws.
+    log_q : their log-density by the surrogate.
+    evaluated : exact log-counts of those evaluated, None at first.
     log_p : their exact log-densities.
     """
 
-    emulation: Emulation
+    surrogate: SurrogatePosterior
     queue: Float[np.ndarray, "draw par"]
     log_q: Float[np.ndarray, "draw"]
-    seen: Evaluated | None
+    evaluated: Evaluated | None
     log_p: Float[np.ndarray, "exact"]
 
     @classmethod
-    def ordered(cls, key: Array, chains: Chains, emulation: Emulation) -> "_Exact":
+    def of_chains(cls, key: Array, chains: Draws, surrogate: SurrogatePosterior) -> "_WeightedDraws":
         """Nothing evaluated yet."""
         order = np.asarray(jax.random.permutation(key, chains.u[..., 0].size))
         queue = chains.u.reshape(-1, chains.u.shape[-1])[order]
-        return cls(emulation, queue, chains.stats["lp"].ravel()[order], None, np.empty(0))
+        return cls(surrogate, queue, chains.stats["lp"].ravel()[order], None, np.empty(0))
 
     @property
     def u(self) -> Float[np.ndarray, "exact par"]:
         """Draws that were evaluated."""
         return self.queue[: len(self.log_p)]
 
-    def more(self, counts: BatchedCounts, n: int, say: Callable[[int], None]) -> "_Exact":
+    def evaluate_more(self, counts: BatchedCounts, n: int, say: Callable[[int], None]) -> "_WeightedDraws":
         """Evaluate the next n draws exactly."""
         done = len(self.log_p)
         new = evaluate(counts, self.queue[done : done + n], lambda more: say(done + more))
-        log_p = self.emulation.likelihood.log_posteriors(new.values, new.points)
-        seen = new if self.seen is None else self.seen.joined(new)
-        return replace(self, seen=seen, log_p=np.concatenate([self.log_p, log_p]))
+        log_p = self.surrogate.likelihood.log_posteriors(new.values, new.points)
+        evaluated = new if self.evaluated is None else self.evaluated.joined(new)
+        return replace(self, evaluated=evaluated, log_p=np.concatenate([self.log_p, log_p]))
 
     @property
     def log_weight(self) -> Float[np.ndarray, "exact"]:
@@ -181,45 +182,38 @@ class _Exact:
     @property
     def error(self) -> float:
         """Spread of the log weights [nat]."""
-        good = self.log_weight[np.isfinite(self.log_weight)]
-        return float(np.std(good)) if good.size > 1 else np.inf
+        finite = self.log_weight[np.isfinite(self.log_weight)]
+        return float(np.std(finite)) if finite.size > 1 else np.inf
 
-    @property
-    def smoothed(self) -> tuple[Float[np.ndarray, "exact"], float]:
-        """Pareto-smoothed weights that add up to one, and k-hat."""
-        log_weight = np.where(np.isfinite(self.log_weight), self.log_weight, -np.inf)
-        if not np.isfinite(log_weight.max()):
-            return np.full(len(log_weight), 1 / len(log_weight)), np.inf
-        log_smoothed, pareto_k = az.psislw(log_weight - log_weight.max())
-        weights = np.exp(np.asarray(log_smoothed))
-        return weights / weights.sum(), float(pareto_k)
-
-    def suffices(self, min_ess: float) -> bool:
+    def are_worth(self, min_ess: float) -> bool:
         """Whether the weights are worth enough draws and their tail can be trusted."""
-        good = self.log_weight[np.isfinite(self.log_weight)]
-        even = kish_size(good) >= EVEN * len(self.log_weight)
-        return self.ess >= min_ess and (even or self.smoothed[1] < MAX_PARETO_K)
+        smoothed, pareto_k = pareto_smooth(self.log_weight)
+        finite = self.log_weight[np.isfinite(self.log_weight)]
+        even = kish_size(finite) >= EVEN * len(self.log_weight)
+        return kish_size(smoothed) >= min_ess and (even or pareto_k < MAX_PARETO_K)
 
     @property
     def ess(self) -> float:
         """Effective number of independent draws that the weights are worth."""
-        return float(1 / np.sum(self.smoothed[0] ** 2))
+        return kish_size(pareto_smooth(self.log_weight)[0])
 
 
-def _resampled(key: Array, exact: _Exact, spec: CheckedSpec) -> Draws:
+def _resample(key: Array, weighted: _WeightedDraws, spec: ExactWeightsSpec) -> Draws:
     """Draws picked in proportion to their smoothed weights, as four pseudo-chains."""
-    weights, pareto_k = exact.smoothed
-    picked = systematic_resample(key, weights, 4 * (spec.n_kept // 4))
+    log_weight, pareto_k = pareto_smooth(weighted.log_weight)
+    # without any weight the gate refuses the draws; there must be some to be refused
+    weights = np.exp(log_weight) if np.isfinite(log_weight).any() else np.ones(len(log_weight))
+    picked = shuffled_systematic(key, weights, 4 * (spec.n_kept // 4))
     attrs = {
         "sampler": "nuts",
         "pareto_k": pareto_k,
-        "importance_ess": exact.ess,
-        "surrogate_error": exact.error,
-        "left_out_error": exact.emulation.left_out_error,
-        "n_nodes": len(exact.emulation.nodes.points),
-        "density_evaluations": len(exact.u),
-        "undefined_fraction": float(np.mean(~np.isfinite(exact.log_p))),
-        "log_weight": exact.log_weight,
+        "importance_ess": weighted.ess,
+        "surrogate_error": weighted.error,
+        "left_out_error": weighted.surrogate.left_out_error,
+        "n_nodes": len(weighted.surrogate.nodes.points),
+        "density_evaluations": len(weighted.u),
+        "undefined_fraction": float(np.mean(~np.isfinite(weighted.log_p))),
+        "log_weight": weighted.log_weight,
     }
-    stats = {"lp": exact.log_p[picked].reshape(4, -1)}
-    return Draws(exact.u[picked].reshape(4, -1, exact.u.shape[1]), stats, attrs)
+    stats = {"lp": weighted.log_p[picked].reshape(4, -1)}
+    return Draws(weighted.u[picked].reshape(4, -1, weighted.u.shape[1]), stats, attrs)
