@@ -231,16 +231,18 @@ def _halos() -> Halos:
             rng.uniform(8, 12, N_SAMPLE),
         )
     )
-    infall = [np.where(central, a, b) for a, b in ((0.0, -1.5), (0.0, 13.5), (-100.0, 2.0))]
+    mass_ratio, host, since = (np.where(central, a, b) for a, b in ((0.0, -1.5), (0.0, 13.5), (-100.0, 2.0)))
     halos = Halos(
-        z,
-        np.asarray(age(PLANCK15, z)),
-        mah,
-        lgm,
-        central,
-        *infall,
-        np.ones(N_SAMPLE),
-        np.zeros((N_SAMPLE, 1)),
+        z_obs=z,
+        t_obs=np.asarray(age(PLANCK15, z)),
+        mah_params=mah,
+        logmp0=lgm,
+        is_central=central,
+        lgmu_infall=mass_ratio,
+        logmhost_infall=host,
+        gyr_since_infall=since,
+        weight=np.ones(N_SAMPLE),
+        normals=np.zeros((N_SAMPLE, 1)),
     )
     return jax.tree.map(jnp.asarray, halos)
 

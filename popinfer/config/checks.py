@@ -240,7 +240,9 @@ def _photoz(given: Given) -> Iterator[Problem]:
 def _components(given: Given) -> Iterator[Problem]:
     """Components that don't exist, settings that they don't have."""
     model = given.sections.get("model")
-    for role in () if model is None else ROLES:
+    if model is None:
+        return
+    for role in ROLES:
         try:
             model.component(role, given.bands or ())
         except InputError as error:
@@ -264,7 +266,9 @@ def _parameters(given: Given) -> Iterator[Problem]:
     places += [(("model", "fixed", name), value) for name, value in given.fixed.items()]
     places += [(("halos", "pilot", name), value) for name, value in given.pilot.items()]
     declared = _declared(given)
-    for path, value in places if declared is not None else ():
+    for path, value in places:
+        if declared is None:
+            break
         if path[-1].startswith("zero_point.") and given.bands is None:
             continue
         wrong = unknown_name(path[-1], declared)

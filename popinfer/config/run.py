@@ -91,7 +91,9 @@ def load_config(path: str | Path) -> RunConfig:
 def _find_components(content: dict[str, Any], folder: Path) -> None:
     """Write files of components that lie beside the run file as paths from here."""
     model = content.get("model")
-    for role in ROLES if isinstance(model, dict) else ():
+    if not isinstance(model, dict):
+        return
+    for role in ROLES:
         section = model.get(role)
         kind = section.get("kind") if isinstance(section, dict) else section
         file, _, name = kind.rpartition(":") if isinstance(kind, str) else ("", "", "")

@@ -107,7 +107,8 @@ class ForwardModel(eqx.Module):
     @classmethod
     def for_bands(cls, bands: tuple[str, ...], **components: Any) -> "ForwardModel":
         """The chain with zero points of a survey's bands, and other components as given."""
-        return cls(**({"zero_point": ZeroPoints(bands)} | components))
+        chosen: dict[str, Any] = {"zero_point": ZeroPoints(bands)} | components
+        return cls(**chosen)
 
     @property
     def components(self) -> Mapping[str, Component | None]:

@@ -18,6 +18,7 @@ from popinfer.data import read_completeness
 from popinfer.errors import InputError, first_line
 from popinfer.random import fixed_key, numpy_generator
 from popinfer.survey.selection import Completeness, Cut, FunctionCut, LinearCut, MagnitudeLimit, Selection
+from popinfer.user_code import read_function
 
 _TRIED = np.linspace(10.0, 30.0, 41)  # magnitudes
 _BETWEEN, _MAX_BETWEEN = (

@@ -136,12 +136,13 @@ class LightTable(eqx.Module):
         if gas is not None and by_nebular_age is not None:
             emitted = np.einsum("zna,pa,ab,gubzs->pugzns", young, shares, by_nebular_age, gas, optimize=True)
         return cls(
-            *tables,
-            taken,
-            emitted,
-            np.zeros(0) if grid is None else np.asarray(grid.neb_logu, np.float64),
-            np.zeros(0) if grid is None else np.asarray(grid.neb_lgmet, np.float64),
-            np.array([pivot_wavelength(np.asarray(w), np.asarray(t)) for w, t in curves]),
+            outside=tables[0],
+            inside=tables[1],
+            ionising=taken,
+            gas=emitted,
+            neb_logu=np.zeros(0) if grid is None else np.asarray(grid.neb_logu, np.float64),
+            neb_lgmet=np.zeros(0) if grid is None else np.asarray(grid.neb_lgmet, np.float64),
+            pivot=np.array([pivot_wavelength(np.asarray(w), np.asarray(t)) for w, t in curves]),
         )
 
     def with_young_nodes(self, number: int) -> "LightTable":

@@ -21,6 +21,6 @@ YEAR_PER_GYR = 1e9
 LN10 = math.log(10.0)
 
 
-def exp10(x: Float[Array, "..."] | float) -> Float[Array, "..."]:
+def exp10(x: Float[Arr, "..."] | float) -> Float[Array, "..."]:
     """Ten to the power x: on CPU `exp` is vectorised and `pow` isn't, a factor of four in time."""
     return jnp.exp(LN10 * x)

@@ -81,7 +81,7 @@ class EqualClouds(BirthClouds):
 
     def __call__(self, wave: Float[Arr, "..."], params: CloudDepth, av: Scalar) -> Float[Array, "..."]:
         """A_lambda of the clouds [mag]; see `BirthClouds`."""
-        return params.av * power(in_precision_of(wave, *params), params.slope_birth)
+        return jnp.asarray(params.av * power(in_precision_of(wave, *params), params.slope_birth))
 
     def young(self, lg_age_gyr: Float[Arr, "..."], params: CloudDepth) -> Float[Array, "..."]:
         """Share of the stars of each age in the clouds; see `BirthClouds`."""
@@ -166,7 +166,7 @@ def _proportional(
     wave: Float[Arr, "..."], params: CloudRatio | BirthCloudParams, av: Scalar
 ) -> Float[Array, "..."]:
     depth = params.birth_to_diffuse * av
-    return depth * power(in_precision_of(wave, *params), params.slope_birth)
+    return jnp.asarray(depth * power(in_precision_of(wave, *params), params.slope_birth))
 
 
 def _younger(lg_age_gyr: Float[Arr, "..."], lg_age_birth: Scalar) -> Float[Array, "..."]:

@@ -87,7 +87,7 @@ def frac_trans(
     return transmitted(av * a_lambda_over_av, f_unobscured)
 
 
-def transmitted(a_lambda: Float[Array, "..."], f_unobscured: Scalar = 0.0) -> Float[Array, "..."]:
+def transmitted(a_lambda: Float[Arr, "..."], f_unobscured: Scalar = 0.0) -> Float[Array, "..."]:
     """Fraction of the light that passes an attenuation [mag]; see `frac_trans`."""
     obscured = jnp.asarray(1 - f_unobscured)
     return jnp.asarray(f_unobscured) + obscured * jnp.exp(-0.4 * LN10 * a_lambda)
