@@ -70,7 +70,7 @@ def _start(quiet: bool, *, any_device: bool = False) -> Any:
 
 
 def _read(file: Path) -> "RunConfig":
-    """Check the run file first: within a second, before JAX and the data are loaded."""
+    """Check the run file first, before diffstar and the data are loaded."""
     from popinfer.config import load_config
 
     return load_config(file)

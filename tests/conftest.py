@@ -75,3 +75,15 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     left_out = config.stash.get(LEFT_OUT, 0)
     if left_out:
         terminalreporter.write_line(f"{left_out} slow tests left out; --all runs them too")
+
+
+@pytest.fixture
+def written(tmp_path, request):
+    """Write a text into a file, by default the test module's ``FILE``, and give its path."""
+
+    def write_text(text: str, name: str | None = None):
+        path = tmp_path / (name or request.module.FILE)
+        path.write_text(text)
+        return path
+
+    return write_text

@@ -244,9 +244,10 @@ def _split_clouds(
     clouds = None if attenuation is None else attenuation.law.clouds
     if attenuation is None or clouds is None:
         return flux
-    young = clouds.young(jnp.asarray(table.ssp_lg_age_gyr, flux.dtype)[:, None], attenuation.params)
-    if young.shape[-1] != 1:
+    if jnp.ndim(getattr(attenuation.params, "lg_age_birth", 0.0)):
         raise InputError("lg_age_birth: one number for the whole population, not one a galaxy")
+    ages = jnp.asarray(table.ssp_lg_age_gyr, flux.dtype)
+    young = clouds.young(ages, attenuation.params)[:, None]
     return jnp.concatenate([flux * (1 - young), flux * young], axis=-1)
 
 

@@ -213,8 +213,10 @@ def at_node(
     values: Float[Array, "node *rest"], nodes: Float[Arr, "node"], x: Scalar, name: str
 ) -> Float[Array, "*rest"]:
     """Linear interpolation along the first axis; outside, known values are refused, traced ones go on."""
-    low, high = float(nodes[0]), float(nodes[-1])
-    require(name, x, low, high, f"the nebular grid covers {low:g} to {high:g}", 1e-4)
+    ends = known(nodes)
+    if ends is not None:
+        low, high = float(ends[0]), float(ends[-1])
+        require(name, x, low, high, f"the nebular grid covers {low:g} to {high:g}", 1e-4)
     axis = jnp.asarray(nodes, values.dtype)
     x = jnp.asarray(x, values.dtype)
     inside = jnp.stack([jnp.interp(x, axis, row) for row in jnp.eye(axis.size, dtype=values.dtype)])

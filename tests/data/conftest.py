@@ -8,18 +8,6 @@ from popinfer.errors import InputError
 from tests.support.base_catalog import base_catalog, spec_of, with_fluxes, write
 
 
-@pytest.fixture
-def written(tmp_path, request):
-    """Write a text into a file, by default the test module's ``FILE``, and give its path."""
-
-    def write_text(text: str, name: str | None = None):
-        path = tmp_path / (name or request.module.FILE)
-        path.write_text(text)
-        return path
-
-    return write_text
-
-
 @pytest.fixture(scope="module")
 def base() -> pd.DataFrame:
     return with_fluxes(base_catalog())
