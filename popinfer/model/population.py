@@ -79,6 +79,18 @@ def table_redshifts(
     return [photoz.nodes(i, n, OUTLIER_NODES) for i in range(len(slices))]
 
 
+def light_tables(
+    filters: Filters,
+    ssp: SSP,
+    grids: Sequence[Float[np.ndarray, "z"]],
+    cosmology: Cosmology,
+    knots: tuple[float, ...],
+) -> SliceTables:
+    """Tables of all slices, at the redshifts of each."""
+    tables = [build_tables(ssp, filters, z, cosmology, knots) for z in grids]
+    return jax.tree.map(lambda *x: np.stack(x), *tables)
+
+
 class PopulationModel(eqx.Module):
     """The population's parameters and the chain from halos to galaxies.
 
@@ -143,9 +155,29 @@ class PopulationModel(eqx.Module):
         if photoz is not None:
             params = params._replace(photoz=photoz.expected)
         params = with_values(params, parts.fixed, names)
-        grids = table_redshifts(slices, photoz)
-        tables = [build_tables(ssp, filters, z, parts.cosmology, names.knots) for z in grids]
+        tables = light_tables(filters, ssp, table_redshifts(slices, photoz), parts.cosmology, parts.knots)
         forward = ForwardModel(
             parts.cosmology, parts.dust_law, parts.metallicity, parts.dust, parts.burstiness
         )
-        return cls(space, names, params, forward, jax.tree.map(lambda *x: np.stack(x), *tables))
+        return cls(space, names, params, forward, tables)
+
+    def in_bands(
+        self,
+        filters: Filters,
+        ssp: SSP,
+        bands: Sequence[str],
+        slices: Sequence[tuple[float, float]],
+        photoz: Photoz | None = None,
+    ) -> "PopulationModel":
+        """The same population in other bands and slices, without parameters of surveys; see `build`."""
+        grids = table_redshifts(slices, photoz)
+        tables = light_tables(filters, ssp, grids, self.cosmology, self.names.knots)
+        names = self.names._replace(bands=tuple(bands))
+        params = self.for_survey(self.params, bands, photoz)
+        return PopulationModel(self.space, names, params, self.forward, tables)
+
+    @staticmethod
+    def for_survey(params: ModelParams, bands: Sequence[str], photoz: Photoz | None = None) -> ModelParams:
+        """A population's parameters for another survey: no zero points, redshift errors as expected."""
+        params = params._replace(zero_point=np.zeros(len(bands)))
+        return params if photoz is None else params._replace(photoz=photoz.expected)

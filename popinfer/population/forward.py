@@ -126,7 +126,7 @@ class ForwardModel(eqx.Module):
         occupied = jnp.where(jnp.asarray(halos.is_central) > 0.5, 1.0, params.halos.satellite_survival)
         weight_halo = jnp.asarray(halos.weight) * occupied.astype(dtype)
         weight_all = jnp.concatenate([weight_halo * (1 - frac_q), weight_halo * frac_q])
-        return Galaxies(measured, weight_all * kept, weight_all, lg_mstar, lg_ssfr, mag)
+        return Galaxies(measured, weight_all * kept, weight_all, lg_mstar, lg_ssfr, mag, lgmet, av)
 
     def _histories(
         self, params: ModelParams, halos: Halos, tables: SliceTables

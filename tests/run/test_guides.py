@@ -96,7 +96,7 @@ def test_wider_kernels_have_the_same_centers_and_count_the_catalog_anew(run, pop
     guide = build_guide(with_fit(run, bandwidths=[2.5, 1.0]), population, U)
     wide, own = guide.levels
     assert own.counts is population.counts and own.data is population.data
-    kernels, other = run.survey.kernels, wide.counts.survey_model.survey.kernels
+    kernels, other = run.survey.kernels, wide.counts.survey_models[0].survey.kernels
     np.testing.assert_array_equal(other.centers, kernels.centers)
     assert float(other.bandwidth) == pytest.approx(2.5 * float(kernels.bandwidth))
     complete = run.survey.features[0][np.isfinite(run.survey.features[0]).all(axis=1)]
