@@ -19,6 +19,7 @@ from jaxtyping import Array
 
 from popinfer.infer.checked import CheckedSpec, Sampled, sample_checked
 from popinfer.infer.counts import evaluate
+from popinfer.infer.draw_tables import named_draws
 from popinfer.infer.likelihood import LogDensity
 from popinfer.infer.predictive import observed_groups, predict
 from popinfer.infer.sample import Draws, NutsSpec, SmcSpec, nuts, smc
@@ -76,7 +77,7 @@ def sample_posterior(run: Run, population: Population, fit: FitResult, say: Repo
     sampled = draw_posterior(run, population, fit, say)
     draws = sampled.draws
     idata = judged_groups(run, sampled, attrs)
-    idata.add_groups({"prior": _named(run, _prior_draws(run), {})})
+    idata.add_groups({"prior": named_draws(run.model.space, _prior_draws(run))})
     sampling = time.perf_counter() - start
     chosen = _thin(draws.u, run.config.predictive.n_draws)
     checker = Checker.of(run, population, np.asarray(fit.approx.mean), say)
@@ -112,7 +113,7 @@ def _attributes(run: Run) -> dict[str, Any]:
 
 def _test_write(run: Run, attrs: dict[str, Any]) -> None:
     """Write and remove a small file: a full disk or a refused attribute shows before hours of sampling."""
-    tiny = _named(run, np.zeros((1, 2, run.model.space.size)), attrs)
+    tiny = named_draws(run.model.space, np.zeros((1, 2, run.model.space.size)), attrs)
     path = run.folder.path / ".test.nc"
     write_posterior(az.InferenceData(posterior=tiny), path)
     path.unlink()
@@ -121,11 +122,11 @@ def _test_write(run: Run, attrs: dict[str, Any]) -> None:
 def judged_groups(run: Run, sampled: Sampled, attrs: dict[str, Any]) -> az.InferenceData:
     """The groups that the convergence gate looks at."""
     groups = {
-        "posterior": _named(run, sampled.draws.u, attrs),
+        "posterior": named_draws(run.model.space, sampled.draws.u, attrs),
         "sample_stats": sample_statistics(sampled.draws),
     }
     if sampled.chains is not None:
-        groups["chains"] = _named(run, sampled.chains.u, {})
+        groups["chains"] = named_draws(run.model.space, sampled.chains.u)
         groups["chain_stats"] = xr.Dataset(
             {k: (("chain", "draw"), v) for k, v in sampled.chains.stats.items()}
         )
@@ -160,18 +161,6 @@ def draw_posterior(run: Run, population: Population, fit: FitResult, say: Report
     tried = draws.u if sampled.chains is None else sampled.chains.u
     draws.attrs["missed_mass"] = fit.mixture.missed(tried.reshape(-1, tried.shape[-1]))
     return sampled
-
-
-def _named(run: Run, u: np.ndarray, attrs: dict[str, Any]) -> xr.Dataset:
-    """Vectors [chain, draw, par] as one variable a parameter, physical units."""
-    return xr.Dataset(
-        {
-            p.name: (("chain", "draw"), run.physical(u)[p.name], {"unit": p.unit, "meaning": p.meaning})
-            for p in run.model.space.free
-        },
-        coords={"chain": np.arange(u.shape[0]), "draw": np.arange(u.shape[1])},
-        attrs=attrs,
-    )
 
 
 def sample_statistics(draws: Draws) -> xr.Dataset:
