@@ -82,9 +82,8 @@ class NoiseModel(eqx.Module):
 
         Examples
         --------
-        >>> import numpy as np
         >>> noise = NoiseModel.of_depths([25.0, 24.0])
-        >>> np.round(noise.sigma(np.array([25.0, 24.0])), 3).tolist()
+        >>> [round(x, 3) for x in noise.sigma(jnp.array([25.0, 24.0])).tolist()]
         [0.217, 0.217]
         """
         n, per_mag = len(depths), 0.4 * np.log(10)

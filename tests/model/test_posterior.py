@@ -3,6 +3,7 @@
 import dataclasses
 
 import blackjax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +27,7 @@ def test_one_survey_gives_the_density_of_its_parts(single, surveys):
     counts = HaloCounts.of(halos, survey_model)
     density = LogDensity.of(counts, likelihood_at(counts, survey_data(surveys[0], 0.1), np.zeros(2)))
     assert single.counts.axes == (None,)
-    assert float(single.log_density(U[:2])) == float(jax.jit(density.__call__)(jnp.asarray(U[:2])))
+    assert float(single.log_density(U[:2])) == float(eqx.filter_jit(density)(jnp.asarray(U[:2])))
 
 
 def test_the_density_is_that_of_likelihood_and_prior(single):
@@ -107,7 +108,7 @@ def test_a_nuisance_moves_its_own_survey_only(posterior):
 
 def test_fisher_information_is_that_of_the_mean_counts(single):
     """Without the small correction for the bias of the mean's logarithm."""
-    each = jax.jit(single.counts.each)
+    each = eqx.filter_jit(single.counts.each)
 
     def log_mean(u):
         return np.asarray(jax.nn.logsumexp(each(jnp.asarray(u)), axis=0))
