@@ -125,7 +125,7 @@ def test_levels_follow_each_other():
     rng = np.random.default_rng(1)
     slopes = rng.normal(size=(12, N_PAR))
     observed = rng.poisson(np.exp(4 + slopes @ [0.4, -0.3, 0.2])) + 1.0
-    data = Data(observed, np.diag(observed), np.zeros(12, int), 12)
+    data = Data(observed, np.diag(observed), np.zeros(12, int), np.full(12, True))
     counts = Linear(jnp.zeros((2, 12)), jnp.asarray(slopes))
     levels, seen = (Composite(counts, data, 0.01), Composite(counts, data, 0.5)), []
     guide = Guide(levels, "levenberg_marquardt", 20)
