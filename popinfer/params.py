@@ -14,8 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
+from scipy.special import ndtr, ndtri
 
 from popinfer.errors import InputError
+
+# probability that values of a truncated prior keep from its ends
+_TINY = 1e-15
 
 PriorKind = Literal["normal", "truncnormal", "uniform", "lognormal"]
 
@@ -29,6 +34,12 @@ class Prior:
     kind : ``normal`` (loc, scale), ``truncnormal`` (normal restricted to [low, high]), ``uniform``
         (low, high), or ``lognormal`` (median ``loc``, scatter ``scale`` in ln).
     loc, scale, low, high : in the parameter's physical unit.
+
+    Examples
+    --------
+    >>> prior = Prior("uniform", low=0.0, high=4.0)
+    >>> float(prior.to_physical(jnp.zeros(()))), float(prior.to_unconstrained(2.0))
+    (2.0, 0.0)
     """
 
     kind: PriorKind
@@ -58,24 +69,35 @@ class Prior:
         if self.kind == "uniform":
             return self.low + (self.high - self.low) * p
         p_low, p_high = self._cdf_bounds()
-        x = norm.ppf(p_low + (p_high - p_low) * jnp.clip(p, 1e-15, 1 - 1e-15))
+        x = norm.ppf(p_low + (p_high - p_low) * jnp.clip(p, _TINY, 1 - _TINY))
         return self.loc + self.scale * x
 
-    def to_unconstrained(self, x: float) -> float:
-        """Map a physical value to u; InputError if the prior excludes it."""
-        x = float(x)
+    def to_unconstrained(self, x: ArrayLike) -> Float[np.ndarray, "..."]:
+        """Map physical values to u.
+
+        Raises
+        ------
+        InputError
+            The prior excludes a value.
+        """
+        x = np.asarray(x, float)
         if self.kind == "normal":
-            return (x - self.loc) / self.scale
+            return np.asarray((x - self.loc) / self.scale)
         if self.kind == "lognormal":
-            if x <= 0:
-                raise InputError(f"value {x} is outside its lognormal prior (x > 0)")
-            return math.log(x / self.loc) / self.scale
-        if not self.low < x < self.high:
-            raise InputError(f"value {x} is outside its prior's range ({self.low}, {self.high})")
+            if not np.all(x > 0):
+                raise InputError(f"value {x[~(x > 0)].flat[0]} is outside its lognormal prior (x > 0)")
+            return np.asarray(np.log(x / self.loc) / self.scale)
+        inside = (self.low < x) & (x < self.high)
+        if not np.all(inside):
+            raise InputError(
+                f"value {x[~inside].flat[0]} is outside its prior's range ({self.low}, {self.high})"
+            )
         if self.kind == "uniform":
-            return float(norm.ppf((x - self.low) / (self.high - self.low)))
-        p_low, p_high = self._cdf_bounds()
-        return float(norm.ppf((norm.cdf((x - self.loc) / self.scale) - p_low) / (p_high - p_low)))
+            p = (x - self.low) / (self.high - self.low)
+        else:
+            p_low, p_high = self._cdf_bounds()
+            p = (ndtr((x - self.loc) / self.scale) - p_low) / (p_high - p_low)
+        return np.asarray(ndtri(np.clip(p, _TINY, 1 - _TINY)))
 
     def _cdf_bounds(self) -> tuple[float, float]:
         def cdf(edge: float) -> float:
@@ -167,7 +189,7 @@ class ParamSpace:
         if unknown:
             raise InputError(f"not a free parameter: {', '.join(sorted(unknown))}")
         return np.array(
-            [p.prior.to_unconstrained(values[p.name]) if p.name in values else 0.0 for p in self.free]
+            [float(p.prior.to_unconstrained(values[p.name])) if p.name in values else 0.0 for p in self.free]
         )
 
     def log_prior(self, u: Float[Array, "par"]) -> Float[Array, ""]:

@@ -66,6 +66,14 @@ def stream(key: PRNGKeyArray, name: Name, *names: Name) -> PRNGKeyArray:
     ------
     TypeError
         When a name is neither text nor a whole number.
+
+    Examples
+    --------
+    >>> key = root_key(1)
+    >>> bool(stream(key, "halos", 3) == stream(stream(key, "halos"), 3))
+    True
+    >>> bool(stream(key, "halos", 3) == stream(key, "halos", "3"))
+    False
     """
     return _derived(key, (name, *names))
 

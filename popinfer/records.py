@@ -168,6 +168,8 @@ class Galaxies(eqx.Module):
     lg_mstar : log10 stellar mass formed and surviving [Msun].
     lg_ssfr : log10 specific star formation rate of the smooth history [1/yr].
     mag_true : the magnitudes without noise.
+    lgmet : log10 of the stars' mass fraction in metals.
+    av : attenuation of obscured light [mag].
     """
 
     mag: Float[Array, "point band"]
@@ -176,3 +178,5 @@ class Galaxies(eqx.Module):
     lg_mstar: Float[Array, "point"]
     lg_ssfr: Float[Array, "point"]
     mag_true: Float[Array, "point band"]
+    lgmet: Float[Array, "point"]
+    av: Float[Array, "point"]

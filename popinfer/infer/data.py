@@ -20,10 +20,14 @@ the kernels out: part of the design, not of the data, for surveys simulated in i
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.linalg import block_diag
+
+from popinfer.errors import InputError
 
 TRACE_KEPT = 0.99
 EXPECTED_REACH = 2.0  # standard deviations that m_c may be away from d
@@ -38,7 +42,7 @@ class Data:
     observed : d. A count that isn't used is one in model and data, without variance.
     data_cov : D, covariance of d.
     slice_of : redshift slice of each count; soft counts of different slices are independent.
-    n_soft : how many of the counts are soft counts; those after them are abundances.
+    soft : which of the counts are soft counts; the others are abundances.
     model_cov : covariance of the errors allowed to the model's log-counts.
     relative_cov : R of the module's equations.
     layout_cov : D of the survey that laid the kernels out, whose correlations define modes; data_cov when
@@ -51,7 +55,7 @@ class Data:
     observed: Float[np.ndarray, "stat"]
     data_cov: Float[np.ndarray, "stat stat"]
     slice_of: Int[np.ndarray, "stat"]
-    n_soft: int
+    soft: Bool[np.ndarray, "stat"]
     model_cov: Float[np.ndarray, "stat stat"] | float = 0.0
     relative_cov: Float[np.ndarray, "stat stat"] | float = 0.0
     layout_cov: Float[np.ndarray, "stat stat"] | None = None
@@ -88,9 +92,48 @@ class Data:
         return dataclasses.replace(self, expected=self.observed * np.exp(away))
 
 
+def joined(parts: Sequence[Data]) -> Data:
+    """The data of several surveys as one: their counts are independent, their slices numbered through.
+
+    Parameters
+    ----------
+    parts : of each survey, at least one.
+
+    Raises
+    ------
+    InputError
+        The surveys have different factors on their halo samples' covariance.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    if len({part.halo_factor for part in parts}) > 1:
+        raise InputError("halo_factor: the data of several surveys need one factor on the halos' covariance")
+
+    def together(name: str) -> Float[np.ndarray, "stat stat"]:
+        """Covariances beside each other; a number stands for a matrix of it."""
+        return np.asarray(
+            block_diag(*(np.broadcast_to(getattr(part, name), part.data_cov.shape) for part in parts))
+        )
+
+    layouts = [part.data_cov if part.layout_cov is None else part.layout_cov for part in parts]
+    expected = [part.observed if part.expected is None else part.expected for part in parts]
+    first_slice = np.cumsum([0, *(int(part.slice_of.max()) + 1 for part in parts[:-1])])
+    return Data(
+        observed=np.concatenate([part.observed for part in parts]),
+        data_cov=together("data_cov"),
+        slice_of=np.concatenate([n + part.slice_of for n, part in zip(first_slice, parts, strict=True)]),
+        soft=np.concatenate([part.soft for part in parts]),
+        model_cov=together("model_cov"),
+        relative_cov=together("relative_cov"),
+        layout_cov=np.asarray(block_diag(*layouts)),
+        expected=None if all(part.expected is None for part in parts) else np.concatenate(expected),
+        halo_factor=parts[0].halo_factor,
+    )
+
+
 def eigenmodes(data: Data) -> Float[np.ndarray, "stat mode"]:
     """Columns that combine residuals: each slice's modes of soft counts, then abundances one by one."""
-    soft = np.arange(len(data.observed)) < data.n_soft
+    soft = data.soft
     layout_cov = data.data_cov if data.layout_cov is None else data.layout_cov
     columns = [np.eye(len(soft))[:, ~soft & data.used]]
     for index in np.unique(data.slice_of[soft]):

@@ -143,6 +143,11 @@ class Information:
         return np.sort(np.real(np.linalg.eigvals(share)))[::-1]
 
 
+def log_prior(u: Float[Array, "par"]) -> Float[Array, ""]:
+    """Log density of the prior, without the constant of a standard normal."""
+    return -0.5 * jnp.sum(u**2)
+
+
 class LogDensity(eqx.Module):
     """Log posterior density of u: log L as a density of the modes, minus |u|^2 / 2 of the prior.
 
@@ -161,11 +166,18 @@ class LogDensity(eqx.Module):
         data = likelihood.data.log_observed, likelihood.precision, np.asarray(likelihood.log_peak)
         return on_device(cls(counts, *data))
 
+    def chi2(self, u: Float[Array, "par"]) -> Float[Array, ""]:
+        """Chi-square of the data's modes at u."""
+        residual = jnp.asarray(self.log_observed) - self.counts(u)
+        return residual @ jnp.asarray(self.precision) @ residual
+
+    def log_likelihood(self, u: Float[Array, "par"]) -> Float[Array, ""]:
+        """Log L at u, as a density of the modes."""
+        return jnp.asarray(self.log_peak) - 0.5 * self.chi2(u)
+
     def __call__(self, u: Float[Array, "par"]) -> Float[Array, ""]:
         """Log density at u."""
-        residual = jnp.asarray(self.log_observed) - self.counts(u)
-        chi2 = residual @ jnp.asarray(self.precision) @ residual
-        return jnp.asarray(self.log_peak) - 0.5 * chi2 - 0.5 * jnp.sum(u**2)
+        return self.log_likelihood(u) + log_prior(u)
 
 
 class SurrogateDensity(eqx.Module):
@@ -208,8 +220,8 @@ class SurrogateDensity(eqx.Module):
         squared = jnp.sum(z**2)
         # the square root's gradient is NaN at zero
         away = jnp.maximum(jnp.sqrt(jnp.maximum(squared, 1e-12)) - self.reach, 0.0)
-        log_prior = -0.5 * jnp.sum(u**2)
-        return jnp.asarray(self.log_peak) - 0.5 * jnp.sum(residual**2) + log_prior - _FENCE * away**2
+        log_likelihood = jnp.asarray(self.log_peak) - 0.5 * jnp.sum(residual**2)
+        return log_likelihood + log_prior(u) - _FENCE * away**2
 
     def beyond(self, u: Float[np.ndarray, "*draws par"]) -> float:
         """Share of draws that lie where the fence is felt."""

@@ -24,6 +24,18 @@ from popinfer.model.survey import Survey
 from popinfer.population.forward import Observe
 from popinfer.population.parameters import ModelParams
 from popinfer.records import Arr, Galaxies, Halos
+from popinfer.survey.redshift import Photoz
+
+
+def galaxies_seen(
+    model: PopulationModel, photoz: Photoz | None, params: ModelParams, halos: Halos, observe: Observe
+) -> Galaxies:
+    """Galaxies of every slice as `observe` sees them, where photometric redshifts may put them elsewhere."""
+    galaxies = model.galaxies(params, halos, observe)
+    if photoz is None:
+        return galaxies
+    inside = photoz.membership(params.photoz, jnp.tile(jnp.asarray(halos.z_obs), (1, 2)))
+    return eqx.tree_at(lambda g: g.weight, galaxies, galaxies.weight * inside.astype(galaxies.weight.dtype))
 
 
 class SurveyModel(eqx.Module):
@@ -48,20 +60,12 @@ class SurveyModel(eqx.Module):
 
     def __call__(self, u: Float[Array, "par"], halos: Halos) -> Galaxies:
         """Galaxies of all slices at u, for the counts: noise may be integrated over."""
-        return self._seen(self.model.params_at(u), halos, self.survey.expect)
+        params = self.model.params_at(u)
+        return galaxies_seen(self.model, self.survey.photoz, params, halos, self.survey.expect)
 
     def galaxies(self, params: ModelParams, halos: Halos) -> Galaxies:
         """Galaxies of all slices for physical parameters, as the survey would list them."""
-        return self._seen(params, halos, self.survey.observe)
-
-    def _seen(self, params: ModelParams, halos: Halos, observe: Observe) -> Galaxies:
-        galaxies = self.model.galaxies(params, halos, observe)
-        if self.survey.photoz is None:
-            return galaxies
-        inside = self.survey.photoz.membership(params.photoz, jnp.tile(jnp.asarray(halos.z_obs), (1, 2)))
-        return eqx.tree_at(
-            lambda g: g.weight, galaxies, galaxies.weight * inside.astype(galaxies.weight.dtype)
-        )
+        return galaxies_seen(self.model, self.survey.photoz, params, halos, self.survey.observe)
 
     def abundances(self, galaxies: Galaxies, halos: Halos) -> list[Float[Array, "_"]]:
         """What the model says of each of the survey's abundances."""
@@ -93,20 +97,41 @@ predict_galaxies = eqx.filter_jit(SurveyModel.galaxies)
 
 
 class HaloCounts(BatchedCounts):
-    """Vector u -> log-counts of each batch of halos: all slices and kernels, then abundances.
+    """Vector u -> log-counts of each batch of halos, of one survey after the other.
+
+    Those of a survey are the soft counts of all slices and kernels, then its abundances. Each survey has
+    halos of its own, as many batches of them as every other; their size is its own matter.
 
     Attributes
     ----------
-    batches : halos, arrays [batch, slice, halo]; their dtype is the precision of the computation.
-    survey_model : what is counted.
+    batches : halos of each survey, arrays [batch, slice, halo]; their dtype is the precision of the
+        computation.
+    survey_models : what is counted of each.
+    axes : components of u that are each survey model's vector, in its order; None where that is u itself.
     """
 
-    batches: Halos
-    survey_model: SurveyModel
+    batches: tuple[Halos, ...]
+    survey_models: tuple[SurveyModel, ...]
+    axes: tuple[tuple[int, ...] | None, ...] = eqx.field(static=True)
 
-    def of_batch(self, batch: Halos, u: Float[Array, "par"]) -> Float[Array, "stat"]:
+    @classmethod
+    def of(cls, batches: Halos, survey_model: SurveyModel) -> "HaloCounts":
+        """Counts of one survey."""
+        return cls((batches,), (survey_model,), (None,))
+
+    def vector(self, index: int, u: Float[Array, "par"]) -> Float[Array, "own"]:
+        """The vector of one survey's model."""
+        axes = self.axes[index]
+        return u if axes is None else u[np.array(axes, int)]
+
+    def of_batch(self, batch: tuple[Halos, ...], u: Float[Array, "par"]) -> Float[Array, "stat"]:
         """Logarithm of the counts; zero for kernels that aren't in use."""
-        return self.survey_model.log_statistics(u, batch)
+        return jnp.concatenate(
+            [
+                survey_model.log_statistics(self.vector(index, u), halos)
+                for index, (survey_model, halos) in enumerate(zip(self.survey_models, batch, strict=True))
+            ]
+        )
 
 
 def survey_data(survey: Survey, model_error: float) -> Data:
@@ -135,7 +160,9 @@ def survey_data(survey: Survey, model_error: float) -> Data:
         slice_of=np.concatenate(
             [np.repeat(np.arange(n_slice), n_kernel), *(numbers.slices for numbers in effective)]
         ),
-        n_soft=n_slice * n_kernel,
+        soft=np.concatenate(
+            [np.full(n_slice * n_kernel, True), *(np.full(len(n.slices), False) for n in effective)]
+        ),
     )
 
 

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from popinfer.components import NoParams
 from popinfer.cosmology import Cosmology
 from popinfer.errors import InputError
 from popinfer.params import Declaration, FreeParam, ParamSpace, Prior
@@ -86,6 +87,14 @@ def table_redshifts(
     return [photoz.nodes(i, n, OUTLIER_NODES) for i in range(len(slices))]
 
 
+def light_tables(light: Light, grids: Sequence[Float[np.ndarray, "z"]], forward: ForwardModel) -> SliceTables:
+    """Tables of all slices, at the redshifts of each."""
+    tables = [build_tables(light.ssp, light.filters, z, forward, light.nebular) for z in grids]
+    n_young = max(table.light.inside.fractions.size for table in tables)
+    tables = [SliceTables(table.light.with_young_nodes(n_young), table.mass) for table in tables]
+    return jax.tree.map(lambda *x: np.stack(x), *tables)
+
+
 class PopulationModel(eqx.Module):
     """The population's parameters and the chain from halos to galaxies.
 
@@ -151,8 +160,31 @@ class PopulationModel(eqx.Module):
         if photoz is not None:
             params = params._replace(photoz=photoz.expected)
         params = with_values(params, fixed or {})
-        grids = table_redshifts(slices, photoz)
-        tables = [build_tables(light.ssp, light.filters, z, forward, light.nebular) for z in grids]
-        n_young = max(table.light.inside.fractions.size for table in tables)
-        tables = [SliceTables(table.light.with_young_nodes(n_young), table.mass) for table in tables]
-        return cls(space, params, forward, jax.tree.map(lambda *x: np.stack(x), *tables))
+        return cls(space, params, forward, light_tables(light, table_redshifts(slices, photoz), forward))
+
+    def in_bands(
+        self,
+        light: Light,
+        bands: Sequence[str],
+        slices: Sequence[tuple[float, float]],
+        photoz: Photoz | None = None,
+    ) -> "PopulationModel":
+        """The same population in other bands and slices, without parameters of surveys.
+
+        Parameters
+        ----------
+        light : stellar populations and curves of the bands.
+        bands : their names.
+        slices, photoz : see `build`.
+        """
+        forward = self.forward.in_bands(tuple(bands))
+        tables = light_tables(light, table_redshifts(slices, photoz), forward)
+        return PopulationModel(self.space, self.for_survey(self.params, bands, photoz), forward, tables)
+
+    def for_survey(
+        self, params: ModelParams, bands: Sequence[str], photoz: Photoz | None = None
+    ) -> ModelParams:
+        """A population's parameters for another survey: no zero points, redshift errors as expected."""
+        zero_point = self.forward.in_bands(tuple(bands)).zero_point
+        params = params._replace(zero_point=NoParams() if zero_point is None else zero_point.fiducial)
+        return params if photoz is None else params._replace(photoz=photoz.expected)

@@ -1,4 +1,7 @@
-"""A survey: the catalog in redshift slices, and what it does to galaxies."""
+"""A survey: what it does to galaxies in redshift slices, and the catalog that it made.
+
+`Survey` has a catalog, and is fitted. `PlannedSurvey` has none: models are predicted for it.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from popinfer.data.filters import FilterName
 from popinfer.errors import InputError
 from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
 from popinfer.records import Arr, Catalog
@@ -121,6 +125,8 @@ class Design:
     abundances : numbers of galaxies that are compared beside the soft counts.
     integrate_noise : average the kernels over photometric errors in place of drawing errors.
     drawn_bands : indices of bands in which errors are drawn all the same, because further cuts use them.
+    filters : curves of the bands, as `load_filters` reads them; those that the catalog names when empty.
+    name : of the survey, by which parameters of its own are told apart (see `Posterior`); no dot in it.
     """
 
     kernels: KernelSpec = field(default_factory=KernelSpec)
@@ -130,36 +136,110 @@ class Design:
     abundances: tuple[Abundance, ...] = ()
     integrate_noise: bool = False
     drawn_bands: tuple[int, ...] = ()
+    filters: tuple[FilterName, ...] = ()
+    name: str = ""
 
 
-class Survey(eqx.Module):
+class AnySurvey(eqx.Module):
+    """What a survey does to galaxies, in redshift slices.
+
+    Attributes
+    ----------
+    bands : names of the bands, in the order of every band axis.
+    slices : redshift limits of each slice, low <= z < high.
+    noise : errors of magnitudes. selection : probability to be in the sample.
+    photoz : errors of photometric redshifts; None where redshifts are spectroscopic.
+    filters : curves of the bands, as `load_filters` reads them.
+    """
+
+    bands: eqx.AbstractVar[tuple[str, ...]]
+    slices: eqx.AbstractVar[tuple[tuple[float, float], ...]]
+    noise: eqx.AbstractVar[NoiseModel]
+    selection: eqx.AbstractVar[Selection]
+    photoz: eqx.AbstractVar[Photoz | None]
+    filters: eqx.AbstractVar[tuple[FilterName, ...]]
+
+    def observe(
+        self, mag: Float[Array, "point band"], normals: Float[Array, "point band"]
+    ) -> tuple[Float[Array, "point band"], Float[Array, "point"]]:
+        """Magnitudes with all noise drawn, and the probability to be in the sample."""
+        measured = jax.tree.map(lambda x: jnp.asarray(x, mag.dtype), self.noise)(mag, normals)
+        return measured, self.selection(measured)
+
+
+class PlannedSurvey(AnySurvey):
+    """A survey without a catalog, described by its bands, depth, selection and redshift slices."""
+
+    bands: tuple[str, ...] = eqx.field(static=True)
+    slices: tuple[tuple[float, float], ...] = eqx.field(static=True)
+    noise: NoiseModel
+    selection: Selection
+    photoz: Photoz | None = eqx.field(static=True)
+    filters: tuple[FilterName, ...] = eqx.field(static=True)
+
+    @classmethod
+    def of(
+        cls,
+        filters: Mapping[str, FilterName],
+        slices: Sequence[tuple[float, float]],
+        selection: Selection | None = None,
+        noise: NoiseModel | None = None,
+        photoz: Photoz | None = None,
+    ) -> "PlannedSurvey":
+        """Describe a survey.
+
+        Parameters
+        ----------
+        filters : band -> its curve's name or file, see `load_filters`.
+        slices : redshift limits of each slice, low <= z < high.
+        selection : probability that a galaxy of some magnitudes is listed; all are when absent.
+        noise : errors of magnitudes, such as `NoiseModel.of_depths`; none when absent.
+        photoz : errors of photometric redshifts; redshifts are spectroscopic when absent.
+
+        Examples
+        --------
+        >>> lsst = PlannedSurvey.of({"g": "lsst_g", "i": "lsst_i"}, [(0.2, 0.4)])
+        >>> lsst.bands
+        ('g', 'i')
+        """
+        limits = tuple((float(low), float(high)) for low, high in slices)
+        noise = NoiseModel.none(len(filters)) if noise is None else noise
+        curves = tuple(filters.values())
+        return cls(tuple(filters), limits, noise, selection or Selection(()), photoz, curves)
+
+
+class Survey(AnySurvey):
     """What a survey does to galaxies, and what it saw of them, in redshift slices.
 
     Attributes
     ----------
     bands : names of the bands, in the order of every band axis.
     slices : redshift limits of each slice, low <= z < high.
+    noise : errors of magnitudes. selection : probability to be in the sample.
+    photoz : errors of photometric redshifts; None where redshifts are spectroscopic.
+    filters : curves of the bands, as `load_filters` reads them.
     combine : features are linear in magnitudes, mag @ combine: columns are differences of bands, or bands.
     features : those of the observed galaxies, an array [galaxy, feature] a slice, NaN where missing.
     kernels : where soft counts are taken, and the observed ones.
-    noise : errors of magnitudes. selection : probability to be in the sample.
     detection : which bands a galaxy lacks; None where none lacks any.
-    photoz : errors of photometric redshifts; None where redshifts are spectroscopic.
     abundances : numbers of galaxies that are compared beside the soft counts.
     integrated : noise that soft counts are averaged over; None where they are those of drawn noise.
+    name : of the survey, by which parameters of its own are told apart; may be empty.
     """
 
     bands: tuple[str, ...] = eqx.field(static=True)
     slices: tuple[tuple[float, float], ...] = eqx.field(static=True)
+    noise: NoiseModel
+    selection: Selection
+    photoz: Photoz | None = eqx.field(static=True)
+    filters: tuple[FilterName, ...] = eqx.field(static=True)
     combine: Float[Arr, "band feature"]
     features: list[np.ndarray]
     kernels: KernelCounts
-    noise: NoiseModel
-    selection: Selection
     detection: Detection | None = None
-    photoz: Photoz | None = eqx.field(static=True, default=None)
     abundances: tuple[Abundance, ...] = ()
     integrated: IntegratedNoise | None = None
+    name: str = eqx.field(static=True, default="")
 
     @classmethod
     def from_catalog(
@@ -199,17 +279,19 @@ class Survey(eqx.Module):
             integrated = _integrated(noise, selection, tuple(sorted(drawn)))
         kernels = KernelCounts.build(key, rows, design.kernels, patterns)
         return cls(
-            catalog.bands,
-            slices,
-            combine,
-            rows,
-            kernels,
-            noise,
-            selection,
-            detection,
-            design.photoz,
-            design.abundances,
-            integrated,
+            bands=catalog.bands,
+            slices=slices,
+            noise=noise,
+            selection=selection,
+            photoz=design.photoz,
+            filters=design.filters or catalog.filter_names,
+            combine=combine,
+            features=rows,
+            kernels=kernels,
+            detection=detection,
+            abundances=design.abundances,
+            integrated=integrated,
+            name=design.name,
         )
 
     def members(self, z: Float[Arr, "gal"]) -> list[Bool[np.ndarray, "gal"]]:
@@ -227,13 +309,6 @@ class Survey(eqx.Module):
     def features_of(self, mag: Float[Arr, "*n band"]) -> Float[Array, "*n feature"]:
         """Colors and magnitudes from magnitudes."""
         return jnp.matmul(jnp.asarray(mag), jnp.asarray(self.combine, mag.dtype), precision="highest")
-
-    def observe(
-        self, mag: Float[Array, "point band"], normals: Float[Array, "point band"]
-    ) -> tuple[Float[Array, "point band"], Float[Array, "point"]]:
-        """Magnitudes with all noise drawn, and the probability to be in the sample."""
-        measured = jax.tree.map(lambda x: jnp.asarray(x, mag.dtype), self.noise)(mag, normals)
-        return measured, self.selection(measured)
 
     def expect(
         self, mag: Float[Array, "point band"], normals: Float[Array, "point band"]

@@ -13,6 +13,7 @@ everything is differentiable in `ModelParams`. Each step is a component that may
 (`popinfer.population.roles`).
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,6 +32,7 @@ from popinfer.population.gas import UniformGas
 from popinfer.population.metallicity import MassMetallicity
 from popinfer.population.parameters import ModelParams
 from popinfer.population.roles import (
+    DustAmount,
     DustRelation,
     GalaxyProperties,
     GasRelation,
@@ -104,11 +106,14 @@ class ForwardModel(eqx.Module):
                 "part (power_law), and the clouds as birth_cloud (proportional)"
             )
 
-    @classmethod
-    def for_bands(cls, bands: tuple[str, ...], **components: Any) -> "ForwardModel":
-        """The chain with zero points of a survey's bands, and other components as given."""
-        chosen: dict[str, Any] = {"zero_point": ZeroPoints(bands)} | components
-        return cls(**chosen)
+    def in_bands(self, bands: tuple[str, ...]) -> "ForwardModel":
+        """The chain with zero points of a survey's bands, where their model has a field ``bands``."""
+        if self.zero_point is None:
+            return dataclasses.replace(self, zero_point=ZeroPoints(bands))
+        if not any(field.name == "bands" for field in dataclasses.fields(self.zero_point)):
+            return self
+        zero_point: Any = self.zero_point
+        return dataclasses.replace(self, zero_point=dataclasses.replace(zero_point, bands=bands))
 
     @property
     def components(self) -> Mapping[str, Component | None]:
@@ -180,7 +185,8 @@ class ForwardModel(eqx.Module):
         lgmet = jax.vmap(self.metallicity, in_axes=(None, 0, 0))(
             params.metallicity, galaxies, normals["metallicity"]
         )
-        flux = self._fluxes(params, tables.light, sfr, galaxies, (lgmet, normals["dust"]))
+        dust = jax.vmap(self.dust, in_axes=(None, 0, 0))(params.dust, galaxies, normals["dust"])
+        flux = self._fluxes(params, tables.light, sfr, z, (lgmet, dust))
         mag = -2.5 * jnp.log10(flux) + distance_modulus(self.cosmology, z).astype(dtype)[:, None]
         if self.zero_point is not None:
             mag = mag + self.zero_point(params.zero_point)
@@ -191,7 +197,9 @@ class ForwardModel(eqx.Module):
         occupied = jax.vmap(self.satellites, in_axes=(None, 0))(params.satellites, halos)
         weight_halo = jnp.asarray(halos.weight) * occupied.astype(dtype)
         weight_all = jnp.concatenate([weight_halo * (1 - frac_q), weight_halo * frac_q])
-        return Galaxies(measured, weight_all * kept, weight_all, lg_mstar, galaxies.lg_ssfr, mag)
+        return Galaxies(
+            measured, weight_all * kept, weight_all, lg_mstar, galaxies.lg_ssfr, mag, lgmet.lgmet, dust.av
+        )
 
     def _histories(
         self, params: ModelParams, halos: Halos, tables: SliceTables
@@ -228,11 +236,11 @@ class ForwardModel(eqx.Module):
         params: ModelParams,
         table: LightTable,
         sfr: Float[Array, "point node"],
-        galaxies: GalaxyProperties,
-        inside: tuple[StellarMetallicity, Float[Array, "point normal"]],
+        z: Float[Array, "point"],
+        inside: tuple[StellarMetallicity, DustAmount],
     ) -> Float[Array, "point band"]:
         """Attenuated band fluxes [AB maggies at 10 pc]."""
-        (lgmet, normals), z = inside, galaxies.z
+        lgmet, dust = inside
         shares = jax.vmap(lgmet_weights, in_axes=(0, 0, None))(
             lgmet.lgmet, lgmet.scatter, jnp.asarray(table.outside.ssp_lgmet, z.dtype)
         )
@@ -240,7 +248,6 @@ class ForwardModel(eqx.Module):
         outside, clouded = table.around(gas, z.dtype)
         flux = smooth_sfh_fluxes(outside, sfr, shares, z)
         young = smooth_sfh_fluxes(clouded, sfr[:, : clouded.fractions.size], shares, z)
-        dust = jax.vmap(self.dust, in_axes=(None, 0, 0))(params.dust, galaxies, normals)
         wave = jnp.asarray(outside.wave_obs, z.dtype) / (1 + z)[:, None]
         if self.birth_cloud is not None:
             depth = jax.vmap(self.birth_cloud, in_axes=(0, None, 0))(wave, params.birth_cloud, dust.av)

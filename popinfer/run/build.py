@@ -1,7 +1,5 @@
 """Where the run file becomes objects: catalog, tables, halos, kernels, counts and data."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +9,18 @@ from popinfer.config import RunConfig
 from popinfer.cosmology import PLANCK15, age
 from popinfer.data import load_filters, load_nebular, load_ssp
 from popinfer.errors import InputError
-from popinfer.model import Light, PopulationModel, SurveyModel, predict_galaxies
+from popinfer.model import (
+    HaloSpec,
+    Light,
+    PopulationModel,
+    SurveyModel,
+    aimed,
+    predict_galaxies,
+    weights_of_halos,
+)
+from popinfer.model import lightcones as model_lightcones
 from popinfer.population.forward import ForwardModel
-from popinfer.population.halos import LightconeSpec, detection_curve, draw_slices
+from popinfer.population.halos import LightconeSpec, draw_slices
 from popinfer.population.parameters import ModelParams
 from popinfer.records import Halos
 from popinfer.run.observed import build_photoz, curve_of
@@ -48,18 +55,10 @@ def universe_age(config: RunConfig) -> float:
 
 def lightcones(config: RunConfig) -> list[LightconeSpec]:
     """The slices' lightcones before anything is known of what the survey sees."""
-    photoz, forward = build_photoz(config), build_forward(config)
-    return [
-        LightconeSpec(
-            *(limits if photoz is None else photoz.true_range(index)),
-            n_halo=config.halos.n_per_slice,
-            lgm_min=config.lgm_min_of(index),
-            n_normal=forward.n_normals(len(config.catalog.bands)),
-            flatten=config.halos.flatten,
-            redshifts=None if photoz is None else photoz.proposal(index),
-        )
-        for index, limits in enumerate(config.slices)
-    ]
+    lowest = tuple(config.lgm_min_of(index) for index in range(len(config.slices)))
+    spec = HaloSpec(1, config.halos.n_per_slice, lowest, config.halos.flatten)
+    n_normal = build_forward(config).n_normals(len(config.catalog.bands))
+    return model_lightcones(config.slices, build_photoz(config), n_normal, spec)
 
 
 def detectable(
@@ -76,15 +75,8 @@ def detectable(
     """
     pilot = in_precision(config, draw_slices(key, specs))
     galaxies = predict_galaxies(survey_model, params, pilot)
-    seen, all_ = (
-        np.asarray(w).reshape(len(specs), 2, -1).sum(axis=1) for w in (galaxies.weight, galaxies.weight_all)
-    )
-    lgm = np.asarray(pilot.logmp0)
-    check_listed(config, np.asarray(galaxies.mag_true), seen, all_)
-    return [
-        dataclasses.replace(spec, detection=detection_curve(lgm[i], seen[i], all_[i]))
-        for i, spec in enumerate(specs)
-    ]
+    check_listed(config, np.asarray(galaxies.mag_true), *weights_of_halos(galaxies))
+    return aimed(specs, pilot, galaxies)
 
 
 def check_listed(

@@ -163,6 +163,7 @@ def build_survey(config: RunConfig, catalog: Catalog) -> Survey:
         photoz=photoz,
         abundances=build_abundances(config, numbers, photoz),
         integrate_noise=config.catalog.noise == "analytic",
+        filters=tuple(curve_of(band) for band in config.catalog.bands.values()),
         drawn_bands=tuple({bands.index(name) for cut in config.catalog.all_cuts for name in cut.uses}),
     )
     # Centers are part of the statistic: another choice moves posteriors where the model doesn't fit (by two

@@ -12,6 +12,7 @@ import arviz as az
 import numpy as np
 import xarray as xr
 
+from popinfer.infer.draw_tables import named_draws
 from popinfer.infer.draws import Draws
 from popinfer.infer.exact_weights import ExactWeightsSpec, SampledPosterior, sample_with_exact_weights
 from popinfer.infer.likelihood import LogDensity
@@ -68,7 +69,7 @@ def sample_posterior(run: Run, population: Population, fit: FitResult, say: Repo
     sampled = draw_posterior(run, population, fit, say)
     draws = sampled.draws
     idata = groups_for_the_gate(run, sampled, attrs)
-    idata.add_groups({"prior": _by_parameter(run, _prior_draws(run), {})})
+    idata.add_groups({"prior": named_draws(run.model.space, _prior_draws(run))})
     sampling = time.perf_counter() - start
     chosen = _thin(draws.u, run.config.predictive.n_draws)
     idata.add_groups(predict_survey(run, population, fit, chosen, say))
@@ -101,7 +102,7 @@ def _attributes(run: Run) -> dict[str, Any]:
 
 def _test_write(run: Run, attrs: dict[str, Any]) -> None:
     """Write and remove a small file: a full disk or a refused attribute shows before hours of sampling."""
-    tiny = _by_parameter(run, np.zeros((1, 2, run.model.space.size)), attrs)
+    tiny = named_draws(run.model.space, np.zeros((1, 2, run.model.space.size)), attrs)
     path = run.folder.path / ".test.nc"
     write_posterior(az.InferenceData(posterior=tiny), path)
     path.unlink()
@@ -110,11 +111,11 @@ def _test_write(run: Run, attrs: dict[str, Any]) -> None:
 def groups_for_the_gate(run: Run, sampled: SampledPosterior, attrs: dict[str, Any]) -> az.InferenceData:
     """The groups that the convergence gate looks at."""
     groups = {
-        "posterior": _by_parameter(run, sampled.draws.u, attrs),
+        "posterior": named_draws(run.model.space, sampled.draws.u, attrs),
         "sample_stats": sample_statistics(sampled.draws),
     }
     if sampled.chains is not None:
-        groups["chains"] = _by_parameter(run, sampled.chains.u, {})
+        groups["chains"] = named_draws(run.model.space, sampled.chains.u)
         groups["chain_stats"] = xr.Dataset(
             {k: (("chain", "draw"), v) for k, v in sampled.chains.stats.items()}
         )
@@ -149,18 +150,6 @@ def draw_posterior(run: Run, population: Population, fit: FitResult, say: Report
     tried = draws.u if sampled.chains is None else sampled.chains.u
     draws.attrs["missed_mass"] = fit.mixture.weight_missed_by(tried.reshape(-1, tried.shape[-1]))
     return sampled
-
-
-def _by_parameter(run: Run, u: np.ndarray, attrs: dict[str, Any]) -> xr.Dataset:
-    """Vectors [chain, draw, par] as one variable a parameter, physical units."""
-    return xr.Dataset(
-        {
-            p.name: (("chain", "draw"), run.physical(u)[p.name], {"unit": p.unit, "meaning": p.meaning})
-            for p in run.model.space.free
-        },
-        coords={"chain": np.arange(u.shape[0]), "draw": np.arange(u.shape[1])},
-        attrs=attrs,
-    )
 
 
 def sample_statistics(draws: Draws) -> xr.Dataset:

@@ -5,7 +5,6 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +23,7 @@ from popinfer.model import (
     PopulationModel,
     Survey,
     SurveyModel,
+    joined_batches,
     predict_galaxies,
     survey_data,
 )
@@ -74,7 +74,7 @@ class Run:
     def counts(self, batches: Halos, survey: Survey | None = None) -> HaloCounts:
         """The model's counts on halo batches [batch, slice, halo], in the run's precision."""
         seen = self.survey_model if survey is None else SurveyModel.of(self.model, survey)
-        return HaloCounts(in_precision(self.config, batches), seen)
+        return HaloCounts.of(in_precision(self.config, batches), seen)
 
     def data(self, survey: Survey | None = None) -> Data:
         """What the counts are compared with."""
@@ -130,7 +130,7 @@ class Population:
     @property
     def halos(self) -> Halos:
         """Halos [batch, slice, halo]."""
-        return self.counts.batches
+        return self.counts.batches[0]
 
     @property
     def n_halos(self) -> int:
@@ -146,17 +146,11 @@ class Population:
     @property
     def some_halos(self) -> Halos:
         """As many batches of halos as one prediction joins: [slice, halo]."""
-        n_halo, n_joined = self.halos.weight.shape[2], self.n_joined
-
-        def joined(x: Array) -> Array:
-            return jnp.moveaxis(x[:n_joined], 0, 1).reshape(x.shape[1], n_joined * n_halo, *x.shape[3:])
-
-        halos = jax.tree.map(joined, self.halos)
-        return eqx.tree_at(lambda h: h.weight, halos, halos.weight / n_joined)
+        return joined_batches(jax.tree.map(lambda x: x[: self.n_joined], self.halos))
 
     def galaxies(self, u: Array | np.ndarray, halos: Halos | None = None) -> Galaxies:
         """Model galaxies of every slice at u, on halos [slice, halo]; on `some_halos` when absent."""
-        survey_model = self.counts.survey_model
+        (survey_model,) = self.counts.survey_models
         params = survey_model.model.params_at(jnp.asarray(u))
         return predict_galaxies(survey_model, params, self.some_halos if halos is None else halos)
 
@@ -180,6 +174,12 @@ def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Re
     folder = RunFolder(Path(out) if out is not None else Path("results") / config.name)
     check_writable(folder.path, "" if out is None else f"--out {out}")
     check_memory(config)
+    return made_ready(config, folder, say)
+
+
+def made_ready(config: RunConfig, folder: RunFolder, say: Reporter | None = None) -> Run:
+    """What a run file names, read and checked; its folder isn't looked at."""
+    say = Silent() if say is None else say
     lightcones(config)  # refuse impossible slices before tables are made for them
     with say.task("Reading the catalog") as update:
         catalog = build_catalog(config, say.say)

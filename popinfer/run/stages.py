@@ -112,11 +112,9 @@ def sample(
     return judge(idata)
 
 
-def report(folder: RunFolder | Path, say: Reporter | None = None) -> Verdict:
-    """Write the report from what a run's folder holds; return the verdict that it shows."""
-    folder = RunFolder(folder) if isinstance(folder, Path) else folder
-    path, say = need(folder.posterior, "sample"), say or Silent()
-    check_writable(folder.path)
+def read_results(folder: RunFolder) -> tuple[az.InferenceData, RunSummary]:
+    """Draws and numbers that the sample stage left; InputError when they are absent or of different runs."""
+    path = need(folder.posterior, "sample")
     summary = RunSummary.read(need(folder.summary, "sample"))
     try:
         idata = az.from_netcdf(str(path), engine="h5netcdf")
@@ -125,6 +123,15 @@ def report(folder: RunFolder | Path, say: Reporter | None = None) -> Verdict:
             f"{path}: can't be read ({type(error).__name__}); run 'popinfer sample' again"
         ) from None
     check_fingerprint(folder.summary, summary.fingerprint, idata.posterior.attrs.get("fingerprint"), "sample")
+    return idata, summary
+
+
+def report(folder: RunFolder | Path, say: Reporter | None = None) -> Verdict:
+    """Write the report from what a run's folder holds; return the verdict that it shows."""
+    folder = RunFolder(folder) if isinstance(folder, Path) else folder
+    say = say or Silent()
+    idata, summary = read_results(folder)
+    check_writable(folder.path)
     with say.task("Report"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # relations are NaN where a mass has no galaxies
         write_report(idata, summary, folder.path)

@@ -12,7 +12,7 @@ than the first (last) node count for that node.
 
 Two forms of the same integral:
 
-- `age_weights`, one galaxy with any table and any t_obs;
+- `age_weights`, galaxies with any table and any t_obs;
 - `lookback_matrix`, built once for SFRs sampled at fixed lookback ages (`lookback_fractions` of t_obs): w =
 SFR @ matrix.
 
@@ -20,6 +20,7 @@ With ``binned=True``, phi_j are top hats in lg a, the convention of DSPS (Hearin
 arXiv:2112.06830, section 3; see `bins`); the hat functions converge faster in the age grid.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Real
@@ -34,13 +35,13 @@ _X4, _W4 = 0.5 * (_X4 + 1), 0.5 * _W4
 
 def age_weights(
     t_table: Real[Arr, "t"],
-    sfr_table: Real[Arr, "t"],
-    t_obs: Scalar,
+    sfr_table: Real[Arr, "*gal t"],
+    t_obs: Scalar | Float[Arr, "*gal"],
     ssp_lg_age_gyr: Float[Arr, "age"],
     *,
     binned: bool = False,
-) -> Float[Array, "age"]:
-    """Mass formed that each SSP age stands for, for one galaxy with a tabulated SFH.
+) -> Float[Array, "*gal age"]:
+    """Mass formed that each SSP age stands for, for one galaxy with a tabulated SFH or for many.
 
     The SFR is linear in time between the nodes of the table and zero outside it.
 
@@ -48,10 +49,10 @@ def age_weights(
     ----------
     t_table : Float[Array, "t"]
         Cosmic time [Gyr], increasing.
-    sfr_table : Float[Array, "t"]
-        Star formation rate [Msun/yr].
-    t_obs : float
-        Cosmic time of observation [Gyr].
+    sfr_table : Float[Array, "*gal t"]
+        Star formation rate [Msun/yr], one row a galaxy.
+    t_obs : float or Float[Array, "*gal"]
+        Cosmic time of observation [Gyr], of all galaxies or of each.
     ssp_lg_age_gyr : Float[Array, "age"]
         log10 age of the SSPs [Gyr], increasing.
     binned : bool
@@ -59,19 +60,48 @@ def age_weights(
 
     Returns
     -------
-    Float[Array, "age"]
+    Float[Array, "*gal age"]
         Msun formed before t_obs, in the dtype of ``sfr_table`` where that is a float of 32 or 64 bits.
 
     Raises
     ------
     InputError
         Times don't increase, a rate is negative or not finite, or t_obs is outside the table (unless traced).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> t, rates = np.linspace(0.1, 13.8, 50), np.ones((3, 50))
+    >>> mass = age_weights(t, rates, 10.1, np.linspace(-3, 1.2, 20))
+    >>> mass.shape, round(float(mass[0].sum()) / 1e10, 3)
+    ((3, 20), 1.0)
     """
     check_history(t_table, sfr_table, t_obs)
     sfr_table = as_floats(sfr_table)
     dtype = sfr_table.dtype
     t_table, t_obs = jnp.asarray(t_table, dtype), jnp.asarray(t_obs, dtype)
-    knots = inner_edges(ssp_lg_age_gyr) if binned else jnp.asarray(ssp_lg_age_gyr)
+
+    def of_galaxy(sfr: Array, t: Array) -> Array:
+        return _of_galaxy(t_table, sfr, t, jnp.asarray(ssp_lg_age_gyr), binned)
+
+    if sfr_table.ndim == 1:
+        return of_galaxy(sfr_table, t_obs)
+    shape = sfr_table.shape[:-1]
+    times = jnp.broadcast_to(t_obs, shape).ravel()
+    weights = jax.vmap(of_galaxy)(sfr_table.reshape(-1, sfr_table.shape[-1]), times)
+    return weights.reshape(*shape, -1)
+
+
+def _of_galaxy(
+    t_table: Float[Array, "t"],
+    sfr_table: Float[Array, "t"],
+    t_obs: Float[Array, ""],
+    ssp_lg_age_gyr: Float[Array, "age"],
+    binned: bool,
+) -> Float[Array, "age"]:
+    """Weights of one galaxy's history, in its precision."""
+    dtype = sfr_table.dtype
+    knots = inner_edges(ssp_lg_age_gyr) if binned else ssp_lg_age_gyr
     youngest = jnp.maximum(t_obs - t_table[-1], 0)
     oldest = jnp.maximum(t_obs - t_table[0], youngest)
     edges = jnp.concatenate([t_obs - t_table, jnp.asarray(10**knots, dtype), jnp.zeros(1, dtype)])

@@ -10,6 +10,8 @@ which is the identity unless the user gives another: forced photometry in shared
 calibration or background, correlates bands.
 """
 
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,7 @@ from popinfer.errors import InputError
 from popinfer.records import Catalog
 
 _MIN_GALAXIES = 30
+_FAINTEST = 100.0  # mag: nothing lies beyond
 
 
 class NoiseModel(eqx.Module):
@@ -68,6 +71,32 @@ class NoiseModel(eqx.Module):
         pivot, low, high, coef = zip(*columns, strict=True)
         factor = np.linalg.cholesky(np.eye(len(coef)) if correlation is None else correlation)
         return cls(np.array(pivot), np.array(low), np.array(high), np.array(coef), factor)
+
+    @classmethod
+    def of_depths(cls, depths: Sequence[float]) -> "NoiseModel":
+        """Errors of sky-limited photometry: sigma = 10^(0.4 (m - depth)) / 5 x 2.5 / ln 10, independent.
+
+        Parameters
+        ----------
+        depths : magnitude of a point at five standard deviations of the sky, one a band [AB mag].
+
+        Examples
+        --------
+        >>> noise = NoiseModel.of_depths([25.0, 24.0])
+        >>> [round(x, 3) for x in noise.sigma(jnp.array([25.0, 24.0])).tolist()]
+        [0.217, 0.217]
+        """
+        n, per_mag = len(depths), 0.4 * np.log(10)
+        coef = np.tile([-np.log(5 * per_mag), per_mag, 0.0], (n, 1))
+        ends = np.full(n, _FAINTEST)
+        return cls(np.array(depths, float), -ends, ends, coef, np.eye(n))
+
+    @classmethod
+    def none(cls, n_band: int) -> "NoiseModel":
+        """No errors in any band."""
+        coef = np.tile([-np.inf, 0.0, 0.0], (n_band, 1))
+        zeros, ends = np.zeros(n_band), np.full(n_band, _FAINTEST)
+        return cls(zeros, -ends, ends, coef, np.eye(n_band))
 
     def __call__(
         self, mag: Float[Array, "*n band"], normals: Float[Array, "*n band"]

@@ -31,5 +31,5 @@ def small_problem():
     survey = build_survey(config, build_catalog(config))
     batches = [draw_slices(root_key(seed), lightcones(config)) for seed in range(100, 500, 100)]
     stacked = jax.tree.map(lambda *x: np.stack(x), *batches)
-    counts = HaloCounts(in_precision(config, stacked), SurveyModel.of(model, survey))
+    counts = HaloCounts.of(in_precision(config, stacked), SurveyModel.of(model, survey))
     return counts, survey_data(survey, config.kernels.model_error)

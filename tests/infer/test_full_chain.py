@@ -26,7 +26,7 @@ def central_differences(f, u):
 @pytest.mark.slow
 def test_gradient_of_the_posterior_matches_finite_differences(small_problem):
     counts, data = small_problem
-    n_par = len(counts.survey_model.model.space.names)
+    n_par = len(counts.survey_models[0].model.space.names)
     density = LogDensity.of(counts, likelihood_at(counts, data, np.zeros(n_par)))
     both = density_and_grad(density)
     rng = np.random.default_rng(7)
@@ -41,7 +41,7 @@ def test_gradient_of_the_posterior_matches_finite_differences(small_problem):
 def test_batched_chains_give_the_draws_of_chains_in_sequence(small_problem):
     """To rounding, while chains are where the posterior is: far away, and in single precision, it grows."""
     counts, data = small_problem
-    few, centre = counts.first(2), np.zeros(len(counts.survey_model.model.space.names))
+    few, centre = counts.first(2), np.zeros(len(counts.survey_models[0].model.space.names))
     guide = levenberg_marquardt(Composite(few, data).with_fair_share(centre), centre, max_steps=15)
     found = find_maxima(few, data, [guide.u])
     density = LogDensity.of(few, found.likelihood)

@@ -23,7 +23,7 @@ def truth() -> tuple[np.ndarray, np.ndarray]:
 
 def judged(observed, cov, model, halo_sd=0.0, n_determined=0.0):
     """Goodness of fit of log model counts to observed ones, in two slices; halo noise is common to all."""
-    data = Data(observed, np.kron(np.eye(2), cov), SLICE_OF, len(observed))
+    data = Data(observed, np.kron(np.eye(2), cov), SLICE_OF, np.full(len(observed), True))
     likelihood = Likelihood.of(data, np.full((80, 80), halo_sd**2))
     info = likelihood.information(np.log(model), np.zeros((len(observed), 1)))
     return chi_square_of_fit(info, SLICE_OF, n_determined)

@@ -240,7 +240,7 @@ def test_unused_counts_say_nothing_and_abundances_are_kept(data):
     cov = data.data_cov.copy()
     cov[3], cov[:, 3] = 0.0, 0.0
     cov[-1], cov[:, -1], cov[-1, -1] = 0.0, 0.0, data.observed[-1]
-    modes = eigenmodes(dataclasses.replace(data, data_cov=cov, n_soft=len(cov) - 1))
+    modes = eigenmodes(dataclasses.replace(data, data_cov=cov, soft=np.arange(len(cov)) < len(cov) - 1))
     np.testing.assert_array_equal(modes[3], 0)
     own = np.flatnonzero(modes[-1])
     assert len(own) == 1

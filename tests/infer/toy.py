@@ -73,7 +73,7 @@ class Toy:
         observed = np.asarray(self.kernels @ self.bins(TRUTH) if observed is None else observed, float)
         cov = self.kernels @ np.diag(self.bins(TRUTH)) @ self.kernels.T
         index = np.zeros(len(observed), int) if slice_of is None else slice_of
-        return dataclasses.replace(Data(observed, cov, index, len(observed)), **changed)
+        return dataclasses.replace(Data(observed, cov, index, np.full(len(observed), True)), **changed)
 
     def likelihood(self, data, n_batch=4):
         """The likelihood with the halo noise of as many batches, as theory has it."""

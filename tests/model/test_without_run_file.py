@@ -51,7 +51,7 @@ def built(galaxies):
     model = PopulationModel.build(light, SLICES, FREE)
     spec = LightconeSpec(0.06, 0.09, 256, 11.0, model.forward.n_normals(2))
     halos = jax.tree.map(lambda *x: np.stack(x), *[draw_slices(root_key(i), [spec]) for i in range(4)])
-    return survey, HaloCounts(halos, SurveyModel.of(model, survey)), survey_data(survey, 0.1)
+    return survey, HaloCounts.of(halos, SurveyModel.of(model, survey)), survey_data(survey, 0.1)
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ from popinfer.records import Filters, Halos
 from popinfer.sps.nebular import add_nebular
 
 BANDS, KNOTS = ("u", "g", "r", "i", "z"), (3200.0, 8300.0)
-MODEL = ForwardModel.for_bands(BANDS, template=TemplateKnots(KNOTS))
+MODEL = ForwardModel(template=TemplateKnots(KNOTS)).in_bands(BANDS)
 VALUES = {
     "metallicity.quenched_offset": 0.05,
     "metallicity.slope": 0.03,

@@ -19,7 +19,7 @@ from popinfer.population.parameters import (
 )
 from popinfer.population.sfh import CALIBRATIONS, DIFFSTARPOP, DiffstarPop
 
-MODEL = ForwardModel.for_bands(("g", "r"))
+MODEL = ForwardModel().in_bands(("g", "r"))
 DECLARED = declared_parameters(MODEL.components)
 
 

@@ -95,7 +95,7 @@ def test_statistics_end_with_numbers_and_densities(run, samples):
     assert data.used[n_soft:].all()
 
     counts = run.counts(first(samples))
-    halos = jax.tree.map(lambda x: x[0], counts.batches)
+    halos = jax.tree.map(lambda x: x[0], counts.batches[0])
     params = run.model.params_at(jnp.zeros(1))
     galaxies = predict_galaxies(run.survey_model, params, halos)
     volume = 3000 / FULL_SKY_DEG2 * 0.5 * comoving_volume((0.06, 0.09))

@@ -98,7 +98,7 @@ def test_wider_kernels_have_the_same_centers_and_count_the_catalog_anew(run, pop
     guide = build_guide(with_fit(run, bandwidths=[2.5, 1.0]), population, U)
     wide, own = guide.levels
     assert own.counts is population.counts and own.data is population.data
-    kernels, other = run.survey.kernels, wide.counts.survey_model.survey.kernels
+    kernels, other = run.survey.kernels, wide.counts.survey_models[0].survey.kernels
     np.testing.assert_array_equal(other.centers, kernels.centers)
     assert float(other.bandwidth) == pytest.approx(2.5 * float(kernels.bandwidth))
     complete = run.survey.features[0][np.isfinite(run.survey.features[0]).all(axis=1)]
@@ -127,7 +127,7 @@ def test_levels_follow_each_other():
     rng = np.random.default_rng(1)
     slopes = rng.normal(size=(12, N_PAR))
     observed = rng.poisson(np.exp(4 + slopes @ [0.4, -0.3, 0.2])) + 1.0
-    data = Data(observed, np.diag(observed), np.zeros(12, int), 12)
+    data = Data(observed, np.diag(observed), np.zeros(12, int), np.full(12, True))
     counts = Linear(jnp.zeros((2, 12)), jnp.asarray(slopes))
     levels, seen = (Composite(counts, data, 0.01), Composite(counts, data, 0.5)), []
     guide = Guide(levels, "levenberg_marquardt", 20)

@@ -30,7 +30,7 @@ def test_model_error_adds_its_own_variance_to_a_parameter():
         data_cov=np.diag(observed),
         model_cov=model_error_cov(fraction, np.diag(observed)),
         slice_of=np.zeros(3, int),
-        n_soft=3,
+        soft=np.full(3, True),
     )
     info = Likelihood.of(data, no_halo_noise).information(np.log(observed), slope)
     np.testing.assert_allclose(info.fisher, [[np.sum(0.1**2 / (1 / observed + fraction**2))]])

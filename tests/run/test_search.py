@@ -133,7 +133,7 @@ def test_starts_are_listed_with_where_they_ended():
         Maximum(Laplace(np.array([x, 0.0]), np.diag([4.0, 1.0])), density)
         for x, density in ((0.0, -1.0), (6.0, -2.0), (10.0, -3.0))
     )
-    data = Data(np.array([9.0]), np.array([[9.0]]), np.zeros(1, int), 1)
+    data = Data(np.array([9.0]), np.array([[9.0]]), np.zeros(1, int), np.full(1, True))
     found = Search(Likelihood.of(data, np.zeros((1, 1))), (best, other, ridge), (best, None, other), True)
     listed = listed_starts(found)
     assert [one["start"] for one in listed] == [0, 1, 2, "ridge"]

@@ -88,3 +88,17 @@ def test_smooth_histories_need_few_lookback_nodes(ssp, n, tolerance):
         sfr = (t / 2) ** 2 * np.exp(-t / 1.5) + 0.01 * t
         flux.append(sfr @ lookback_matrix(nodes, ssp.ssp_lg_age_gyr) @ light)
     assert np.abs(2.5 * np.log10(flux[0] / flux[1])).max() < tolerance
+
+
+@pytest.mark.parametrize("binned", [False, True])
+def test_many_histories_at_once_are_those_of_each(ssp, sfh, binned):
+    t, sfr = sfh
+    rates = np.asarray(sfr) * np.linspace(0.5, 2.0, 6).reshape(2, 3, 1)
+    times = np.linspace(3.0, 13.0, 6).reshape(2, 3)
+    together = age_weights(t, jnp.asarray(rates), jnp.asarray(times), ssp.ssp_lg_age_gyr, binned=binned)
+    assert together.shape == (2, 3, len(ssp.ssp_lg_age_gyr))
+    for i in np.ndindex(2, 3):
+        alone = age_weights(t, jnp.asarray(rates[i]), times[i], ssp.ssp_lg_age_gyr, binned=binned)
+        np.testing.assert_allclose(together[i], alone, rtol=1e-12)
+    at_one_time = age_weights(t, jnp.asarray(rates), 13.0, ssp.ssp_lg_age_gyr, binned=binned)
+    np.testing.assert_allclose(at_one_time[1, 2], together[1, 2], rtol=1e-12)

@@ -22,7 +22,7 @@ def galaxies() -> Galaxies:
     def one() -> Galaxies:
         mag, weight = rng.normal(18, 1, (2 * N_HALO, 1)), rng.uniform(0, 1e-4, 2 * N_HALO)
         lgm = rng.normal(10.5, 0.6, 2 * N_HALO)
-        return Galaxies(*(jnp.asarray(x) for x in (mag, 0.3 * weight, weight, lgm, lgm, mag)))
+        return Galaxies(*(jnp.asarray(x) for x in (mag, 0.3 * weight, weight, lgm, lgm, mag, lgm, lgm)))
 
     return jax.tree.map(lambda *x: jnp.stack(x), one(), one())
 
@@ -110,7 +110,7 @@ def test_numbers_add_the_information_that_they_have(cosmic_variance):
     cov = np.zeros((copies + 1, copies + 1))
     cov[:copies, :copies], cov[-1, -1] = soft, effective.cov[0, 0]
     slope = 0.05
-    data = Data(observed, cov, np.zeros(copies + 1, int), n_soft=copies)
+    data = Data(observed, cov, np.zeros(copies + 1, int), np.arange(copies + 1) < copies)
     variance = number + cosmic_variance * number**2
     best = slope**2 * (soft + number**2 / variance)  # information of two independent measurements
     assert amplitude_error(data, slope) == pytest.approx((1 + best) ** -0.5, rel=0.01)
@@ -134,6 +134,10 @@ def relative_variance(abundance, expected: float) -> np.ndarray:
     effective = EffectiveCounts.of(abundance, np.full(2, 8.0))
     n = len(effective.observed)
     data = Data(
-        effective.observed, effective.cov, np.zeros(n, int), n_soft=0, relative_cov=effective.relative_cov
+        effective.observed,
+        effective.cov,
+        np.zeros(n, int),
+        np.full(n, False),
+        relative_cov=effective.relative_cov,
     )
     return np.diag(data.expecting(np.log(effective.scale * expected)).counting_cov)

@@ -1,0 +1,7 @@
+"""``python -m popinfer`` is the command ``popinfer``."""
+
+import sys
+
+from popinfer.cli import main
+
+sys.exit(main())
