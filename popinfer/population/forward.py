@@ -52,7 +52,7 @@ from popinfer.population.zero_points import ZeroPoints
 from popinfer.records import SSP, Arr, Filters, Galaxies, Halos, NebularGrid
 from popinfer.sps.age_weights import lookback_matrix
 from popinfer.sps.band_table import smooth_sfh_fluxes, z_weights
-from popinfer.sps.dust import BirthClouds, DustLaw, EqualClouds, KriekConroy13, check_attenuation, transmitted
+from popinfer.sps.dust import BirthClouds, DustLaw, EqualClouds, KriekConroy13, transmitted
 from popinfer.sps.light_table import LightTable, Surroundings
 from popinfer.sps.metallicity import lgmet_weights
 
@@ -253,8 +253,7 @@ class ForwardModel(eqx.Module):
             depth = jax.vmap(self.birth_cloud, in_axes=(0, None, 0))(wave, params.birth_cloud, dust.av)
             young = young * transmitted(depth)
         curve = self.dust_law(wave, params.dust_law)
-        check_attenuation(dust.av, dust.f_unobscured)
-        trans = transmitted(dust.av[:, None] * curve, dust.f_unobscured[:, None])
+        trans = jax.vmap(transmitted)(dust.av[:, None] * curve, dust.f_unobscured)
         return outside.to_bands((flux + young) * trans)
 
 

@@ -1,6 +1,7 @@
 """Numbers, names and priors: refused with the key, the value, and what would be right."""
 
 import dataclasses
+import math
 
 import pytest
 import yaml

@@ -126,10 +126,14 @@ def ours(halos, params):
     return everything(params, jax.tree.map(jnp.asarray, halos))
 
 
+def diffstarpops_own(params):
+    return DiffstarPopParams(**{name: getattr(params.sfh, name) for name in DiffstarPopParams._fields})
+
+
 def diffstarpop_draws(params, halos):
     """Diffstar parameters of main-sequence and quenched galaxies, and quenched probabilities."""
     host = (halos.lgmu_infall, halos.logmhost_infall, halos.gyr_since_infall)
-    moments = jax.vmap(lambda *x: _diffstarpop_means_covs(DiffstarPopParams(*params.sfh[9:]), *x))(
+    moments = jax.vmap(lambda *x: _diffstarpop_means_covs(diffstarpops_own(params), *x))(
         jnp.asarray(halos.logmp0), jnp.asarray(halos.mah_params.t_peak), *(jnp.asarray(x) for x in host)
     )
     std = [np.sqrt(np.diagonal(c, axis1=1, axis2=2)) for c in moments[4:]]
