@@ -113,6 +113,13 @@ ROLES = {
 }
 
 
+# what else may be of the user's own; these have no parameters of the model
+PLUG_INS = {
+    "loss": Role("popinfer.loss.base:Loss", {"energy": "popinfer.loss.energy:EnergyDistance"}),
+    "sampler": Role("popinfer.infer.draws:Sampler", {}),
+}
+
+
 def load_component(role: str, kind: str, settings: Mapping[str, Any] | None = None) -> Component | None:
     """The component that a run file names for a role; None for ``none``.
 
@@ -145,9 +152,35 @@ def load_component(role: str, kind: str, settings: Mapping[str, Any] | None = No
         raise InputError(f"{role}: {chosen.__name__} can't be made: {first_line(error)}") from None
 
 
-def component_class(role: str, kind: str) -> type[Component]:
+def plug_in_class(role: str, kind: str) -> type[Any]:
+    """The class of a plug-in.
+
+    Parameters
+    ----------
+    role : one of `PLUG_INS`.
+    kind : name of a built-in one, ``module:Class`` or ``file.py:Class``.
+
+    Raises
+    ------
+    InputError
+        There is no such class, it isn't one of the role, or lacks what the role asks for.
+    """
+    chosen = component_class(role, kind)
+    missing = sorted(getattr(chosen, "__abstractmethods__", ()))
+    if missing:
+        raise InputError(f"{role}: {chosen.__name__} has no {missing[0]}, which every {role} has")
+    return chosen
+
+
+def load_sampler(kind: str, settings: Mapping[str, Any]) -> Any:
+    """A sampler of the user's own with its settings; see `plug_in_class` for errors."""
+    chosen = plug_in_class("sampler", kind)
+    return chosen(**_settings("sampler", chosen, settings))
+
+
+def component_class(role: str, kind: str) -> type[Any]:
     """The class that a kind of component names; see `load_component`."""
-    place = ROLES[role]
+    place = (ROLES | PLUG_INS)[role]
     if ":" not in kind:
         if kind not in place.kinds:
             names = [*place.kinds, *(["none"] if place.optional else [])]
@@ -164,9 +197,9 @@ def component_class(role: str, kind: str) -> type[Component]:
     return chosen
 
 
-def role_base(role: str) -> type[Component]:
+def role_base(role: str) -> type[Any]:
     """The class that components of a role are derived from."""
-    return _imported(ROLES[role].base)
+    return _imported((ROLES | PLUG_INS)[role].base)
 
 
 def _imported(address: str) -> type[Any]:
@@ -174,7 +207,7 @@ def _imported(address: str) -> type[Any]:
     return getattr(importlib.import_module(module), name)
 
 
-def _settings(role: str, chosen: type[Component], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _settings(role: str, chosen: type[Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Values of a class' fields, checked against their annotations."""
     fields, types = {field.name: field for field in dataclasses.fields(chosen)}, get_type_hints(chosen)
     values = {}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from popinfer.components import ROLES
+from popinfer.components import ROLES, load_sampler, plug_in_class
 from popinfer.config.errors import Problem
 from popinfer.config.survey import BandConfig, FilterConfig
 from popinfer.data.conditions import Condition, conflicts
@@ -249,6 +249,21 @@ def _components(given: Given) -> Iterator[Problem]:
             yield Problem(("model", role), f"model.{error}")
 
 
+def _plug_ins(given: Given) -> Iterator[Problem]:
+    """Losses and samplers of the user's own that don't exist, settings that they don't have."""
+    fit, sample = given.sections.get("fit"), given.sections.get("sample")
+    try:
+        if fit is not None and fit.own_loss:
+            plug_in_class("loss", fit.own_loss)
+    except InputError as error:
+        yield Problem(("fit", "loss"), f"fit.loss: {error}")
+    try:
+        if sample is not None and sample.kind == "own":
+            load_sampler(sample.component, sample.settings)
+    except InputError as error:
+        yield Problem(("sample",), f"sample: {error}")
+
+
 def _declared(given: Given) -> dict[str, Declaration] | None:
     """All parameters that there are; None where the components can't be told."""
     model = given.sections.get("model")
@@ -293,5 +308,5 @@ def _priors(given: Given) -> Iterator[Problem]:
 
 _CHECKS: tuple[Check, ...] = (
     *(_name, _bands, _filters, _columns, _features, _slices, _published, _photoz),
-    *(_components, _parameters, _priors),
+    *(_components, _plug_ins, _parameters, _priors),
 )

@@ -1,9 +1,9 @@
 """The run file's sections on inference: the kernels that count, the fit, the sampler, predictions."""
 
 import itertools
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from popinfer.config.section import Section
 
@@ -36,8 +36,37 @@ class EnergyConfig(Section):
 
     kind: Literal["energy"]
 
+    @property
+    def component(self) -> str:
+        """The loss' name, see `popinfer.components.PLUG_INS`."""
+        return self.kind
 
-LossConfig = SoftCountsConfig | EnergyConfig
+
+class OwnLossConfig(Section):
+    """A loss of the user's own between galaxies that have all features, ``kind: module:Class`` for short."""
+
+    kind: Literal["own"]
+    component: str
+
+
+LossConfig = SoftCountsConfig | EnergyConfig | OwnLossConfig
+
+
+def own_component(content: Any, *, with_settings: bool) -> Any:
+    """A section whose kind is ``module:Class`` as one of kind ``own``.
+
+    Parameters
+    ----------
+    content : as the run file has it; anything else is left alone.
+    with_settings : gather further keys as the class' settings.
+    """
+    kind = content.get("kind") if isinstance(content, dict) else None
+    if not isinstance(kind, str) or ":" not in kind:
+        return content
+    further = {key: value for key, value in content.items() if key != "kind"}
+    if with_settings:
+        further = {"settings": further} if further else {}
+    return {"kind": "own", "component": kind, **further}
 
 
 class FitConfig(Section):
@@ -56,6 +85,16 @@ class FitConfig(Section):
     bandwidths: list[Annotated[float, Field(ge=1, le=1000)]] = Field(
         default=[1.0], min_length=1, max_length=20
     )
+
+    @field_validator("loss", mode="before")
+    @classmethod
+    def _own_loss(cls, content: Any) -> Any:
+        return own_component(content, with_settings=False)
+
+    @property
+    def own_loss(self) -> str:
+        """The loss of the user's own, "" for a built-in one."""
+        return self.loss.component if isinstance(self.loss, OwnLossConfig) else ""
 
     @property
     def optimiser(self) -> str:
@@ -120,7 +159,15 @@ class SmcConfig(Section):
     particles: Literal["auto", "sequence", "vmap"] = "auto"
 
 
-SampleConfig = NutsConfig | NutsExactConfig | SmcConfig
+class OwnSamplerConfig(Section):
+    """A sampler of the user's own, ``kind: module:Class`` with its settings for short."""
+
+    kind: Literal["own"]
+    component: str
+    settings: dict[str, Any] = Field(default={})
+
+
+SampleConfig = NutsConfig | NutsExactConfig | SmcConfig | OwnSamplerConfig
 
 
 class PredictiveConfig(Section):

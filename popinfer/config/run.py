@@ -17,7 +17,15 @@ from popinfer.components import ROLES
 from popinfer.config.checks import Described, Given, problems_across
 from popinfer.config.errors import Problem, ProblemsError, as_error, problems_in
 from popinfer.config.halos import HalosConfig
-from popinfer.config.inference import FitConfig, KernelsConfig, NutsConfig, PredictiveConfig, SampleConfig
+from popinfer.config.inference import (
+    FitConfig,
+    KernelsConfig,
+    NutsConfig,
+    OwnSamplerConfig,
+    PredictiveConfig,
+    SampleConfig,
+    own_component,
+)
 from popinfer.config.model import ModelConfig, PriorConfig
 from popinfer.config.reading import read_yaml
 from popinfer.config.section import Section
@@ -49,6 +57,11 @@ class RunConfig(Section):
             raise ValueError("has to be a list of pairs, low and high, such as [[0.03, 0.06], [0.06, 0.1]]")
         return given
 
+    @field_validator("sample", mode="before")
+    @classmethod
+    def _own_sampler(cls, content: Any) -> Any:
+        return own_component(content, with_settings=True)
+
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":
         catalog, fixed, pilot = self.catalog, self.model.fixed, self.halos.pilot
@@ -58,6 +71,11 @@ class RunConfig(Section):
         if problems:
             raise ProblemsError(problems)
         return self
+
+    @property
+    def own_sampler(self) -> str:
+        """The sampler of the user's own, "" for a built-in one."""
+        return self.sample.component if isinstance(self.sample, OwnSamplerConfig) else ""
 
     def lgm_min_of(self, index: int) -> float:
         """Lowest halo mass of a slice [log10 Msun]."""
@@ -90,16 +108,16 @@ def load_config(path: str | Path) -> RunConfig:
 
 def _find_components(content: dict[str, Any], folder: Path) -> None:
     """Write files of components that lie beside the run file as paths from here."""
-    model = content.get("model")
-    if not isinstance(model, dict):
-        return
-    for role in ROLES:
-        section = model.get(role)
+    for parent, key in (*(("model", role) for role in ROLES), ("fit", "loss"), (None, "sample")):
+        holder = content if parent is None else content.get(parent)
+        if not isinstance(holder, dict):
+            continue
+        section = holder.get(key)
         kind = section.get("kind") if isinstance(section, dict) else section
         file, _, name = kind.rpartition(":") if isinstance(kind, str) else ("", "", "")
         if file.endswith(".py") and not Path(file).is_file() and (folder / file).is_file():
-            found = f"{folder / file}:{name}"
-            model[role] = section | {"kind": found} if isinstance(section, dict) else found
+            there = f"{folder / file}:{name}"
+            holder[key] = section | {"kind": there} if isinstance(section, dict) else there
 
 
 def _across_valid_sections(content: Mapping[str, Any], failed: Sequence[tuple[Any, ...]]) -> list[Problem]:

@@ -4,12 +4,16 @@
 ``progress(done, total, text)`` is called as the work goes on.
 """
 
+import abc
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import equinox as eqx
 import numpy as np
 from jaxtyping import Array
+
+from popinfer.infer.laplace import Mixture
 
 LogDensity = Callable[[Array], Array]
 Progress = Callable[[int, int, str], None]
@@ -29,3 +33,34 @@ class Draws:
     u: np.ndarray
     stats: dict[str, np.ndarray]
     attrs: dict[str, Any] = field(default_factory=dict)
+
+
+class Sampler(eqx.Module):
+    """A sampler of the user's own; fields of the class are settings that a run file may give.
+
+    The convergence gate asks its chains for split R-hat and effective sizes, and where their statistics are
+    stored by ArviZ's names (``diverging``, ``energy``, ``tree_depth``) for those of trajectories.
+    """
+
+    @property
+    @abc.abstractmethod
+    def n_steps(self) -> int:
+        """Steps of all chains together, for a bar that shows progress."""
+
+    @abc.abstractmethod
+    def __call__(self, key: Array, log_density: LogDensity, start: Mixture, progress: Progress) -> Draws:
+        """Draw from a density.
+
+        Parameters
+        ----------
+        key : random key.
+        log_density : log posterior of the vector u, whose prior is standard normal; takes `jax.grad` and
+            `jax.vmap`, and `equinox.filter_jit` as an argument of a program.
+        start : Laplace approximations of the posterior's maxima.
+        progress : called with (steps done, all steps, a few words) as the work goes on.
+
+        Returns
+        -------
+        Draws
+            At least two chains.
+        """

@@ -118,6 +118,17 @@ class Loss(eqx.Module):
     observed: eqx.AbstractVar[Observed]
     unit: eqx.AbstractVar[Float[Arr, "slice"]]
 
+    @classmethod
+    @abstractmethod
+    def build(cls, features: list[np.ndarray], floor: float) -> "Loss":
+        """The loss to observed features.
+
+        Parameters
+        ----------
+        features : one array [galaxy, feature] a slice, without missing values; see `Observed.build`.
+        floor : added in quadrature to every feature's scatter before whitening [mag].
+        """
+
     @abstractmethod
     def distances(
         self, y: Float[Array, "slice point feature"], fraction: Float[Array, "slice point"]

@@ -391,6 +391,7 @@ def region_checks(stats: xr.Dataset) -> list[Check]:
 
 SURROGATE_SAMPLERS = ("nuts",)
 PARTICLE_SAMPLERS = ("smc",)
+OWN_SAMPLERS = ("own",)  # a class of the user's, which may have no trajectories
 
 
 @dataclass(frozen=True)
@@ -455,7 +456,9 @@ def judge(idata: az.InferenceData) -> Verdict:
             chain_stats = idata["chain_stats"] if "chain_stats" in idata.groups() else xr.Dataset()
             checks += [_check_finite(chains, "Finite chains"), *importance_checks(stats)]
         table = [diagnose_chains(name, values) for name, values in chains.items()]
-        checks += [*chain_checks(chains, table), *trajectory_checks(chain_stats)]
+        checks += chain_checks(chains, table)
+        if sampler not in OWN_SAMPLERS or "diverging" in chain_stats:
+            checks += trajectory_checks(chain_stats)
     checks += region_checks(stats)
     failures = tuple(check.failure for check in checks if not check.passed)
     return Verdict(not failures, failures, tuple(checks), tuple(table), sampler)

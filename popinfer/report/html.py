@@ -28,6 +28,7 @@ _SAMPLER_NAMES = {
     "nuts": "Hamiltonian Monte Carlo (NUTS) on a surrogate, weighted by exact evaluations",
     "nuts_exact": "Hamiltonian Monte Carlo (NUTS) on the exact density",
     "smc": "Tempered particles (sequential Monte Carlo)",
+    "own": "A sampler of the user's own",
 }
 # which part of the report a figure belongs to, by the start of its name
 _PLACES = {

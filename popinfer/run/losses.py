@@ -6,24 +6,20 @@ survey would list of them, and nothing is biased, but galaxies that lack bands s
 few complete galaxies are refused.
 """
 
-from collections.abc import Callable
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from popinfer.components import plug_in_class
 from popinfer.config import RunConfig
 from popinfer.errors import InputError
 from popinfer.infer.likelihood import poisson
 from popinfer.loss.base import MIN_GALAXIES, Loss
-from popinfer.loss.energy import EnergyDistance
 from popinfer.model import Survey, SurveyModel
 from popinfer.records import Arr, Halos
 from popinfer.survey.abundance import EffectiveCounts
-
-LOSSES: dict[str, Callable[..., Loss]] = {"energy": EnergyDistance.build}
 
 
 def complete_features(config: RunConfig, survey: Survey) -> list[Float[np.ndarray, "_ feature"]]:
@@ -38,7 +34,7 @@ def complete_features(config: RunConfig, survey: Survey) -> list[Float[np.ndarra
     for limits, x in zip(config.slices, features, strict=True):
         if len(x) < MIN_GALAXIES:
             raise InputError(
-                f"fit.loss: {config.fit.loss.kind} compares galaxies that have all features; at "
+                f"fit.loss: {config.fit.loss.component} compares galaxies that have all features; at "
                 f"{limits[0]:g} < z < {limits[1]:g} there are {len(x)}, and at least {MIN_GALAXIES} are "
                 "needed: use soft_counts"
             )
@@ -47,7 +43,8 @@ def complete_features(config: RunConfig, survey: Survey) -> list[Float[np.ndarra
 
 def build_loss(config: RunConfig, survey: Survey) -> Loss:
     """The loss that the run file names, for its survey; see `complete_features` for errors."""
-    return LOSSES[config.fit.loss.kind](complete_features(config, survey), config.kernels.floor_mag)
+    chosen = plug_in_class("loss", config.fit.loss.component)
+    return chosen.build(complete_features(config, survey), config.kernels.floor_mag)
 
 
 class FeatureDensity(eqx.Module):

@@ -12,8 +12,10 @@ import arviz as az
 import numpy as np
 import xarray as xr
 
+from popinfer.components import load_sampler
+from popinfer.config.inference import OwnSamplerConfig
 from popinfer.infer.draw_tables import named_draws
-from popinfer.infer.draws import Draws
+from popinfer.infer.draws import Draws, Sampler
 from popinfer.infer.exact_weights import ExactWeightsSpec, SampledPosterior, sample_with_exact_weights
 from popinfer.infer.likelihood import LogDensity
 from popinfer.infer.nuts import NutsSpec, nuts
@@ -127,9 +129,19 @@ def groups_for_the_gate(run: Run, sampled: SampledPosterior, attrs: dict[str, An
 def draw_posterior(run: Run, population: Population, fit: FitResult, say: Reporter) -> SampledPosterior:
     """Draw with the run file's sampler."""
     settings, key = run.config.sample, stream(run.key, "sample")
-    spec = SPECS[settings.kind](**settings.model_dump(exclude={"kind"}))
-    with say.task(TITLES[settings.kind], spec.n_steps) as update:
-        if isinstance(spec, ExactWeightsSpec):
+    if isinstance(settings, OwnSamplerConfig):
+        spec = load_sampler(settings.component, settings.settings)
+        title = type(spec).__name__
+    else:
+        spec = SPECS[settings.kind](**settings.model_dump(exclude={"kind"}))
+        title = TITLES[settings.kind]
+    with say.task(title, spec.n_steps) as update:
+        if isinstance(spec, Sampler):
+            density = LogDensity.of(population.counts, fit.surrogate.likelihood)
+            draws = spec(stream(key, "own"), density, fit.mixture, lambda done, _, text: update(done, text))
+            draws.attrs["sampler"] = "own"
+            sampled = SampledPosterior(draws, None, fit.surrogate)
+        elif isinstance(spec, ExactWeightsSpec):
             problem = population.counts, fit.surrogate, fit.mixture
             sampled = sample_with_exact_weights(
                 stream(key, "nuts"), *problem, spec, lambda done, _, text: update(done, text)

@@ -97,6 +97,10 @@ class Run:
             file, _, name = getattr(self.config.model, role).kind.rpartition(":")
             if file.endswith(".py"):
                 files[f"{role} {name}"] = sha256_of(Path(file))
+        for kind in filter(None, (self.config.fit.own_loss, self.config.own_sampler)):
+            file, _, name = kind.rpartition(":")
+            if file.endswith(".py"):
+                files[f"code {name}"] = sha256_of(Path(file))
         for cut in self.config.catalog.cuts:
             if isinstance(cut, CompletenessConfig | FunctionCutConfig):
                 files[f"{cut.kind} {cut.path}"] = sha256_of(Path(cut.path))

@@ -5,10 +5,10 @@ from typing import get_args
 import pytest
 import yaml
 
+from popinfer.components import PLUG_INS
 from popinfer.config import RunConfig, load_config
 from popinfer.config.inference import LossConfig, NutsConfig, SampleConfig
 from popinfer.errors import InputError
-from popinfer.run.losses import LOSSES
 from popinfer.run.posterior import SPECS, TITLES
 
 BASE = {
@@ -63,6 +63,7 @@ def test_defaults_and_round_trip(load, tmp_path):
 
 
 KINDS = {get_args(section.model_fields["kind"].annotation)[0]: section for section in get_args(SampleConfig)}
+del KINDS["own"]  # which names a class
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -77,7 +78,7 @@ def test_a_run_file_without_a_sampler_gets_nuts_on_the_surrogate(load):
     assert load(put("sample", None)) == load(lambda raw: None)
 
 
-LOSS_KINDS = {get_args(one.model_fields["kind"].annotation)[0] for one in get_args(LossConfig)}
+LOSS_KINDS = {get_args(one.model_fields["kind"].annotation)[0] for one in get_args(LossConfig)} - {"own"}
 
 
 @pytest.mark.parametrize("kind", sorted(LOSS_KINDS))
@@ -90,7 +91,62 @@ def test_loss_is_chosen_by_kind_and_gets_an_optimiser_that_can_climb_it(load, ki
 
 
 def test_every_loss_has_a_section():
-    assert LOSS_KINDS - {"soft_counts"} == set(LOSSES)
+    assert LOSS_KINDS - {"soft_counts"} == set(PLUG_INS["loss"].kinds)
+
+
+OWN = """
+import popinfer
+
+class Walk(popinfer.Sampler):
+    n_draws: int = 100
+
+    @property
+    def n_steps(self):
+        return self.n_draws
+
+    def __call__(self, key, log_density, start, progress):
+        raise NotImplementedError
+
+class Unfinished(popinfer.Sampler):
+    pass
+
+class Distance(popinfer.Loss):
+    pass
+"""
+
+
+def test_a_sampler_of_the_users_own_is_named_by_its_class(load, tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text(OWN)
+    config = load(put("sample", {"kind": f"{file}:Walk", "n_draws": 50}))
+    assert config.sample.component == config.own_sampler == f"{file}:Walk"
+    assert config.sample.settings == {"n_draws": 50}
+    again = tmp_path / "again.yaml"
+    again.write_text(config.to_yaml())
+    assert load_config(again) == config
+
+
+@pytest.mark.parametrize(
+    ("section", "content", "says"),
+    [
+        ("sample", {"kind": "own.py:Walk", "n_draw": 50}, "sample: sampler: Walk has no setting 'n_draw'"),
+        (
+            "sample",
+            {"kind": "own.py:Walk", "n_draws": "many"},
+            "sampler.n_draws: Input should be a",
+        ),
+        ("sample", {"kind": "own.py:Unfinished"}, "sample: sampler: Unfinished has no __call__"),
+        ("sample", {"kind": "own.py:Distance"}, "Distance of .* is no Sampler"),
+        ("sample", {"kind": "none.py:Walk"}, "none.py: no such Python file"),
+        ("fit", {"loss": {"kind": "own.py:Distance"}}, "fit.loss: loss: Distance has no build"),
+        ("fit", {"loss": {"kind": "own.py:Walk"}}, "Walk of .* is no Loss"),
+    ],
+)
+def test_what_is_wrong_with_classes_of_the_users_own(load, tmp_path, monkeypatch, section, content, says):
+    (tmp_path / "own.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=says):
+        load(put(section, content))
 
 
 def test_every_sampler_has_a_section():

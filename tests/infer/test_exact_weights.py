@@ -10,6 +10,7 @@ import pytest
 from toy import N_PAR, TRUTH, toy
 
 from popinfer.errors import NotConvergedError
+from popinfer.infer import exact_weights
 from popinfer.infer.counts import evaluate
 from popinfer.infer.exact_weights import FIRST_LOOK, ExactWeightsSpec, sample_with_exact_weights
 from popinfer.infer.laplace import Laplace, Mixture
@@ -91,9 +92,10 @@ def test_weights_are_worth_what_was_asked_for(sampled):
     assert 300 <= attrs["importance_ess"] <= attrs["density_evaluations"] <= 340
     assert attrs["surrogate_error"] < 0.2
     assert attrs["left_out_error"] < 0.2
-    assert attrs["n_refinements"] == 0
+    # about as many draws of a banana lie beyond the first nodes as call for more of them
+    assert attrs["n_refinements"] <= 1
     assert attrs["undefined_fraction"] == 0
-    assert attrs["n_nodes"] == NODES_PER_PARAMETER * N_PAR
+    assert attrs["n_nodes"] == NODES_PER_PARAMETER * N_PAR + attrs["n_refinements"] * FIRST_LOOK
     assert sampled.draws.u.shape == (4, 100, N_PAR)
 
 
@@ -127,8 +129,9 @@ def wrong(surrogate, size):
     )
 
 
-def test_a_surrogate_that_errs_is_corrected_by_the_weights(counts, surrogate, mixture):
+def test_a_surrogate_that_errs_is_corrected_by_the_weights(counts, surrogate, mixture, monkeypatch):
     """Without refinement: the weights alone make up for an error of the surrogate."""
+    monkeypatch.setattr(exact_weights, "MAX_BEYOND", 1.0)
     off = wrong(surrogate, 0.012)
     found = sample_with_exact_weights(
         jax.random.key(2), counts, off, mixture, dataclasses.replace(SPEC, min_ess=200)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from popinfer.cli import main
+from popinfer.components import PLUG_INS
 from popinfer.config import RunConfig
 from popinfer.config.inference import EnergyConfig, FitConfig
 from popinfer.errors import InputError
@@ -19,7 +20,7 @@ from popinfer.population.halos import draw_slices
 from popinfer.random import root_key
 from popinfer.run.build import in_precision, lightcones
 from popinfer.run.guides import Guide, build_guide
-from popinfer.run.losses import LOSSES, FeatureDensity, build_loss, complete_features
+from popinfer.run.losses import FeatureDensity, build_loss, complete_features
 from popinfer.run.prepare import population_of, prepare
 from popinfer.run.search import read_region
 
@@ -69,7 +70,7 @@ def test_complete_galaxies_are_those_that_the_catalog_lists_with_all_features(ru
     assert len(observed) == np.isfinite(np.asarray(run.catalog.mag)).all(axis=1).sum()
 
 
-@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("kind", PLUG_INS["loss"].kinds)
 def test_density_is_the_losss_and_its_gradient_that_of_finite_differences(run, population, galaxies, kind):
     changed = with_fit(run, loss={"kind": kind})
     (density,) = build_guide(changed, population, U).levels
