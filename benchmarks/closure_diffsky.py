@@ -36,7 +36,6 @@ from jaxtyping import PRNGKeyArray
 
 from popinfer import RunConfig, load_config, precision, prepare, run_all
 from popinfer.cosmology import age, distance_modulus
-from popinfer.data import load_nebular, load_ssp
 from popinfer.model import predict_galaxies
 from popinfer.population.halos import draw_slices
 from popinfer.population.parameters import with_values
@@ -47,6 +46,7 @@ from popinfer.run.build import detectable, in_precision, lightcones
 from popinfer.run.prepare import Run
 from popinfer.run.progress import Terminal
 from popinfer.run.run_summary import truth_path
+from popinfer.sps.dust import transmitted
 from popinfer.sps.nebular import add_nebular
 
 TAKE = ("metallicity", "dust", "bursts", "merging")
@@ -70,9 +70,9 @@ HERE = Path(__file__).resolve().parent
 
 def write_request(run: Run, args: argparse.Namespace, folder: Path) -> None:
     """What diffsky_mock.py reads: parameters, SSP grid with and without birth clouds, filter curves."""
-    model, config = run.model, run.config
-    params = with_values(run.model.params, TRUTH, run.model.names)
-    pop = shift_families(params.sfh, params.families)
+    config, light = run.config, run.light
+    params = with_values(run.model.params, TRUTH)
+    pop = shift_families(params.sfh)
     request = {
         "seed": args.seed,
         "take": args.take,
@@ -80,22 +80,28 @@ def write_request(run: Run, args: argparse.Namespace, folder: Path) -> None:
         "area_deg2": args.area,
         "slices": config.slices,
         "lgm_min": [config.lgm_min_of(i) for i in range(len(config.slices))],
-        "bands": model.names.bands,
-        "selection_band": model.names.bands.index(config.catalog.selection.band),
+        "bands": tuple(config.catalog.bands),
+        "selection_band": list(config.catalog.bands).index(config.catalog.selection.band),
         "faint_mag": config.catalog.selection.faint_mag,
-        "satellite_survival": params.halos.satellite_survival,
+        "satellite_survival": float(params.satellites.survival),
         "diffstarpop": {k: float(v) for k, v in pop._asdict().items()},
     }
     for part in ("metallicity", "dust", "burstiness"):
         request[part] = {k: float(v) for k, v in getattr(params, part)._asdict().items()}
+    request["dust"]["delta"] = float(params.dust_law.delta)
     (folder / "request.json").write_text(json.dumps(request, indent=2))
-    clear = add_nebular(load_ssp(config.model.ssp), load_nebular(), config.model.nebular.logu)
+    clear, clouds = add_nebular(light.ssp, light.nebular, params.nebular.logu), run.model.forward.birth_cloud
+    young = clouds.young(clear.ssp_lg_age_gyr, params.birth_cloud)[:, None]
+    dimmed = 1 - young + young * transmitted(clouds(clear.ssp_wave, params.birth_cloud, 0.0))
+    shining = dataclasses.replace(clear, ssp_flux=clear.ssp_flux * dimmed)
     with h5py.File(folder / "ssp.h5", "w") as store:
         for name in ("ssp_lgmet", "ssp_lg_age_gyr", "ssp_wave", "ssp_flux", "ssp_surviving_mstar_frac"):
-            store[name] = np.asarray(getattr(run.ssp, name))
+            store[name] = np.asarray(getattr(shining, name))
         store["ssp_flux_without_clouds"] = np.asarray(clear.ssp_flux)
     with h5py.File(folder / "filters.h5", "w") as store:
-        for band, wave, trans in zip(model.names.bands, run.filters.wave, run.filters.trans, strict=True):
+        for band, wave, trans in zip(
+            config.catalog.bands, light.filters.wave, light.filters.trans, strict=True
+        ):
             store[f"{band}/wave"], store[f"{band}/transmission"] = np.asarray(wave), np.asarray(trans)
 
 
@@ -148,7 +154,7 @@ def shared(run: Run, take: list[str]) -> list[str]:
 def same_galaxies(run: Run, galaxies: dict[str, np.ndarray]) -> list[list[float]]:
     """popinfer's magnitudes minus diffsky's for its own galaxies, noise-free: `LEVELS` of each band."""
     model = run.model.forward
-    params = with_values(run.model.params, TRUTH, run.model.names)
+    params = with_values(run.model.params, TRUTH)
     logt0 = jnp.log10(age(model.cosmology, 0.0))
     difference = np.empty_like(galaxies["mag"])
     for index in range(len(run.config.slices)):
@@ -171,7 +177,7 @@ def same_galaxies(run: Run, galaxies: dict[str, np.ndarray]) -> list[list[float]
 
 def popinfer_galaxies(key: PRNGKeyArray, run: Run) -> list[dict[str, np.ndarray]]:
     """popinfer's listed population of each slice at the truth, weighted."""
-    params = with_values(run.model.params, TRUTH, run.model.names)
+    params = with_values(run.model.params, TRUTH)
     specs = [dataclasses.replace(one, n_halo=N_HALO) for one in lightcones(run.config)]
     specs = detectable(stream(key, "detectable"), run.config, run.survey_model, specs, params)
     halos = in_precision(run.config, draw_slices(stream(key, "halos"), specs))

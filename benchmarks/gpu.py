@@ -189,7 +189,7 @@ def density_figures(config: RunConfig, folder: Path, n_points: int, repeats: int
     there = (density, u) if jax.default_backend() == "cpu" else jax.device_put((density, u), cpu())
     same, double = values(*there), values(in_double(there[0]), there[1])
     return {
-        "n_halos": int(density.counts.batches.weight.size),
+        "n_halos": sum(int(batches.weight.size) for batches in density.counts.batches),
         "n_parameters": n_par,
         "points_at_once": n_points,
         "per_second": rates,

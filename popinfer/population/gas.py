@@ -24,7 +24,10 @@ class UniformGasParams(NamedTuple):
     # what the grid of photoionisation models holds; SDSS galaxies have -3.5 to -2.5 (Kewley et al. 2019,
     # ARA&A 57, 511)
     logu: Annotated[
-        Scalar, Declaration("dex", "log10 of the ionisation parameter", -4, 0, prior=Prior("normal", -3, 0.5))
+        Scalar,
+        Declaration(
+            "dex", "log10 of the ionisation parameter", -4, 0, prior=Prior("truncnormal", -3, 0.5, -4, 0)
+        ),
     ] = -2.5
     lgmet_offset: Annotated[
         Scalar,

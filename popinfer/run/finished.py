@@ -82,7 +82,7 @@ class FinishedRun:
         differ by that.
         """
         population = load_population(self.run)
-        likelihood = read_fit(self.run, population.data).emulation.likelihood
+        likelihood = read_fit(self.run, population.data).surrogate.likelihood
         return Posterior(self.model.space, population.counts, likelihood, self.light)
 
     def vectors(self, n: int | None = None) -> Float[np.ndarray, "draw par"]:

@@ -26,7 +26,7 @@ _SLOPE = Declaration(
     "", "slope of the attenuation by the diffuse medium", -3, 0, prior=Prior("normal", -0.7, 0.2)
 )
 _SLOPE_BIRTH = Declaration(
-    "", "slope of the attenuation by birth clouds", -3, 0, prior=Prior("normal", -0.7, 0.3)
+    "", "slope of the attenuation by birth clouds", -3, 0, prior=Prior("normal", -0.7, 0.2)
 )
 _RATIO = Declaration(
     "", "A_V of birth clouds relative to the diffuse medium", 0, 20, prior=Prior("lognormal", 7 / 3, 0.5)
