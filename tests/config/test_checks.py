@@ -312,7 +312,9 @@ def test_default_priors_lie_inside_their_domains_and_can_be_asked_for(read, tmp_
         (tmp_path / "default.yaml").write_text(text.replace("HERE", stated), encoding="utf-8")
         free = load_config(tmp_path / "default.yaml").free["sfh.efficiency"]
         assert free.prior_of() is None
-    (tmp_path / "none.yaml").write_text(text.replace("sfh.efficiency", "sfh.mean_uqt_ytp"), encoding="utf-8")
+    (tmp_path / "none.yaml").write_text(
+        text.replace("sfh.efficiency", "sfh.mean_uqt_ytp").replace("HERE", "{}"), encoding="utf-8"
+    )
     with pytest.raises(InputError, match=r"free\.sfh\.mean_uqt_ytp: has no default prior; give one"):
         load_config(tmp_path / "none.yaml")
 

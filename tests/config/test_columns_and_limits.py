@@ -139,7 +139,7 @@ def test_files_of_filters_may_be_made_later(read):
         ),
         (("[g-r, r]", "[g-r, r-g]"), ":11: features: 'r-g' follows from those before it (g-r); leave it out"),
         (("[g-r, r]", "[g-r, g, r]"), ":11: features: 'r' follows from those before it (g-r, g)"),
-        (("{kind: nuts}", "{kind: NUTS}"), "'nuts', 'nuts_exact', 'smc'; did you mean 'nuts'?"),
+        (("{kind: nuts}", "{kind: NUTS}"), "'nuts', 'nuts_exact', 'smc', 'own'; did you mean 'nuts'?"),
         ((Z, "redshift: zs\n  noise_correlation: {g-r: 1.0e+300}"), "noise_correlation.g-r: has to be less"),
         (
             ("error: er", "error: er, detection_mag: 13"),
