@@ -26,6 +26,7 @@ CALLED = {
     "load_catalog",
     "load_config",
     "load_filters",
+    "load_nebular",
     "load_population",
     "load_ssp",
     "make_mock",
