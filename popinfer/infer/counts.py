@@ -108,8 +108,12 @@ def _value_and_jacobian(
 
 
 def on_device(tree: ModuleT) -> ModuleT:
-    """The same with all arrays where they are computed with; those of NumPy go there at every call."""
-    return jax.tree.map(lambda x: jnp.asarray(x) if eqx.is_array(x) else x, tree)
+    """The same with all arrays where they are computed with; those of NumPy go there at every call.
+
+    Arrays are moved at once also while a caller's program is traced: what is kept may hold no tracer.
+    """
+    with jax.ensure_compile_time_eval():
+        return jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, tree)
 
 
 @eqx.filter_jit

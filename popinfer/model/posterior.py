@@ -143,8 +143,7 @@ class Posterior:
     @cached_property
     def density(self) -> LogDensity:
         """The density as a pytree, whose leaves are the data's, the halos' and the tables' arrays."""
-        density = LogDensity.of(self.counts, self.likelihood)
-        return jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, density)
+        return LogDensity.of(self.counts, self.likelihood)
 
     @property
     def model(self) -> PopulationModel:

@@ -48,6 +48,13 @@ def test_it_works_with_jit_grad_and_vmap(single):
         assert slopes[0, i] == pytest.approx(numeric, rel=1e-4, abs=1e-4)
 
 
+def test_it_may_be_traced_before_it_is_called(single):
+    """What it keeps of its arrays is made at the first call, which may be inside a caller's program."""
+    untouched = dataclasses.replace(single)
+    inside = jax.jit(jax.value_and_grad(untouched.log_density))(jnp.asarray(U[:2]))[0]
+    assert float(inside) == pytest.approx(float(untouched.log_density(U[:2])), rel=1e-9)
+
+
 def test_a_sampler_of_ones_own_takes_it(single):
     walk = blackjax.additive_step_random_walk.normal_random_walk(single.log_density, 0.1 * jnp.eye(2))
 
