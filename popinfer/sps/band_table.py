@@ -290,9 +290,13 @@ def smooth_sfh_fluxes(
     if by_z.ndim == 1:  # one redshift: interpolate the table instead of the galaxies
         light = sfr @ jnp.tensordot(by_z, flux, 1).reshape(n_node, -1)
         return jnp.einsum("gms,gm->gs", light.reshape(-1, n_met, n_sub), lgmet_shares)
-    light = sfr @ jnp.moveaxis(flux, 1, 0).reshape(n_node, -1)
-    shares = (by_z[:, :, None] * lgmet_shares[:, None, :]).reshape(len(sfr), n_z * n_met)
-    return jnp.einsum("gms,gm->gs", light.reshape(-1, n_z * n_met, n_sub), shares)
+    if n_node < n_z:  # the longer of the two axes is summed first: fewer numbers a galaxy
+        light = by_z @ flux.reshape(n_z, -1)
+        shares = (sfr[:, :, None] * lgmet_shares[:, None, :]).reshape(len(sfr), -1)
+    else:
+        light = sfr @ jnp.moveaxis(flux, 1, 0).reshape(n_node, -1)
+        shares = (by_z[:, :, None] * lgmet_shares[:, None, :]).reshape(len(sfr), -1)
+    return jnp.einsum("gms,gm->gs", light.reshape(len(sfr), -1, n_sub), shares)
 
 
 def check_redshifts(z_grid: Float[Arr, "z"], z: Scalar | Float[Arr, "gal"]) -> None:
