@@ -117,6 +117,8 @@ ROLES = {
 PLUG_INS = {
     "loss": Role("popinfer.loss.base:Loss", {"energy": "popinfer.loss.energy:EnergyDistance"}),
     "sampler": Role("popinfer.infer.draws:Sampler", {}),
+    "errors": Role("popinfer.survey.noise:MagnitudeErrors", {}),
+    "cut": Role("popinfer.survey.selection:Cut", {}),
 }
 
 
@@ -172,10 +174,10 @@ def plug_in_class(role: str, kind: str) -> type[Any]:
     return chosen
 
 
-def load_sampler(kind: str, settings: Mapping[str, Any]) -> Any:
-    """A sampler of the user's own with its settings; see `plug_in_class` for errors."""
-    chosen = plug_in_class("sampler", kind)
-    return chosen(**_settings("sampler", chosen, settings))
+def load_plug_in(role: str, kind: str, settings: Mapping[str, Any]) -> Any:
+    """A plug-in of the user's own with its settings; see `plug_in_class`, also for errors."""
+    chosen = plug_in_class(role, kind)
+    return chosen(**_settings(role, chosen, settings))
 
 
 def component_class(role: str, kind: str) -> type[Any]:

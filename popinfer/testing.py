@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from popinfer.components import ROLES, Component, component_class, declarations, role_base
+from popinfer.components import ROLES, Component, declarations, role_base
 from popinfer.cosmology import PLANCK15, age
 from popinfer.params import Declaration
 from popinfer.population.roles import GalaxyProperties
@@ -77,16 +77,6 @@ def check_component(component: Component, role: str | None = None, rtol: float =
     _check_domain(name, compiled, params, declared, trial)
     _check_precision(name, compiled, params, trial)
     _check_gradients(name, compiled, params, declared, (trial.sample, rtol))
-
-
-def check_all() -> list[str]:
-    """Try every built-in component; their names, as ``role.kind``."""
-    tried = []
-    for role, place in ROLES.items():
-        for kind in place.kinds:
-            check_component(component_class(role, kind)(), role)
-            tried.append(f"{role}.{kind}")
-    return tried
 
 
 def _role_of(component: Component) -> str:

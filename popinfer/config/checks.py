@@ -7,14 +7,15 @@ section hides none in another.
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from popinfer.components import ROLES, load_sampler, plug_in_class
+from popinfer.components import ROLES, load_plug_in, plug_in_class
 from popinfer.config.errors import Problem
-from popinfer.config.survey import BandConfig, FilterConfig
+from popinfer.config.survey import BandConfig, FilterConfig, OwnCutConfig
 from popinfer.data.conditions import Condition, conflicts
 from popinfer.data.filter_names import is_path, named_curve
 from popinfer.errors import InputError
@@ -250,18 +251,25 @@ def _components(given: Given) -> Iterator[Problem]:
 
 
 def _plug_ins(given: Given) -> Iterator[Problem]:
-    """Losses and samplers of the user's own that don't exist, settings that they don't have."""
-    fit, sample = given.sections.get("fit"), given.sections.get("sample")
-    try:
-        if fit is not None and fit.own_loss:
-            plug_in_class("loss", fit.own_loss)
-    except InputError as error:
-        yield Problem(("fit", "loss"), f"fit.loss: {error}")
-    try:
-        if sample is not None and sample.kind == "own":
-            load_sampler(sample.component, sample.settings)
-    except InputError as error:
-        yield Problem(("sample",), f"sample: {error}")
+    """What of the user's own doesn't exist, or has no such settings."""
+    fit, sample, catalog = (given.sections.get(name) for name in ("fit", "sample", "catalog"))
+    tried: list[tuple[tuple[str | int, ...], Callable[[], Any]]] = []
+    if fit is not None and fit.loss.kind == "own":
+        tried.append((("fit", "loss"), lambda: plug_in_class("loss", fit.loss.component)))
+    if sample is not None and sample.kind == "own":
+        tried.append((("sample",), lambda: load_plug_in("sampler", sample.component, sample.settings)))
+    if catalog is not None and catalog.errors.kind != "fitted":
+        section = catalog.errors
+        tried.append((("catalog", "errors"), lambda: load_plug_in("errors", section.kind, section.settings)))
+    for i, cut in enumerate(catalog.cuts if catalog is not None else ()):
+        if isinstance(cut, OwnCutConfig):
+            load = partial(load_plug_in, "cut", cut.component, cut.settings)
+            tried.append((("catalog", "cuts", i), load))
+    for path, load in tried:
+        try:
+            load()
+        except InputError as error:
+            yield Problem(path, f"{'.'.join(map(str, path))}: {error}")
 
 
 def _declared(given: Given) -> dict[str, Declaration] | None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from popinfer.config.section import Section
+from popinfer.config.section import Section, own_component
 
 
 class KernelsConfig(Section):
@@ -52,23 +52,6 @@ class OwnLossConfig(Section):
 LossConfig = SoftCountsConfig | EnergyConfig | OwnLossConfig
 
 
-def own_component(content: Any, *, with_settings: bool) -> Any:
-    """A section whose kind is ``module:Class`` as one of kind ``own``.
-
-    Parameters
-    ----------
-    content : as the run file has it; anything else is left alone.
-    with_settings : gather further keys as the class' settings.
-    """
-    kind = content.get("kind") if isinstance(content, dict) else None
-    if not isinstance(kind, str) or ":" not in kind:
-        return content
-    further = {key: value for key, value in content.items() if key != "kind"}
-    if with_settings:
-        further = {"settings": further} if further else {}
-    return {"kind": "own", "component": kind, **further}
-
-
 class FitConfig(Section):
     """Optimisation: from the prior's centre, and from draws of the prior to look for other modes.
 
@@ -90,11 +73,6 @@ class FitConfig(Section):
     @classmethod
     def _own_loss(cls, content: Any) -> Any:
         return own_component(content, with_settings=False)
-
-    @property
-    def own_loss(self) -> str:
-        """The loss of the user's own, "" for a built-in one."""
-        return self.loss.component if isinstance(self.loss, OwnLossConfig) else ""
 
     @property
     def optimiser(self) -> str:

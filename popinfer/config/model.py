@@ -3,10 +3,10 @@
 import math
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from popinfer.components import ROLES, Component, load_component
-from popinfer.config.section import Section
+from popinfer.config.section import ComponentConfig, Section
 from popinfer.errors import percent
 from popinfer.params import Declaration, Prior
 
@@ -16,30 +16,6 @@ _MAX_OUTSIDE = 1e-3
 _MIN_INSIDE = 1e-4
 # width of a prior in units of the domain's; below, the parameter is fixed for all purposes
 _MIN_WIDTH = 1e-6
-
-
-class ComponentConfig(Section):
-    """A component of the model: a built-in one by its kind, or ``module:Class`` of the user's own.
-
-    A file is named with its ending, ``my_dust.py:MyLaw``, and looked for beside the run file too. Further
-    keys are settings of the component. A text alone is the kind.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
-
-    kind: str = Field(min_length=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _kind_alone(cls, content: Any) -> Any:
-        if content is None:
-            return {"kind": "none"}
-        return {"kind": content} if isinstance(content, str) else content
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Values of the component's own keys."""
-        return dict(self.model_extra or {})
 
 
 def _default(role: str) -> Any:

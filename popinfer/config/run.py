@@ -21,15 +21,15 @@ from popinfer.config.inference import (
     FitConfig,
     KernelsConfig,
     NutsConfig,
+    OwnLossConfig,
     OwnSamplerConfig,
     PredictiveConfig,
     SampleConfig,
-    own_component,
 )
 from popinfer.config.model import ModelConfig, PriorConfig
 from popinfer.config.reading import read_yaml
-from popinfer.config.section import Section
-from popinfer.config.survey import BandConfig, CatalogConfig, MassFunctionConfig
+from popinfer.config.section import Section, own_component
+from popinfer.config.survey import BandConfig, CatalogConfig, MassFunctionConfig, OwnCutConfig
 
 
 class RunConfig(Section):
@@ -73,9 +73,18 @@ class RunConfig(Section):
         return self
 
     @property
-    def own_sampler(self) -> str:
-        """The sampler of the user's own, "" for a built-in one."""
-        return self.sample.component if isinstance(self.sample, OwnSamplerConfig) else ""
+    def own_code(self) -> dict[str, str]:
+        """What is of the user's own, as ``module:Class`` or ``file.py:Class``, by its place."""
+        kinds = {role: getattr(self.model, role).kind for role in ROLES}
+        kinds["errors"] = self.catalog.errors.kind
+        if isinstance(self.fit.loss, OwnLossConfig):
+            kinds["loss"] = self.fit.loss.component
+        if isinstance(self.sample, OwnSamplerConfig):
+            kinds["sample"] = self.sample.component
+        for i, cut in enumerate(self.catalog.cuts):
+            if isinstance(cut, OwnCutConfig):
+                kinds[f"cut {i}"] = cut.component
+        return {place: kind for place, kind in kinds.items() if ":" in kind}
 
     def lgm_min_of(self, index: int) -> float:
         """Lowest halo mass of a slice [log10 Msun]."""
@@ -108,11 +117,15 @@ def load_config(path: str | Path) -> RunConfig:
 
 def _find_components(content: dict[str, Any], folder: Path) -> None:
     """Write files of components that lie beside the run file as paths from here."""
-    for parent, key in (*(("model", role) for role in ROLES), ("fit", "loss"), (None, "sample")):
-        holder = content if parent is None else content.get(parent)
-        if not isinstance(holder, dict):
+    catalog = content.get("catalog")
+    cuts = catalog.get("cuts") if isinstance(catalog, dict) else None
+    places: list[tuple[Any, Any]] = [(content.get("model"), role) for role in ROLES]
+    places += [(content.get("fit"), "loss"), (content, "sample"), (catalog, "errors")]
+    places += [(cuts, i) for i in range(len(cuts))] if isinstance(cuts, list) else []
+    for holder, key in places:
+        if not (isinstance(holder, dict) and key in holder) and not isinstance(key, int):
             continue
-        section = holder.get(key)
+        section = holder[key]
         kind = section.get("kind") if isinstance(section, dict) else section
         file, _, name = kind.rpartition(":") if isinstance(kind, str) else ("", "", "")
         if file.endswith(".py") and not Path(file).is_file() and (folder / file).is_file():

@@ -3,7 +3,7 @@
 import os
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # keys that name a file or a folder, in whatever section
 PATH_KEYS = ("path", "covariance", "ssp", "filter")
@@ -41,6 +41,50 @@ class Section(BaseModel):
                 except ValueError as error:
                     raise ValueError(f"{key}: {error}") from None
         return meant
+
+
+class ComponentConfig(Section):
+    """A component of the model: a built-in one by its kind, or ``module:Class`` of the user's own.
+
+    A file is named with its ending, ``my_dust.py:MyLaw``, and looked for beside the run file too. Further
+    keys are settings of the component. A text alone is the kind.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    kind: str = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_alone(cls, content: Any) -> Any:
+        if content is None:
+            return {"kind": "none"}
+        return {"kind": content} if isinstance(content, str) else content
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Values of the component's own keys."""
+        return dict(self.model_extra or {})
+
+
+def own_component(content: Any, *, with_settings: bool, beside: tuple[str, ...] = ()) -> Any:
+    """A section whose kind is ``module:Class`` as one of kind ``own``.
+
+    Parameters
+    ----------
+    content : as the run file has it; anything else is left alone.
+    with_settings : gather further keys as the class' settings.
+    beside : keys that are the section's own and no settings.
+    """
+    kind = content.get("kind") if isinstance(content, dict) else None
+    if not isinstance(kind, str) or ":" not in kind:
+        return content
+    further = {key: value for key, value in content.items() if key != "kind"}
+    kept = {key: value for key, value in further.items() if key in beside}
+    settings = {key: value for key, value in further.items() if key not in beside}
+    if with_settings:
+        further = kept | ({"settings": settings} if settings else {})
+    return {"kind": "own", "component": kind, **further}
 
 
 def expanded(path: str) -> str:

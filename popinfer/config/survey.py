@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import AfterValidator, Field, FiniteFloat, field_validator, model_validator
 
 from popinfer.config.errors import Problem, ProblemsError
-from popinfer.config.section import Section
+from popinfer.config.section import ComponentConfig, Section, own_component
 from popinfer.data.wavelengths import length
 from popinfer.errors import InputError
 
@@ -246,8 +246,26 @@ class FunctionCutConfig(Section):
         return set(self.bands)
 
 
+class OwnCutConfig(Section):
+    """A selection of the user's own, ``kind: module:Class`` with its settings for short.
+
+    It takes the magnitudes in ``bands``, in this order.
+    """
+
+    kind: Literal["own"]
+    component: str
+    bands: list[str] = Field(min_length=1)
+    settings: dict[str, Any] = Field(default={})
+
+    @property
+    def uses(self) -> set[str]:
+        """Bands that every galaxy needs for this cut."""
+        return set(self.bands)
+
+
 CutConfig = Annotated[
-    MagnitudeCutConfig | LinearCutConfig | FunctionCutConfig | CompletenessConfig, Field(discriminator="kind")
+    MagnitudeCutConfig | LinearCutConfig | FunctionCutConfig | CompletenessConfig | OwnCutConfig,
+    Field(discriminator="kind"),
 ]
 
 
@@ -306,6 +324,7 @@ class CatalogConfig(Section):
     selections besides the main magnitude limit; probabilities multiply. ``noise_correlation`` holds the
     correlation coefficients of pairs of bands' errors, ``g-r: 0.3``; others are independent. ``noise`` says
     whether model galaxies get random errors (``drawn``) or the kernels average over them (``analytic``).
+    ``errors`` says how large they are: ``fitted`` to the catalog's, or a class of the user's own.
 
     ``table`` chooses one of several tables in a file: name or number of a FITS HDU, path of an HDF5 group.
     ``id`` is a column of the galaxies' names. ``where`` holds conditions on rows, a column of true and false
@@ -332,6 +351,7 @@ class CatalogConfig(Section):
     missing_bands: Literal["drop", "keep"] = "drop"
     noise_correlation: dict[str, Annotated[float, Field(gt=-1, lt=1)]] = Field(default={})
     noise: Literal["drawn", "analytic"] = "drawn"
+    errors: ComponentConfig = ComponentConfig(kind="fitted")
     photoz: PhotozConfig | None = None
     number_density: NumberDensityConfig | None = None
 
@@ -339,6 +359,13 @@ class CatalogConfig(Section):
     @classmethod
     def _one_or_many(cls, given: Any) -> Any:
         return [given] if isinstance(given, str | float | int) else given
+
+    @field_validator("cuts", mode="before")
+    @classmethod
+    def _own_cuts(cls, content: Any) -> Any:
+        if not isinstance(content, list):
+            return content
+        return [own_component(cut, with_settings=True, beside=("bands",)) for cut in content]
 
     @property
     def all_cuts(self) -> "list[CutConfig]":

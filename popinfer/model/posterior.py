@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -80,6 +79,8 @@ class Posterior:
 
     Examples
     --------
+    >>> import jax
+    >>> import jax.numpy as jnp
     >>> from popinfer import *
     >>> bands = {band: BandColumns(f"sdss_{band}0", band, f"e{band}") for band in "gr"}
     >>> catalog = load_catalog(CatalogSpec("sdss_mgs", bands, "zs", z_min=0.06, z_max=0.09))

@@ -19,7 +19,7 @@ from popinfer.records import Arr, Catalog
 from popinfer.survey.abundance import Abundance, EffectiveCounts, overcounting_of
 from popinfer.survey.detection import Detection, fit_limit
 from popinfer.survey.integrated_noise import IntegratedNoise
-from popinfer.survey.noise import NoiseModel
+from popinfer.survey.noise import MagnitudeErrors, NoiseModel, QuadraticErrors
 from popinfer.survey.redshift import Photoz
 from popinfer.survey.selection import Selection
 
@@ -120,6 +120,7 @@ class Design:
     ----------
     kernels : layout of the kernels.
     correlation : of the bands' errors; independent when absent.
+    errors : how large they are; fitted to the catalog's when absent.
     limits : detection limits of bands, see `fit_detection`.
     photoz : errors of photometric redshifts; None where redshifts are spectroscopic.
     abundances : numbers of galaxies that are compared beside the soft counts.
@@ -131,6 +132,7 @@ class Design:
 
     kernels: KernelSpec = field(default_factory=KernelSpec)
     correlation: Float[np.ndarray, "band band"] | None = None
+    errors: MagnitudeErrors | None = None
     limits: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     photoz: Photoz | None = None
     abundances: tuple[Abundance, ...] = ()
@@ -272,7 +274,10 @@ class Survey(AnySurvey):
         detection = fit_detection(catalog, slices, design.limits)
         rows = features_by_slice(catalog, slices, combine)
         patterns = patterns_by_slice(catalog, slices, detection)
-        noise = NoiseModel.fit(catalog, design.correlation)
+        errors = QuadraticErrors.fit(catalog) if design.errors is None else design.errors
+        noise = NoiseModel.of(
+            errors, len(catalog.bands) if design.correlation is None else design.correlation
+        )
         integrated = None
         if design.integrate_noise:
             drawn = set(design.drawn_bands) | set(() if detection is None else detection.bands)

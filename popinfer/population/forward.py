@@ -161,7 +161,8 @@ class ForwardModel(eqx.Module):
         """
         dtype = halos.weight.dtype
         params = jax.tree.map(lambda x: jnp.asarray(x, dtype), params)
-        sfr, frac_q = self._histories(params, halos, tables)
+        elapsed = (1 - jnp.asarray(tables.light.outside.fractions)).astype(dtype)
+        sfr, frac_q = self.histories(params, halos, elapsed)
         n_halo = halos.weight.shape[0]
         sfr = sfr.transpose(1, 0, 2).reshape(2 * n_halo, -1)
         z = jnp.tile(jnp.asarray(halos.z_obs), 2)
@@ -200,14 +201,6 @@ class ForwardModel(eqx.Module):
         return Galaxies(
             measured, weight_all * kept, weight_all, lg_mstar, galaxies.lg_ssfr, mag, lgmet.lgmet, dust.av
         )
-
-    def _histories(
-        self, params: ModelParams, halos: Halos, tables: SliceTables
-    ) -> tuple[Float[Array, "halo 2 node"], Float[Array, "halo"]]:
-        """SFRs at the lookback nodes and quenched probability of each halo."""
-        elapsed = (1 - jnp.asarray(tables.light.outside.fractions)).astype(halos.weight.dtype)
-        made = self.histories(params, halos, elapsed)
-        return made.sfr, made.frac_quenched
 
     def histories(self, params: ModelParams, halos: Halos, elapsed: Float[Array, "node"]) -> Histories:
         """Histories of halos at fractions of the cosmic time at which each is observed.

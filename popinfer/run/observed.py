@@ -5,9 +5,11 @@ absolute abundances that are compared: numbers of galaxies in each slice, stella
 import dataclasses
 from collections.abc import Callable, Sequence
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
+from popinfer.components import load_plug_in
 from popinfer.config import RunConfig
 from popinfer.config.survey import BandConfig, MassFunctionConfig
 from popinfer.data import (
@@ -18,7 +20,7 @@ from popinfer.data import (
     read_mass_function,
     slice_losses,
 )
-from popinfer.errors import InputError
+from popinfer.errors import InputError, first_line
 from popinfer.loss.kernel_counts import KernelSpec
 from popinfer.model import Design, Survey
 from popinfer.model.survey import NoBandToIntegrateError, feature_matrix, slice_members
@@ -28,6 +30,7 @@ from popinfer.records import Catalog
 from popinfer.run.cuts import build_selection
 from popinfer.survey.abundance import Abundance, MassFunction, NumberCounts
 from popinfer.survey.cosmic_variance import FULL_SKY_DEG2, comoving_volume, slice_variance
+from popinfer.survey.noise import MagnitudeErrors
 from popinfer.survey.redshift import Photoz
 
 
@@ -155,6 +158,7 @@ def build_survey(config: RunConfig, catalog: Catalog) -> Survey:
     design = Design(
         kernels=KernelSpec(section.n_centers, section.bandwidth, section.floor_mag, section.min_count),
         correlation=config.catalog.correlation_matrix(),
+        errors=_errors(config),
         limits={
             name: (band.detection_mag, band.detection_width_mag, band.observed_fraction)
             for name, band in config.catalog.bands.items()
@@ -177,6 +181,26 @@ def build_survey(config: RunConfig, catalog: Catalog) -> Survey:
         raise InputError(
             "catalog.noise: analytic needs a band that catalog.cuts don't use and no galaxy lacks; use drawn"
         ) from None
+
+
+def _errors(config: RunConfig) -> MagnitudeErrors | None:
+    """Errors of the user's own, tried on magnitudes; None where they are fitted."""
+    section, bands = config.catalog.errors, tuple(config.catalog.bands)
+    if section.kind == "fitted":
+        return None
+    errors = load_plug_in("errors", section.kind, section.settings)
+    mag = jnp.linspace(10.0, 30.0, 41)[:, None] * jnp.ones(len(bands))
+    try:
+        sigma = np.asarray(errors.sigma(mag))
+    except (Exception, SystemExit) as error:
+        raise InputError(f"catalog.errors: {section.kind} fails on magnitudes: {first_line(error)}") from None
+    if sigma.shape != mag.shape or not np.all(np.isfinite(sigma) & (sigma >= 0)):
+        raise InputError(
+            f"catalog.errors: {section.kind} has to give a finite error [mag], 0 or more, for each galaxy "
+            f"and band; for magnitudes 10 to 30, {mag.shape}, it gives {sigma.shape} with {sigma.min()} to "
+            f"{sigma.max()}"
+        )
+    return errors
 
 
 def build_abundances(

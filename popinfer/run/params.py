@@ -3,7 +3,6 @@
 from popinfer.components import declarations
 from popinfer.config import RunConfig
 from popinfer.model import free_space
-from popinfer.params import ParamSpace
 from popinfer.population.parameters import declared_parameters, fiducial_params, with_values
 from popinfer.run.build import build_forward
 
@@ -28,14 +27,14 @@ def parameter_table(config: RunConfig, *, everything: bool = False) -> str:
     declared = declared_parameters(forward.components)
     space = free_space({name: prior.prior_of() for name, prior in config.free.items()}, declared)
     values = with_values(fiducial_params(forward.components), fixed)
-    rows = []
+    priors, rows = {free.name: free.prior for free in space.free}, []
     for group, part in zip(values._fields, values, strict=True):
         if group == "photoz" and config.catalog.photoz is None:
             continue
         for label, field in declarations(type(part)).items():
             name, declaration = f"{group}.{label}", field.declaration
             state = "free" if name in space.names else "fixed" if name in fixed else ""
-            prior = _prior(space, name) or declaration.prior
+            prior = priors.get(name, declaration.prior)
             if prior is None and not state and not everything:
                 continue
             value = "" if state == "free" else f"{float(getattr(part, field.name)):.4g}"
@@ -47,7 +46,3 @@ def parameter_table(config: RunConfig, *, everything: bool = False) -> str:
         for row in (_COLUMNS, *rows)
     ]
     return "\n".join(lines)
-
-
-def _prior(space: ParamSpace, name: str) -> object | None:
-    return next((free.prior for free in space.free if free.name == name), None)

@@ -12,7 +12,7 @@ import arviz as az
 import numpy as np
 import xarray as xr
 
-from popinfer.components import load_sampler
+from popinfer.components import load_plug_in
 from popinfer.config.inference import OwnSamplerConfig
 from popinfer.infer.draw_tables import named_draws
 from popinfer.infer.draws import Draws, Sampler
@@ -130,7 +130,7 @@ def draw_posterior(run: Run, population: Population, fit: FitResult, say: Report
     """Draw with the run file's sampler."""
     settings, key = run.config.sample, stream(run.key, "sample")
     if isinstance(settings, OwnSamplerConfig):
-        spec = load_sampler(settings.component, settings.settings)
+        spec = load_plug_in("sampler", settings.component, settings.settings)
         title = type(spec).__name__
     else:
         spec = SPECS[settings.kind](**settings.model_dump(exclude={"kind"}))

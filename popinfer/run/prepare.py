@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from popinfer.components import ROLES
 from popinfer.config import RunConfig, load_config
 from popinfer.config.survey import CompletenessConfig, FunctionCutConfig
 from popinfer.data.embedded import asset_hashes, sha256_of
@@ -93,14 +92,10 @@ class Run:
         }
         if self.light.nebular is not None:
             files["nebular"] = asset_hashes()["nebular"].actual
-        for role in ROLES:
-            file, _, name = getattr(self.config.model, role).kind.rpartition(":")
-            if file.endswith(".py"):
-                files[f"{role} {name}"] = sha256_of(Path(file))
-        for kind in filter(None, (self.config.fit.own_loss, self.config.own_sampler)):
+        for place, kind in self.config.own_code.items():
             file, _, name = kind.rpartition(":")
             if file.endswith(".py"):
-                files[f"code {name}"] = sha256_of(Path(file))
+                files[f"{place} {name}"] = sha256_of(Path(file))
         for cut in self.config.catalog.cuts:
             if isinstance(cut, CompletenessConfig | FunctionCutConfig):
                 files[f"{cut.kind} {cut.path}"] = sha256_of(Path(cut.path))

@@ -10,6 +10,7 @@ which is the identity unless the user gives another: forced photometry in shared
 calibration or background, correlates bands.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -24,36 +25,31 @@ _MIN_GALAXIES = 30
 _FAINTEST = 100.0  # mag: nothing lies beyond
 
 
-class NoiseModel(eqx.Module):
-    """Magnitude errors per band.
+class MagnitudeErrors(eqx.Module):
+    """How large errors of magnitudes are; derive errors of your own from it."""
+
+    @abstractmethod
+    def sigma(self, mag: Float[Array, "*n band"]) -> Float[Array, "*n band"]:
+        """1-sigma error [mag] of galaxies with these true magnitudes, differentiable."""
+
+
+class QuadraticErrors(MagnitudeErrors):
+    """Errors whose logarithm is a quadratic in the magnitude, see the module's text.
 
     Attributes
     ----------
     pivot, m_min, m_max : pivot magnitude and the range that the fit covers.
     coef : ln sigma = coef[0] + coef[1] (m - pivot) + coef[2] (m - pivot)^2.
-    factor : L, the Cholesky factor of the correlation matrix.
     """
 
     pivot: Float[Array | np.ndarray, "band"]
     m_min: Float[Array | np.ndarray, "band"]
     m_max: Float[Array | np.ndarray, "band"]
     coef: Float[Array | np.ndarray, "band 3"]
-    factor: Float[Array | np.ndarray, "band band"]
 
     @classmethod
-    def fit(cls, catalog: Catalog, correlation: Float[np.ndarray, "band band"] | None = None) -> "NoiseModel":
-        """Fit the catalog's errors.
-
-        Parameters
-        ----------
-        catalog : with at least 30 positive errors a band.
-        correlation : of the bands' errors, positive definite; independent when absent.
-
-        Raises
-        ------
-        InputError
-            When a band has too few errors.
-        """
+    def fit(cls, catalog: Catalog) -> "QuadraticErrors":
+        """Fit the catalog's errors, at least 30 positive ones a band; InputError where there are fewer."""
         columns = []
         for i, band in enumerate(catalog.bands):
             mag, err = np.asarray(catalog.mag[:, i]), np.asarray(catalog.mag_err[:, i])
@@ -68,9 +64,35 @@ class NoiseModel(eqx.Module):
             pivot = float(np.median(mag))
             inside = (mag >= low) & (mag <= high)
             columns.append((pivot, low, high, _quadratic_medians(mag[inside] - pivot, lnerr[inside])))
-        pivot, low, high, coef = zip(*columns, strict=True)
-        factor = np.linalg.cholesky(np.eye(len(coef)) if correlation is None else correlation)
-        return cls(np.array(pivot), np.array(low), np.array(high), np.array(coef), factor)
+        return cls(*(np.array(column) for column in zip(*columns, strict=True)))
+
+    def sigma(self, mag: Float[Array, "*n band"]) -> Float[Array, "*n band"]:
+        """1-sigma error [mag] of galaxies with these magnitudes."""
+        inside = jnp.clip(mag, self.m_min, self.m_max)
+        x = inside - self.pivot
+        c0, c1, c2 = self.coef[:, 0], self.coef[:, 1], self.coef[:, 2]
+        slope = c1 + 2 * c2 * x
+        ln_sigma = c0 + x * (c1 + c2 * x) + slope * jnp.clip(mag - inside, -3, 3)
+        return jnp.exp(ln_sigma)
+
+
+class NoiseModel(eqx.Module):
+    """Errors of magnitudes and their correlation between bands.
+
+    Attributes
+    ----------
+    errors : their size.
+    factor : L, the Cholesky factor of the correlation matrix.
+    """
+
+    errors: MagnitudeErrors
+    factor: Float[Array | np.ndarray, "band band"]
+
+    @classmethod
+    def of(cls, errors: MagnitudeErrors, correlation: Float[np.ndarray, "band band"] | int) -> "NoiseModel":
+        """Errors with a correlation matrix, positive definite; a number of bands means independent ones."""
+        matrix = np.eye(correlation) if isinstance(correlation, int) else correlation
+        return cls(errors, np.linalg.cholesky(matrix))
 
     @classmethod
     def of_depths(cls, depths: Sequence[float]) -> "NoiseModel":
@@ -89,14 +111,14 @@ class NoiseModel(eqx.Module):
         n, per_mag = len(depths), 0.4 * np.log(10)
         coef = np.tile([-np.log(5 * per_mag), per_mag, 0.0], (n, 1))
         ends = np.full(n, _FAINTEST)
-        return cls(np.array(depths, float), -ends, ends, coef, np.eye(n))
+        return cls.of(QuadraticErrors(np.array(depths, float), -ends, ends, coef), n)
 
     @classmethod
     def none(cls, n_band: int) -> "NoiseModel":
         """No errors in any band."""
         coef = np.tile([-np.inf, 0.0, 0.0], (n_band, 1))
         zeros, ends = np.zeros(n_band), np.full(n_band, _FAINTEST)
-        return cls(zeros, -ends, ends, coef, np.eye(n_band))
+        return cls.of(QuadraticErrors(zeros, -ends, ends, coef), n_band)
 
     def __call__(
         self, mag: Float[Array, "*n band"], normals: Float[Array, "*n band"]
@@ -106,12 +128,7 @@ class NoiseModel(eqx.Module):
 
     def sigma(self, mag: Float[Array, "*n band"]) -> Float[Array, "*n band"]:
         """1-sigma error [mag] of galaxies with these magnitudes."""
-        inside = jnp.clip(mag, self.m_min, self.m_max)
-        x = inside - self.pivot
-        c0, c1, c2 = self.coef[:, 0], self.coef[:, 1], self.coef[:, 2]
-        slope = c1 + 2 * c2 * x
-        ln_sigma = c0 + x * (c1 + c2 * x) + slope * jnp.clip(mag - inside, -3, 3)
-        return jnp.exp(ln_sigma)
+        return self.errors.sigma(mag)
 
 
 def _quadratic_medians(x: np.ndarray, y: np.ndarray) -> np.ndarray:

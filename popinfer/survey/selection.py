@@ -48,7 +48,7 @@ def _fast_ndtr(x: Array) -> Array:
 
 
 class Cut(eqx.Module):
-    """One selection on measured magnitudes."""
+    """One selection on measured magnitudes; derive a selection of your own from it."""
 
     @abstractmethod
     def __call__(self, mag: Float[Array, "*n band"]) -> Float[Array, "*n"]:
@@ -162,6 +162,27 @@ class FunctionCut(Cut):
     def sharp(self, mag: Float[np.ndarray, "*n band"]) -> Float[np.ndarray, "*n"]:
         """One where the probability is a half at least; bands that don't enter may be missing."""
         return (np.asarray(self(jnp.asarray(mag))) >= 0.5).astype(float)
+
+
+class CutOnBands(Cut):
+    """A cut of the user's own, which takes the magnitudes of some bands only.
+
+    Attributes
+    ----------
+    columns : of the bands that enter, in the order in which the cut takes them.
+    cut : the user's.
+    """
+
+    columns: tuple[int, ...] = eqx.field(static=True)
+    cut: Cut
+
+    def __call__(self, mag: Float[Array, "*n band"]) -> Float[Array, "*n"]:
+        """Probability that a galaxy with these measured magnitudes is in the sample."""
+        return jnp.asarray(self.cut(mag[..., self.columns]), mag.dtype)
+
+    def sharp(self, mag: Float[np.ndarray, "*n band"]) -> Float[np.ndarray, "*n"]:
+        """The same without softness; bands that don't enter may be missing."""
+        return np.asarray(self.cut.sharp(mag[..., self.columns]), float)
 
 
 class Completeness(Cut):

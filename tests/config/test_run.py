@@ -119,7 +119,7 @@ def test_a_sampler_of_the_users_own_is_named_by_its_class(load, tmp_path):
     file = tmp_path / "own.py"
     file.write_text(OWN)
     config = load(put("sample", {"kind": f"{file}:Walk", "n_draws": 50}))
-    assert config.sample.component == config.own_sampler == f"{file}:Walk"
+    assert config.sample.component == config.own_code["sample"] == f"{file}:Walk"
     assert config.sample.settings == {"n_draws": 50}
     again = tmp_path / "again.yaml"
     again.write_text(config.to_yaml())

@@ -13,7 +13,7 @@ from popinfer.random import root_key
 from popinfer.records import Catalog
 from popinfer.survey.detection import Detection
 from popinfer.survey.integrated_noise import IntegratedNoise, Scatter
-from popinfer.survey.noise import NoiseModel
+from popinfer.survey.noise import NoiseModel, QuadraticErrors
 from popinfer.survey.selection import LinearCut, MagnitudeLimit, Selection
 
 BANDS = ("u", "g", "r")
@@ -41,7 +41,7 @@ def catalog():
 
 
 def noise_model(catalog, correlated):
-    return NoiseModel.fit(catalog, CORRELATION if correlated else None)
+    return NoiseModel.of(QuadraticErrors.fit(catalog), CORRELATION if correlated else len(catalog.bands))
 
 
 def in_one_slice(scatter):

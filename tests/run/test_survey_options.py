@@ -2,12 +2,14 @@
 
 import copy
 import dataclasses
+import re
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import yaml
 
 from popinfer.config import RunConfig
 from popinfer.data import load_filters, load_ssp
@@ -144,6 +146,82 @@ def test_cuts_thin_the_catalog_and_the_model_alike(cut_run):
 def test_correlated_errors_reach_the_noise_model(cut_run):
     factor = np.asarray(cut_run.survey.noise.factor)
     np.testing.assert_allclose(factor @ factor.T, [[1, 0.5], [0.5, 1]], rtol=1e-12)
+
+
+OWN_SURVEY = """
+from typing import Any
+import jax
+import jax.numpy as jnp
+import popinfer
+
+class Redder(popinfer.Cut):
+    limit: float
+    def __call__(self, mag):
+        return jax.nn.sigmoid((mag[..., 1] - mag[..., 0] - self.limit) / 0.02)
+    def sharp(self, mag):
+        return mag[..., 1] - mag[..., 0] >= self.limit
+
+class Half(Redder):
+    def __call__(self, mag):
+        return 0.5 + 0 * mag[..., 0]
+
+class Constant(popinfer.MagnitudeErrors):
+    mag: float = 0.03
+    def sigma(self, mag):
+        return self.mag + 0 * mag
+
+class OneForAll(Constant):
+    def sigma(self, mag):
+        return jnp.asarray(self.mag)
+"""
+
+
+@pytest.fixture(scope="module")
+def own_survey(tiny_config, tmp_path_factory):
+    """A run file's content with a cut and errors of the user's own, and their file."""
+    file = tmp_path_factory.mktemp("own") / "survey.py"
+    file.write_text(OWN_SURVEY)
+    raw = copy.deepcopy(tiny_config)
+    raw["catalog"] |= {
+        "cuts": [{"kind": f"{file}:Redder", "bands": ["r", "g"], "limit": 0.7}],
+        "errors": {"kind": f"{file}:Constant", "mag": 0.05},
+    }
+    return raw, file
+
+
+def test_a_cut_and_errors_of_ones_own_reach_the_survey(own_survey):
+    raw, _ = own_survey
+    run = prepare(RunConfig.model_validate(raw))
+    mag = np.asarray(run.catalog.mag)
+    assert np.all(mag[:, 0] - mag[:, 1] >= 0.7)
+    assert dict(run.catalog.dropped)["outside catalog.cuts"] > 300
+    np.testing.assert_allclose(run.survey.noise.sigma(jnp.array([[17.0, 16.0]])), 0.05)
+    probability = run.survey.selection(jnp.array([[17.0, 16.4], [17.0, 16.2], [17.0, 16.3]]))
+    np.testing.assert_allclose(probability, [0.0067, 0.9933, 0.5], atol=1e-3)
+    assert {"cut 0 Redder", "errors Constant"} <= set(run.hashes())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("cuts", [{"kind": "{file}:Redder", "bands": ["r", "g"]}], "needs the setting 'limit'"),
+        ("cuts", [{"kind": "{file}:Reder", "bands": ["r", "g"]}], "did you mean 'Redder'"),
+        ("cuts", [{"kind": "{file}:Constant", "bands": ["r"]}], "is no Cut; derive it from popinfer.Cut"),
+        ("cuts", [{"kind": "{file}:Half", "bands": ["r"], "limit": 1}], "Half has to fall from 1 to 0"),
+        ("cuts", [{"kind": "{file}:Redder", "bands": ["r"], "limit": 1, "width": 2}], "no setting 'width'"),
+        ("cuts", [{"kind": "{file}:Redder", "bands": ["q"], "limit": 1}], "'q' is not one of"),
+        ("errors", "fited", "unknown kind 'fited'"),
+        ("errors", "{file}:Redder", "is no MagnitudeErrors"),
+        ("errors", "{file}:OneForAll", "a finite error [mag], 0 or more, for each galaxy and band"),
+        ("errors", {"kind": "{file}:Constant", "mag": -1}, "a finite error [mag], 0 or more"),
+    ],
+)
+def test_a_cut_or_errors_that_cant_be_used_are_refused(own_survey, key, value, message):
+    raw, file = own_survey
+    raw = copy.deepcopy(raw)
+    raw["catalog"][key] = yaml.safe_load(yaml.safe_dump(value).replace("{file}", str(file)))
+    with pytest.raises((InputError, ValueError), match=re.escape(message)):
+        prepare(RunConfig.model_validate(raw))
 
 
 @pytest.fixture(scope="module")

@@ -7,18 +7,18 @@ import pytest
 from scipy.special import expit
 
 from popinfer.survey.integrated_noise import IntegratedNoise
-from popinfer.survey.noise import NoiseModel
+from popinfer.survey.noise import NoiseModel, QuadraticErrors
 from popinfer.survey.selection import LinearCut, MagnitudeLimit, Selection
 
 CORRELATION = np.array([[1.0, 0.5, 0.3], [0.5, 1.0, -0.2], [0.3, -0.2, 1.0]])
 SIGMA = np.array([0.3, 0.1, 0.2])
-MODEL = NoiseModel(
+ERRORS = QuadraticErrors(
     np.full(3, 17.0),
     np.full(3, 14.0),
     np.full(3, 20.0),
     np.stack([np.log(SIGMA), 0.2 * np.ones(3), np.zeros(3)], axis=-1),
-    np.linalg.cholesky(CORRELATION),
 )
+MODEL = NoiseModel.of(ERRORS, CORRELATION)
 LIMIT = MagnitudeLimit(2, 14.0, 17.5, 0.05)
 MAG = jnp.array([[18.0, 17.3, 17.45], [17.0, 16.4, 16.0]])
 

@@ -7,7 +7,7 @@ import pytest
 
 from popinfer.errors import InputError
 from popinfer.records import Catalog
-from popinfer.survey.noise import NoiseModel
+from popinfer.survey.noise import NoiseModel, QuadraticErrors
 
 LAW = np.array([[-3.5, 0.45, 0.06], [-4.0, 0.30, 0.03]])  # ln sigma about each band's median magnitude
 PIVOT = np.array([18.5, 17.0])
@@ -30,7 +30,7 @@ def catalog(n=6000, outliers=0.05, seed=0):
 
 @pytest.fixture(scope="module")
 def model():
-    return NoiseModel.fit(catalog())
+    return NoiseModel.of(QuadraticErrors.fit(catalog()), 2)
 
 
 def test_recovers_the_law_despite_outliers_and_missing_values(model):
@@ -39,7 +39,7 @@ def test_recovers_the_law_despite_outliers_and_missing_values(model):
 
 
 def test_continues_as_a_line_with_the_edges_slope(model):
-    edge = np.asarray(model.m_max)
+    edge = np.asarray(model.errors.m_max)
     at = [np.log(model.sigma(jnp.asarray(edge + x))) for x in (-1e-4, 0.0, 1.0, 2.0)]
     np.testing.assert_allclose(at[2] - at[1], at[3] - at[2], rtol=1e-6)
     np.testing.assert_allclose((at[1] - at[0]) / 1e-4, at[2] - at[1], rtol=1e-2)
@@ -71,16 +71,16 @@ def test_too_few_errors_are_refused_by_band_name(spoil):
         err[:, 1] = 0.0
     spoiled = Catalog(full.z, full.mag, err, full.bands, full.filter_names)
     with pytest.raises(InputError, match=r"band r: .* at least 30"):
-        NoiseModel.fit(spoiled)
+        QuadraticErrors.fit(spoiled)
 
 
 def test_drawn_noise_has_the_correlation_and_the_errors():
     rho = np.array([[1.0, 0.6], [0.6, 1.0]])
-    model = NoiseModel.fit(catalog(), rho)
+    model = NoiseModel.of(QuadraticErrors.fit(catalog()), rho)
     mag = jnp.asarray(np.tile(PIVOT, (40_000, 1)))
     normals = jnp.asarray(np.random.default_rng(4).standard_normal((40_000, 2)))
     shift = np.asarray(model(mag, normals) - mag)
     np.testing.assert_allclose(shift.std(axis=0), model.sigma(mag)[0], rtol=0.02)
     np.testing.assert_allclose(np.corrcoef(shift.T), rho, atol=0.015)
-    independent = NoiseModel.fit(catalog())
+    independent = NoiseModel.of(QuadraticErrors.fit(catalog()), 2)
     np.testing.assert_allclose(independent(mag, normals), mag + independent.sigma(mag) * normals, rtol=1e-12)
