@@ -284,7 +284,7 @@ def _declared(given: Given) -> dict[str, Declaration] | None:
 
 
 def _parameters(given: Given) -> Iterator[Problem]:
-    """Names of parameters, values that are held, and the pilot's."""
+    """Names of parameters, values that are held, the pilot's, and priors."""
     places: list[tuple[tuple[str, ...], float | None]] = [(("free", name), None) for name in given.free]
     places += [(("model", "fixed", name), value) for name, value in given.fixed.items()]
     places += [(("halos", "pilot", name), value) for name, value in given.pilot.items()]
@@ -304,17 +304,13 @@ def _parameters(given: Given) -> Iterator[Problem]:
         if name in given.fixed:
             path = ("model", "fixed", name)
             yield Problem(path, f"parameter '{name}' is both free and fixed: keep one")
-
-
-def _priors(given: Given) -> Iterator[Problem]:
-    declared = _declared(given) or {}
     for name, prior in (given.sections.get("free") or {}).items():
-        wrong = prior.outside(declared[name]) if name in declared else ""
+        wrong = prior.outside(declared[name]) if declared and name in declared else ""
         if wrong:
             yield Problem(("free", name), f"free.{name}: {wrong}")
 
 
 _CHECKS: tuple[Check, ...] = (
     *(_name, _bands, _filters, _columns, _features, _slices, _published, _photoz),
-    *(_components, _plug_ins, _parameters, _priors),
+    *(_components, _plug_ins, _parameters),
 )
