@@ -46,7 +46,7 @@ class Light:
 
     @property
     def shining(self) -> SSP:
-        """Stellar populations with the emission of gas in their spectra, as `add_nebular` adds it by default."""
+        """Stellar populations with gas in their spectra, as `add_nebular` adds it by default."""
         return self.ssp if self.nebular is None else add_nebular(self.ssp, self.nebular)
 
 
