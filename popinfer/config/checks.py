@@ -15,7 +15,7 @@ import numpy as np
 
 from popinfer.components import ROLES, load_plug_in, plug_in_class
 from popinfer.config.errors import Problem
-from popinfer.config.survey import BandConfig, FilterConfig, OwnCutConfig
+from popinfer.config.survey import BandConfig, FilterConfig, MassFunctionConfig, OwnCutConfig
 from popinfer.data.conditions import Condition, conflicts
 from popinfer.data.filter_names import is_path, named_curve
 from popinfer.errors import InputError
@@ -205,6 +205,8 @@ def _right_slices(given: Given) -> list[tuple[float, float]]:
 def _published(given: Given) -> Iterator[Problem]:
     slices = _right_slices(given)
     for i, table in enumerate(given.sections.get("joint") or ()):
+        if not isinstance(table, MassFunctionConfig):
+            continue
         if slices and not any(low <= table.redshift < high for low, high in slices):
             yield Problem(
                 ("joint", i, "redshift"),

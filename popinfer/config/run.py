@@ -29,7 +29,7 @@ from popinfer.config.inference import (
 from popinfer.config.model import ModelConfig, PriorConfig
 from popinfer.config.reading import read_yaml
 from popinfer.config.section import Section, own_component
-from popinfer.config.survey import BandConfig, CatalogConfig, MassFunctionConfig, OwnCutConfig
+from popinfer.config.survey import AbundanceConfig, BandConfig, CatalogConfig, OwnCutConfig
 
 
 class RunConfig(Section):
@@ -41,7 +41,7 @@ class RunConfig(Section):
     catalog: CatalogConfig
     slices: list[tuple[float, float]] = Field(min_length=1)
     features: list[str] = Field(min_length=1, max_length=100)
-    joint: list[MassFunctionConfig] = Field(default=[], max_length=1000)
+    joint: list[AbundanceConfig] = Field(default=[], max_length=1000)
     halos: HalosConfig = HalosConfig()
     model: ModelConfig = ModelConfig()
     free: dict[str, PriorConfig] = Field(min_length=1)

@@ -1,7 +1,7 @@
 """The run file's sections on the survey: catalog, bands, selection. See `popinfer.config`."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import AfterValidator, Field, FiniteFloat, field_validator, model_validator
@@ -304,16 +304,65 @@ class NumberDensityConfig(Section):
 
 
 class MassFunctionConfig(Section):
-    """A published stellar mass function, compared with the slice that contains its redshift.
+    """A stellar mass function, compared with the slice that contains its redshift.
 
-    ``scatter_dex`` is the error of the published masses, for a Kroupa IMF and the stars alive.
+    Either a table, ``path``, or a ``published`` fit in bins of 0.2 dex within ``lgm_range``, each uncertain
+    by ``error_dex``. ``scatter_dex`` is the error of single masses, for a Kroupa IMF and the stars alive.
     """
 
     kind: Literal["mass_function"]
-    path: str
+    path: str | None = None
+    published: Literal["baldry12"] | None = None
     redshift: FiniteFloat
     covariance: str | None = None
+    lgm_range: tuple[FiniteFloat, FiniteFloat] = (9.5, 11.5)
+    error_dex: float = Field(default=0.08, ge=0.005, le=1)
     scatter_dex: float = Field(default=0.1, ge=0.01, le=2)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "MassFunctionConfig":
+        if (self.path is None) == (self.published is None):
+            raise ValueError("give either path, a table, or published: baldry12")
+        if self.path is None and self.covariance is not None:
+            raise ValueError("covariance belongs to a table, path")
+        if not 8 <= self.lgm_range[0] <= self.lgm_range[1] - 0.2 <= 12.3:
+            raise ValueError("lgm_range: [low, high] in log10 Msun, within 8 to 12.5 and 0.2 apart at least")
+        return self
+
+    @property
+    def files(self) -> list[str]:
+        """Files that are read."""
+        return [path for path in (self.path, self.covariance) if path is not None]
+
+
+class LuminosityFunctionConfig(Section):
+    """A luminosity function says how many galaxies per volume each slice should list.
+
+    For catalogs whose solid angle isn't known. ``error_dex`` holds for all slices together, as the
+    normalisation's does.
+    """
+
+    kind: Literal["luminosity_function"]
+    published: Literal["blanton03"] = "blanton03"
+    error_dex: float = Field(default=0.043, ge=0.005, le=1)
+    files: ClassVar[list[str]] = []
+
+
+class SfrDensityConfig(Section):
+    """The cosmic star formation rate density, each redshift's uncertain by ``error_dex``."""
+
+    kind: Literal["sfr_density"]
+    published: Literal["madau14"] = "madau14"
+    redshifts: list[Annotated[float, Field(ge=0, le=6)]] = Field(
+        default=[0.0, 0.25, 0.5, 1.0, 1.5, 2.0], min_length=1, max_length=50
+    )
+    error_dex: float = Field(default=0.15, ge=0.005, le=1)
+    files: ClassVar[list[str]] = []
+
+
+AbundanceConfig = Annotated[
+    MassFunctionConfig | LuminosityFunctionConfig | SfrDensityConfig, Field(discriminator="kind")
+]
 
 
 class CatalogConfig(Section):

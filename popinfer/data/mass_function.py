@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from popinfer.data.catalog_io import read_columns
+from popinfer.data.published import baldry12
 from popinfer.errors import InputError
 
 _COLUMNS = ("lg_mstar_low", "lg_mstar_high", "phi", "phi_err")
@@ -75,12 +76,6 @@ def read_mass_function(
         _refuse(path, f"phi_err: row {np.flatnonzero(error <= 0)[0] + 1} is not positive")
     _check_errors(path, "phi_err", error, phi)
     return MassFunctionTable(low, high, phi, np.diag(error**2))
-
-
-def baldry12(lgm: Float[np.ndarray, "bin"]) -> Float[np.ndarray, "bin"]:
-    """Stellar mass function of Baldry et al. (2012, MNRAS 421, 621), table 3, at z < 0.06 [1/Mpc^3/dex]."""
-    x = 10 ** (lgm - 10.66)
-    return np.log(10) * np.exp(-x) * (3.96e-3 * x**0.65 + 0.79e-3 * x**-0.47)
 
 
 def _check_bins(path: Path, low: Float[np.ndarray, "bin"], high: Float[np.ndarray, "bin"]) -> None:

@@ -12,6 +12,7 @@ compiled programs.
 import dataclasses
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -23,7 +24,9 @@ from popinfer.model.population import PopulationModel
 from popinfer.model.survey import Survey
 from popinfer.population.forward import Observe
 from popinfer.population.parameters import ModelParams
+from popinfer.population.relations import sfr_density
 from popinfer.records import Arr, Galaxies, Halos
+from popinfer.survey.abundance import Population
 from popinfer.survey.redshift import Photoz
 
 
@@ -67,18 +70,25 @@ class SurveyModel(eqx.Module):
         """Galaxies of all slices for physical parameters, as the survey would list them."""
         return galaxies_seen(self.model, self.survey.photoz, params, halos, self.survey.observe)
 
-    def abundances(self, galaxies: Galaxies, halos: Halos) -> list[Float[Array, "_"]]:
-        """What the model says of each of the survey's abundances."""
+    def abundances(self, params: ModelParams, galaxies: Galaxies, halos: Halos) -> list[Float[Array, "_"]]:
+        """What the model says of each of the survey's abundances, from its galaxies in these halos."""
         listed = self.survey.density(galaxies.mag, galaxies.weight)
-        return [one(galaxies, listed, jnp.asarray(halos.z_obs)) for one in self.survey.abundances]
+        dtype, forward = galaxies.weight.dtype, self.model.forward
+
+        def of_shells(shells: Halos) -> Float[Array, "shell"]:
+            at = jax.tree.map(lambda x: jnp.asarray(x, dtype), (params, shells))
+            return jax.vmap(lambda halos: sfr_density(forward, at[0], halos))(at[1])
+
+        population = Population(galaxies, listed, jnp.asarray(halos.z_obs), of_shells)
+        return [abundance(population) for abundance in self.survey.abundances]
 
     def log_statistics(self, u: Float[Array, "par"], halos: Halos) -> Float[Array, "stat"]:
         """Logarithm of all counts: soft counts of all kernels, then abundances as effective counts."""
-        galaxies = self(u, halos)
+        galaxies, params = self(u, halos), self.model.params_at(u)
         soft = self.log_counts(galaxies).ravel()
         effective = [
             jnp.log(jnp.asarray(scale) * (y + jnp.finfo(y.dtype).tiny))
-            for scale, y in zip(self.scales, self.abundances(galaxies, halos), strict=True)
+            for scale, y in zip(self.scales, self.abundances(params, galaxies, halos), strict=True)
         ]
         return jnp.concatenate([soft, *effective])
 

@@ -28,6 +28,7 @@ from jaxtyping import Array, Float
 
 from popinfer.cosmology import Cosmology, age
 from popinfer.population.roles import Histories
+from popinfer.population.sfh import LG_MHALO_PIVOT
 from popinfer.records import Arr, Halos
 from popinfer.sps.units import exp10
 
@@ -41,6 +42,7 @@ class HaloGalaxies(NamedTuple):
 
 
 _CLIPPED = ("mean_udrop_int",)  # moved by quenching_depth
+_LARGEST_SHIFT = 40.0  # of a logit: nothing but 0 and 1 is left
 _MARGIN = 1e-4  # of a parameter's range: nearer to a bound the clipped lines' gradients overflow float32
 
 _SHIFTED = {
@@ -66,7 +68,10 @@ def histories(
     galaxies = draw_galaxies(shifted, halo, normals)
     logt0 = jnp.log10(age(cosmology, 0.0)).astype(t.dtype)
     sfr = star_formation_histories(galaxies, halo.mah_params, t, logt0, cosmology.fb)
-    return Histories(sfr, galaxies.frac_quenched)
+    tilt = jnp.asarray(params.efficiency_tilt) * (jnp.log10(t) - 1)
+    above = jnp.asarray(halo.logmp0) - LG_MHALO_PIVOT
+    shift = above * (params.quenching_slope + params.quenching_curvature * above)
+    return Histories(sfr * exp10(tilt.astype(t.dtype)), _shift_logit(galaxies.frac_quenched, shift))
 
 
 def shift_families(params: Any) -> DiffstarPopParams:
@@ -113,7 +118,9 @@ def _shift_inside(name: str, value: Float[Array, ""] | float, shift: Float[Array
 
 
 def _shift_logit(fraction: Float[ArrayLike, ""], shift: Float[ArrayLike, ""]) -> Float[Array, ""]:
-    shifted = jnp.asarray(fraction) * jnp.exp(shift)  # not as odds, which are infinite for a fraction of one
+    # not as odds, which are infinite for a fraction of one; halos and shifts at the ends of their ranges give
+    # shifts beyond 80, whose exponential is infinite in single precision
+    shifted = jnp.asarray(fraction) * jnp.exp(jnp.clip(shift, -_LARGEST_SHIFT, _LARGEST_SHIFT))
     return shifted / (1 - fraction + shifted)
 
 

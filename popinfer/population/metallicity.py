@@ -10,17 +10,14 @@ log-normal scatter between galaxies.
 
 from typing import Annotated, ClassVar, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from popinfer.params import Declaration, Prior
-from popinfer.population.roles import GalaxyProperties, MetallicityRelation, StellarMetallicity
+from popinfer.population.roles import GalaxyProperties, MetallicityRelation, StellarMetallicity, quiescence
 from popinfer.sps.units import Scalar
 
 LGZ_SUN_GALLAZZI = -1.69897  # Z = 0.02
-LG_SSFR_DIVIDE = -11.0  # log10 1/yr, between star-forming and quenched
-_SSFR_WIDTH = 0.3
 
 
 class MassMetallicityParams(NamedTuple):
@@ -31,6 +28,7 @@ class MassMetallicityParams(NamedTuple):
     zero_point : shift of the whole relation [dex].
     quenched_offset : additional metallicity of quenched galaxies [dex].
     slope : additional slope d lgmet / d log10 M* about 10^10.5 Msun.
+    quenched_slope : what is added to it in quenched galaxies.
     evolution : d lgmet / dz [dex].
     scatter : scatter between galaxies [dex].
     mdf_scatter : width of the metallicity distribution of the stars in one galaxy [dex].
@@ -55,6 +53,17 @@ class MassMetallicityParams(NamedTuple):
         Scalar,
         Declaration(
             "dex/dex", "extra slope of the mass-metallicity relation", -5, 5, prior=Prior("normal", 0.0, 0.2)
+        ),
+    ] = 0.0
+    # Peng et al. (2015, Nature 521, 192): quiescent galaxies' relation is flatter, by about 0.3 dex a dex
+    quenched_slope: Annotated[
+        Scalar,
+        Declaration(
+            "dex/dex",
+            "slope of the mass-metallicity relation, quenched relative to star-forming galaxies",
+            -5,
+            5,
+            prior=Prior("normal", 0.0, 0.3),
         ),
     ] = 0.0
     evolution: Annotated[
@@ -99,7 +108,8 @@ class MassMetallicity(MetallicityRelation):
     ) -> StellarMetallicity:
         """Metallicities of one galaxy's stars; see `MetallicityRelation`."""
         median = -0.26 + 0.38 * jnp.tanh((galaxy.lg_mstar - 10.11) / 0.46)
-        quenched = jax.nn.sigmoid((LG_SSFR_DIVIDE - galaxy.lg_ssfr) / _SSFR_WIDTH)
+        quenched = quiescence(galaxy.lg_ssfr)
         lgmet = LGZ_SUN_GALLAZZI + median + params.zero_point + params.quenched_offset * quenched
-        lgmet = lgmet + params.slope * (galaxy.lg_mstar - 10.5) + params.evolution * galaxy.z
+        slope = params.slope + params.quenched_slope * quenched
+        lgmet = lgmet + slope * (galaxy.lg_mstar - 10.5) + params.evolution * galaxy.z
         return StellarMetallicity(lgmet + params.scatter * normals[0], jnp.asarray(params.mdf_scatter))

@@ -14,6 +14,7 @@ Halos of a shell carry weights that add up to their comoving number density, so 
 the halo mass function above `LGM_MIN`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import equinox as eqx
@@ -23,7 +24,7 @@ import numpy as np
 from diffmah.diffmah_kernels import _log_mah_kern
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from popinfer.cosmology import age
+from popinfer.cosmology import Cosmology, age
 from popinfer.population.forward import ForwardModel, solar_survivors
 from popinfer.population.halos import LightconeSpec, draw_halos
 from popinfer.population.parameters import ModelParams
@@ -89,12 +90,7 @@ class Relations(eqx.Module):
         at_z = LightconeSpec(
             Z_RELATIONS - _HALF_WIDTH, Z_RELATIONS + _HALF_WIDTH, n_halo, LGM_MIN, n_normal, 0.5
         )
-        shells = [
-            LightconeSpec(max(z - _HALF_WIDTH, 1e-3), z + _HALF_WIDTH, n_halo, LGM_MIN, n_normal)
-            for z in Z_DENSITY
-        ]
-        drawn = [draw_halos(stream(key, "shell", i), spec, cosmology) for i, spec in enumerate(shells)]
-        stacked = jax.tree.map(lambda *x: np.stack(x), *drawn)
+        stacked = draw_shells(key, Z_DENSITY, n_halo, n_normal, cosmology)
         nodes = np.asarray(fractions) * float(age(cosmology, Z_RELATIONS))
         mass = lookback_matrix(nodes, ssp.ssp_lg_age_gyr) @ solar_survivors(ssp)
         near = draw_halos(stream(key, "near"), at_z, cosmology)
@@ -108,28 +104,57 @@ class Relations(eqx.Module):
         lg_mstar, lg_ssfr = jnp.log10(mass), jnp.log10(sfr[..., 0]) - jnp.log10(mass)
         logt0 = jnp.log10(age(self.model.cosmology, 0.0))
         lgm = jax.vmap(_log_mah_kern, in_axes=(0, 0, None))(halos.mah_params, halos.t_obs, logt0)
-        weight = self._occupied(params, halos)[:, None] * jnp.stack([1 - frac_q, frac_q], axis=1)
+        weight = _occupied(self.model, params, halos)[:, None] * jnp.stack([1 - frac_q, frac_q], axis=1)
         columns = (lgm[:, None], halos.is_central[:, None], lg_mstar, lg_ssfr, weight)
         return Sample(*(jnp.broadcast_to(c, weight.shape).T.ravel() for c in columns))
 
     def lg_sfr_density(self, params: ModelParams) -> Float[Array, "z"]:
         """log10 of the cosmic star formation rate density at `Z_DENSITY` [Msun/yr/Mpc^3]."""
-
-        def one(halos: Halos) -> Array:
-            sfr, frac_q = self.model.histories(params, halos, jnp.ones(1))
-            mean = (1 - frac_q) * sfr[:, 0, 0] + frac_q * sfr[:, 1, 0]
-            return jnp.log10(jnp.sum(self._occupied(params, halos) * mean))
-
-        return jax.vmap(one)(jax.tree.map(jnp.asarray, self.shells))
+        shells = jax.tree.map(jnp.asarray, self.shells)
+        return jnp.log10(jax.vmap(lambda halos: sfr_density(self.model, params, halos))(shells))
 
     def __call__(self, params: ModelParams) -> tuple[Sample, Float[Array, "z"]]:
         """Population near z = 0.1 and star formation rate density; compile this one."""
         return self.sample(params), self.lg_sfr_density(params)
 
-    def _occupied(self, params: ModelParams, halos: Halos) -> Float[Array, "halo"]:
-        """Number of galaxies that each halo stands for."""
-        occupied = jax.vmap(self.model.satellites, in_axes=(None, 0))(params.satellites, halos)
-        return jnp.asarray(halos.weight) * occupied
+
+def draw_shells(
+    key: PRNGKeyArray, redshifts: Sequence[float], n_halo: int, n_normal: int, cosmology: Cosmology
+) -> Halos:
+    """Halos of thin shells, arrays [shell, halo], weights in 1/Mpc^3.
+
+    Parameters
+    ----------
+    key : of the draws.
+    redshifts : of the shells' middles. n_halo : of each.
+    n_normal : standard normal numbers of a galaxy.
+    cosmology : of distances and ages.
+    """
+    specs = [
+        LightconeSpec(max(z - _HALF_WIDTH, 1e-3), z + _HALF_WIDTH, n_halo, LGM_MIN, n_normal)
+        for z in redshifts
+    ]
+    drawn = [draw_halos(stream(key, "shell", i), spec, cosmology) for i, spec in enumerate(specs)]
+    return jax.tree.map(lambda *x: np.stack(x), *drawn)
+
+
+def sfr_density(model: ForwardModel, params: ModelParams, halos: Halos) -> Float[Array, ""]:
+    """Mean star formation rate of the galaxies of a thin shell per volume [Msun/yr/Mpc^3].
+
+    Parameters
+    ----------
+    model, params : of the histories and satellites.
+    halos : the shell's, weights in 1/Mpc^3.
+    """
+    sfr, frac_q = model.histories(params, halos, jnp.ones(1, halos.weight.dtype))
+    mean = (1 - frac_q) * sfr[:, 0, 0] + frac_q * sfr[:, 1, 0]
+    return jnp.sum(_occupied(model, params, halos) * mean)
+
+
+def _occupied(model: ForwardModel, params: ModelParams, halos: Halos) -> Float[Array, "halo"]:
+    """Number of galaxies that each halo stands for."""
+    occupied = jax.vmap(model.satellites, in_axes=(None, 0))(params.satellites, halos)
+    return jnp.asarray(halos.weight) * occupied
 
 
 def summarise(sample: Sample, grids: Grids = GRIDS) -> dict[str, np.ndarray]:

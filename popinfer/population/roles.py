@@ -7,12 +7,16 @@ itself (`popinfer.components`), all random numbers come in as standard normals, 
 import abc
 from typing import Any, NamedTuple
 
+import jax
 from jaxtyping import Array, Float
 
 from popinfer.components import Component
 from popinfer.cosmology import Cosmology
 from popinfer.records import Halos
 from popinfer.sps.light_table import Gas
+
+LG_SSFR_DIVIDE = -11.0  # log10 1/yr, between star-forming and quenched
+_SSFR_WIDTH = 0.3  # dex
 
 
 class GalaxyProperties(NamedTuple):
@@ -36,6 +40,11 @@ class GalaxyProperties(NamedTuple):
     lg_mhalo: Float[Array, "..."]
     is_central: Float[Array, "..."]
     is_quenched: Float[Array, "..."]
+
+
+def quiescence(lg_ssfr: Float[Array, "..."]) -> Float[Array, "..."]:
+    """How much a galaxy counts as quenched, from 0 to 1: half at a specific SFR of 10^-11 / yr."""
+    return jax.nn.sigmoid((LG_SSFR_DIVIDE - lg_ssfr) / _SSFR_WIDTH)
 
 
 class Histories(NamedTuple):

@@ -26,6 +26,7 @@ CALIBRATIONS = (
     "galacticus_in_plus_ex_situ",
 )
 
+LG_MHALO_PIVOT = 12.3  # log10 Msun: where centrals of the published calibrations begin to quench
 # 4 dex lead from 10^12 Msun to halos too small for galaxies, or to none at all
 _MASS = (-4.0, 4.0, "no halo between 10^8 and 10^16 Msun would be left")
 _SLOPE = (-10.0, 10.0, "the relation would be a step")
@@ -72,6 +73,31 @@ FAMILIES = {
     ),
     "quenching_floor": Declaration(
         "", "quenched fraction at low mass, logit shift", -20, 20, prior=Prior("normal", 0.0, 1.0)
+    ),
+    # added to the logit of the quenched fraction, about LG_MHALO_PIVOT; the logits of published calibrations
+    # differ by 1 to 2 a dex there
+    "quenching_slope": Declaration(
+        "1/dex",
+        "quenched fraction against halo mass, slope of the logit about 10^12.3 Msun, shift",
+        -20,
+        20,
+        prior=Prior("normal", 0.0, 1.0),
+    ),
+    "quenching_curvature": Declaration(
+        "1/dex^2",
+        "quenched fraction against halo mass, curvature of the logit about 10^12.3 Msun, shift",
+        -10,
+        10,
+        prior=Prior("normal", 0.0, 0.5),
+    ),
+    # cosmic SFR densities of published calibrations differ by 0.1 to 0.3 dex between z = 0 and 2, which is
+    # half a dex in cosmic time
+    "efficiency_tilt": Declaration(
+        "dex/dex",
+        "star formation efficiency against cosmic time, slope about 10 Gyr",
+        -5,
+        5,
+        prior=Prior("normal", 0.0, 0.3),
     ),
     # a factor on every std_*_int's excess over its lowest value, 0.01
     "lg_scatter": Declaration(

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-LG_SALPETER_TO_CHABRIER_SFR = np.log10(0.63)
+from popinfer.data.published import LG_SALPETER_TO_CHABRIER_SFR, madau14_lg_csfrd
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,6 @@ def behroozi19_lg_mstar(lgmh: np.ndarray, z: float) -> np.ndarray:
     x = lgmh - lgm1
     bump = 10**lg_gamma * np.exp(-0.5 * (x / 0.411) ** 2)
     return lgm1 + eps - np.log10(10 ** (-alpha * x) + 10 ** (-beta * x)) + bump
-
-
-def madau14_lg_csfrd(z: np.ndarray) -> np.ndarray:
-    """Return the log10 cosmic star formation rate density [Msun/yr/Mpc^3], Chabrier, shape of `z`."""
-    salpeter = 0.015 * (1 + z) ** 2.7 / (1 + ((1 + z) / 2.9) ** 5.6)
-    return np.log10(salpeter) + LG_SALPETER_TO_CHABRIER_SFR
 
 
 def stellar_mass_halo_mass(z: float) -> tuple[Published, ...]:

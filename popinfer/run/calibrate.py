@@ -96,8 +96,6 @@ def calibrate(
     say = Silent() if say is None else say
     _check(spec)
     config = file if isinstance(file, RunConfig) else load_config(file)
-    if config.joint:
-        raise InputError("joint: calibrate simulates galaxies, not published tables; leave the section out")
     suffix = "" if spec.sabotage == "none" else f"-{spec.sabotage}"
     run = prepare(config, out or Path("results") / f"{config.name}-calibration{suffix}", say)
     trials = run.folder.path / "trials"

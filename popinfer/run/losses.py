@@ -78,13 +78,14 @@ class FeatureDensity(eqx.Module):
     def __call__(self, u: Float[Array, "par"]) -> Float[Array, ""]:
         """Log-density at u."""
         survey_model = self.survey_model
-        galaxies = survey_model.galaxies(survey_model.model.params_at(u), self.halos)  # with all noise drawn
+        params = survey_model.model.params_at(u)
+        galaxies = survey_model.galaxies(params, self.halos)  # with all noise drawn
         weight = survey_model.survey.complete(galaxies.mag, galaxies.weight)
         loss = self.loss(survey_model.survey.features_of(galaxies.mag), weight)
         value = -0.5 * jnp.asarray(self.n_galaxies) * loss - 0.5 * jnp.sum(u**2)
         if self.counts.size == 0:
             return value
-        abundances = jnp.concatenate(survey_model.abundances(galaxies, self.halos))
+        abundances = jnp.concatenate(survey_model.abundances(params, galaxies, self.halos))
         log_counts = jnp.log(jnp.asarray(self.scale) * (abundances + jnp.finfo(abundances.dtype).tiny))
         return value + poisson(log_counts, self.counts)
 

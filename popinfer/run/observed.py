@@ -4,6 +4,7 @@ absolute abundances that are compared: numbers of galaxies in each slice, stella
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,27 +12,47 @@ from jaxtyping import Bool, Float
 
 from popinfer.components import load_plug_in
 from popinfer.config import RunConfig
-from popinfer.config.survey import BandConfig, MassFunctionConfig
+from popinfer.config.survey import (
+    BandConfig,
+    LuminosityFunctionConfig,
+    MassFunctionConfig,
+    SfrDensityConfig,
+)
+from popinfer.cosmology import PLANCK15
 from popinfer.data import (
     BandColumns,
     CatalogSpec,
     FilterFile,
     load_catalog,
+    load_filters,
     read_mass_function,
     slice_losses,
 )
+from popinfer.data.mass_function import MassFunctionTable
+from popinfer.data.published import BLANTON03, baldry12, listed_density, madau14_lg_csfrd, typical_color
 from popinfer.errors import InputError, first_line
 from popinfer.loss.kernel_counts import KernelSpec
 from popinfer.model import Design, Survey
 from popinfer.model.survey import NoBandToIntegrateError, feature_matrix, slice_members
 from popinfer.population.parameters import PhotozParams
-from popinfer.random import root_key
+from popinfer.population.relations import draw_shells
+from popinfer.random import root_key, stream
 from popinfer.records import Catalog
 from popinfer.run.cuts import build_selection
-from popinfer.survey.abundance import Abundance, MassFunction, NumberCounts
+from popinfer.sps.band_nodes import pivot_wavelength
+from popinfer.survey.abundance import (
+    Abundance,
+    ListedDensity,
+    MassFunction,
+    NumberCounts,
+    SfrDensity,
+)
 from popinfer.survey.cosmic_variance import FULL_SKY_DEG2, comoving_volume, slice_variance
 from popinfer.survey.noise import MagnitudeErrors
 from popinfer.survey.redshift import Photoz
+
+# of a shell: their noise in the SFR density, some 3 %, is small against what is known of it
+_SHELL_HALOS = 256
 
 
 def build_photoz(config: RunConfig) -> Photoz | None:
@@ -165,7 +186,7 @@ def build_survey(config: RunConfig, catalog: Catalog) -> Survey:
             if band.detection_mag is not None
         },
         photoz=photoz,
-        abundances=build_abundances(config, numbers, photoz),
+        abundances=build_abundances(config, catalog, numbers, photoz),
         integrate_noise=config.catalog.noise == "analytic",
         filters=tuple(curve_of(band) for band in config.catalog.bands.values()),
         drawn_bands=tuple({bands.index(name) for cut in config.catalog.all_cuts for name in cut.uses}),
@@ -204,14 +225,15 @@ def _errors(config: RunConfig) -> MagnitudeErrors | None:
 
 
 def build_abundances(
-    config: RunConfig, numbers: tuple[int, ...], photoz: Photoz | None
+    config: RunConfig, catalog: Catalog, numbers: tuple[int, ...], photoz: Photoz | None
 ) -> tuple[Abundance, ...]:
     """Abundances beside the soft counts.
 
     Parameters
     ----------
     config : the run file.
-    numbers : observed galaxies in each slice.
+    catalog : the galaxies; their colors take luminosity functions to the survey's band.
+    numbers : of galaxies in each slice.
     photoz : errors of photometric redshifts, or None.
 
     Raises
@@ -219,18 +241,76 @@ def build_abundances(
     InputError
         A table can't be read or can't be right.
     """
-    ranges = [
+    ranges = true_ranges(config, photoz)
+    joint: list[Abundance] = []
+    for section in config.joint:
+        if isinstance(section, MassFunctionConfig):
+            joint.append(_mass_function(config, section, ranges))
+        elif isinstance(section, LuminosityFunctionConfig):
+            joint.append(_listed_density(config, section, catalog))
+        else:
+            joint.append(_sfr_density(config, section))
+    counts = number_counts(config, numbers, ranges)
+    return (*joint,) if counts is None else (counts, *joint)
+
+
+def true_ranges(config: RunConfig, photoz: Photoz | None) -> list[tuple[float, float]]:
+    """Redshifts from which the galaxies of each slice may come."""
+    return [
         limits if photoz is None else photoz.true_range(index) for index, limits in enumerate(config.slices)
     ]
-    tables = tuple(_mass_function(config, table, ranges) for table in config.joint)
+
+
+def number_counts(
+    config: RunConfig, numbers: tuple[int, ...], ranges: list[tuple[float, float]]
+) -> NumberCounts | None:
+    """Numbers of galaxies in each slice as data; None where the solid angle isn't given."""
     section = config.catalog.number_density
     if section is None:
-        return tables
+        return None
     sampled_fraction = section.area_deg2 / FULL_SKY_DEG2 * section.sampling
     volume = np.array([sampled_fraction * comoving_volume(limits) for limits in ranges])
     variance = [slice_variance(section.area_deg2, limits, section.bias) for limits in config.slices]
     names = tuple(f"galaxies at {low:g} < z < {high:g}" for low, high in config.slices)
-    return (NumberCounts.build(np.array(numbers, float), volume, np.array(variance), names), *tables)
+    return NumberCounts.build(np.array(numbers, float), volume, np.array(variance), names)
+
+
+def _listed_density(config: RunConfig, section: LuminosityFunctionConfig, catalog: Catalog) -> ListedDensity:
+    """Density of listed galaxies; errors of all slices are one and the same."""
+    selection, bands = config.catalog.selection, list(config.catalog.bands)
+    filters = load_filters([curve_of(band) for band in config.catalog.bands.values()])
+    curves = zip(filters.wave, filters.trans, strict=True)
+    wave = np.array([pivot_wavelength(np.asarray(w), np.asarray(t)) for w, t in curves])
+    band, z, mag = bands.index(selection.band), np.asarray(catalog.z), np.asarray(catalog.mag)
+    whole, density = np.isfinite(mag).all(axis=1), []
+    for low, high in config.slices:
+        shifted = BLANTON03.wave * (1 + np.array([low, high])) / (1 + BLANTON03.z)
+        if shifted.min() < 0.98 * wave.min() or shifted.max() > 1.02 * wave.max():
+            raise InputError(
+                f"joint: luminosity_function {section.published} is of a band that {low:g} < z < {high:g} "
+                f"moves to {shifted[0]:.0f}..{shifted[1]:.0f} Angstrom; the survey's bands lie at "
+                f"{wave.min():.0f}..{wave.max():.0f}. Use catalog.number_density, or leave it out"
+            )
+        inside = whole & (z >= low) & (z < high)
+        color = typical_color(BLANTON03, z[inside], mag[inside], wave, band)
+        limits = selection.bright_mag, selection.faint_mag
+        density.append(listed_density(BLANTON03, (low, high), limits, color, PLANCK15))
+    observed = np.array(density)
+    error = section.error_dex * np.log(10) * observed
+    # the normalisation is common to all slices; a tenth of its variance is each slice's own, of the evolution
+    cov = np.outer(error, error) * (0.9 + 0.1 * np.eye(len(error)))
+    names = tuple(f"listed galaxies at {low:g} < z < {high:g} [1/Mpc3]" for low, high in config.slices)
+    return ListedDensity(observed, cov, tuple(range(len(error))), names)
+
+
+def _sfr_density(config: RunConfig, section: SfrDensityConfig) -> SfrDensity:
+    sfh: Any = config.model.component("sfh", tuple(config.catalog.bands))
+    key = stream(root_key(config.seed), "sfr_density")
+    shells = draw_shells(key, section.redshifts, _SHELL_HALOS, sfh.n_normal, PLANCK15)
+    density = 10 ** madau14_lg_csfrd(np.array(section.redshifts))
+    cov = np.diag((section.error_dex * np.log(10) * density) ** 2)
+    names = tuple(f"cosmic SFR density at z = {z:g} [Msun/yr/Mpc3]" for z in section.redshifts)
+    return SfrDensity(density, cov, (0,) * len(density), names, shells)
 
 
 def _mass_function(
@@ -238,17 +318,21 @@ def _mass_function(
 ) -> MassFunction:
     """The slice at the table's redshift; of a lightcone for photometric redshifts, only the slice itself."""
     index = next(i for i, (low, high) in enumerate(config.slices) if low <= section.redshift < high)
-    table, limits = (
-        read_mass_function(section.path, section.covariance, section.redshift),
-        config.slices[index],
-    )
+    limits = config.slices[index]
+    if section.path is not None:
+        table = read_mass_function(section.path, section.covariance, section.redshift)
+    else:
+        edges = np.arange(section.lgm_range[0], section.lgm_range[1] + 1e-6, 0.2)
+        phi = baldry12(0.5 * (edges[1:] + edges[:-1]))
+        cov = np.diag((section.error_dex * np.log(10) * phi) ** 2)
+        table = MassFunctionTable(edges[:-1], edges[1:], phi, cov)
     rescale = comoving_volume(ranges[index]) / comoving_volume(limits)
     return MassFunction(
         table.phi,
         table.cov,
         (index,) * len(table.phi),
         tuple(
-            f"log M* {a:g} to {b:g} at z = {section.redshift:g} [1/Mpc3/dex]"
+            f"log M* {a:.4g} to {b:.4g} at z = {section.redshift:g} [1/Mpc3/dex]"
             for a, b in zip(table.low, table.high, strict=True)
         ),
         table.low,

@@ -100,7 +100,7 @@ class Run:
             if isinstance(cut, CompletenessConfig | FunctionCutConfig):
                 files[f"{cut.kind} {cut.path}"] = sha256_of(Path(cut.path))
         for table in self.config.joint:
-            for path in filter(None, (table.path, table.covariance)):
+            for path in table.files:
                 files[f"{table.kind} {path}"] = sha256_of(Path(path))
         filters = self.light.filters
         for name, *curve in zip(filters.names, filters.wave, filters.trans, strict=True):

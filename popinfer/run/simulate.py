@@ -34,21 +34,22 @@ from popinfer.random import numpy_generator, stream
 from popinfer.records import Catalog
 from popinfer.resampling import systematic
 from popinfer.run.build import detectable, in_precision, lightcones
-from popinfer.run.observed import build_abundances, without
+from popinfer.run.observed import number_counts, true_ranges, without
 from popinfer.run.prepare import Run
 from popinfer.run.progress import Reporter, Silent
-from popinfer.survey.abundance import NumberCounts
+from popinfer.survey.abundance import Abundance, NumberCounts
 
 EFFECTIVE_PER_GALAXY = 2  # model galaxies of equal weight for every listed one
 MAX_TWICE = 0.01  # of the listed galaxies are others once more: those too heavy to be picked once only
 _CHUNK, _MAX_CHUNKS = 8192, 1000  # halos a slice at once; how often at most
+_PUBLISHED_CHUNKS = 4  # for abundances at the truth, whose noise is some percent then
 
 # of one slice: redshifts [point], magnitudes [point, band], weights [point]
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
 Wanted = int | tuple[int, ...] | None  # galaxies of each slice
 
 
-def number_counts(survey: Survey) -> NumberCounts | None:
+def area_counts(survey: Survey) -> NumberCounts | None:
     """What follows from the survey's solid angle; None where numbers aren't part of the data."""
     return next((x for x in survey.abundances if isinstance(x, NumberCounts)), None)
 
@@ -60,7 +61,7 @@ class _Numbers:
     """
 
     def __init__(self, key: PRNGKeyArray, run: Run, n_galaxies: Wanted) -> None:
-        self._counts = number_counts(run.survey) if n_galaxies is None else None
+        self._counts = area_counts(run.survey) if n_galaxies is None else None
         wanted = run.n_galaxies if n_galaxies is None else np.broadcast_to(n_galaxies, len(run.n_galaxies))
         fixed = [int(n) for n in wanted]
         self.drawn = fixed
@@ -240,7 +241,7 @@ def simulate_run(key: PRNGKeyArray, run: Run, truth: Float[np.ndarray, "par"]) -
     """
     survey, config = run.survey, run.config
     as_many = tuple(int(n) for n in np.asarray(survey.kernels.n_obs))
-    numbers = as_many if number_counts(survey) is None else None
+    numbers = as_many if area_counts(survey) is None else None
     z, mag = draw_survey(stream(key, "survey"), run, truth, numbers, Silent())
     sigma = np.asarray(survey.noise.sigma(jnp.nan_to_num(jnp.asarray(mag))))
     sigma = np.where(np.isnan(mag), np.nan, sigma)
@@ -250,9 +251,37 @@ def simulate_run(key: PRNGKeyArray, run: Run, truth: Float[np.ndarray, "par"]) -
     counts = survey.kernels.over_galaxies(features, survey.patterns_in(catalog))
     counts = _with_model_error(stream(key, "model_error"), counts, config.kernels.model_error)
     counts = counts.with_least_count(config.kernels.min_count)
-    abundances = build_abundances(config, tuple(len(x) for x in features), survey.photoz)
+    abundances = _abundances(stream(key, "abundances"), run, truth, tuple(len(x) for x in features))
     survey = dataclasses.replace(survey, features=features, kernels=counts, abundances=abundances)
     return dataclasses.replace(run, catalog=catalog, survey=survey, key=stream(key, "analysis"))
+
+
+def _abundances(
+    key: PRNGKeyArray, run: Run, truth: Float[np.ndarray, "par"], numbers: tuple[int, ...]
+) -> tuple[Abundance, ...]:
+    """Numbers of the simulated galaxies, and published abundances as the truth has them, errors and all."""
+    config, survey = run.config, run.survey
+    simulated: list[Abundance] = []
+    published = [one for one in survey.abundances if not isinstance(one, NumberCounts)]
+    if published:
+        params, specs = run.model.params_at(jnp.asarray(truth)), lightcones(config)
+        specs = [dataclasses.replace(spec, n_halo=_CHUNK) for spec in specs]
+        totals = None
+        for i in range(_PUBLISHED_CHUNKS):
+            halos = in_precision(config, draw_slices(stream(key, "halos", i), specs))
+            galaxies = predict_galaxies(run.survey_model, params, halos)
+            predicted = run.survey_model.abundances(params, galaxies, halos)
+            totals = predicted if totals is None else [a + b for a, b in zip(totals, predicted, strict=True)]
+        expected = {
+            id(abundance): np.asarray(total, float) / _PUBLISHED_CHUNKS
+            for abundance, total in zip(survey.abundances, totals or [], strict=True)
+        }
+        for i, abundance in enumerate(published):
+            rng = numpy_generator(stream(key, "errors", i))
+            error = rng.multivariate_normal(np.zeros(len(abundance.observed)), abundance.relative_cov)
+            simulated.append(abundance.observed_as(expected[id(abundance)] * np.exp(error)))
+    counts = number_counts(config, numbers, true_ranges(config, survey.photoz))
+    return tuple(simulated) if counts is None else (counts, *simulated)
 
 
 def _in_known_patterns(survey: Survey, catalog: Catalog) -> Bool[np.ndarray, "gal"]:

@@ -11,15 +11,20 @@ counts are independent of it. A table of the stellar mass function is compared w
     phi_i = sum_j w_j [Phi((M_i+1 - M_j) / s) - Phi((M_i - M_j) / s)] / (M_i+1 - M_i),
 
 all galaxies of the slice at the table's redshift, whether the survey lists them or not, their log10 masses
-smeared by the errors s of the published masses (Eddington bias).
+smeared by the errors s of the published masses (Eddington bias). Where the solid angle isn't known, a
+luminosity function says how many galaxies per volume the survey should list; and the cosmic star formation
+rate density is compared at several redshifts, from halos drawn there.
 
 Inference takes numbers y with covariance C as effective counts d = s y, s_i = o y_i / C_ii: the variance of
 d_i is then o times d_i, as for soft counts that count each galaxy o times, and both have their due say in the
 composite likelihood that guides the search (`popinfer.infer.likelihood`).
 """
 
+import dataclasses
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -27,7 +32,24 @@ import numpy as np
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
-from popinfer.records import Arr, Galaxies
+from popinfer.records import Arr, Galaxies, Halos
+
+
+class Population(NamedTuple):
+    """What abundances are predicted from.
+
+    Attributes
+    ----------
+    galaxies : of every slice.
+    listed : sum of the weights that the survey lists, per slice [1/Mpc^3].
+    z : redshifts of their halos.
+    sfr_density : mean SFR of the galaxies of halos [shell, halo] per volume [Msun/yr/Mpc^3].
+    """
+
+    galaxies: Galaxies
+    listed: Float[Array, "slice"]
+    z: Float[Array, "slice halo"]
+    sfr_density: Callable[[Halos], Float[Array, "shell"]]
 
 
 class Abundance(eqx.Module):
@@ -51,16 +73,13 @@ class Abundance(eqx.Module):
         """The part of the covariance that grows as the numbers' squares, over these."""
 
     @abstractmethod
-    def __call__(
-        self, galaxies: Galaxies, listed: Float[Array, "slice"], z: Float[Array, "slice halo"]
-    ) -> Float[Array, "stat"]:
-        """Predicted numbers.
+    def __call__(self, population: Population) -> Float[Array, "stat"]:
+        """Predicted numbers."""
 
-        Parameters
-        ----------
-        galaxies : of every slice. listed : sum of the weights that the survey lists, per slice [1/Mpc^3].
-        z : their halos' redshifts.
-        """
+    def observed_as(self, observed: Float[np.ndarray, "stat"]) -> "Abundance":
+        """The same with other observed numbers, of the same relative errors."""
+        ratio = observed / self.observed
+        return dataclasses.replace(self, observed=observed, cov=self.cov * np.outer(ratio, ratio))
 
 
 class NumberCounts(Abundance):
@@ -100,11 +119,54 @@ class NumberCounts(Abundance):
         """Cosmic variance."""
         return np.diag(self.relative_cosmic_variance)
 
-    def __call__(
-        self, galaxies: Galaxies, listed: Float[Array, "slice"], z: Float[Array, "slice halo"]
-    ) -> Float[Array, "stat"]:
+    def __call__(self, population: Population) -> Float[Array, "stat"]:
         """Expected number of each slice."""
-        return jnp.asarray(self.volume) * listed
+        return jnp.asarray(self.volume) * population.listed
+
+
+class ListedDensity(Abundance):
+    """Density of the galaxies of each slice that the survey lists, as a luminosity function has it [1/Mpc^3].
+
+    For catalogs whose solid angle isn't known; see `popinfer.data.published.listed_density`.
+    """
+
+    observed: Float[np.ndarray, "stat"]
+    cov: Float[np.ndarray, "stat stat"]
+    slices: tuple[int, ...] = eqx.field(static=True)
+    names: tuple[str, ...] = eqx.field(static=True)
+
+    @property
+    def relative_cov(self) -> Float[np.ndarray, "stat stat"]:
+        """All of the covariance."""
+        return self.cov / np.outer(self.observed, self.observed)
+
+    def __call__(self, population: Population) -> Float[Array, "stat"]:
+        """Expected density of each slice."""
+        return population.listed
+
+
+class SfrDensity(Abundance):
+    """Cosmic star formation rate density at several redshifts [Msun/yr/Mpc^3].
+
+    Attributes
+    ----------
+    shells : halos at these redshifts, weights in 1/Mpc^3, the same for all halo batches.
+    """
+
+    observed: Float[np.ndarray, "stat"]
+    cov: Float[np.ndarray, "stat stat"]
+    slices: tuple[int, ...] = eqx.field(static=True)
+    names: tuple[str, ...] = eqx.field(static=True)
+    shells: Halos
+
+    @property
+    def relative_cov(self) -> Float[np.ndarray, "stat stat"]:
+        """All of the covariance."""
+        return self.cov / np.outer(self.observed, self.observed)
+
+    def __call__(self, population: Population) -> Float[Array, "stat"]:
+        """Density at each redshift."""
+        return population.sfr_density(self.shells)
 
 
 class MassFunction(Abundance):
@@ -133,12 +195,11 @@ class MassFunction(Abundance):
         """All of the published covariance: how it would change with the densities isn't known."""
         return self.cov / np.outer(self.observed, self.observed)
 
-    def __call__(
-        self, galaxies: Galaxies, listed: Float[Array, "slice"], z: Float[Array, "slice halo"]
-    ) -> Float[Array, "stat"]:
+    def __call__(self, population: Population) -> Float[Array, "stat"]:
         """Density in every bin."""
-        index = self.slices[0]
-        inside = (z[index] >= self.z_range[0]) & (z[index] <= self.z_range[1])
+        galaxies, index = population.galaxies, self.slices[0]
+        z = population.z[index]
+        inside = (z >= self.z_range[0]) & (z <= self.z_range[1])
         weight = galaxies.weight_all[index].reshape(2, -1) * inside * self.rescale
         lgm = galaxies.lg_mstar[index][:, None]
         edges = [jnp.asarray(x, lgm.dtype) for x in (self.low, self.high)]

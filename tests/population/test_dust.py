@@ -27,6 +27,13 @@ def test_slopes_and_scatter():
     assert np.log10(av(normal=-1) / av()) == pytest.approx(-0.2, abs=2e-3)
 
 
+def test_quenched_galaxies_may_scatter_otherwise():
+    halved = {"quenched_scatter": float(np.log10(0.5))}
+    for lg_ssfr, expected in ((-14.0, -0.1), (-9.0, -0.2)):
+        ratio = av(lg_ssfr=lg_ssfr, normal=-1, **halved) / av(lg_ssfr=lg_ssfr, **halved)
+        assert np.log10(ratio) == pytest.approx(expected, abs=3e-3)
+
+
 def test_rises_with_mass_and_star_formation():
     assert np.all(np.diff([av(lg_mstar=m) for m in np.linspace(7, 13, 25)]) > 0)
     assert np.all(np.diff([av(lg_ssfr=s) for s in np.linspace(-14, -8, 25)]) > 0)

@@ -54,6 +54,9 @@ def test_each_parameter_does_what_it_says():
     assert float(lgmet(10.5, normal=2.0, scatter=0.1)) == pytest.approx(base + 0.2)
     assert float(lgmet(10.5, lg_ssfr=-14, quenched_offset=0.3)) == pytest.approx(base + 0.3, abs=1e-3)
     assert float(lgmet(10.5, lg_ssfr=-9, quenched_offset=0.3)) == pytest.approx(base, abs=1e-3)
+    heavy = float(lgmet(11.5))
+    assert float(lgmet(11.5, lg_ssfr=-14, quenched_slope=-0.2)) == pytest.approx(heavy - 0.2, abs=1e-3)
+    assert float(lgmet(11.5, lg_ssfr=-9, quenched_slope=-0.2)) == pytest.approx(heavy, abs=1e-3)
 
 
 @pytest.mark.parametrize("lg_ssfr", [-25.0, -12.0, -8.0])

@@ -15,6 +15,7 @@ from diffstar.diffstarpop.kernels.diffstarpop_mgash import (
     _diffstarpop_means_covs,
 )
 
+from popinfer.cosmology import PLANCK15
 from popinfer.errors import InputError
 from popinfer.population.diffstarpop import (
     _SHIFTED,
@@ -169,6 +170,35 @@ def test_every_shift_moves_only_its_own_parameters():
         changed = {f for f in params._fields if abs(getattr(shifted, f) - getattr(params, f)) > 1e-9}
         assert changed <= set(names), family
         assert changed, family
+
+
+def test_tilt_changes_efficiency_with_cosmic_time(halos):
+    model = DiffstarPop()
+    t = jnp.asarray([2.0, 10.0, 13.0])
+
+    def of(**shifts):
+        params = model.fiducial._replace(**shifts)
+        return jax.vmap(lambda halo, x: model(params, halo, t, PLANCK15, x))(halos, halos.normals)
+
+    base, tilted = of(), of(efficiency_tilt=0.3)
+    expected = np.broadcast_to((np.asarray(t) / 10) ** 0.3, base.sfr.shape)
+    np.testing.assert_allclose(tilted.sfr / base.sfr, expected, rtol=1e-9)
+    np.testing.assert_array_equal(tilted.frac_quenched, base.frac_quenched)
+
+
+def test_quenched_fraction_has_slope_and_curvature_in_halo_mass(halos):
+    model, above = DiffstarPop(), np.asarray(halos.logmp0) - 12.3
+
+    def logit(**shifts):
+        params = model.fiducial._replace(**shifts)
+        made = jax.vmap(lambda halo, x: model(params, halo, jnp.ones(1), PLANCK15, x))(halos, halos.normals)
+        return np.log(made.frac_quenched) - np.log1p(-made.frac_quenched)
+
+    moved = logit(quenching_slope=0.8, quenching_curvature=-0.4)
+    base = logit()
+    inside = np.abs(base) < 10
+    assert inside.sum() > 20
+    np.testing.assert_allclose((moved - base)[inside], (0.8 * above - 0.4 * above**2)[inside], atol=1e-6)
 
 
 def test_lg_scatter_scales_scatters():

@@ -10,15 +10,19 @@ import numpy as np
 import pytest
 
 from popinfer.config import RunConfig, load_config
+from popinfer.data.published import baldry12, madau14_lg_csfrd
+from popinfer.errors import InputError
 from popinfer.infer.counts import log_counts_and_jacobian
 from popinfer.infer.search import likelihood_at
 from popinfer.model import predict_galaxies
 from popinfer.population.halos import draw_slices
 from popinfer.population.parameters import with_values
-from popinfer.random import root_key
+from popinfer.population.relations import Z_DENSITY, Relations, sfr_density
+from popinfer.random import root_key, stream
 from popinfer.run.build import detectable, lightcones
 from popinfer.run.mock import MockSpec, make_mock
 from popinfer.run.prepare import prepare
+from popinfer.run.simulate import simulate_run
 from popinfer.survey.cosmic_variance import FULL_SKY_DEG2, comoving_volume
 
 TRUE_SURVIVAL = 0.7
@@ -132,3 +136,85 @@ def test_the_area_finds_how_many_satellites_survive(mock_file, samples):
     assert sd["area"] < 0.6 * sd["shape"]
     assert abs(pull["area"]) < 2.5
     assert pull["wrong"] > pull["area"] + 2
+
+
+@pytest.fixture(scope="module")
+def published_run(raw):
+    """All that is published beside the colors of a survey whose area isn't known."""
+    raw = copy.deepcopy(raw)
+    del raw["catalog"]["number_density"]
+    raw["joint"] = [
+        {"kind": "luminosity_function"},
+        {"kind": "mass_function", "published": "baldry12", "redshift": 0.07, "lgm_range": [10.5, 11.3]},
+        {"kind": "sfr_density", "redshifts": [0.0, 1.0]},
+    ]
+    return prepare(RunConfig.model_validate(raw))
+
+
+def test_published_abundances_are_compared(published_run):
+    listed, masses, sfr = published_run.survey.abundances
+    # Blanton et al. (2003) have some 10^-2.6 galaxies a Mpc^3 that SDSS lists at 0.06 < z < 0.09
+    assert 10**-2.8 < listed.observed[0] < 10**-2.4
+    assert np.sqrt(listed.cov[0, 0]) / listed.observed[0] == pytest.approx(0.043 * np.log(10))
+    np.testing.assert_allclose(masses.observed, baldry12(np.array([10.6, 10.8, 11.0, 11.2])))
+    np.testing.assert_allclose(np.log10(sfr.observed), madau14_lg_csfrd(np.array([0.0, 1.0])))
+    assert sfr.names[1] == "cosmic SFR density at z = 1 [Msun/yr/Mpc3]"
+    assert len(published_run.data().observed) == published_run.survey.kernels.mask.size + 7
+
+
+def test_sfr_density_is_that_of_other_halos(published_run):
+    """Of the shells of `Relations`, which are other halos, more of them, and more redshifts."""
+    model = published_run.model
+    sfr = published_run.survey.abundances[2]
+    params = model.params
+    predicted = [float(sfr_density(model.forward, params, of_shell(sfr.shells, i))) for i in (0, 1)]
+    fractions = np.asarray(model.tables.light.outside.fractions)[0]
+    relations = Relations.build(root_key(3), model.forward, published_run.light.ssp, fractions, 2048)
+    at = [Z_DENSITY.index(z) for z in (0.0, 1.0)]
+    expected = np.asarray(relations.lg_sfr_density(params))[at]
+    np.testing.assert_allclose(np.log10(predicted), expected, atol=0.04)
+
+
+def of_shell(shells, index):
+    return jax.tree.map(lambda x: jnp.asarray(x[index]), shells)
+
+
+def test_calibration_simulates_what_is_published(published_run):
+    """Its numbers scatter about the truth's as the published errors say."""
+    truth = np.zeros(1)
+    simulated = [simulate_run(stream(root_key(1), i), published_run, truth).survey for i in range(6)]
+    for index, abundance in enumerate(published_run.survey.abundances):
+        error = np.sqrt(np.diag(abundance.relative_cov))
+        log_observed = np.log([survey.abundances[index].observed for survey in simulated])
+        pull = (log_observed - log_observed.mean(axis=0)) / error
+        assert 0.3 < np.mean(pull**2) < 2
+        relative = simulated[0].abundances[index].relative_cov
+        np.testing.assert_allclose(relative, abundance.relative_cov, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"kind": "mass_function", "redshift": 0.07}, "give either path, a table, or published"),
+        ({"kind": "mass_function", "redshift": 0.07, "published": "baldry"}, "baldry12"),
+        (
+            {"kind": "mass_function", "redshift": 0.07, "published": "baldry12", "lgm_range": [11, 11.1]},
+            "0.2 apart at least",
+        ),
+        (
+            {"kind": "mass_function", "redshift": 0.07, "published": "baldry12", "covariance": "c.txt"},
+            "covariance belongs to a table",
+        ),
+        ({"kind": "sfr_density", "redshifts": []}, "at least 1 item"),
+        ({"kind": "luminosity_function", "error_dex": 0}, "greater than or equal to 0.005"),
+    ],
+)
+def test_abundances_that_cant_be_are_refused(raw, section, message):
+    with pytest.raises(ValueError, match=message):
+        RunConfig.model_validate(raw | {"joint": [section]})
+
+
+def test_a_luminosity_function_of_a_band_out_of_reach_is_refused(raw):
+    far = copy.deepcopy(raw) | {"slices": [[0.15, 0.2]], "joint": [{"kind": "luminosity_function"}]}
+    with pytest.raises(InputError, match=r"moves to 6445\.\.6725 Angstrom; the survey's bands lie at"):
+        prepare(RunConfig.model_validate(far))

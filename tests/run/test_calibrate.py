@@ -207,15 +207,6 @@ def test_refusals(write_config, tmp_path, capsys, option, words):
     assert not out.exists()
 
 
-def test_published_tables_are_not_simulated(write_config, tmp_path, capsys):
-    table = tmp_path / "phi.txt"
-    table.write_text("10.5 10.8 0.002 0.0002\n")
-    file = write_config(joint=[{"kind": "mass_function", "path": str(table), "redshift": 0.07}])
-    assert cli.main(["calibrate", str(file), "--n", "20", "--out", str(tmp_path / "out")]) == 2
-    assert "joint" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.slow
 def test_processes_make_the_same_trials(trial_run, trial):
     """Workers prepare the run anew and get seed and sabotage with each trial."""
