@@ -28,7 +28,7 @@ class UniformGasParams(NamedTuple):
         Declaration(
             "dex", "log10 of the ionisation parameter", -4, 0, prior=Prior("truncnormal", -3, 0.5, -4, 0)
         ),
-    ] = -3.0
+    ] = -2.5
     lgmet_offset: Annotated[
         Scalar,
         Declaration(

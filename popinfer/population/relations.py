@@ -37,6 +37,10 @@ Z_DENSITY = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
 LGM_MIN = 10.5  # log10 Msun
 LG_SSFR_QUENCHED = -11.0  # log10 1/yr
 _HALF_WIDTH = 0.01  # of a shell in redshift
+# Halos of shells are drawn in proportion to about the SFR of their galaxies, M^1.5 up to 10^12 Msun and level
+# above, the square of which stands where a lightcone has the share that a survey sees.
+_LGM = np.linspace(LGM_MIN, 16.0, 56)
+_FORMING = (tuple(_LGM), tuple(np.clip(10 ** (3 * (_LGM - 12.0)), 1e-3, 1.0)))
 _SMOOTHING = 0.12  # dex, width of the running window in mass
 
 
@@ -131,7 +135,9 @@ def draw_shells(
     cosmology : of distances and ages.
     """
     specs = [
-        LightconeSpec(max(z - _HALF_WIDTH, 1e-3), z + _HALF_WIDTH, n_halo, LGM_MIN, n_normal)
+        LightconeSpec(
+            max(z - _HALF_WIDTH, 1e-3), z + _HALF_WIDTH, n_halo, LGM_MIN, n_normal, detection=_FORMING
+        )
         for z in redshifts
     ]
     drawn = [draw_halos(stream(key, "shell", i), spec, cosmology) for i, spec in enumerate(specs)]
