@@ -39,6 +39,8 @@ class MassMetallicityParams(NamedTuple):
         Scalar,
         Declaration("dex", "mass-metallicity relation, shift", -3, 3, prior=Prior("normal", 0.0, 0.15)),
     ] = 0.0
+    # at one mass quenched galaxies are never the poorer ones: 0 to 0.4 dex richer (Peng et al. 2015; Trussler
+    # et al. 2020, MNRAS 491, 5406)
     quenched_offset: Annotated[
         Scalar,
         Declaration(
@@ -46,7 +48,7 @@ class MassMetallicityParams(NamedTuple):
             "metallicity of quenched relative to star-forming galaxies",
             -3,
             3,
-            prior=Prior("normal", 0.0, 0.15),
+            prior=Prior("truncnormal", 0.15, 0.15, 0.0, 0.6),
         ),
     ] = 0.0
     slope: Annotated[
