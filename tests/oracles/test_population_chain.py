@@ -45,9 +45,16 @@ MODEL = ForwardModel(template=TemplateKnots(KNOTS)).in_bands(BANDS)
 VALUES = {
     "metallicity.quenched_offset": 0.05,
     "metallicity.slope": 0.03,
+    "metallicity.quenched_slope": -0.1,
     "dust.lg_av": -0.2,
     "dust.slope_ssfr": 0.5,
     "dust.f_unobscured": 0.1,
+    "dust.quenched_scatter": -0.3,
+    "sfh.efficiency_tilt": 0.2,
+    "sfh.quenching_slope": 0.5,
+    "sfh.quenching_curvature": -0.2,
+    "template.old_3550": 0.1,
+    "template.old_4700": -0.02,
     "satellites.survival": 0.3,
     "nebular.logu": -2.8,
     "nebular.f_esc": 0.2,
@@ -146,7 +153,8 @@ def diffstarpop_draws(params, halos):
 
 def history(sfh, halos, index, t):
     sfh, mah = (jax.tree.map(lambda x: jnp.asarray(x)[index : index + 1], x) for x in (sfh, halos.mah_params))
-    return np.asarray(calc_sfh_galpop(sfh, mah, jnp.asarray(t), lgt0=LOGT0, fb=PLANCK15.fb))[0]
+    sfr = np.asarray(calc_sfh_galpop(sfh, mah, jnp.asarray(t), lgt0=LOGT0, fb=PLANCK15.fb))[0]
+    return sfr * (t / 10) ** VALUES["sfh.efficiency_tilt"]
 
 
 def galaxy(sfh, halos, index, ssp, params):
@@ -163,10 +171,12 @@ def galaxy(sfh, halos, index, ssp, params):
     p = params.metallicity
     lgmet = np.log10(0.02) - 0.26 + 0.38 * np.tanh((lg_mstar - 10.11) / 0.46) + p.evolution * z
     lgmet += p.zero_point + p.slope * (lg_mstar - 10.5) + p.scatter * eps[0]
-    lgmet += p.quenched_offset / (1 + np.exp((lg_ssfr + 11) / 0.3))
+    quenched = 1 / (1 + np.exp((lg_ssfr + 11) / 0.3))
+    lgmet += (p.quenched_offset + p.quenched_slope * (lg_mstar - 10.5)) * quenched
     p = params.dust
     floored = -12.5 + 0.25 * np.log1p(np.exp((lg_ssfr + 12.5) / 0.25))
-    lg_av = p.lg_av + p.slope_mass * (lg_mstar - 10.5) + p.slope_ssfr * (floored + 10) + p.scatter * eps[1]
+    lg_av = p.lg_av + p.slope_mass * (lg_mstar - 10.5) + p.slope_ssfr * (floored + 10)
+    lg_av += p.scatter * 10 ** (p.quenched_scatter * quenched) * eps[1]
     av = 10 ** (0.7 - 0.1 * np.log1p(np.exp((0.7 - lg_av) / 0.1)))
     p = params.burstiness
     sd = np.log(10) * p.scatter * np.exp(-lookback / 10**p.lg_timescale_gyr)
@@ -211,15 +221,29 @@ def test_masses_and_star_formation_rates(ours, theirs):
     np.testing.assert_allclose(np.asarray(ours.lg_ssfr).reshape(2, N), theirs[2], rtol=0, atol=1e-3)
 
 
-def test_magnitudes(ours, theirs):
+def old_error(halos, lg_ssfr):
+    """Template errors of quenched galaxies [branch, galaxy, band], linear in log wavelength to 6200 A."""
+    pivots = np.array([3557.0, 4702.0, 6176.0, 7491.0, 8946.0])  # of SDSS, Fukugita et al. 1996
+    knots = np.log([3550.0, 4700.0, 6200.0])
+    errors = [VALUES["template.old_3550"], VALUES["template.old_4700"], 0.0]
+    at = np.array([np.interp(np.log(pivots / (1 + z)), knots, errors) for z in halos.z_obs])
+    return at / (1 + np.exp((lg_ssfr[..., None] + 11) / 0.3))
+
+
+def test_magnitudes(ours, theirs, halos):
     """Band tables act with dust at two wavelengths a band, tabulate four redshifts and 64 lookback times."""
-    difference = np.abs(np.asarray(ours.mag).reshape(2, N, -1) - theirs[0])
+    difference = np.abs(np.asarray(ours.mag).reshape(2, N, -1) - theirs[0] - old_error(halos, theirs[2]))
     assert difference.max() < 0.01
     assert np.median(difference) < 0.002
 
 
 def test_weights_are_those_of_both_branches(ours, halos, params):
     _, frac_q = diffstarpop_draws(params, halos)
+    above = np.asarray(halos.logmp0) - 12.3
+    logit = np.log(frac_q / (1 - frac_q)) + above * (
+        VALUES["sfh.quenching_slope"] + VALUES["sfh.quenching_curvature"] * above
+    )
+    frac_q = 1 / (1 + np.exp(-logit))
     occupied = halos.weight * np.where(halos.is_central > 0.5, 1.0, VALUES["satellites.survival"])
     want = np.concatenate([occupied * (1 - frac_q), occupied * frac_q])
     np.testing.assert_allclose(ours.weight_all, want, rtol=1e-6)
