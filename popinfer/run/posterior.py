@@ -1,31 +1,37 @@
 """The sample stage: draws of the posterior, predictions, derived relations, stored as one NetCDF file."""
 
+import io
 import json
+import tempfile
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
-from platform import python_version
 from typing import Any
 
 import arviz as az
+import h5netcdf
+import h5py
 import numpy as np
 import xarray as xr
+from xarray.backends import H5NetCDFStore
 
 from popinfer.components import load_sampler
 from popinfer.config.inference import OwnSamplerConfig
+from popinfer.errors import InputError
 from popinfer.infer.draw_tables import named_draws
 from popinfer.infer.draws import Draws, Sampler
 from popinfer.infer.exact_weights import ExactWeightsSpec, SampledPosterior, sample_with_exact_weights
 from popinfer.infer.likelihood import LogDensity
 from popinfer.infer.nuts import NutsSpec, nuts
 from popinfer.infer.tempered import SmcSpec, smc
+from popinfer.journal import began
 from popinfer.random import numpy_generator, stream
 from popinfer.run.fitting import FitResult
-from popinfer.run.folder import atomic
 from popinfer.run.predictions import derived_relations, predict_survey
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
+from popinfer.run.provenance import versions
+from popinfer.storage import write_sealed
 
 N_PRIOR = 2000
 SPECS: dict[str, Callable[..., Any]] = {"nuts": ExactWeightsSpec, "nuts_exact": NutsSpec, "smc": SmcSpec}
@@ -34,40 +40,11 @@ TITLES = {
     "nuts_exact": "NUTS on the exact density",
     "smc": "Tempered particles",
 }
-PACKAGES = (
-    "popinfer",
-    "jax",
-    "jaxlib",
-    "numpy",
-    "equinox",
-    "optax",
-    "blackjax",
-    "arviz",
-    "diffmah",
-    "diffstar",
-    "diffhalos",
-    "astro-sedpy",
-    "h5py",
-    "xarray",
-)
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on."""
-    by_name = {"python": python_version()}
-    for package in PACKAGES:
-        try:
-            by_name[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            by_name[package] = "not installed"
-    return by_name
 
 
 def sample_posterior(run: Run, population: Population, fit: FitResult, say: Reporter) -> az.InferenceData:
-    """Draw from the posterior and predict; nothing is written but a test file that is removed again."""
-    attrs = _attributes(run)
-    _test_write(run, attrs)
-    start = time.perf_counter()
+    """Draw from the posterior and predict; nothing is written."""
+    attrs, start = _attributes(run), began()
     sampled = draw_posterior(run, population, fit, say)
     draws = sampled.draws
     idata = groups_for_the_gate(run, sampled, attrs)
@@ -81,10 +58,51 @@ def sample_posterior(run: Run, population: Population, fit: FitResult, say: Repo
     return idata
 
 
-def write_posterior(idata: az.InferenceData, path: Path) -> None:
-    """Write an InferenceData atomically."""
-    with atomic(path) as temporary:
-        idata.to_netcdf(str(temporary), engine="h5netcdf")
+def write_posterior(idata: az.InferenceData, path: Path, identity: str) -> str:
+    """Store an InferenceData; where that can't be done, in the folder of temporary files.
+
+    Returns
+    -------
+    str
+        Hash by which the summary names these draws.
+
+    Raises
+    ------
+    InputError
+        The file can't be written; the message says where the draws are kept instead.
+    """
+    content = to_netcdf(idata)
+    try:
+        return write_sealed(path, content, "posterior", identity)
+    except InputError as error:
+        elsewhere = Path(tempfile.gettempdir()) / f"popinfer-{idata.posterior.attrs['run']}-posterior.nc"
+        try:
+            write_sealed(elsewhere, content, "posterior", identity)
+        except InputError:
+            raise error from None
+        raise InputError(f"{error}. The draws are kept in {elsewhere}") from None
+
+
+def to_netcdf(idata: az.InferenceData) -> bytes:
+    """An InferenceData as a NetCDF file, made in memory: HDF5's own writing crashes when a disk is full."""
+    buffer = io.BytesIO()
+    with h5netcdf.File(buffer, "w") as store:
+        for group in idata.groups():
+            data = idata[group]
+            encoding = {name: {"zlib": True} for name, x in data.variables.items() if x.dtype.kind in "biuf"}
+            data.dump_to_store(H5NetCDFStore(store, group=group), encoding=encoding)
+    return buffer.getvalue()
+
+
+def from_netcdf(content: bytes) -> az.InferenceData:
+    """Undo `to_netcdf`."""
+    with h5py.File(io.BytesIO(content), "r") as store:
+        names = list(store)
+    groups = {}
+    for name in names:
+        with xr.open_dataset(io.BytesIO(content), group=name, engine="h5netcdf") as data:
+            groups[name] = data.load()
+    return az.InferenceData(**groups)
 
 
 def _attributes(run: Run) -> dict[str, Any]:
@@ -92,7 +110,6 @@ def _attributes(run: Run) -> dict[str, Any]:
     attrs: dict[str, Any] = {
         "run": run.config.name,
         "config": run.config.to_yaml(),
-        "fingerprint": run.fingerprint("sample"),
         "seed": run.config.seed,
         "precision": run.config.precision,
         "sampler": run.config.sample.kind,
@@ -100,14 +117,6 @@ def _attributes(run: Run) -> dict[str, Any]:
     attrs |= {f"version {name}": version for name, version in versions().items()}
     # names of files hold slashes, which netCDF4 refuses in names of attributes
     return attrs | {"sha256": json.dumps(run.hashes())}
-
-
-def _test_write(run: Run, attrs: dict[str, Any]) -> None:
-    """Write and remove a small file: a full disk or a refused attribute shows before hours of sampling."""
-    tiny = named_draws(run.model.space, np.zeros((1, 2, run.model.space.size)), attrs)
-    path = run.folder.path / ".test.nc"
-    write_posterior(az.InferenceData(posterior=tiny), path)
-    path.unlink()
 
 
 def groups_for_the_gate(run: Run, sampled: SampledPosterior, attrs: dict[str, Any]) -> az.InferenceData:

@@ -14,8 +14,8 @@ from popinfer.random import root_key
 from popinfer.run import simulate
 from popinfer.run.mock import _as_measured, parse_values
 from popinfer.run.progress import Silent
-from popinfer.run.run_summary import truth_path
 from popinfer.run.simulate import _model_galaxies, _Numbers, _one_a_halo, _pick, _readiness, draw_survey
+from popinfer.run.truth import truth_path
 
 pytestmark = pytest.mark.xdist_group("the tiny run")  # made once
 

@@ -51,7 +51,11 @@ def test_region_survives_storage(run, tmp_path):
 def test_search_command_finds_the_runs_region_and_writes_nothing_else(tiny_run, tmp_path):
     file, out, _ = tiny_run
     assert main(["search", str(file), "--out", str(tmp_path / "new"), "--quiet"]) == 0
-    assert {path.name for path in (tmp_path / "new").iterdir()} == {"run.yaml", "search.json"}
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {
+        "provenance.json",
+        "run.yaml",
+        "search.json",
+    }
     again, made = (read_region(prepare(file, folder)) for folder in (tmp_path / "new", out))
     assert [one["start"] for one in again.starts] == [one["start"] for one in made.starts]
     np.testing.assert_allclose(again.mixture.main.mean, made.mixture.main.mean, atol=1e-3)
