@@ -98,7 +98,7 @@ class Journal:
                 return
             start = time.monotonic()
             try:
-                with self.path.open("r+b" if self._end else "wb") as stream:
+                with os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as stream:
                     stream.seek(self._end)
                     stream.truncate()
                     stream.write(b"".join(self._pending))

@@ -39,7 +39,7 @@ _WRAPS = {
     ".html": (b"<!-- ", b" -->\n"),
 }
 _BARE = (b"\n", b"\n")
-_SEAL = re.compile(rb"popinfer (\d{1,6}) ([a-z]{1,20}) (\S{1,100}) sha256 ([0-9a-f]{64})")
+_SEAL = re.compile(rb"popinfer (\d{1,6}) ([a-z]{1,20}) ([!-~]{1,100}) sha256 ([0-9a-f]{64})")
 _CLOSING = b"\n}\n"
 _LONGEST_SEAL = 400
 _TEMPORARY = re.compile(r"\.(?P<host>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]{8}\.part")
@@ -84,7 +84,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_page(path: Path, page: bytes, figures: Mapping[str, bytes]) -> None:
-    """Write a page and its folder ``figures``, both or neither; a page that was there is gone before they change.
+    """Write a page and its folder ``figures``, both or neither; a page that was there goes first.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ from popinfer.report import judge
 from popinfer.run.fitting import fit_population
 from popinfer.run.folder import RunFolder, at_work, read_json, write_json
 from popinfer.run.posterior import draw_posterior, groups_for_the_gate
-from popinfer.run.prepare import Run, population_of, prepare
+from popinfer.run.prepare import Run, population_of, prepare, provenance_of
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.provenance import code_hash
 from popinfer.run.search import draw_run_halos, search_posterior
@@ -107,8 +107,8 @@ def calibrate(
     suffix = "" if spec.sabotage == "none" else f"-{spec.sabotage}"
     run = prepare(config, out or Path("results") / f"{config.name}-calibration{suffix}", say)
     trials = run.folder.trials
-    identity = f"{run.provenance.identity}-{spec.sabotage}-{spec.seed_of(config)}"
-    with at_work(run.folder, run.provenance, "sample", fresh=spec.fresh):
+    identity = f"{provenance_of(run).identity}-{spec.sabotage}-{spec.seed_of(config)}"
+    with at_work(run.folder, provenance_of(run), "sample", fresh=spec.fresh):
         trials.mkdir(exist_ok=True)
         remove_leftovers(trials, locked=True)
         missing = [i for i in range(spec.n_trials) if _read(trials, i, identity) is None]
@@ -243,7 +243,7 @@ def _analyse(key: PRNGKeyArray, run: Run, truth: np.ndarray, spec: CalibrateSpec
     population = dataclasses.replace(population, data=SABOTAGES[spec.sabotage](population.data))
     fit = fit_population(trial, population, region, Silent())
     sampled = draw_posterior(trial, population, fit, Silent())
-    verdict = judge(groups_for_the_gate(trial, sampled, {}))
+    verdict = judge(groups_for_the_gate(trial, sampled, fit.mixture, {}))
     draws = sampled.draws.u.reshape(-1, len(truth))
     result = Trial.of(stream(key, "comparison"), truth, draws, verdict.converged)
     return {

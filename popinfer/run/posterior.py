@@ -21,6 +21,7 @@ from popinfer.errors import InputError
 from popinfer.infer.draw_tables import named_draws
 from popinfer.infer.draws import Draws, Sampler
 from popinfer.infer.exact_weights import ExactWeightsSpec, SampledPosterior, sample_with_exact_weights
+from popinfer.infer.laplace import Mixture
 from popinfer.infer.likelihood import LogDensity
 from popinfer.infer.nuts import NutsSpec, nuts
 from popinfer.infer.tempered import SmcSpec, smc
@@ -47,8 +48,7 @@ def sample_posterior(run: Run, population: Population, fit: FitResult, say: Repo
     attrs, start = _attributes(run), began()
     sampled = draw_posterior(run, population, fit, say)
     draws = sampled.draws
-    idata = groups_for_the_gate(run, sampled, attrs)
-    idata.add_groups({"prior": named_draws(run.model.space, _prior_draws(run))})
+    idata = groups_for_the_gate(run, sampled, fit.mixture, attrs)
     sampling = time.perf_counter() - start
     chosen = _thin(draws.u, run.config.predictive.n_draws)
     idata.add_groups(predict_survey(run, population, fit, chosen, say))
@@ -119,20 +119,38 @@ def _attributes(run: Run) -> dict[str, Any]:
     return attrs | {"sha256": json.dumps(run.hashes())}
 
 
-def groups_for_the_gate(run: Run, sampled: SampledPosterior, attrs: dict[str, Any]) -> az.InferenceData:
+def groups_for_the_gate(
+    run: Run, sampled: SampledPosterior, mixture: Mixture, attrs: dict[str, Any]
+) -> az.InferenceData:
     """The groups that the convergence gate looks at."""
+    space = run.model.space
     groups = {
-        "posterior": named_draws(run.model.space, sampled.draws.u, attrs),
+        "posterior": named_draws(space, sampled.draws.u, attrs),
+        "prior": named_draws(space, _prior_draws(run)),
         "sample_stats": sample_statistics(sampled.draws),
+        "unconstrained": unconstrained_group(space.names, sampled, mixture),
     }
     if sampled.chains is not None:
-        groups["chains"] = named_draws(run.model.space, sampled.chains.u)
-        groups["chain_stats"] = xr.Dataset(
-            {k: (("chain", "draw"), v) for k, v in sampled.chains.stats.items()}
-        )
+        groups["chains"] = named_draws(space, sampled.chains.u)
+        groups["chain_stats"] = sample_statistics(sampled.chains)
     idata = az.InferenceData()
     idata.add_groups(groups)
     return idata
+
+
+def unconstrained_group(names: tuple[str, ...], sampled: SampledPosterior, mixture: Mixture) -> xr.Dataset:
+    """Vectors of draws and of what led to them, from which the gate computes again what it judges."""
+    arrays: dict[str, Any] = {
+        "posterior": (("chain", "draw", "par"), sampled.draws.u),
+        "maximum_mean": (("maximum", "par"), np.stack([part.mean for part in mixture.components])),
+        "maximum_cov": (("maximum", "par", "par_"), np.stack([part.cov for part in mixture.components])),
+        "maximum_weight": (("maximum",), mixture.weights),
+    }
+    if sampled.chains is not None and sampled.proposals is not None:
+        arrays["chains"] = (("surrogate_chain", "surrogate_draw", "par"), sampled.chains.u)
+        arrays["proposals"] = (("proposal", "par"), sampled.proposals)
+        arrays["nodes"] = (("node", "par"), sampled.surrogate.nodes.points)
+    return xr.Dataset(arrays, coords={"par": list(names)})
 
 
 def draw_posterior(run: Run, population: Population, fit: FitResult, say: Reporter) -> SampledPosterior:
@@ -166,10 +184,7 @@ def draw_posterior(run: Run, population: Population, fit: FitResult, say: Report
                 lambda done, _, text: update(done, text),
             )
             sampled = SampledPosterior(draws, None, fit.surrogate)
-    draws = sampled.draws
-    draws.attrs["region_settled"] = int(fit.settled)
-    tried = draws.u if sampled.chains is None else sampled.chains.u
-    draws.attrs["missed_mass"] = fit.mixture.weight_missed_by(tried.reshape(-1, tried.shape[-1]))
+    sampled.draws.attrs["region_settled"] = int(fit.settled)
     return sampled
 
 

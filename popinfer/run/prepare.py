@@ -121,15 +121,15 @@ class Run:
         """What a stage's files are recognised by; see `popinfer.run.provenance`."""
         return fingerprint(self.config, self.hashes(), stage)
 
-    @property
-    def provenance(self) -> Provenance:
-        """What this run's results are made from."""
-        return Provenance.of(self.config, self.hashes())
-
     def physical(self, u: np.ndarray) -> dict[str, np.ndarray]:
         """Physical values by dotted name of vectors [..., par]."""
         free = self.model.space.free
         return {p.name: np.asarray(p.prior.to_physical(jnp.asarray(u[..., i]))) for i, p in enumerate(free)}
+
+
+def provenance_of(run: Run) -> Provenance:
+    """What a run's results are made from."""
+    return Provenance.of(run.config, run.hashes())
 
 
 @dataclass(frozen=True)

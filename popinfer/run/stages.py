@@ -28,7 +28,7 @@ from popinfer.run.batches import batch_shape
 from popinfer.run.fitting import FitResult, fit_population, read_fit, write_fit
 from popinfer.run.folder import RunFolder, at_work, check_writable, remove_pages, write_halos, write_json
 from popinfer.run.posterior import from_netcdf, sample_posterior, write_posterior
-from popinfer.run.prepare import Population, Run, load_population
+from popinfer.run.prepare import Population, Run, load_population, provenance_of
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.provenance import Provenance, named
 from popinfer.run.run_summary import summary_of_run
@@ -56,14 +56,14 @@ def search(run: Run, say: Reporter | None = None, *, fresh: bool = False) -> Reg
     InputError
         The folder holds results of another run, or another process is at work there.
     """
-    with at_work(run.folder, run.provenance, "fit", fresh=fresh):
+    with at_work(run.folder, provenance_of(run), "fit", fresh=fresh):
         return _search(run, say or Silent())
 
 
 def halos(run: Run, say: Reporter | None = None, region: Region | None = None) -> Population:
     """Draw the run's halos around the search's maxima."""
     region = read_region(run) if region is None else region
-    with at_work(run.folder, run.provenance, "fit"):
+    with at_work(run.folder, provenance_of(run), "fit"):
         return _halos(run, say or Silent(), region)
 
 
@@ -76,7 +76,7 @@ def fit(
     """Fit the stored halos' population to the catalog."""
     population = load_population(run) if population is None else population
     region = read_region(run) if region is None else region
-    with at_work(run.folder, run.provenance, "fit"):
+    with at_work(run.folder, provenance_of(run), "fit"):
         return _fit(run, say or Silent(), population, region)
 
 
@@ -89,7 +89,7 @@ def sample(
     """Sample the posterior around the stored fit; return the convergence gate's verdict."""
     population = load_population(run) if population is None else population
     result = read_fit(run, population.data) if result is None else result
-    with at_work(run.folder, run.provenance, "fit"):
+    with at_work(run.folder, provenance_of(run), "fit"):
         return _sample(run, say or Silent(), population, result)
 
 
@@ -128,7 +128,7 @@ def _sample(run: Run, say: Reporter, population: Population, result: FitResult) 
 @contextlib.contextmanager
 def _stage(run: Run, name: str, say: Reporter) -> Iterator[None]:
     """Keep what a stage computes until it is done, and say where it goes on."""
-    with kept_in(run.folder.journal(name), run.provenance.identity) as journal:
+    with kept_in(run.folder.journal(name), provenance_of(run).identity) as journal:
         if journal.n_stored:
             say.say(f"{name}: goes on after {journal.n_stored} steps that an earlier process has kept")
         yield
@@ -136,7 +136,7 @@ def _stage(run: Run, name: str, say: Reporter) -> Iterator[None]:
 
 def _write_config(run: Run) -> None:
     """Store what the results are made from, in full and as a run file."""
-    run.provenance.write(run.folder.provenance)
+    provenance_of(run).write(run.folder.provenance)
     write_sealed(run.folder.config, run.config.to_yaml().encode(), "config", run.fingerprint("sample"))
 
 
@@ -157,7 +157,7 @@ def fisher(run: Run, say: Reporter | None = None) -> tuple[Identifiability, str]
     where none are stored.
     """
     say = say or Silent()
-    with at_work(run.folder, run.provenance, "fit"):
+    with at_work(run.folder, provenance_of(run), "fit"):
         population = _stored_population(run, say)
         stored = read_fit(run, population.data) if run.folder.fit.is_file() else None
         with say.task("Information"):
@@ -244,7 +244,7 @@ def run_all(
     """
     say, folder = say or Silent(), run.folder
     depends = "sample" if folder.posterior.exists() else "fit"
-    with at_work(folder, run.provenance, depends, fresh=fresh):
+    with at_work(folder, provenance_of(run), depends, fresh=fresh):
         _say_what_is_there(folder, say)
         region = read_region(run) if folder.search.exists() else _search(run, say)
         population = load_population(run) if folder.halos.exists() else _halos(run, say, region)

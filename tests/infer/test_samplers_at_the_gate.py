@@ -7,24 +7,30 @@ import pytest
 from targets import COV5, MEAN5, bimodal, cliff, funnel, gaussian5, nowhere, rugged
 from toy import silent
 
+from popinfer.infer.exact_weights import SampledPosterior
 from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.nuts import NutsSpec, nuts
 from popinfer.infer.tempered import SmcSpec, smc
 from popinfer.report import judge
-from popinfer.run.posterior import sample_statistics
+from popinfer.run.posterior import sample_statistics, unconstrained_group
 
 FIVE, THREE = Mixture.single(Laplace(MEAN5, COV5)), Mixture.single(Laplace(np.zeros(3), np.eye(3)))
 
 
 def verdict(sample, density, start, spec):
-    """The gate's answer to a sampler."""
-    return gate(sample(jax.random.key(3), density, start, spec, silent))
-
-
-def gate(draws):
-    """The gate's answer to draws stored as a run stores them."""
-    idata = az.from_dict(posterior={f"p{i}": draws.u[..., i] for i in range(draws.u.shape[-1])})
-    idata.add_groups(sample_stats=sample_statistics(draws))
+    """The gate's answer to a sampler's draws, stored as a run stores them."""
+    draws = sample(jax.random.key(3), density, start, spec, silent)
+    draws.attrs["region_settled"] = 1
+    names = tuple(f"p{i}" for i in range(draws.u.shape[-1]))
+    prior = np.random.default_rng(5).normal(size=(1, 2000, len(names)))
+    idata = az.from_dict(
+        **{
+            group: {name: u[..., i] for i, name in enumerate(names)}
+            for group, u in (("posterior", draws.u), ("prior", prior))
+        }
+    )
+    vectors = unconstrained_group(names, SampledPosterior(draws, None, None), start)
+    idata.add_groups(sample_stats=sample_statistics(draws), unconstrained=vectors)
     return judge(idata)
 
 

@@ -20,6 +20,7 @@ from popinfer.run.guides import Guide
 from popinfer.run.prepare import prepare
 from popinfer.run.progress import Silent
 from popinfer.run.search import Region, _starts, listed_starts, read_region, write_region
+from popinfer.storage import write_sealed
 
 pytestmark = pytest.mark.xdist_group("the tiny run")  # made once
 
@@ -74,12 +75,11 @@ def test_the_posterior_is_where_the_search_says(tiny_run, run):
 @pytest.mark.parametrize("command", ["halos", "fit"])
 def test_search_of_another_configuration_is_refused(copied, write_config, capsys, command):
     file, out = copied
-    content = json.loads((out / "search.json").read_text())
-    (out / "search.json").write_text(json.dumps({**content, "fingerprint": "another"}))
+    write_sealed(out / "search.json", b"{\n}\n", "search", "another")
     before = (out / "halos.h5").read_bytes()
     assert main([command, str(file), "--out", str(out), "--quiet"]) == 2
     said = capsys.readouterr().err
-    assert "search.json: made from another configuration or data; run 'popinfer search' again" in said
+    assert "search.json: made from another configuration or other data; run 'popinfer search' again" in said
     assert (out / "halos.h5").read_bytes() == before
 
 
@@ -106,7 +106,7 @@ def test_a_broken_file_is_named(copied, capsys):
     (out / "search.json").write_text("{")
     assert main(["halos", str(file), "--out", str(out), "--quiet"]) == 2
     said = capsys.readouterr().err
-    assert "search.json: can't be read" in said and "run 'popinfer search' again" in said
+    assert "search.json: damaged, cut short" in said and "run 'popinfer search' again" in said
 
 
 class Attracted(Guide):
