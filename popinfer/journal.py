@@ -26,7 +26,8 @@ import numpy as np
 from popinfer.storage import cant_write, sync_folder
 
 Arrays = Mapping[str, np.ndarray]
-_FRAME = struct.Struct("<Q32sd")  # bytes of the record, hash of it and all before, seconds of work so far
+_FRAME = struct.Struct("<Q32s")  # bytes of the record, hash of it and of all before
+_HEAD = struct.Struct("<d32s")  # seconds of work so far, hash of the call
 _SHORTEST_WAIT, _COST_TO_WAIT = 0.25, 50.0  # seconds; times the cost of a flush
 
 
@@ -79,9 +80,9 @@ class Journal:
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
         with self._lock:
-            record = key + buffer.getvalue()
+            record = _HEAD.pack(self.seconds, key) + buffer.getvalue()
             self._chain = hashlib.sha256(self._chain + record).digest()
-            self._pending.append(_FRAME.pack(len(record), self._chain, self.seconds) + record)
+            self._pending.append(_FRAME.pack(len(record), self._chain) + record)
             if time.monotonic() - self._flushed >= self._wait:
                 self.flush()
 
@@ -122,13 +123,14 @@ class Journal:
             return []
         records, chain, at = [], self._chain, 0
         while at + _FRAME.size <= len(content):
-            size, digest, seconds = _FRAME.unpack_from(content, at)
+            size, digest = _FRAME.unpack_from(content, at)
             record = content[at + _FRAME.size : at + _FRAME.size + size]
             chain = hashlib.sha256(chain + record).digest()
-            if len(record) != size or size < hashlib.sha256().digest_size or chain != digest:
+            if len(record) != size or size < _HEAD.size or chain != digest:
                 break
             at += _FRAME.size + size
-            records.append((record[:32], record[32:], chain, at, seconds))
+            seconds, key = _HEAD.unpack_from(record)
+            records.append((key, record[_HEAD.size :], chain, at, seconds))
         if records:
             _, _, self._chain, self._end, self._seconds = records[-1]
         return records

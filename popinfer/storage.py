@@ -110,17 +110,32 @@ def write_page(path: Path, page: bytes, figures: Mapping[str, bytes]) -> None:
                 if shown.exists() and not path.exists():
                     for other in shown.iterdir():
                         if other.name not in figures:
-                            os.replace(other, fresh / "figures" / other.name)
-                path.unlink(missing_ok=True)
-                if shown.exists():
-                    os.replace(shown, fresh / "former")
-                os.replace(fresh / "figures", shown)
-                os.replace(fresh / path.name, path)
+                            shutil.copy2(other, fresh / "figures" / other.name)
+                _move_all(
+                    (path, fresh / "former page"),
+                    (shown, fresh / "former figures"),
+                    (fresh / "figures", shown),
+                    (fresh / path.name, path),
+                )
                 sync_folder(path.parent)
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
     except OSError as error:
         raise cant_write(path, error) from None
+
+
+def _move_all(*moves: tuple[Path, Path]) -> None:
+    """Rename what there is, one after the other; when one can't be, undo those before it."""
+    done: list[tuple[Path, Path]] = []
+    try:
+        for old, new in moves:
+            if old.exists():
+                os.replace(old, new)
+                done.append((old, new))
+    except OSError:
+        for old, new in reversed(done):
+            os.replace(new, old)
+        raise
 
 
 def _temporary(folder: Path) -> Path:
