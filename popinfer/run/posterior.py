@@ -128,28 +128,29 @@ def groups_for_the_gate(
         "posterior": named_draws(space, sampled.draws.u, attrs),
         "prior": named_draws(space, _prior_draws(run)),
         "sample_stats": sample_statistics(sampled.draws),
-        "unconstrained": unconstrained_group(space.names, sampled, mixture),
+        "unconstrained": unconstrained_group(space.names, sampled.draws, mixture),
     }
     if sampled.chains is not None:
         groups["chains"] = named_draws(space, sampled.chains.u)
         groups["chain_stats"] = sample_statistics(sampled.chains)
+        groups["unconstrained"] = groups["unconstrained"].assign(
+            chains=(("surrogate_chain", "surrogate_draw", "par"), sampled.chains.u),
+            proposals=(("proposal", "par"), sampled.proposals),
+            nodes=(("node", "par"), sampled.surrogate.nodes.points),
+        )
     idata = az.InferenceData()
     idata.add_groups(groups)
     return idata
 
 
-def unconstrained_group(names: tuple[str, ...], sampled: SampledPosterior, mixture: Mixture) -> xr.Dataset:
-    """Vectors of draws and of what led to them, from which the gate computes again what it judges."""
-    arrays: dict[str, Any] = {
-        "posterior": (("chain", "draw", "par"), sampled.draws.u),
+def unconstrained_group(names: tuple[str, ...], draws: Draws, mixture: Mixture) -> xr.Dataset:
+    """Vectors of draws and of the search's maxima, from which the gate computes again what it judges."""
+    arrays = {
+        "posterior": (("chain", "draw", "par"), draws.u),
         "maximum_mean": (("maximum", "par"), np.stack([part.mean for part in mixture.components])),
         "maximum_cov": (("maximum", "par", "par_"), np.stack([part.cov for part in mixture.components])),
         "maximum_weight": (("maximum",), mixture.weights),
     }
-    if sampled.chains is not None and sampled.proposals is not None:
-        arrays["chains"] = (("surrogate_chain", "surrogate_draw", "par"), sampled.chains.u)
-        arrays["proposals"] = (("proposal", "par"), sampled.proposals)
-        arrays["nodes"] = (("node", "par"), sampled.surrogate.nodes.points)
     return xr.Dataset(arrays, coords={"par": list(names)})
 
 

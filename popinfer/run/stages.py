@@ -26,7 +26,15 @@ from popinfer.journal import began, kept_in
 from popinfer.report import RunSummary, Verdict, judge, write_report
 from popinfer.run.batches import batch_shape
 from popinfer.run.fitting import FitResult, fit_population, read_fit, write_fit
-from popinfer.run.folder import RunFolder, at_work, check_writable, remove_pages, write_halos, write_json
+from popinfer.run.folder import (
+    RunFolder,
+    at_work,
+    check_writable,
+    refuse_others,
+    remove_pages,
+    write_halos,
+    write_json,
+)
 from popinfer.run.posterior import from_netcdf, sample_posterior, write_posterior
 from popinfer.run.prepare import Population, Run, load_population, provenance_of
 from popinfer.run.progress import Reporter, Silent
@@ -62,6 +70,7 @@ def search(run: Run, say: Reporter | None = None, *, fresh: bool = False) -> Reg
 
 def halos(run: Run, say: Reporter | None = None, region: Region | None = None) -> Population:
     """Draw the run's halos around the search's maxima."""
+    refuse_others(run.folder, provenance_of(run), "fit")
     region = read_region(run) if region is None else region
     with at_work(run.folder, provenance_of(run), "fit"):
         return _halos(run, say or Silent(), region)
@@ -74,6 +83,7 @@ def fit(
     region: Region | None = None,
 ) -> FitResult:
     """Fit the stored halos' population to the catalog."""
+    refuse_others(run.folder, provenance_of(run), "fit")
     population = load_population(run) if population is None else population
     region = read_region(run) if region is None else region
     with at_work(run.folder, provenance_of(run), "fit"):
@@ -87,6 +97,7 @@ def sample(
     result: FitResult | None = None,
 ) -> Verdict:
     """Sample the posterior around the stored fit; return the convergence gate's verdict."""
+    refuse_others(run.folder, provenance_of(run), "fit")
     population = load_population(run) if population is None else population
     result = read_fit(run, population.data) if result is None else result
     with at_work(run.folder, provenance_of(run), "fit"):

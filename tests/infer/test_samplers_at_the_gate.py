@@ -7,7 +7,6 @@ import pytest
 from targets import COV5, MEAN5, bimodal, cliff, funnel, gaussian5, nowhere, rugged
 from toy import silent
 
-from popinfer.infer.exact_weights import SampledPosterior
 from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.nuts import NutsSpec, nuts
 from popinfer.infer.tempered import SmcSpec, smc
@@ -29,7 +28,7 @@ def verdict(sample, density, start, spec):
             for group, u in (("posterior", draws.u), ("prior", prior))
         }
     )
-    vectors = unconstrained_group(names, SampledPosterior(draws, None, None), start)
+    vectors = unconstrained_group(names, draws, start)
     idata.add_groups(sample_stats=sample_statistics(draws), unconstrained=vectors)
     return judge(idata)
 

@@ -80,11 +80,11 @@ def assert_equal(run, folder: RunFolder, reference: RunFolder) -> None:
     assert names[0] - {"report.html", "figures"} == names[1] - {"report.html", "figures"}
 
 
-@pytest.mark.parametrize("n_steps", [70, pytest.param(11, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_steps", [25, pytest.param(7, marks=pytest.mark.slow)])
 def test_a_run_that_is_killed_again_and_again_ends_equal(run, tiny_run, tmp_path, killed_every, n_steps):
     killed_every(n_steps)
     again = dataclasses.replace(run, folder=RunFolder(tmp_path / "run"))
-    assert finish(again) >= (10 if n_steps == 11 else 2)
+    assert finish(again) >= (10 if n_steps == 7 else 2)
     assert_equal(run, again.folder, RunFolder(tiny_run[1]))
     assert (again.folder.report).is_file()
 
