@@ -246,9 +246,20 @@ def calibrate(  # noqa: PLR0913, PLR0917 - an argument an option
 
 
 @app.command()
-def doctor(quiet: Quiet = False) -> None:
+def doctor(
+    quiet: Quiet = False,
+    replay: Annotated[
+        Path | None,
+        typer.Option("--replay", help="A run's posterior.nc: evaluate the points without a number again."),
+    ] = None,
+) -> None:
     """Versions, devices, precision, embedded data, and a short self-test."""
-    _start(quiet, any_device=True)
+    _start(quiet, any_device=replay is None)
+    if replay is not None:
+        from popinfer.run.replay import replay as evaluated_again
+
+        typer.echo(evaluated_again(replay))
+        return
     from popinfer import precision
 
     missing = precision.missing_devices()

@@ -169,6 +169,7 @@ def write_fit(run: Run, result: FitResult) -> None:
     folder, approx, surrogate = run.folder, result.approx, result.surrogate
     arrays = {
         "nodes": surrogate.nodes.points,
+        "undefined": surrogate.undefined,
         "values": surrogate.nodes.values,
         "halo_cov": surrogate.nodes.halo_cov,
         "lengths": surrogate.fit.lengths,
@@ -216,10 +217,10 @@ def read_fit(run: Run, data: Data) -> FitResult:
     with np.load(io.BytesIO(sealed.content), allow_pickle=False) as stored:
         arrays = dict(stored)
     kernel = arrays["lengths"], content["surrogate"]["white"]
+    nodes = Evaluated(arrays["nodes"], arrays["values"], arrays["halo_cov"])
+    surrogate = SurrogatePosterior.of(data, nodes, kernel, fixed=True)
     return FitResult(
-        SurrogatePosterior.of(
-            data, Evaluated(arrays["nodes"], arrays["values"], arrays["halo_cov"]), kernel, fixed=True
-        ),
+        dataclasses.replace(surrogate, undefined=arrays["undefined"]),
         content["log_density"],
         Laplace(arrays["mean"], arrays["cov"]),
         Mixture(

@@ -130,10 +130,13 @@ def groups_for_the_gate(
         "sample_stats": sample_statistics(sampled.draws),
         "unconstrained": unconstrained_group(space.names, sampled.draws, mixture),
     }
-    if sampled.chains is not None:
+    if sampled.chains is not None and sampled.proposals is not None:
         groups["chains"] = named_draws(space, sampled.chains.u)
         groups["chain_stats"] = sample_statistics(sampled.chains)
+        lost = ~np.isfinite(sampled.draws.attrs["log_weight"])
+        undefined = np.concatenate([sampled.surrogate.undefined, sampled.proposals[lost]])
         groups["unconstrained"] = groups["unconstrained"].assign(
+            undefined=(("undefined_point", "par"), undefined),
             chains=(("surrogate_chain", "surrogate_draw", "par"), sampled.chains.u),
             proposals=(("proposal", "par"), sampled.proposals),
             nodes=(("node", "par"), sampled.surrogate.nodes.points),

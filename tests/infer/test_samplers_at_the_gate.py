@@ -4,7 +4,7 @@ import arviz as az
 import jax
 import numpy as np
 import pytest
-from targets import COV5, MEAN5, bimodal, cliff, funnel, gaussian5, nowhere, rugged
+from targets import COV5, MEAN5, bimodal, cliff, funnel, gaussian5, infinite, no_slope, nowhere, rugged
 from toy import silent
 
 from popinfer.infer.laplace import Laplace, Mixture
@@ -76,9 +76,10 @@ def test_frozen_chains_are_caught():
     assert {"Moving chains", "Divergences", "R-hat"} <= titles
 
 
-def test_region_without_numbers_is_caught():
+@pytest.mark.parametrize("density", [cliff, no_slope, infinite], ids=lambda density: density.__name__)
+def test_region_without_numbers_is_caught(density):
     start = Mixture.single(Laplace(np.array([-2.0, 0.0, 0.0]), 0.2 * np.eye(3)))
-    assert "Divergences" in failed(verdict(nuts, cliff, start, NutsSpec(4, 100, 300)))
+    assert "Divergences" in failed(verdict(nuts, density, start, NutsSpec(4, 100, 300)))
 
 
 @pytest.mark.slow
@@ -108,5 +109,6 @@ def test_a_funnel_wider_than_the_prior_is_caught():
     assert {"Bulk ESS", "Tail ESS"} & failed(verdict(smc, funnel, THREE, SmcSpec(1000)))
 
 
-def test_particles_at_a_region_without_numbers_are_caught():
-    assert failed(verdict(smc, cliff, THREE, SmcSpec(1000))) == {"Defined density"}
+@pytest.mark.parametrize("density", [cliff, no_slope, infinite], ids=lambda density: density.__name__)
+def test_particles_at_a_region_without_numbers_are_caught(density):
+    assert failed(verdict(smc, density, THREE, SmcSpec(1000))) == {"Defined density"}
