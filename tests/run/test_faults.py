@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from popinfer import storage
+from popinfer import cli, storage
 from popinfer.cli import main
 from popinfer.errors import InputError
 from popinfer.run import calibrate as calibrate_module
@@ -170,8 +170,17 @@ def test_a_function_that_ends_the_program_is_an_error(write_config, tmp_path, ca
     cut = {"kind": "function", "path": str(tmp_path / "cuts.py"), "name": "f", "bands": ["g", "r"]}
     file = write_config(catalog={**tiny_config["catalog"], "cuts": [cut]})
     assert main(["run", str(file), "--out", str(tmp_path / "out"), "--quiet"]) == 2
-    assert "ends the program (exit 0)" in capsys.readouterr().err
+    assert "cuts.py: f(g, r) fails" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_other_code_that_ends_the_program_is_an_error(write_config, monkeypatch, capsys):
+    def read(_file):
+        raise SystemExit(0)
+
+    monkeypatch.setattr(cli, "_read", read)
+    assert main(["run", str(write_config())]) == 2
+    assert "code that the run file names ends the program (exit 0)" in capsys.readouterr().err
 
 
 def test_a_dead_worker_is_one_line_and_its_surveys_are_kept(tiny_config, tmp_path, monkeypatch):
