@@ -45,7 +45,7 @@ from popinfer.random import numpy_generator, root_key, stream
 from popinfer.run.build import detectable, in_precision, lightcones
 from popinfer.run.prepare import Run
 from popinfer.run.progress import Terminal
-from popinfer.run.run_summary import truth_path
+from popinfer.run.truth import truth_path
 from popinfer.sps.dust import transmitted
 from popinfer.sps.nebular import add_nebular
 

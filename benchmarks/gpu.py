@@ -58,9 +58,8 @@ from popinfer.population.halos import draw_slice_batches
 from popinfer.random import numpy_generator, root_key, stream
 from popinfer.run.batches import batch_shape
 from popinfer.run.build import lightcones
-from popinfer.run.folder import code_hash
-from popinfer.run.posterior import versions
 from popinfer.run.progress import Terminal
+from popinfer.run.provenance import code_hash, versions
 from popinfer.sps import BandTable
 
 ROOT = Path(__file__).resolve().parents[1]

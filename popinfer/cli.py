@@ -1,7 +1,7 @@
 """Command line: ``popinfer run FILE`` and the stages that it is made of.
 
-Exit codes: 0 done, 1 a bug, 2 something in the input or the options can't be used (one line says what), 3 the
-posterior is not converged, 130 interrupted.
+A run that was killed or interrupted goes on where it was when the same command is given again. Exit codes are
+told by ``popinfer --help``.
 """
 
 import io
@@ -19,7 +19,12 @@ from popinfer.errors import InputError, NotConvergedError, shortened
 if TYPE_CHECKING:
     from popinfer.config import RunConfig
 
-_INTERRUPTED, _KEPT = 130, "interrupted; finished stages are kept"
+_INTERRUPTED = 130
+_EXIT_CODES = """
+Exit codes: 0 done; 1 a bug; 2 something in the input, the options or the machine can't be used (one line
+says what); 3 the posterior is not converged; 4 it doesn't describe the data; 130 interrupted (Ctrl-C) and 143
+told to end (SIGTERM): the same command goes on from there.
+"""
 _MEMORY = (
     "the memory doesn't suffice; use smaller halos.n_per_slice or kernels.n_centers, or fewer chains at once"
 )
@@ -29,6 +34,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Population inference of the galaxy-halo connection from survey colors.",
+    epilog=_EXIT_CODES,
 )
 ssp_app = typer.Typer(no_args_is_help=True, help="Stellar population grids.")
 app.add_typer(ssp_app, name="ssp")
@@ -45,6 +51,9 @@ Out = Annotated[
     typer.Option("--out", callback=_expanded, help="Folder of results; results/<name> when absent."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Remove the results that the folder holds, and start over.")
+]
 Unconverged = Annotated[
     bool, typer.Option("--allow-unconverged", help="Exit with 0 although the posterior is not converged.")
 ]
@@ -84,25 +93,31 @@ def _finish(verdict: Any, folder: Path, quiet: bool, allow_unconverged: bool) ->
 
 
 @app.command()
-def run(file: File, out: Out = None, quiet: Quiet = False, allow_unconverged: Unconverged = False) -> None:
-    """Everything: search, halos, fit, sample, report."""
+def run(
+    file: File,
+    out: Out = None,
+    quiet: Quiet = False,
+    allow_unconverged: Unconverged = False,
+    fresh: Fresh = False,
+) -> None:
+    """Everything: search, halos, fit, sample, report; goes on where a killed run was."""
     config, say = _read(file), _start(quiet)
     from popinfer.run.prepare import prepare
     from popinfer.run.stages import run_all
 
     ready = prepare(config, out, say)
-    verdict = run_all(ready, say, allow_unconverged=True)
+    verdict = run_all(ready, say, fresh=fresh, allow_unconverged=True)
     _finish(verdict, ready.folder.report, quiet, allow_unconverged)
 
 
 @app.command()
-def search(file: File, out: Out = None, quiet: Quiet = False) -> None:
+def search(file: File, out: Out = None, quiet: Quiet = False, fresh: Fresh = False) -> None:
     """Find where the posterior is, on few halos."""
     config, say = _read(file), _start(quiet)
     from popinfer.run import stages
     from popinfer.run.prepare import prepare
 
-    stages.search(prepare(config, out, say), say)
+    stages.search(prepare(config, out, say), say, fresh=fresh)
 
 
 @app.command()
@@ -158,13 +173,14 @@ def report(
     allow_unconverged: Unconverged = False,
 ) -> None:
     """Write the page to read from the stored draws."""
-    if out is None and not where.is_dir():
-        out = Path("results") / _read(where).name
+    config = None if where.is_dir() else _read(where)
     say = _start(quiet)
     from popinfer.run import stages
     from popinfer.run.folder import RunFolder
 
-    folder = RunFolder(where if out is None else out)
+    folder = RunFolder(out or (where if config is None else Path("results") / config.name))
+    if config is not None:
+        stages.refuse_other_run(folder, config)
     _finish(stages.report(folder, say), folder.report, quiet, allow_unconverged)
 
 
@@ -200,7 +216,7 @@ def mock(
 
 
 @app.command()
-def calibrate(
+def calibrate(  # noqa: PLR0913, PLR0917 - an argument an option
     file: File,
     n: Annotated[int, typer.Option("--n", help="Simulated surveys.")] = 200,
     processes: Annotated[int, typer.Option(help="Processes that share the work.")] = os.cpu_count() or 1,
@@ -213,6 +229,7 @@ def calibrate(
     ] = None,
     out: Out = None,
     quiet: Quiet = False,
+    fresh: Fresh = False,
 ) -> None:
     """Simulate surveys from the prior, analyse each, and test whether the posteriors cover the truth."""
     config, say = _read(file), _start(quiet)
@@ -220,7 +237,7 @@ def calibrate(
     from popinfer.run.calibrate import CalibrateSpec
     from popinfer.run.calibrate import calibrate as run_trials
 
-    found, folder = run_trials(config, CalibrateSpec(n, processes, sabotage, seed), out, say)
+    found, folder = run_trials(config, CalibrateSpec(n, processes, sabotage, seed, fresh), out, say)
     page = write_calibration(found, folder.path)
     if not quiet:
         typer.echo(f"{'CALIBRATED' if found.passed else 'NOT CALIBRATED'}\n{page}")
@@ -229,9 +246,20 @@ def calibrate(
 
 
 @app.command()
-def doctor(quiet: Quiet = False) -> None:
+def doctor(
+    quiet: Quiet = False,
+    replay: Annotated[
+        Path | None,
+        typer.Option("--replay", help="A run's posterior.nc: evaluate the points without a number again."),
+    ] = None,
+) -> None:
     """Versions, devices, precision, embedded data, and a short self-test."""
-    _start(quiet, any_device=True)
+    _start(quiet, any_device=replay is None)
+    if replay is not None:
+        from popinfer.run.replay import replay as evaluated_again
+
+        typer.echo(evaluated_again(replay))
+        return
     from popinfer import precision
 
     missing = precision.missing_devices()
@@ -296,11 +324,15 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a locale may lack characters that names and units have
             stream.reconfigure(errors="backslashreplace")
+    if arguments is None:  # a process of popinfer's own
+        from popinfer.signals import leave_on_signals
+
+        leave_on_signals()
     try:
         code = int(app(arguments, standalone_mode=False) or 0)
         # typer turns Ctrl-C into this code or into an exception, depending on its version
-        return code if code != _INTERRUPTED else _fail([_KEPT], _INTERRUPTED)
-    except (Exception, KeyboardInterrupt) as error:
+        return code if code != _INTERRUPTED else _fail(["interrupted"], _INTERRUPTED)
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
         code, lines = _explained(error)
         if not lines:
             raise
@@ -311,11 +343,12 @@ def _explained(error: BaseException) -> tuple[int, Sequence[str]]:
     """Exit code of an exception, and what to tell the user; no lines for a bug."""
     if isinstance(error, InputError):
         return 2, error.lines
-    if isinstance(error, NotConvergedError):
-        return 3, [str(error)]
+    if isinstance(error, SystemExit | NotConvergedError):  # popinfer itself exits at its end only
+        ends = f"code that the run file names ends the program (exit {error}) where it has to return"
+        return (2, [ends]) if isinstance(error, SystemExit) else (3, [str(error)])
     # typer's own errors are of whichever click it brings along
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
-        return _INTERRUPTED, [_KEPT]
+        return _INTERRUPTED, ["interrupted"]
     if isinstance(error, OSError):
         known = error.filename is not None and error.strerror
         return 2, [shortened(f"{error.filename}: {error.strerror}" if known else str(error), 400)]

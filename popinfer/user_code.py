@@ -67,6 +67,8 @@ def _imported(module: str) -> ModuleType:
         raise InputError(
             f"{module}: no module '{missing}' is installed; a file is named with its ending, my_model.py"
         ) from None
+    except SystemExit as error:
+        raise InputError(f"{module}: ends the program when it is imported (exit {error.code})") from None
     except Exception as error:
         raise InputError(
             f"{module}: {type(error).__name__} when it is imported: {first_line(error)}"

@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from popinfer.errors import InputError
+from popinfer.journal import kept
 
 # halos times points that are evaluated at once: each then costs a third less than alone, and more at once
 # gain nothing
@@ -130,7 +131,11 @@ def _over_batches(program: Callable[..., Any], counts: BatchedCounts, u: Any) ->
 
 def log_counts(counts: BatchedCounts, u: Float[Array | np.ndarray, "par"]) -> Float[np.ndarray, "stat"]:
     """Log-counts of all batches together at u."""
-    return np.asarray(log_mean(jnp.stack(_over_batches(_value, counts, u))))
+
+    def compute() -> dict[str, np.ndarray]:
+        return {"log_m": np.asarray(log_mean(jnp.stack(_over_batches(_value, counts, u))))}
+
+    return kept("log_counts", {"u": np.asarray(u)}, compute)["log_m"]
 
 
 def log_counts_and_jacobian(
@@ -140,10 +145,15 @@ def log_counts_and_jacobian(
 
     The derivative leaves out that of the small correction for the logarithm's bias.
     """
-    of_batches = _over_batches(_value_and_jacobian, counts, u)
-    log_m, jacobians = (jnp.stack(parts) for parts in zip(*of_batches, strict=True))
-    together = jnp.einsum("bs,bsp->sp", jax.nn.softmax(log_m, axis=0), jacobians)
-    return np.asarray(log_mean(log_m)), np.asarray(together)
+
+    def compute() -> dict[str, np.ndarray]:
+        of_batches = _over_batches(_value_and_jacobian, counts, u)
+        log_m, jacobians = (jnp.stack(parts) for parts in zip(*of_batches, strict=True))
+        together = jnp.einsum("bs,bsp->sp", jax.nn.softmax(log_m, axis=0), jacobians)
+        return {"log_m": np.asarray(log_mean(log_m)), "jacobian": np.asarray(together)}
+
+    result = kept("log_counts_and_jacobian", {"u": np.asarray(u)}, compute)
+    return result["log_m"], result["jacobian"]
 
 
 @dataclass(frozen=True)
@@ -186,19 +196,28 @@ def evaluate(
     points : where.
     progress : called with the number of points done.
     """
-    values, covs, sizes = [], [], []
-    together = counts.n_together
+    chunks, together = [], counts.n_together
     for start in range(0, len(points), together):
         some = points[start : start + together]
-        padded = np.concatenate([some, np.repeat(some[-1:], together - len(some), axis=0)])
-        of_batches = [np.asarray(log_m) for log_m in _over_batches(_values, counts, padded)]
-        batches = np.stack(of_batches, axis=1)[: len(some)]
-        values.append(np.asarray(jax.vmap(log_mean)(jnp.asarray(batches))))
-        covs.append(halo_covariance(batches))
-        sizes.append(int(np.isfinite(batches).all(axis=(1, 2)).sum()))
+        chunks.append(kept("evaluate", {"points": some}, lambda some=some: _evaluated(counts, some)))
         if progress is not None:
             progress(start + len(some))
-    return Evaluated(points, np.concatenate(values), _averaged(covs, sizes))
+    values = np.concatenate([chunk["values"] for chunk in chunks])
+    sizes = [int(chunk["size"]) for chunk in chunks]
+    return Evaluated(points, values, _averaged([chunk["cov"] for chunk in chunks], sizes))
+
+
+def _evaluated(counts: BatchedCounts, points: Float[np.ndarray, "point par"]) -> dict[str, np.ndarray]:
+    """Log-counts of points, the halo sample's covariance there, and at how many the model gives a number."""
+    missing = counts.n_together - len(points)
+    padded = np.concatenate([points, np.repeat(points[-1:], missing, axis=0)])
+    of_batches = [np.asarray(log_m) for log_m in _over_batches(_values, counts, padded)]
+    batches = np.stack(of_batches, axis=1)[: len(points)]
+    return {
+        "values": np.asarray(jax.vmap(log_mean)(jnp.asarray(batches))),
+        "cov": halo_covariance(batches),
+        "size": np.asarray(np.isfinite(batches).all(axis=(1, 2)).sum()),
+    }
 
 
 def _averaged(covs: list[np.ndarray], sizes: list[int]) -> Float[np.ndarray, "stat stat"]:

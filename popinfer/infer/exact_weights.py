@@ -75,11 +75,13 @@ class SampledPosterior:
     draws : of the posterior; those of a surrogate are weighted and resampled into four pseudo-chains.
     chains : of the surrogate; None for samplers of the exact density.
     surrogate : as refined.
+    proposals : draws of the surrogate that were evaluated exactly, in the order of their weights.
     """
 
     draws: Draws
     chains: Draws | None
     surrogate: SurrogatePosterior
+    proposals: Float[np.ndarray, "exact par"] | None = None
 
 
 def sample_with_exact_weights(
@@ -131,8 +133,8 @@ def sample_with_exact_weights(
         step = min(step, limit - len(weighted.u))
         weighted = weighted.evaluate_more(counts, step, towards(round(wanted)))
     draws = _resample(resample_key, weighted, spec)
-    draws.attrs["n_refinements"], draws.attrs["beyond_nodes"] = refined, beyond
-    return SampledPosterior(draws, chains, surrogate)
+    draws.attrs["n_refinements"] = refined
+    return SampledPosterior(draws, chains, surrogate, weighted.u)
 
 
 @dataclass(frozen=True)

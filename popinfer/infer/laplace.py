@@ -5,6 +5,7 @@ surrogate fill it, and chains start from it. Where a profile of the density does
 does, the approximation is told to be wrong.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,9 +15,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from scipy.linalg import solve_triangular
 from scipy.special import ndtri
 
+from popinfer.errors import NotConvergedError
 from popinfer.random import sobol
 from popinfer.resampling import systematic
 
+_LEAST_VARIANCE = 1e-10  # of the largest, along a direction where rounding has left none
 FLAT_FRACTION = 1 / 3  # a profile that rises less than this share of the expected 4.5 nats is flat
 
 
@@ -29,8 +32,27 @@ class Laplace:
 
     @property
     def factor(self) -> np.ndarray:
-        """Square root of the covariance: u = mean + factor @ z whitens the posterior."""
-        return np.linalg.cholesky(self.cov)
+        """Square root of the covariance: u = mean + factor @ z whitens the posterior.
+
+        Directions in which the covariance isn't positive, as rounding leaves them, get a small width.
+
+        Raises
+        ------
+        NotConvergedError
+            The covariance is no number, or positive nowhere.
+        """
+        finite = bool(np.isfinite(self.cov).all())
+        with contextlib.suppress(np.linalg.LinAlgError):
+            if finite:
+                return np.linalg.cholesky(self.cov)
+        values, vectors = np.linalg.eigh(self.cov) if finite else (np.zeros(1), np.eye(1))
+        if not values[-1] > 0:
+            raise NotConvergedError(
+                "the posterior's width at a maximum isn't positive: look at the priors, which may reach "
+                "where the model can't be evaluated"
+            )
+        mended = (vectors * np.maximum(values, _LEAST_VARIANCE * values[-1])) @ vectors.T
+        return np.linalg.cholesky(0.5 * (mended + mended.T))
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from jaxtyping import Array, Float, Int
 
 from popinfer.infer.draws import Draws, LogDensity, Progress
 from popinfer.infer.laplace import Mixture
+from popinfer.journal import kept
 
 _FIRST_STEP_SIZE = 0.5  # of the exact density, where dual averaging begins
 _SURROGATE_DOUBLINGS = 10
@@ -87,7 +88,12 @@ class _WhitenedDensity(eqx.Module):
     factor: Array
 
     def __call__(self, z: Float[Array, "par"]) -> Float[Array, ""]:
-        return self.log_density(self.mean + self.factor @ z)
+        """Log density, -inf without a slope where it or its gradient is no number: a step there diverges."""
+        here = jax.lax.stop_gradient(z)
+        value, slope = jax.value_and_grad(lambda z: self.log_density(self.mean + self.factor @ z))(here)
+        sound = jnp.isfinite(value) & jnp.all(jnp.isfinite(slope))
+        value, slope = jnp.where(sound, value, -jnp.inf), jnp.where(sound, slope, 0.0)
+        return value + jax.lax.stop_gradient(slope) @ jnp.where(sound, z - here, 0.0)
 
 
 def _whiten(log_density: LogDensity, start: Mixture) -> _WhitenedDensity:
@@ -188,8 +194,7 @@ class _ChainGroup:
         adaptation, state, positions, kept = adapt_init(size), self.state, [], []
         gradients = np.zeros(n_chain, int)
         for i in range(length):
-            number = jnp.asarray(i)
-            state, stats = _step(self.density, spec.max_tree_depth, self.keys, number, state, size)
+            state, stats = self._advanced(spec.max_tree_depth, i, state, size)
             gradients += np.asarray(stats["n_steps"])
             if i < spec.n_warmup:
                 adaptation = adapt_update(adaptation, stats["acceptance_rate"])
@@ -203,6 +208,20 @@ class _ChainGroup:
             progress(self.first * length + (i + 1) * n_chain, spec.n_steps, text)
         stacked = {name: np.stack([stats[name] for stats in kept], axis=1) for name in kept[0]}
         return np.stack(positions, axis=1), stacked, np.asarray(size), gradients
+
+    def _advanced(self, max_depth: int, i: int, state: Any, size: Array) -> tuple[Any, dict[str, Array]]:
+        """Step i of every chain, or what the stage at work has kept of it."""
+        leaves, treedef = jax.tree.flatten(state)
+
+        def compute() -> dict[str, np.ndarray]:
+            after, stats = _step(self.density, max_depth, self.keys, jnp.asarray(i), state, size)
+            named = {f"state {n}": leaf for n, leaf in enumerate(jax.tree.leaves(after))}
+            return {name: np.asarray(value) for name, value in {**named, **stats}.items()}
+
+        where = {"step": np.array([self.first, i]), "size": np.asarray(size), "at": np.asarray(leaves[0])}
+        result = dict(kept("nuts", where, compute))
+        after = [jnp.asarray(result.pop(f"state {n}")) for n in range(len(leaves))]
+        return jax.tree.unflatten(treedef, after), {k: jnp.asarray(v) for k, v in result.items()}
 
 
 def _over_chains(function: Callable, *arguments: Any) -> Any:
@@ -237,7 +256,8 @@ def surrogate_nuts(key: Array, log_density: Any, start: Mixture, spec: Surrogate
     z = _starts(start, start.component_of_each(spec.n_chains), spec.start_scale * normal)
     positions, stats = _run_surrogate_chains(density, jax.random.split(run_key, spec.n_chains), z, spec)
     u = start.main.mean + np.asarray(positions) @ start.main.factor.T
-    return Draws(u, {name: np.asarray(values) for name, values in stats.items()})
+    stats = {name: np.asarray(values) for name, values in stats.items()}
+    return Draws(u, stats, {"max_tree_depth": _SURROGATE_DOUBLINGS})
 
 
 @eqx.filter_jit

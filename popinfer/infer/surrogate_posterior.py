@@ -10,7 +10,7 @@ More nodes join wherever exact values become known later (`SurrogatePosterior.wi
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -45,12 +45,14 @@ class SurrogatePosterior:
     nodes : exact log-counts at the nodes.
     fit : the surrogate of all log-counts.
     likelihood : its covariance taken at the nodes' median log-counts.
+    undefined : points that would be nodes if the model gave a number there.
     """
 
     data: Data
     nodes: Evaluated
     fit: SurrogateFit
     likelihood: Likelihood
+    undefined: Float[np.ndarray, "undefined par"]
 
     @classmethod
     def of(
@@ -76,7 +78,7 @@ class SurrogatePosterior:
         # the median: a node far out must not say where counting noise is taken
         likelihood = Likelihood.of(data.expecting(np.median(kept.values, axis=0)), kept.halo_cov)
         fit = fit_surrogate(kept.points, kept.values, likelihood.whiten, start, fixed=fixed)
-        return cls(data, kept, fit, likelihood)
+        return cls(data, kept, fit, likelihood, nodes.points[~good])
 
     @property
     def density(self) -> SurrogateDensity:
@@ -102,7 +104,8 @@ class SurrogatePosterior:
     def with_nodes(self, nodes: Evaluated) -> "SurrogatePosterior":
         """The same with further nodes, as many as there is room for."""
         start = self.fit.lengths, self.fit.white
-        return SurrogatePosterior.of(self.data, self.nodes.joined(nodes.first(self.room)), start)
+        more = SurrogatePosterior.of(self.data, self.nodes.joined(nodes.first(self.room)), start)
+        return replace(more, undefined=np.concatenate([self.undefined, more.undefined]))
 
 
 def build_surrogate(
@@ -129,6 +132,5 @@ def build_surrogate(
     draws = chains.u.reshape(-1, n_par)
     picked = draws[np.asarray(jax.random.choice(pick_key, len(draws), (n // 2,), replace=False))]
     wider = draws.mean(axis=0) + _WIDER * (picked - draws.mean(axis=0))
-    return SurrogatePosterior.of(
-        data, first.joined(evaluate(counts, wider, lambda done: say(len(spread) + done, n)))
-    )
+    second = evaluate(counts, wider, lambda done: say(len(spread) + done, n))
+    return SurrogatePosterior.of(data, first.joined(second))

@@ -28,6 +28,7 @@ from scipy.special import logsumexp
 
 from popinfer.infer.draws import Draws, LogDensity, Progress
 from popinfer.infer.laplace import Mixture
+from popinfer.journal import kept
 from popinfer.resampling import shuffled_systematic
 
 _TARGET_ACCEPT = 0.8
@@ -148,7 +149,7 @@ def _advance(key: Array, stage: Stage, log_density: LogDensity, spec: SmcSpec, p
         n_leapfrog = int(np.clip(np.ceil(0.5 * np.pi / size), 1, spec.max_leapfrog))
         keys = jax.random.split(jax.random.fold_in(move_key, index), n)
         tuning = Tuning(*(jnp.asarray(x) for x in (power, size, n_leapfrog)))
-        particles, done = _move_all(log_density, (keys, particles, factor), tuning, spec.batch)
+        particles, done = _moved(log_density, (keys, particles, factor), tuning, spec.batch)
         moves = jax.tree.map(lambda old, new: old + np.asarray(new), moves, done)
         mean_rate = float(np.mean(done.acceptance_rate))
         size = float(np.clip(size * np.exp(mean_rate - _TARGET_ACCEPT), 1e-3, 1.5))
@@ -159,6 +160,23 @@ def _advance(key: Array, stage: Stage, log_density: LogDensity, spec: SmcSpec, p
     log_evidence = stage.log_evidence + float(np.asarray(logsumexp(log_weight))) - np.log(n)
     ancestor = stage.ancestor[picked]
     return Stage(particles, ancestor, moves, power, size, float(log_evidence), gradients, stage.number + 1)
+
+
+def _moved(
+    log_density: LogDensity, each: tuple[Array, Particles, Array], tuning: Tuning, batch: int | None
+) -> tuple[Particles, Moves]:
+    """One move of all particles, or what the stage at work has kept of it."""
+    keys, particles, factor = each
+
+    def compute() -> dict[str, np.ndarray]:
+        after, moves = _move_all(log_density, each, tuning, batch)
+        return {name: np.asarray(x) for name, x in {**after._asdict(), **moves._asdict()}.items()}
+
+    where = {"key": np.asarray(jax.random.key_data(keys)), "at": np.asarray(particles.u)}
+    where |= {"factor": np.asarray(factor)} | {name: np.asarray(x) for name, x in tuning._asdict().items()}
+    result = kept("smc", where, compute)
+    after = Particles(*(jnp.asarray(result[name]) for name in Particles._fields))
+    return after, Moves(*(result[name] for name in Moves._fields))
 
 
 def _dealt(key: Array, stage: Stage, spec: SmcSpec) -> Draws:

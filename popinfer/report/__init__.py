@@ -14,8 +14,13 @@ the report then leaves out what it can't show and says so.
     ``acceptance_rate``, ``n_steps``. NUTS on a surrogate: ``lp``, and ``log_weight`` (proposal), log of the
     exact over the surrogate's density of all draws that were evaluated exactly. Tempered particles:
     ``ancestor`` (number of the prior draw that a particle descends from), ``n_accepted``, ``undefined``,
-    ``lp``. Attributes: ``sampler`` ("nuts", "nuts_exact", "smc"), ``max_tree_depth`` (10 when absent),
-    ``power``.
+    ``lp``. Attributes: ``sampler`` ("nuts", "nuts_exact", "smc", "own"), ``max_tree_depth``, ``power``,
+    ``region_settled`` (1 where the search's maxima stayed where they were).
+``unconstrained``
+    Vectors, whose coordinate ``par`` names the parameters: ``posterior`` (chain, draw, par); ``maximum_mean``
+    (maximum, par), ``maximum_cov`` and ``maximum_weight`` of the search's maxima; of a surrogate ``chains``
+    (surrogate_chain, surrogate_draw, par), ``proposals`` (proposal, par) and ``nodes`` (node, par). The gate
+    believes them, weights and statistics only, and fails draws that lack them.
 ``chains``, ``chain_stats``
     Of a surrogate: its chains, (chain, draw), the parameters as in ``posterior``; the sampler's statistics as
     those of NUTS on the exact density.

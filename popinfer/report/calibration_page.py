@@ -13,9 +13,10 @@ from popinfer.infer.calibration import (
     rank_band,
     tarp_band,
 )
-from popinfer.report.figures import save_figures
+from popinfer.report.figures import figure_files
 from popinfer.report.html import embed_images, render
 from popinfer.report.style import MODEL, PAGE_WIDTH, Plot, report_style, wrap_label
+from popinfer.storage import with_seal, write_page
 
 _COLUMNS = 4
 
@@ -36,15 +37,14 @@ def write_calibration(calibration: Calibration, out_dir: Path | str) -> Path:
     out_dir = Path(out_dir)
     with report_style():
         plots = [rank_plot(calibration), coverage_plot(calibration)]
-    images = save_figures(plots, out_dir / "figures")
+    files, path = figure_files(plots), out_dir / "calibration.html"
     page = render(
         "calibration.html",
         calibration=calibration,
-        figures=embed_images(plots, images),
+        figures=embed_images(plots, files),
         tarp_sigma=TARP_SIGMA,
     )
-    path = out_dir / "calibration.html"
-    path.write_text(page, encoding="utf-8")
+    write_page(path, with_seal(page.encode(), path.suffix, "calibration"), files)
     return path
 
 

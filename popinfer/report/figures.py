@@ -1,7 +1,6 @@
 """All figures of a report, in the order in which they are shown, and their files."""
 
 import io
-from pathlib import Path
 
 import arviz as az
 
@@ -49,18 +48,16 @@ def draw_figures(
     return [plot for plot in plots if plot is not None]
 
 
-def save_figures(plots: list[Plot], folder: Path) -> dict[str, bytes]:
-    """Write each figure as PNG and PDF into `folder`; return the PNGs by figure name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    images = {}
+def figure_files(plots: list[Plot]) -> dict[str, bytes]:
+    """Each figure as PNG and PDF: file name -> content."""
+    files = {}
     with report_style():
         for plot in plots:
-            buffer = io.BytesIO()
-            plot.figure.savefig(buffer, format="png", dpi=DPI)
-            images[plot.name] = buffer.getvalue()
-            (folder / f"{plot.name}.png").write_bytes(images[plot.name])
+            picture, document = io.BytesIO(), io.BytesIO()
+            plot.figure.savefig(picture, format="png", dpi=DPI)
             # the layout is found once: PNG and PDF agree, in half the time
             plot.figure.set_layout_engine("none")
             # no creation date: the same run gives the same file
-            plot.figure.savefig(folder / f"{plot.name}.pdf", metadata={"CreationDate": None}, dpi=DPI)
-    return images
+            plot.figure.savefig(document, format="pdf", metadata={"CreationDate": None}, dpi=DPI)
+            files |= {f"{plot.name}.png": picture.getvalue(), f"{plot.name}.pdf": document.getvalue()}
+    return files

@@ -1,6 +1,8 @@
 """The convergence gate: may the draws be read as a posterior?
 
-Every draw must be finite. Markov chains (Vehtari et al. 2021, arXiv:1903.08008; Betancourt 2016,
+Whatever was stored is computed again from draws and weights, as far as it can be
+(`popinfer.report.gate_draws`); what a criterion needs and wasn't stored fails it. Every draw must be finite,
+and no chain a copy of another. Markov chains (Vehtari et al. 2021, arXiv:1903.08008; Betancourt 2016,
 arXiv:1604.00695) must pass:
 
 * every chain moves;
@@ -17,7 +19,8 @@ and their logarithms, the surrogate's error, scatter by 1.2 nat at most; all are
 weights. Where the weights are so even that they are worth 99 % of the draws, the shape of their tail says
 nothing and isn't asked for. At most 1 % of the chains' draws may lie beyond all of the surrogate's nodes: it
 is kept from going there, so that neither chains nor weights tell what is farther out. At most 1 % of the
-exact evaluations may be points where the model gives no number.
+exact evaluations may be points where the model gives no number: a density of infinity is none, whatever its
+sign.
 
 For tempered particles the posterior must have been reached, half of the particles at least must have moved in
 the last stage, they must descend from 25 prior draws, and be worth 400 independent draws in bulk and tails.
@@ -37,6 +40,7 @@ Whatever the sampler, the search that it starts from must have settled, and chai
 visited every maximum that the search found.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import arviz as az
@@ -44,53 +48,59 @@ import numpy as np
 import xarray as xr
 from scipy.stats import rankdata
 
-from popinfer.errors import InputError, percent
+from popinfer.errors import InputError
+from popinfer.report.checks import (
+    MIN_ESS,
+    Check,
+    ParameterDiagnostics,
+    check_defined,
+    check_finite,
+    list_names,
+    not_stored,
+    sufficient_sizes,
+)
+from popinfer.report.gate_draws import (
+    check_coordinates,
+    check_distinct,
+    check_separate,
+    least_distinct,
+    region_checks,
+    surrogate_checks,
+    vectors,
+)
 from popinfer.resampling import EVEN, MAX_PARETO_K, kish_size, pareto_smooth
 
-MIN_ESS = 400.0
 MAX_DIVERGENT_FRACTION = 0.001
-MAX_UNDEFINED_FRACTION = 0.01
+MAX_RHAT = 1.01
+MIN_BFMI = 0.3
+MAX_SATURATED_FRACTION = 0.01
+MIN_DISTINCT_FRACTION = 0.05  # fewer distinct draws than this: the chain stood still most of the time
 
 
-@dataclass(frozen=True)
-class ParameterDiagnostics:
-    """Convergence numbers of one parameter; NaN where the sampler has no such number."""
-
-    name: str
-    rhat: float
-    ess_bulk: float
-    ess_tail: float
+def chain_checks(draws: dict[str, np.ndarray], table: list[ParameterDiagnostics]) -> list[Check]:
+    """Moving chains, R-hat and effective sizes of draws (chain, draw) by parameter."""
+    return [_check_moving(draws), _check_rhat(table), *sufficient_sizes(table)]
 
 
-@dataclass(frozen=True)
-class Check:
-    """One criterion of the gate: what was measured, what is asked for, and a sentence when it fails."""
-
-    title: str
-    measured: str
-    required: str
-    passed: bool
-    failure: str
-
-
-def sufficient_sizes(table: list[ParameterDiagnostics]) -> list[Check]:
-    """Bulk and tail effective sample size, each judged by its worst parameter; an undefined one fails."""
-    return [
-        check_worst("Bulk ESS", {row.name: row.ess_bulk for row in table}, least=MIN_ESS),
-        check_worst("Tail ESS", {row.name: row.ess_tail for row in table}, least=MIN_ESS),
+def trajectory_checks(stats: xr.Dataset) -> list[Check]:
+    """Density, divergences, E-BFMI and tree depth; all must have been stored."""
+    checks: list[tuple[str, str, Callable[[xr.Dataset], Check]]] = [
+        ("Finite density", "lp", _check_density),
+        ("Divergences", "diverging", _check_divergences),
+        ("E-BFMI", "energy", _check_energy),
+        ("Tree depth", "tree_depth", _check_tree_depth),
     ]
+    return [check(stats) if name in stats else not_stored(title, name) for title, name, check in checks]
 
 
-def check_worst(title: str, values: dict[str, float], *, least: float) -> Check:
-    """Check that the smallest of the parameters' numbers is not below ``least``; NaN fails."""
-    bad = [name for name, value in values.items() if not value >= least]
-    finite = [value for value in values.values() if np.isfinite(value)]
-    worst, required = f"{min(finite):.0f}" if finite else "undefined", f">= {least:.0f}"
-    failure = f"{title} is {worst} at worst, not {required}, for {list_names(bad)}."
-    return Check(title, worst, required, not bad, failure)
+def _check_density(stats: xr.Dataset) -> Check:
+    """A chain is never where the density is no number."""
+    n = int((~np.isfinite(np.asarray(stats["lp"].values, dtype=float))).sum())
+    failure = f"The log-density of {n} draws is no number: they are no draws of the posterior."
+    return Check("Finite density", f"{n} undefined", "0", n == 0, failure)
 
 
-def check_divergences(stats: xr.Dataset) -> Check:
+def _check_divergences(stats: xr.Dataset) -> Check:
     """Transitions that ended in a divergence: none to speak of."""
     diverging = np.asarray(stats["diverging"].values, dtype=bool)
     n, fraction = int(diverging.sum()), float(diverging.mean())
@@ -101,56 +111,6 @@ def check_divergences(stats: xr.Dataset) -> Check:
         fraction <= MAX_DIVERGENT_FRACTION,
         f"{n} of {diverging.size:,} transitions diverged: part of the posterior was not entered.",
     )
-
-
-def check_defined(fraction: float, tried: str) -> Check:
-    """Points tried for which the model gives no number: a few far out, none where the posterior is."""
-    return Check(
-        "Defined density",
-        f"{100 * fraction:.1f} % undefined",
-        f"<= {100 * MAX_UNDEFINED_FRACTION:.0f} %",
-        fraction <= MAX_UNDEFINED_FRACTION,
-        f"The model gave no number for {100 * fraction:.1f} % of the {tried}: "
-        "part of the posterior may be missing.",
-    )
-
-
-def not_stored(title: str, variable: str) -> Check:
-    """Fail because the sampler left out what a criterion needs."""
-    failure = f"The sampler's '{variable}' was not stored, so {title} can't be checked."
-    return Check(title, "not stored", "stored", False, failure)
-
-
-def list_names(names: list[str]) -> str:
-    """List at most four names."""
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-
-
-MAX_RHAT = 1.01
-MIN_BFMI = 0.3
-MAX_SATURATED_FRACTION = 0.01
-MIN_DISTINCT_FRACTION = 0.05  # fewer distinct draws than this: the chain stood still most of the time
-DEFAULT_MAX_TREE_DEPTH = 10  # blackjax's own default
-
-
-def chain_checks(draws: dict[str, np.ndarray], table: list[ParameterDiagnostics]) -> list[Check]:
-    """Moving chains, R-hat and effective sizes of draws (chain, draw) by parameter."""
-    return [_check_moving(draws), _check_rhat(table), *sufficient_sizes(table)]
-
-
-def trajectory_checks(stats: xr.Dataset) -> list[Check]:
-    """Divergences, E-BFMI and tree depth; all must have been stored."""
-    checks = []
-    for title, variable, check in (
-        ("Divergences", "diverging", check_divergences),
-        ("E-BFMI", "energy", _check_energy),
-        ("Tree depth", "tree_depth", _check_tree_depth),
-    ):
-        if variable in stats:
-            checks.append(check(stats))
-        else:
-            checks.append(not_stored(title, variable))
-    return checks
 
 
 def diagnose_chains(name: str, values: np.ndarray) -> ParameterDiagnostics:
@@ -208,8 +168,10 @@ def _check_energy(stats: xr.Dataset) -> Check:
 
 
 def _check_tree_depth(stats: xr.Dataset) -> Check:
-    limit = int(stats.attrs.get("max_tree_depth", DEFAULT_MAX_TREE_DEPTH))
-    fraction = float((np.asarray(stats["tree_depth"].values) >= limit).mean())
+    if "max_tree_depth" not in stats.attrs:
+        return not_stored("Tree depth", "max_tree_depth")
+    limit = int(stats.attrs["max_tree_depth"])
+    fraction = float(1 - (np.asarray(stats["tree_depth"].values) < limit).mean())  # NaN isn't below it
     return Check(
         "Tree depth",
         f"{100 * fraction:.1f} % at depth {limit}",
@@ -220,15 +182,11 @@ def _check_tree_depth(stats: xr.Dataset) -> Check:
 
 
 MAX_SURROGATE_ERROR = 1.2  # nat; the weights of a worse surrogate are worth less than a quarter of the draws
-MAX_BEYOND_NODES = 0.01  # of the draws
 
 
-def importance_checks(stats: xr.Dataset) -> list[Check]:
-    """Judge the raw weights ``log_weight``, which are NaN where the density is undefined."""
-    if "log_weight" not in stats:
-        return [not_stored("Exact weights", "log_weight")]
-    log_weight = np.asarray(stats["log_weight"].values, dtype=float).ravel()
-    undefined = np.isnan(log_weight) | np.isposinf(log_weight)
+def importance_checks(log_weight: np.ndarray) -> list[Check]:
+    """Judge the raw log weights, which are no numbers where the exact density is none."""
+    undefined = ~np.isfinite(log_weight)
     smoothed, k_hat = pareto_smooth(log_weight[~undefined])
     ess = kish_size(smoothed)
     # of the raw weights: smoothing hides single large ones
@@ -253,7 +211,6 @@ def importance_checks(stats: xr.Dataset) -> list[Check]:
             f"The surrogate's log-density is off by {error:.2f} nat, more than {MAX_SURROGATE_ERROR}: "
             "it isn't the posterior's.",
         ),
-        _check_region(stats),
         Check(
             "Exact weights",
             f"worth {ess:.0f}",
@@ -263,21 +220,6 @@ def importance_checks(stats: xr.Dataset) -> list[Check]:
             "evaluations (sample.max_evaluations) or a better surrogate are needed.",
         ),
     ]
-
-
-def _check_region(stats: xr.Dataset) -> Check:
-    """Chains that press against the edge of the nodes' region."""
-    if "beyond_nodes" not in stats.attrs:
-        return not_stored("Region of the nodes", "beyond_nodes")
-    beyond = float(stats.attrs["beyond_nodes"])
-    return Check(
-        "Region of the nodes",
-        f"{percent(beyond)} of the draws outside",
-        f"<= {percent(MAX_BEYOND_NODES)}",
-        beyond <= MAX_BEYOND_NODES,
-        f"{percent(beyond)} of the chains' draws lie beyond the surrogate's nodes: part of the posterior "
-        "may be missing.",
-    )
 
 
 MIN_LINEAGES = 25.0
@@ -358,40 +300,10 @@ def _check_lineages(stats: xr.Dataset) -> Check:
     )
 
 
-MAX_MISSED = 0.05
-
-
-def region_checks(stats: xr.Dataset) -> list[Check]:
-    """Checks of what a run stored beside its draws: ``region_settled`` and ``missed_mass``."""
-    checks = []
-    if "region_settled" in stats.attrs:
-        settled = bool(stats.attrs["region_settled"])
-        checks.append(
-            Check(
-                "Settled fit",
-                "settled" if settled else "still moving",
-                "settled",
-                settled,
-                "The fit didn't settle: the likelihood's covariance was taken where the posterior isn't.",
-            )
-        )
-    if "missed_mass" in stats.attrs:
-        missed = float(stats.attrs["missed_mass"])
-        checks.append(
-            Check(
-                "Maxima visited",
-                f"{100 * missed:.0f} % of the mass missed",
-                f"<= {100 * MAX_MISSED:.0f} %",
-                missed <= MAX_MISSED,
-                f"No draw is near maxima that hold about {100 * missed:.0f} % of the posterior's mass.",
-            )
-        )
-    return checks
-
-
 SURROGATE_SAMPLERS = ("nuts",)
 PARTICLE_SAMPLERS = ("smc",)
 OWN_SAMPLERS = ("own",)  # a class of the user's, which may have no trajectories
+SAMPLERS = (*SURROGATE_SAMPLERS, *PARTICLE_SAMPLERS, *OWN_SAMPLERS, "nuts_exact")
 
 
 @dataclass(frozen=True)
@@ -438,30 +350,79 @@ def judge(idata: az.InferenceData) -> Verdict:
     """
     if "posterior" not in idata.groups() or not idata.posterior.data_vars:
         raise InputError("the draws have no 'posterior' group with at least one parameter")
-    posterior = idata.posterior
-    draws = {str(name): _chains(values) for name, values in posterior.data_vars.items()}
-    stats = idata.sample_stats if "sample_stats" in idata.groups() else xr.Dataset()
-    sampler = str(stats.attrs.get("sampler", posterior.attrs.get("sampler", "nuts_exact")))
-    checks = [_check_finite(draws)]
-    if sampler in PARTICLE_SAMPLERS:
+    draws = {str(name): _chains(values) for name, values in idata["posterior"].data_vars.items()}
+    stats, prior = _group(idata, "sample_stats"), _group(idata, "prior")
+    sampler = str(stats.attrs.get("sampler", ""))
+    if sampler not in SAMPLERS:
+        checks, table = [not_stored("the sampler", "sampler")], [_undefined(name) for name in draws]
+    elif sampler in SURROGATE_SAMPLERS:
+        checks, table = _judge_surrogate(idata, draws, stats)
+    elif sampler in PARTICLE_SAMPLERS:
         table = [diagnose_particles(name, values, stats) for name, values in draws.items()]
-        checks += particle_checks(stats, table)
-    elif sampler in SURROGATE_SAMPLERS and "chains" not in idata.groups():
-        table = [ParameterDiagnostics(name, np.nan, np.nan, np.nan) for name in draws]
-        checks += [not_stored("chains of the surrogate", "chains"), *importance_checks(stats)]
+        checks = particle_checks(stats, table)
     else:
-        chains, chain_stats = draws, stats
-        if sampler in SURROGATE_SAMPLERS:
-            chains = {str(name): _chains(values) for name, values in idata["chains"].data_vars.items()}
-            chain_stats = idata["chain_stats"] if "chain_stats" in idata.groups() else xr.Dataset()
-            checks += [_check_finite(chains, "Finite chains"), *importance_checks(stats)]
-        table = [diagnose_chains(name, values) for name, values in chains.items()]
-        checks += chain_checks(chains, table)
-        if sampler not in OWN_SAMPLERS or "diverging" in chain_stats:
-            checks += trajectory_checks(chain_stats)
-    checks += region_checks(stats)
+        table = [diagnose_chains(name, values) for name, values in draws.items()]
+        checks = chain_checks(draws, table)
+        if sampler not in OWN_SAMPLERS or "diverging" in stats:
+            checks += trajectory_checks(stats)
+    where = _coordinate_checks(idata, draws, {str(name): _values(x) for name, x in prior.data_vars.items()})
+    checks = [check_finite(draws), *checks, *where]
     failures = tuple(check.failure for check in checks if not check.passed)
-    return Verdict(not failures, failures, tuple(checks), tuple(table), sampler)
+    return Verdict(not failures, failures, tuple(checks), tuple(table), sampler or "unknown")
+
+
+def _judge_surrogate(
+    idata: az.InferenceData, draws: dict[str, np.ndarray], stats: xr.Dataset
+) -> tuple[list[Check], list[ParameterDiagnostics]]:
+    """Checks of a surrogate's chains and of its exact weights, and the chains' numbers."""
+    group = _group(idata, "chains")
+    chains = {str(name): _chains(values) for name, values in group.data_vars.items()}
+    table, checks = [_undefined(name) for name in draws], [not_stored("chains of the surrogate", "chains")]
+    if list(chains) == list(draws):
+        table = [diagnose_chains(name, values) for name, values in chains.items()]
+        checks = [check_finite(chains, "Finite chains"), *chain_checks(chains, table)]
+        checks += trajectory_checks(_group(idata, "chain_stats"))
+    if "log_weight" not in stats:
+        return [*checks, not_stored("Exact weights", "log_weight")], table
+    return checks + importance_checks(_values(stats["log_weight"])), table
+
+
+def _coordinate_checks(
+    idata: az.InferenceData, draws: dict[str, np.ndarray], prior: dict[str, np.ndarray]
+) -> list[Check]:
+    """Checks that need draws as vectors: repetitions, copies, changed values, regions not entered."""
+    stats, unconstrained = _group(idata, "sample_stats"), _group(idata, "unconstrained")
+    weighted = stats.attrs.get("sampler") in SURROGATE_SAMPLERS
+    names = [str(name) for name in unconstrained["par"].values] if "par" in unconstrained.coords else []
+    if "posterior" not in unconstrained or set(names) != set(draws):
+        return [not_stored("coordinates of the draws", "unconstrained")]
+    u = vectors(unconstrained, "posterior")
+    checks = [
+        check_distinct(u, least_distinct(weighted=weighted)),
+        check_coordinates({name: draws[name] for name in names}, u, prior),
+    ]
+    if weighted and "chains" in unconstrained and set(names) <= set(_group(idata, "chains").data_vars):
+        chains = {name: _chains(idata["chains"][name]) for name in names}
+        u = vectors(unconstrained, "chains")
+        checks.append(check_distinct(u, least_distinct(weighted=False)))
+        checks.append(check_coordinates(chains, u, prior, "Coordinates of chains"))
+    if stats.attrs.get("sampler") not in PARTICLE_SAMPLERS:
+        checks.append(check_separate(u))
+    if weighted and "log_weight" in stats:
+        checks += surrogate_checks(unconstrained, _values(stats["log_weight"]))
+    return checks + region_checks(stats, unconstrained, u)
+
+
+def _group(idata: az.InferenceData, name: str) -> xr.Dataset:
+    return idata[name] if name in idata.groups() else xr.Dataset()
+
+
+def _values(variable: xr.DataArray) -> np.ndarray:
+    return np.asarray(variable.values, dtype=float).ravel()
+
+
+def _undefined(name: str) -> ParameterDiagnostics:
+    return ParameterDiagnostics(name, np.nan, np.nan, np.nan)
 
 
 def _chains(values: xr.DataArray) -> np.ndarray:
@@ -469,15 +430,3 @@ def _chains(values: xr.DataArray) -> np.ndarray:
     if set(values.dims) != {"chain", "draw"}:
         raise InputError(f"posterior '{values.name}' has dimensions {values.dims}, not (chain, draw)")
     return np.asarray(values.transpose("chain", "draw").values, dtype=float)
-
-
-def _check_finite(draws: dict[str, np.ndarray], title: str = "Finite draws") -> Check:
-    bad = [name for name, values in draws.items() if not np.isfinite(values).all()]
-    n_bad = sum(int((~np.isfinite(values)).sum()) for values in draws.values())
-    return Check(
-        title,
-        f"{n_bad} not finite",
-        "0",
-        not bad,
-        f"{n_bad} draws of {list_names(bad)} are not finite.",
-    )

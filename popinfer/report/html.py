@@ -17,12 +17,13 @@ import jinja2
 
 from popinfer.report.caveats import MAX_HALO_SHARE, caveats
 from popinfer.report.comparison import read_abundances, read_histograms
-from popinfer.report.figures import draw_figures, save_figures
+from popinfer.report.figures import draw_figures, figure_files
 from popinfer.report.gate import PARTICLE_SAMPLERS, SURROGATE_SAMPLERS, Verdict, judge
 from popinfer.report.goodness import judge_fit, misfits, read_checks, tabulate_checks, verdict_of_checks
 from popinfer.report.parameters import ParameterRow, tabulate
 from popinfer.report.style import Plot, slice_label
 from popinfer.report.summary import RunSummary
+from popinfer.storage import with_seal, write_page
 
 _SAMPLER_NAMES = {
     "nuts": "Hamiltonian Monte Carlo (NUTS) on a surrogate, weighted by exact evaluations",
@@ -41,7 +42,7 @@ _PLACES = {
 
 
 def write_report(idata: az.InferenceData, summary: RunSummary, out_dir: Path | str) -> Path:
-    """Write ``report.html`` and ``figures/*.png`` and ``*.pdf``.
+    """Write ``report.html`` and ``figures/*.png`` and ``*.pdf``: all of them, or nothing.
 
     Parameters
     ----------
@@ -66,23 +67,23 @@ def write_report(idata: az.InferenceData, summary: RunSummary, out_dir: Path | s
     verdict = judge(idata)
     rows = tabulate(idata, summary, verdict)
     plots = draw_figures(idata, summary, verdict, rows)
-    images = save_figures(plots, out_dir / "figures")
-    path = out_dir / "report.html"
-    path.write_text(render_page(idata, summary, verdict, rows, Figures(plots, images)), encoding="utf-8")
+    files, path = figure_files(plots), out_dir / "report.html"
+    page = render_page(idata, summary, verdict, rows, Figures(plots, files))
+    write_page(path, with_seal(page.encode(), path.suffix, "report", summary.posterior or "-"), files)
     return path
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Figures of a page and their PNGs by name."""
+    """Figures of a page and their files by name."""
 
     plots: list[Plot]
-    images: dict[str, bytes]
+    files: dict[str, bytes]
 
     def of_part(self, place: str) -> list[tuple[Plot, str]]:
         """Figures of one part of the report with their base64 PNGs, in order."""
         chosen = [p for start in _PLACES[place] for p in self.plots if p.name.startswith(start)]
-        return embed_images(chosen, self.images)
+        return embed_images(chosen, self.files)
 
 
 def render_page(
@@ -225,6 +226,6 @@ def render(name: str, filters: dict[str, Callable[..., str]] | None = None, **co
     )
 
 
-def embed_images(plots: list[Plot], images: dict[str, bytes]) -> list[tuple[Plot, str]]:
+def embed_images(plots: list[Plot], files: dict[str, bytes]) -> list[tuple[Plot, str]]:
     """Figures with their PNGs as text, for the page to hold."""
-    return [(plot, base64.b64encode(images[plot.name]).decode()) for plot in plots]
+    return [(plot, base64.b64encode(files[f"{plot.name}.png"]).decode()) for plot in plots]

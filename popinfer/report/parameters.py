@@ -11,7 +11,8 @@ import arviz as az
 import numpy as np
 from scipy.stats import gaussian_kde
 
-from popinfer.report.gate import ParameterDiagnostics, Verdict
+from popinfer.report.checks import ParameterDiagnostics
+from popinfer.report.gate import Verdict
 from popinfer.report.summary import RunSummary
 
 WEAK_SHRINKAGE = 0.2  # below this a reader should see the prior in the posterior

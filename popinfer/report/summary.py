@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from popinfer.errors import InputError
+from popinfer.storage import read_sealed, write_sealed
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class RunSummary:
 
     Attributes
     ----------
-    name : name of the run. fingerprint : of what its posterior depends on, as its file has it.
+    name : name of the run. posterior : hash of the file of draws that it belongs to.
     config_text : the resolved run file.
     versions : package name -> version.
     hashes : data file -> SHA-256.
@@ -46,7 +47,7 @@ class RunSummary:
     """
 
     name: str
-    fingerprint: str = ""
+    posterior: str = ""
     config_text: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
@@ -96,17 +97,14 @@ class RunSummary:
             raise InputError(f"run summary has unknown keys {sorted(unknown)}: written by another version?")
         return cls(**{key: _from_stored(key, value) for key, value in stored.items()})
 
-    def write(self, path: Path | str) -> None:
-        """Store the summary as a JSON file."""
-        Path(path).write_text(self.to_json() + "\n", encoding="utf-8")
+    def write(self, path: Path | str, identity: str = "-") -> None:
+        """Store the summary as a JSON file; `identity` tells what the run was made from."""
+        write_sealed(Path(path), (self.to_json() + "\n").encode(), "summary", identity)
 
     @classmethod
     def read(cls, path: Path | str) -> "RunSummary":
-        """Read a stored summary; InputError names the file when it can't be read."""
-        try:
-            return cls.from_json(Path(path).read_text(encoding="utf-8"))
-        except (OSError, InputError) as error:
-            raise InputError(f"{path}: {error}") from error
+        """Read a stored summary; InputError names the file when it can't be read or is damaged."""
+        return cls.from_json(read_sealed(Path(path), "summary", "sample").content.decode())
 
 
 _NUMBERS = (

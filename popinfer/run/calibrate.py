@@ -6,8 +6,8 @@ and processes share the work.
 """
 
 import dataclasses
-import json
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,12 +28,14 @@ from popinfer.infer.data import Data
 from popinfer.random import numpy_generator, root_key, stream
 from popinfer.report import judge
 from popinfer.run.fitting import fit_population
-from popinfer.run.folder import RunFolder, check_fingerprint, code_hash, write_text
+from popinfer.run.folder import RunFolder, at_work, read_json, write_json
 from popinfer.run.posterior import draw_posterior, groups_for_the_gate
-from popinfer.run.prepare import Run, population_of, prepare
+from popinfer.run.prepare import Run, population_of, prepare, provenance_of
 from popinfer.run.progress import Reporter, Silent
+from popinfer.run.provenance import code_hash
 from popinfer.run.search import draw_run_halos, search_posterior
 from popinfer.run.simulate import simulate_run
+from popinfer.storage import remove_leftovers
 
 MIN_TRIALS = 20
 
@@ -61,12 +63,16 @@ SABOTAGES: dict[str, Callable[[Data], Data]] = {
 
 @dataclass(frozen=True)
 class CalibrateSpec:
-    """Number of trials and of processes; a deliberate error, named in `SABOTAGES`; seed of the trials."""
+    """Number of trials and of processes; a deliberate error, named in `SABOTAGES`; seed of the trials.
+
+    ``fresh`` removes the trials that are there, whatever they are.
+    """
 
     n_trials: int = 200
     n_processes: int = 1
     sabotage: str = "none"
     seed: int | None = None
+    fresh: bool = False
 
     def seed_of(self, config: RunConfig) -> int:
         """Seed of the trials, the run file's when none is given."""
@@ -98,26 +104,34 @@ def calibrate(
     config = file if isinstance(file, RunConfig) else load_config(file)
     suffix = "" if spec.sabotage == "none" else f"-{spec.sabotage}"
     run = prepare(config, out or Path("results") / f"{config.name}-calibration{suffix}", say)
-    trials = run.folder.path / "trials"
-    identity = f"{run.fingerprint('sample')} {code_hash()} {spec.sabotage} {spec.seed_of(config)}"
-    run.folder.create()
-    trials.mkdir(exist_ok=True)
-    missing = [i for i in range(spec.n_trials) if _read(trials, i, identity) is None]
-    with say.task("Simulated surveys", spec.n_trials) as update:
-        done = spec.n_trials - len(missing)
-        for index, content in _results(run, missing, spec):
-            write_text(_path(trials, index), json.dumps({"fingerprint": identity, **content}) + "\n")
-            done += 1
-            update(done, f"{content['wall_time_s']:.0f} s for the last")
-    stored = [trial for i in range(spec.n_trials) if (trial := _read(trials, i, identity)) is not None]
+    trials = run.folder.trials
+    identity = f"{provenance_of(run).identity}-{spec.sabotage}-{spec.seed_of(config)}"
+    with at_work(run.folder, provenance_of(run), "sample", fresh=spec.fresh):
+        trials.mkdir(exist_ok=True)
+        remove_leftovers(trials, locked=True)
+        missing = [i for i in range(spec.n_trials) if _read(trials, i, identity) is None]
+        if spec.n_trials > len(missing) > 0:
+            say.say(f"{trials}: {spec.n_trials - len(missing)} surveys are there, and are kept")
+        with say.task("Simulated surveys", spec.n_trials) as update:
+            done = spec.n_trials - len(missing)
+            for index, content in _results(run, missing, spec):
+                write_json(_path(trials, index), content, "trial", identity)
+                done += 1
+                update(done, f"{content['wall_time_s']:.0f} s for the last")
+        stored = [trial for i in range(spec.n_trials) if (trial := _read(trials, i, identity)) is not None]
+        verdict = _assessed(run, stored)
+        content = summary(config, spec, verdict)
+        write_json(run.folder.path / "calibration.json", content, "calibration", identity)
+    return verdict, run.folder
+
+
+def _assessed(run: Run, stored: list[dict[str, Any]]) -> Calibration:
+    """The verdict over all trials."""
     good = [_trial(trial) for trial in stored if "failed" not in trial]
     if len(good) < MIN_TRIALS:
         reason = next(trial["failed"] for trial in stored if "failed" in trial)
         raise InputError(f"{len(stored) - len(good)} of {len(stored)} simulated surveys failed: {reason}")
-    verdict = assess(run.model.space.names, good, len(stored) - len(good))
-    content = json.dumps(summary(config, spec, verdict), indent=2) + "\n"
-    write_text(run.folder.path / "calibration.json", content)
-    return verdict, run.folder
+    return assess(run.model.space.names, good, len(stored) - len(good))
 
 
 def _check(spec: CalibrateSpec) -> None:
@@ -137,14 +151,7 @@ def _path(trials: Path, index: int) -> Path:
 
 def _read(trials: Path, index: int, identity: str) -> dict[str, Any] | None:
     path = _path(trials, index)
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise InputError(f"{path}: can't be read; remove it") from None
-    check_fingerprint(path, content.get("fingerprint"), identity, "calibrate --out OTHER_FOLDER")
-    return content
+    return read_json(path, "trial", "calibrate --fresh", identity) if path.exists() else None
 
 
 def _trial(content: dict[str, Any]) -> Trial:
@@ -194,6 +201,7 @@ def _start_worker(config: RunConfig, folder: str, numbers: Any) -> None:
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[numbers.get() % len(cores)]})
     threading.Thread(target=_leave_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and leaves
     precision.start(cache_dir=cache_folder())
     _WORKER["run"] = prepare(config, folder)
 
@@ -233,7 +241,7 @@ def _analyse(key: PRNGKeyArray, run: Run, truth: np.ndarray, spec: CalibrateSpec
     population = dataclasses.replace(population, data=SABOTAGES[spec.sabotage](population.data))
     fit = fit_population(trial, population, region, Silent())
     sampled = draw_posterior(trial, population, fit, Silent())
-    verdict = judge(groups_for_the_gate(trial, sampled, {}))
+    verdict = judge(groups_for_the_gate(trial, sampled, fit.mixture, {}))
     draws = sampled.draws.u.reshape(-1, len(truth))
     result = Trial.of(stream(key, "comparison"), truth, draws, verdict.converged)
     return {

@@ -14,7 +14,7 @@ from popinfer.population.parameters import fiducial_params, with_values
 from popinfer.population.relations import Relations
 from popinfer.random import fixed_key, numpy_generator, stream
 from popinfer.records import Halos
-from popinfer.run.posterior import versions
+from popinfer.run.provenance import versions
 
 
 def examine(missing: str = "") -> tuple[str, bool]:

@@ -24,9 +24,10 @@ from popinfer.model import (
 from popinfer.population.parameters import ModelParams
 from popinfer.report import RunSummary, Verdict, judge
 from popinfer.run.fitting import read_fit
-from popinfer.run.folder import RunFolder, need
+from popinfer.run.folder import RunFolder
 from popinfer.run.prepare import Run, load_population, made_ready
 from popinfer.run.stages import read_results
+from popinfer.storage import read_sealed
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,5 +115,5 @@ def open_run(folder: str | Path) -> FinishedRun:
         The run isn't finished, or its files are broken or of different runs.
     """
     paths = RunFolder(Path(folder))
-    config = load_config(need(paths.config, "run"))
-    return FinishedRun(paths, config, *read_results(paths))
+    read_sealed(paths.config, "config", "run")
+    return FinishedRun(paths, load_config(paths.config), *read_results(paths))

@@ -6,7 +6,7 @@
 """
 
 import dataclasses
-import json
+import io
 import math
 import time
 from dataclasses import dataclass, field
@@ -19,19 +19,21 @@ from diffmah.diffmah_kernels import DiffmahParams, mah_singlehalo
 from jaxtyping import Array, Float
 
 from popinfer.cosmology import age
-from popinfer.errors import percent
+from popinfer.errors import InputError, percent
 from popinfer.infer.counts import Evaluated, log_counts_and_jacobian
 from popinfer.infer.data import Data
 from popinfer.infer.goodness import ChiSquare, chi_square_of_fit, determined_parameters
 from popinfer.infer.laplace import Laplace, Mixture, flat_parameters, polish
 from popinfer.infer.optimise import density_and_grad
 from popinfer.infer.surrogate_posterior import NODES_PER_PARAMETER, SurrogatePosterior, build_surrogate
+from popinfer.journal import began
 from popinfer.random import stream
 from popinfer.records import Halos
-from popinfer.run.folder import RunFolder, atomic, need, read_json, write_text
+from popinfer.run.folder import read_json, write_json
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
 from popinfer.run.search import Region
+from popinfer.storage import read_sealed, write_sealed
 
 EDGE_WIDTH = 0.1  # dex above halos.lgm_min
 MAX_EDGE_SHARE = 0.01  # of a slice's predicted galaxies
@@ -74,7 +76,7 @@ class FitResult:
 
 def fit_population(run: Run, population: Population, region: Region, say: Reporter) -> FitResult:
     """Fit the population model; see the module's text for the steps."""
-    start, mixture = time.perf_counter(), region.mixture
+    start, mixture = began(), region.mixture
     n_nodes = NODES_PER_PARAMETER * run.model.space.size
     with say.task("Nodes of the surrogate", n_nodes) as update:
         key = stream(run.key, "fit", "nodes")
@@ -163,10 +165,11 @@ def _galaxies_left_out(run: Run) -> list[str]:
 
 
 def write_fit(run: Run, result: FitResult) -> None:
-    """Store the fit twice: JSON for people, arrays for the next stage."""
+    """Store the fit twice: arrays for the next stage, JSON for people, which names the arrays' hash."""
     folder, approx, surrogate = run.folder, result.approx, result.surrogate
     arrays = {
         "nodes": surrogate.nodes.points,
+        "undefined": surrogate.undefined,
         "values": surrogate.nodes.values,
         "halo_cov": surrogate.nodes.halo_cov,
         "lengths": surrogate.fit.lengths,
@@ -180,8 +183,10 @@ def write_fit(run: Run, result: FitResult) -> None:
         "halo_counts": result.halo_counts,
         "count_sd": result.count_sd,
     }
+    identity, buffer = run.fingerprint("fit"), io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
     content = {
-        "fingerprint": run.fingerprint("fit"),
+        "arrays": write_sealed(folder.fit_arrays, buffer.getvalue(), "arrays", identity),
         "maximum": {name: float(x) for name, x in run.physical(approx.mean).items()},
         "log_density": result.log_density,
         "goodness": dataclasses.asdict(result.goodness),
@@ -199,22 +204,23 @@ def write_fit(run: Run, result: FitResult) -> None:
         },
         "wall_time_s": result.wall_time_s,
     }
-    with atomic(folder.fit_arrays) as temporary:
-        np.savez(temporary, **arrays)  # type: ignore[arg-type]
-    write_text(folder.fit, json.dumps(content, indent=2) + "\n")
+    write_json(folder.fit, content, "fit", identity)
 
 
 def read_fit(run: Run, data: Data) -> FitResult:
     """Load what `write_fit` stored; InputError when it is absent or of another configuration."""
-    folder: RunFolder = run.folder
-    content = read_json(folder.fit, "fit", run.fingerprint("fit"))
-    with np.load(need(folder.fit_arrays, "fit")) as stored:
+    folder, identity = run.folder, run.fingerprint("fit")
+    content = read_json(folder.fit, "fit", "fit", identity)
+    sealed = read_sealed(folder.fit_arrays, "arrays", "fit", identity)
+    if sealed.digest != content["arrays"]:
+        raise InputError(f"{folder.fit_arrays}: of another fit than {folder.fit}; run 'popinfer fit' again")
+    with np.load(io.BytesIO(sealed.content), allow_pickle=False) as stored:
         arrays = dict(stored)
     kernel = arrays["lengths"], content["surrogate"]["white"]
+    nodes = Evaluated(arrays["nodes"], arrays["values"], arrays["halo_cov"])
+    surrogate = SurrogatePosterior.of(data, nodes, kernel, fixed=True)
     return FitResult(
-        SurrogatePosterior.of(
-            data, Evaluated(arrays["nodes"], arrays["values"], arrays["halo_cov"]), kernel, fixed=True
-        ),
+        dataclasses.replace(surrogate, undefined=arrays["undefined"]),
         content["log_density"],
         Laplace(arrays["mean"], arrays["cov"]),
         Mixture(

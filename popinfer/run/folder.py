@@ -1,17 +1,16 @@
-"""A run's folder: which files it holds, how they are written, and whether they belong to this run file.
+"""A run's folder: which files it holds, who may write there, and whether they belong to this run file.
 
-Every file is written under a temporary name and renamed when complete, so a killed run leaves nothing that
-looks finished. Each stage stores a fingerprint of the configuration and the data files it depends on; the
-next stage refuses files made from others.
+Files are complete or absent, and sealed (`popinfer.storage`). One process at a time works in a folder. A
+stage that was killed goes on where it was: what it had computed is in a file of its own (`popinfer.journal`).
+Results of another run are refused, and the difference is named (`popinfer.run.provenance`).
 """
 
 import contextlib
-import functools
-import hashlib
+import io
 import json
 import os
+import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,19 +21,12 @@ import jax
 import numpy as np
 from diffmah.diffmah_kernels import DiffmahParams
 
-from popinfer.config import RunConfig
 from popinfer.errors import InputError, shortened
 from popinfer.records import Halos
+from popinfer.run.provenance import Provenance, named
+from popinfer.storage import LONGEST_NAME, only_process, read_sealed, remove_leftovers, write_sealed
 
-_LONGEST_NAME = 240  # of a file or folder, in bytes: file systems allow 255, temporary names are longer
-_FORMAT = 3  # of what stages store: files of another one are refused like those of another configuration
-# sections that a stage's result does not depend on
-_IRRELEVANT = {
-    "search": ("name", "sample", "predictive"),
-    "halos": ("name", "sample", "predictive"),
-    "fit": ("name", "sample", "predictive"),
-    "sample": ("name",),
-}
+STAGES = ("search", "halos", "fit", "sample")
 
 
 @dataclass(frozen=True)
@@ -47,6 +39,11 @@ class RunFolder:
     def config(self) -> Path:
         """The resolved run file."""
         return self.path / "run.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        """What the results were made from."""
+        return self.path / "provenance.json"
 
     @property
     def search(self) -> Path:
@@ -88,6 +85,28 @@ class RunFolder:
         """The page to read."""
         return self.path / "report.html"
 
+    @property
+    def figures(self) -> Path:
+        """Folder of the page's figures."""
+        return self.path / "figures"
+
+    @property
+    def trials(self) -> Path:
+        """Folder of a calibration's simulated surveys, one a file."""
+        return self.path / "trials"
+
+    def journal(self, stage: str) -> Path:
+        """What a stage that isn't finished has computed so far."""
+        return self.path / f"{stage}.journal"
+
+    @property
+    def results(self) -> tuple[Path, ...]:
+        """Every file but pages that a run or a calibration may leave, what depends on others first."""
+        last = (self.path / "calibration.json", self.trials, self.summary, self.posterior)
+        fitted = (self.fisher, self.fit, self.fit_arrays)
+        journals = tuple(self.journal(stage) for stage in STAGES)
+        return (*last, *fitted, self.halos, self.search, *journals, self.config, self.provenance)
+
     def create(self) -> None:
         """Make the folder; InputError when that isn't possible."""
         try:
@@ -108,9 +127,9 @@ def check_writable(folder: Path, what: str = "") -> None:
     try:
         nearest = folder.absolute()
         longest = max(len(os.fsencode(part)) for part in nearest.parts)
-        if longest > _LONGEST_NAME:
+        if longest > LONGEST_NAME:
             raise InputError(
-                f"{shortened(what, 200)}: a name of {longest} bytes; {_LONGEST_NAME} are possible"
+                f"{shortened(what, 200)}: a name of {longest} bytes; {LONGEST_NAME} are possible"
             )
         while not os.path.lexists(nearest):
             nearest = nearest.parent
@@ -127,93 +146,115 @@ def check_writable(folder: Path, what: str = "") -> None:
         raise InputError(f"{shortened(what, 200)}: can't be written ({error})") from None
 
 
+def remove_pages(folder: RunFolder) -> None:
+    """Remove the report, or that of a calibration, and its figures; a folder of figures alone isn't ours."""
+    for page in (folder.report, folder.path / "calibration.html"):
+        if page.is_file():
+            page.unlink()
+            shutil.rmtree(folder.figures, ignore_errors=True)
+
+
+def remove_results(folder: RunFolder) -> None:
+    """Remove all of a run's results, what depends on others first; other files stay."""
+    remove_pages(folder)
+    for path in folder.results:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to; rename it when the block ends without an error."""
-    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def at_work(
+    folder: RunFolder, provenance: Provenance, depends: str, *, fresh: bool = False
+) -> Iterator[None]:
+    """Make the folder this process's own while the block runs, after a look at whose results are there.
+
+    Parameters
+    ----------
+    folder : of results; made when absent.
+    provenance : of this run.
+    depends : stage whose dependencies have to be those of the results that are there.
+    fresh : remove what is there, whatever it is.
+
+    Raises
+    ------
+    InputError
+        Another process is at work there, or the results are of another run.
+    """
+    folder.create()
+    with only_process(folder.path):
+        remove_leftovers(folder.path, locked=True)
+        if fresh:
+            remove_results(folder)
+        refuse_others(folder, provenance, depends)
+        if not folder.provenance.is_file():
+            provenance.write(folder.provenance)
+        yield
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+def refuse_others(folder: RunFolder, provenance: Provenance, depends: str) -> None:
+    """InputError, with what differs, when a folder holds results of another run."""
+    choice = "--fresh starts over, another --out keeps both"
+    if not folder.provenance.is_file():
+        strange = [path.name for path in folder.results if path.exists()]
+        if strange:
+            raise InputError(f"{folder.path}: holds {strange[0]} without its provenance.json; {choice}")
+        return
+    differences = Provenance.read(folder.provenance).differences(provenance, depends)
+    if differences:
+        raise InputError(f"{folder.path}: holds results of another run: {named(differences)}. {choice}")
 
 
-def fingerprint(config: RunConfig, hashes: Mapping[str, str], stage: str) -> str:
-    """Hash of what a stage's result depends on: its part of the configuration, the data files' hashes."""
-    content = config.model_dump(mode="json", exclude=set(_IRRELEVANT[stage]))
-    text = json.dumps([_FORMAT, content, dict(hashes)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+def read_json(path: Path, kind: str, stage: str, identity: str | None) -> dict[str, Any]:
+    """Content of a stage's JSON file; InputError when it is absent, damaged, or of another configuration."""
+    return json.loads(read_sealed(path, kind, stage, identity).content)
 
 
-@functools.cache  # of what was loaded, though files may change while it runs
-def code_hash() -> str:
-    """Hash of the package's own source: results of many hours must not be mixed from two versions of it."""
-    root, found = Path(__file__).parents[1], hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        found.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
-    return found.hexdigest()[:16]
+def write_json(path: Path, content: dict[str, Any], kind: str, identity: str) -> str:
+    """Store a stage's JSON file; returns its seal's hash."""
+    return write_sealed(path, (json.dumps(content, indent=2) + "\n").encode(), kind, identity)
 
 
-def check_fingerprint(path: Path, stored: Any, expected: str, stage: str) -> None:
-    """InputError when a stage's file was made from another configuration or other data."""
-    if stored != expected:
-        raise InputError(f"{path}: made from another configuration or data; run 'popinfer {stage}' again")
+def columns_of(halos: Halos) -> dict[str, np.ndarray]:
+    """Halos as named arrays."""
+    columns = {f"mah_params/{field}": x for field, x in halos.mah_params._asdict().items()}
+    columns |= {name: values for name, values in vars(halos).items() if name != "mah_params"}
+    return {name: np.asarray(values) for name, values in columns.items()}
 
 
-def need(path: Path, stage: str) -> Path:
-    """Return the path of an earlier stage's file, or InputError naming the command that makes it."""
-    if not path.is_file():
-        raise InputError(f"{path}: not there yet; run 'popinfer {stage}' first")
-    return path
+def halos_of(columns: Mapping[str, np.ndarray]) -> Halos:
+    """Undo `columns_of`; arrays may have axes before that of halos."""
+    shape = columns["weight"].shape
 
+    def rows(name: str) -> np.ndarray:
+        return columns[name].reshape(-1, *columns[name].shape[len(shape) :])
 
-def read_json(path: Path, stage: str, identity: str) -> dict[str, Any]:
-    """Content of a stage's JSON file; InputError when it is absent, broken, or of another configuration."""
-    try:
-        content = json.loads(need(path, stage).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: can't be read ({error}); run 'popinfer {stage}' again") from None
-    check_fingerprint(path, content.get("fingerprint"), identity, stage)
-    return content
+    mah = DiffmahParams(*(rows(f"mah_params/{field}") for field in DiffmahParams._fields))
+    plain = {name: rows(name) for name in columns if not name.startswith("mah_params/")}
+    return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), Halos(mah_params=mah, **plain))
 
 
 def write_halos(folder: RunFolder, batches: Halos, identity: str, wall_time_s: float) -> None:
     """Store halo batches [batch, slice, halo], and the fingerprint of what they were made from."""
-    with atomic(folder.halos) as temporary, h5py.File(temporary, "w") as store:
-        store.attrs["fingerprint"] = identity
+    buffer = io.BytesIO()  # in memory: HDF5's own writing ends the process when the disk is full
+    with h5py.File(buffer, "w") as store:
         store.attrs["wall_time_s"] = wall_time_s
-        for name, values in vars(batches).items():
-            if name == "mah_params":
-                for field, column in zip(values._fields, values, strict=True):
-                    store.create_dataset(f"mah_params/{field}", data=np.asarray(column, np.float64))
-            else:
-                # single precision is enough for random numbers, which are most of the file
-                dtype = np.float32 if name == "normals" else np.float64
-                store.create_dataset(name, data=np.asarray(values, dtype))
+        for name, values in columns_of(batches).items():
+            # single precision is enough for random numbers, which are most of the file
+            store.create_dataset(name, data=values.astype(np.float32 if name == "normals" else np.float64))
+    write_sealed(folder.halos, buffer.getvalue(), "halos", identity)
 
 
 def read_halos(folder: RunFolder, identity: str) -> tuple[Halos, float]:
     """What `write_halos` stored; and the seconds that drawing them took."""
-    path = need(folder.halos, "halos")
-    try:
-        with h5py.File(path, "r") as store:
-            check_fingerprint(path, store.attrs.get("fingerprint"), identity, "halos")
-            content: Any = store
-            shape = content["weight"].shape
+    content = read_sealed(folder.halos, "halos", "halos", identity).content
+    with h5py.File(io.BytesIO(content), "r") as store:
+        columns: dict[str, np.ndarray] = {}
 
-            def rows(name: str) -> np.ndarray:
-                values = content[name][:]
-                return values.reshape(-1, *values.shape[len(shape) :])
+        def collect(name: str, item: Any) -> None:
+            if isinstance(item, h5py.Dataset):
+                columns[name] = item[:]
 
-            mah = DiffmahParams(*(rows(f"mah_params/{field}") for field in DiffmahParams._fields))
-            halos = Halos(mah_params=mah, **{name: rows(name) for name in content if name != "mah_params"})
-            batches = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), halos)
-            return batches, float(np.asarray(store.attrs["wall_time_s"]))
-    except (OSError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: can't be read ({error}); run 'popinfer halos' again") from None
+        store.visititems(collect)
+        return halos_of(columns), float(np.asarray(store.attrs["wall_time_s"]))

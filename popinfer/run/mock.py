@@ -5,15 +5,15 @@ galaxies follows from the model too, unless it is asked for. Published tables ar
 file.
 """
 
-import json
+import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-import yaml
 from astropy.table import Table
 from jaxtyping import PRNGKeyArray
 
@@ -25,11 +25,12 @@ from popinfer.errors import InputError, shortened
 from popinfer.params import ParamSpace
 from popinfer.population.parameters import check_values, declared_parameters
 from popinfer.random import numpy_generator, root_key, stream
-from popinfer.run.folder import atomic, check_writable, write_text
+from popinfer.run.folder import RunFolder, check_writable, write_json
 from popinfer.run.prepare import Run, prepare
 from popinfer.run.progress import Reporter, Silent
-from popinfer.run.run_summary import truth_path
 from popinfer.run.simulate import draw_survey
+from popinfer.run.truth import truth_path
+from popinfer.storage import remove_leftovers, write_bytes
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,15 @@ def make_mock(
     if spec.n_galaxies is not None:  # numbers that were asked for say nothing of the density
         shape_only = config.catalog.model_copy(update={"number_density": None})
         config = config.model_copy(update={"catalog": shape_only})
-    _write_table(out, columns, format_)
-    write_text(truth_file, json.dumps(_truth(space, u, spec), indent=2) + "\n")
+    RunFolder(out.parent).create()
+    remove_leftovers(out.parent, locked=False)
+    # the run file last: where it is, catalog and truth are those that belong to it
+    run_file.unlink(missing_ok=True)
+    write_bytes(out, _table_file(columns, format_))
+    write_json(truth_file, _truth(space, u, spec), "truth", "-")
     catalog = config.catalog.model_copy(update={"path": str(out.resolve()), "format": "auto"})
     named = config.model_copy(update={"catalog": catalog, "name": f"{config.name}-{out.stem}"})
-    write_text(run_file, yaml.safe_dump(named.model_dump(mode="json"), sort_keys=False))
+    write_bytes(run_file, named.to_yaml().encode())
     return out, truth_file, run_file
 
 
@@ -188,16 +193,16 @@ def _format(out: Path) -> str:
     return found
 
 
-def _write_table(out: Path, columns: dict[str, np.ndarray], format_: str) -> None:
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(out) as temporary:
-            if format_ == "parquet":
-                pd.DataFrame(columns).to_parquet(temporary)
-            elif format_ == "hdf5":
-                Table(columns).write(temporary, format="hdf5", path="catalog", serialize_meta=False)
-            else:
-                names = {"fits": "fits", "csv": "ascii.csv", "ecsv": "ascii.ecsv"}
-                Table(columns).write(temporary, format=names[format_])
-    except OSError as error:
-        raise InputError(f"{out}: can't be written ({error.strerror or error})") from None
+def _table_file(columns: dict[str, np.ndarray], format_: str) -> bytes:
+    """A table as a file of some format, made in memory."""
+    binary, text = io.BytesIO(), io.StringIO()
+    if format_ == "parquet":
+        pd.DataFrame(columns).to_parquet(binary)
+    elif format_ == "hdf5":
+        with h5py.File(binary, "w") as store:
+            Table(columns).write(store, format="hdf5", path="catalog", serialize_meta=False)
+    elif format_ == "fits":
+        Table(columns).write(binary, format="fits")
+    else:
+        Table(columns).write(text, format={"csv": "ascii.csv", "ecsv": "ascii.ecsv"}[format_])
+    return binary.getvalue() or text.getvalue().encode()

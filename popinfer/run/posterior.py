@@ -1,31 +1,38 @@
 """The sample stage: draws of the posterior, predictions, derived relations, stored as one NetCDF file."""
 
+import io
 import json
+import tempfile
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
-from platform import python_version
 from typing import Any
 
 import arviz as az
+import h5netcdf
+import h5py
 import numpy as np
 import xarray as xr
+from xarray.backends import H5NetCDFStore
 
 from popinfer.components import load_plug_in
 from popinfer.config.inference import OwnSamplerConfig
+from popinfer.errors import InputError
 from popinfer.infer.draw_tables import named_draws
 from popinfer.infer.draws import Draws, Sampler
 from popinfer.infer.exact_weights import ExactWeightsSpec, SampledPosterior, sample_with_exact_weights
+from popinfer.infer.laplace import Mixture
 from popinfer.infer.likelihood import LogDensity
 from popinfer.infer.nuts import NutsSpec, nuts
 from popinfer.infer.tempered import SmcSpec, smc
+from popinfer.journal import began
 from popinfer.random import numpy_generator, stream
 from popinfer.run.fitting import FitResult
-from popinfer.run.folder import atomic
 from popinfer.run.predictions import derived_relations, predict_survey
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
+from popinfer.run.provenance import versions
+from popinfer.storage import write_sealed
 
 N_PRIOR = 2000
 SPECS: dict[str, Callable[..., Any]] = {"nuts": ExactWeightsSpec, "nuts_exact": NutsSpec, "smc": SmcSpec}
@@ -34,44 +41,14 @@ TITLES = {
     "nuts_exact": "NUTS on the exact density",
     "smc": "Tempered particles",
 }
-PACKAGES = (
-    "popinfer",
-    "jax",
-    "jaxlib",
-    "numpy",
-    "equinox",
-    "optax",
-    "blackjax",
-    "arviz",
-    "diffmah",
-    "diffstar",
-    "diffhalos",
-    "astro-sedpy",
-    "h5py",
-    "xarray",
-)
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on."""
-    by_name = {"python": python_version()}
-    for package in PACKAGES:
-        try:
-            by_name[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            by_name[package] = "not installed"
-    return by_name
 
 
 def sample_posterior(run: Run, population: Population, fit: FitResult, say: Reporter) -> az.InferenceData:
-    """Draw from the posterior and predict; nothing is written but a test file that is removed again."""
-    attrs = _attributes(run)
-    _test_write(run, attrs)
-    start = time.perf_counter()
+    """Draw from the posterior and predict; nothing is written."""
+    attrs, start = _attributes(run), began()
     sampled = draw_posterior(run, population, fit, say)
     draws = sampled.draws
-    idata = groups_for_the_gate(run, sampled, attrs)
-    idata.add_groups({"prior": named_draws(run.model.space, _prior_draws(run))})
+    idata = groups_for_the_gate(run, sampled, fit.mixture, attrs)
     sampling = time.perf_counter() - start
     chosen = _thin(draws.u, run.config.predictive.n_draws)
     idata.add_groups(predict_survey(run, population, fit, chosen, say))
@@ -81,10 +58,51 @@ def sample_posterior(run: Run, population: Population, fit: FitResult, say: Repo
     return idata
 
 
-def write_posterior(idata: az.InferenceData, path: Path) -> None:
-    """Write an InferenceData atomically."""
-    with atomic(path) as temporary:
-        idata.to_netcdf(str(temporary), engine="h5netcdf")
+def write_posterior(idata: az.InferenceData, path: Path, identity: str) -> str:
+    """Store an InferenceData; where that can't be done, in the folder of temporary files.
+
+    Returns
+    -------
+    str
+        Hash by which the summary names these draws.
+
+    Raises
+    ------
+    InputError
+        The file can't be written; the message says where the draws are kept instead.
+    """
+    content = to_netcdf(idata)
+    try:
+        return write_sealed(path, content, "posterior", identity)
+    except InputError as error:
+        elsewhere = Path(tempfile.gettempdir()) / f"popinfer-{idata.posterior.attrs['run']}-posterior.nc"
+        try:
+            write_sealed(elsewhere, content, "posterior", identity)
+        except InputError:
+            raise error from None
+        raise InputError(f"{error}. The draws are kept in {elsewhere}") from None
+
+
+def to_netcdf(idata: az.InferenceData) -> bytes:
+    """An InferenceData as a NetCDF file, made in memory: HDF5's own writing crashes when a disk is full."""
+    buffer = io.BytesIO()
+    with h5netcdf.File(buffer, "w") as store:
+        for group in idata.groups():
+            data = idata[group]
+            encoding = {name: {"zlib": True} for name, x in data.variables.items() if x.dtype.kind in "biuf"}
+            data.dump_to_store(H5NetCDFStore(store, group=group), encoding=encoding)
+    return buffer.getvalue()
+
+
+def from_netcdf(content: bytes) -> az.InferenceData:
+    """Undo `to_netcdf`."""
+    with h5py.File(io.BytesIO(content), "r") as store:
+        names = list(store)
+    groups = {}
+    for name in names:
+        with xr.open_dataset(io.BytesIO(content), group=name, engine="h5netcdf") as data:
+            groups[name] = data.load()
+    return az.InferenceData(**groups)
 
 
 def _attributes(run: Run) -> dict[str, Any]:
@@ -92,7 +110,6 @@ def _attributes(run: Run) -> dict[str, Any]:
     attrs: dict[str, Any] = {
         "run": run.config.name,
         "config": run.config.to_yaml(),
-        "fingerprint": run.fingerprint("sample"),
         "seed": run.config.seed,
         "precision": run.config.precision,
         "sampler": run.config.sample.kind,
@@ -102,28 +119,42 @@ def _attributes(run: Run) -> dict[str, Any]:
     return attrs | {"sha256": json.dumps(run.hashes())}
 
 
-def _test_write(run: Run, attrs: dict[str, Any]) -> None:
-    """Write and remove a small file: a full disk or a refused attribute shows before hours of sampling."""
-    tiny = named_draws(run.model.space, np.zeros((1, 2, run.model.space.size)), attrs)
-    path = run.folder.path / ".test.nc"
-    write_posterior(az.InferenceData(posterior=tiny), path)
-    path.unlink()
-
-
-def groups_for_the_gate(run: Run, sampled: SampledPosterior, attrs: dict[str, Any]) -> az.InferenceData:
+def groups_for_the_gate(
+    run: Run, sampled: SampledPosterior, mixture: Mixture, attrs: dict[str, Any]
+) -> az.InferenceData:
     """The groups that the convergence gate looks at."""
+    space = run.model.space
     groups = {
-        "posterior": named_draws(run.model.space, sampled.draws.u, attrs),
+        "posterior": named_draws(space, sampled.draws.u, attrs),
+        "prior": named_draws(space, _prior_draws(run)),
         "sample_stats": sample_statistics(sampled.draws),
+        "unconstrained": unconstrained_group(space.names, sampled.draws, mixture),
     }
-    if sampled.chains is not None:
-        groups["chains"] = named_draws(run.model.space, sampled.chains.u)
-        groups["chain_stats"] = xr.Dataset(
-            {k: (("chain", "draw"), v) for k, v in sampled.chains.stats.items()}
+    if sampled.chains is not None and sampled.proposals is not None:
+        groups["chains"] = named_draws(space, sampled.chains.u)
+        groups["chain_stats"] = sample_statistics(sampled.chains)
+        lost = ~np.isfinite(sampled.draws.attrs["log_weight"])
+        undefined = np.concatenate([sampled.surrogate.undefined, sampled.proposals[lost]])
+        groups["unconstrained"] = groups["unconstrained"].assign(
+            undefined=(("undefined_point", "par"), undefined),
+            chains=(("surrogate_chain", "surrogate_draw", "par"), sampled.chains.u),
+            proposals=(("proposal", "par"), sampled.proposals),
+            nodes=(("node", "par"), sampled.surrogate.nodes.points),
         )
     idata = az.InferenceData()
     idata.add_groups(groups)
     return idata
+
+
+def unconstrained_group(names: tuple[str, ...], draws: Draws, mixture: Mixture) -> xr.Dataset:
+    """Vectors of draws and of the search's maxima, from which the gate computes again what it judges."""
+    arrays = {
+        "posterior": (("chain", "draw", "par"), draws.u),
+        "maximum_mean": (("maximum", "par"), np.stack([part.mean for part in mixture.components])),
+        "maximum_cov": (("maximum", "par", "par_"), np.stack([part.cov for part in mixture.components])),
+        "maximum_weight": (("maximum",), mixture.weights),
+    }
+    return xr.Dataset(arrays, coords={"par": list(names)})
 
 
 def draw_posterior(run: Run, population: Population, fit: FitResult, say: Reporter) -> SampledPosterior:
@@ -157,10 +188,7 @@ def draw_posterior(run: Run, population: Population, fit: FitResult, say: Report
                 lambda done, _, text: update(done, text),
             )
             sampled = SampledPosterior(draws, None, fit.surrogate)
-    draws = sampled.draws
-    draws.attrs["region_settled"] = int(fit.settled)
-    tried = draws.u if sampled.chains is None else sampled.chains.u
-    draws.attrs["missed_mass"] = fit.mixture.weight_missed_by(tried.reshape(-1, tried.shape[-1]))
+    sampled.draws.attrs["region_settled"] = int(fit.settled)
     return sampled
 
 

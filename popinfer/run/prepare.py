@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jax
@@ -35,12 +35,14 @@ from popinfer.run.build import (
     lightcones,
     universe_age,
 )
-from popinfer.run.folder import RunFolder, check_writable, fingerprint, read_halos
+from popinfer.run.folder import RunFolder, check_writable, read_halos
 from popinfer.run.losses import complete_features
 from popinfer.run.memory import check_memory
 from popinfer.run.observed import build_catalog, build_survey
 from popinfer.run.plausible import color_doubts, reading_table
 from popinfer.run.progress import Reporter, Silent
+from popinfer.run.provenance import Provenance, fingerprint
+from popinfer.run.truth import read_truth
 
 PREDICTED_HALOS = 8192  # of a slice, whose galaxies are listed at once for predictions
 
@@ -55,6 +57,7 @@ class Run:
     model : the population model. light : what its tables were made from.
     catalog, survey : the observed side.
     folder : where results go. key : root of the random streams.
+    truth : true values of the free parameters, as far as they are known; those of a mock.
     """
 
     config: RunConfig
@@ -64,6 +67,7 @@ class Run:
     survey: Survey
     folder: RunFolder
     key: PRNGKeyArray
+    truth: dict[str, float] = field(default_factory=dict)
 
     @property
     def survey_model(self) -> SurveyModel:
@@ -109,13 +113,18 @@ class Run:
         return {name: value for name, value in files.items() if value}
 
     def fingerprint(self, stage: str) -> str:
-        """What a stage's files are recognised by; see `popinfer.run.folder`."""
+        """What a stage's files are recognised by; see `popinfer.run.provenance`."""
         return fingerprint(self.config, self.hashes(), stage)
 
     def physical(self, u: np.ndarray) -> dict[str, np.ndarray]:
         """Physical values by dotted name of vectors [..., par]."""
         free = self.model.space.free
         return {p.name: np.asarray(p.prior.to_physical(jnp.asarray(u[..., i]))) for i, p in enumerate(free)}
+
+
+def provenance_of(run: Run) -> Provenance:
+    """What a run's results are made from."""
+    return Provenance.of(run.config, run.hashes())
 
 
 @dataclass(frozen=True)
@@ -197,7 +206,8 @@ def made_ready(config: RunConfig, folder: RunFolder, say: Reporter | None = None
         survey = build_survey(config, catalog)
         if config.fit.loss.kind != "soft_counts":
             complete_features(config, survey)  # refuse before anything is written
-    return Run(config, model, light, catalog, survey, folder, root_key(config.seed))
+    truth = read_truth(config.catalog.path, model.space.names)
+    return Run(config, model, light, catalog, survey, folder, root_key(config.seed), truth)
 
 
 def _with_doubts(catalog: Catalog, doubts: tuple[str, ...]) -> Catalog:

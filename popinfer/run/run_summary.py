@@ -1,8 +1,5 @@
 """Everything that a run did apart from its draws, for the report."""
 
-import json
-from pathlib import Path
-
 import arviz as az
 import numpy as np
 from jaxtyping import Float
@@ -10,15 +7,9 @@ from jaxtyping import Float
 from popinfer.report import RunSummary
 from popinfer.report.caveats import MAX_HALO_SHARE
 from popinfer.run.fitting import FitResult
-from popinfer.run.posterior import versions
 from popinfer.run.prepare import Population, Run
+from popinfer.run.provenance import versions
 from popinfer.run.search import read_region
-
-
-def truth_path(catalog: str | Path) -> Path:
-    """Where a mock catalog's true parameters are stored."""
-    path = Path(catalog)
-    return path.with_suffix(".truth.json")
 
 
 def summary_of_run(run: Run, population: Population, fit: FitResult, idata: az.InferenceData) -> RunSummary:
@@ -31,7 +22,6 @@ def summary_of_run(run: Run, population: Population, fit: FitResult, idata: az.I
     )
     return RunSummary(
         name=run.config.name,
-        fingerprint=run.fingerprint("sample"),
         config_text=run.config.to_yaml(),
         versions=versions(),
         hashes=run.hashes(),
@@ -45,7 +35,7 @@ def summary_of_run(run: Run, population: Population, fit: FitResult, idata: az.I
         dropped=run.catalog.dropped,
         n_halos=population.n_halos,
         best_fit={name: float(x) for name, x in run.physical(fit.approx.mean).items()},
-        truth=_truth(run),
+        truth=run.truth,
         log_density_best=fit.log_density,
         chi2=fit.goodness.chi2,
         n_eff=fit.goodness.n_eff,
@@ -62,15 +52,6 @@ def summary_of_run(run: Run, population: Population, fit: FitResult, idata: az.I
         units={p.name: p.unit for p in free},
         meanings={p.name: p.meaning for p in free},
     )
-
-
-def _truth(run: Run) -> dict[str, float]:
-    """True parameters, stored beside the catalog when it is a mock."""
-    path = truth_path(run.config.catalog.path)
-    if not path.is_file():
-        return {}
-    values = json.loads(path.read_text(encoding="utf-8"))
-    return {name: float(values[name]) for name in run.model.space.names if name in values}
 
 
 def _halo_noise(halo_counting: Float[np.ndarray, "direction"]) -> list[str]:

@@ -14,7 +14,6 @@ The `halos` stage then draws the run's halos around those maxima.
 """
 
 import dataclasses
-import json
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +27,7 @@ from popinfer.config import RunConfig
 from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.optimise import Fit
 from popinfer.infer.search import MAX_ROUNDS, Search, find_maxima
+from popinfer.journal import began, kept
 from popinfer.model import SurveyModel, predict_galaxies
 from popinfer.population.halos import LightconeSpec, draw_slice_batches, draw_slices
 from popinfer.population.parameters import ModelParams, with_values
@@ -36,7 +36,7 @@ from popinfer.random import numpy_generator, stream
 from popinfer.records import Halos
 from popinfer.run.batches import CANDIDATES, LEARNED_FROM, MORE, TOGETHER, batch_shape
 from popinfer.run.build import detectable, in_precision, lightcones
-from popinfer.run.folder import read_json, write_text
+from popinfer.run.folder import columns_of, halos_of, read_json, write_json
 from popinfer.run.guides import Guide, build_guide
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
@@ -69,7 +69,7 @@ class Region:
 
 def search_posterior(run: Run, say: Reporter) -> Region:
     """Find the posterior's maxima; see the module's text for the steps."""
-    begin, key = time.perf_counter(), stream(run.key, "search")
+    begin, key = began(), stream(run.key, "search")
     model = run.model
     size = min(SEARCH_HALOS, run.config.halos.n_per_slice) // SEARCH_BATCHES
     with say.task("Search: halos near the pilot", GUIDE_BATCHES) as update:
@@ -190,15 +190,23 @@ def draw_batches(
     survey_model = run.survey_model
     specs = _candidates(stream(key, "specs"), run.config, survey_model, points[0], n_halo)
     batches, together = [], _drawn_together(n_batch, specs[0].n_halo)
-    for first in range(0, n_batch, together):
-        index = range(first, first + together)
+
+    def drawn(index: range) -> dict[str, np.ndarray]:
         candidates = draw_slice_batches([stream(key, "candidates", i) for i in index], specs)
         seen = shares_seen(survey_model, points, candidates, run.config)
-        for i, row in zip(index, seen, strict=True):
-            batch = jax.tree.map(lambda x, i=i - first: x[i], candidates)
-            batches.append(_thinned(stream(key, "thinning", i), batch, row, n_halo))
+        thinned = [
+            _thinned(stream(key, "thinning", i), jax.tree.map(lambda x, n=n: x[n], candidates), row, n_halo)
+            for n, (i, row) in enumerate(zip(index, seen, strict=True))
+        ]
+        return columns_of(_stacked(thinned))
+
+    drawn_by = {"key": np.asarray(jax.random.key_data(key)), "shape": np.array(shape)}
+    for first in range(0, n_batch, together):
+        index = range(first, first + together)
+        inputs = {**drawn_by, "first": np.array(first)}
+        batches.append(halos_of(kept("halos", inputs, lambda index=index: drawn(index))))
         update(first + together, "")
-    return _stacked(batches)
+    return jax.tree.map(lambda *x: np.concatenate(x), *batches)
 
 
 def _drawn_together(n_batch: int, n_candidates: int) -> int:
@@ -255,7 +263,6 @@ def shares_seen(
 def write_region(run: Run, region: Region) -> None:
     """Store the search's result."""
     content = {
-        "fingerprint": run.fingerprint("search"),
         "weights": region.mixture.weights.tolist(),
         "means": [part.mean.tolist() for part in region.mixture.components],
         "covs": [part.cov.tolist() for part in region.mixture.components],
@@ -263,12 +270,12 @@ def write_region(run: Run, region: Region) -> None:
         "settled": region.settled,
         "wall_time_s": region.wall_time_s,
     }
-    write_text(run.folder.search, json.dumps(content, indent=2) + "\n")
+    write_json(run.folder.search, content, "search", run.fingerprint("search"))
 
 
 def read_region(run: Run) -> Region:
     """Load what `write_region` stored; InputError when it is absent or of another configuration."""
-    content = read_json(run.folder.search, "search", run.fingerprint("search"))
+    content = read_json(run.folder.search, "search", "search", run.fingerprint("search"))
     parts = zip(content["means"], content["covs"], strict=True)
     mixture = Mixture(
         tuple(Laplace(np.array(mean), np.array(cov)) for mean, cov in parts), np.array(content["weights"])

@@ -2,29 +2,43 @@
 
 ``search`` finds where the posterior is, ``halos`` draws halos where the survey sees galaxies there, ``fit``
 finds the best population and how well it is known, ``sample`` draws from the posterior and predicts,
-``report`` writes the page to read. `run_all` does all five. Nothing is written before the run file and the
-data passed every check.
+``report`` writes the page to read. `run_all` does all five, and leaves out those whose results are there. A
+stage that was killed goes on where it was. Nothing is written before the run file and the data passed every
+check.
 """
 
-import json
+import contextlib
+import dataclasses
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import arviz as az
 import numpy as np
 
+from popinfer.config import RunConfig
 from popinfer.errors import InputError, NotConvergedError
 from popinfer.infer.counts import log_counts_and_jacobian
 from popinfer.infer.fisher import Identifiability, identifiability
 from popinfer.infer.search import likelihood_at
+from popinfer.journal import began, kept_in
 from popinfer.report import RunSummary, Verdict, judge, write_report
 from popinfer.run.batches import batch_shape
 from popinfer.run.fitting import FitResult, fit_population, read_fit, write_fit
-from popinfer.run.folder import RunFolder, check_fingerprint, check_writable, need, write_halos, write_text
-from popinfer.run.posterior import sample_posterior, write_posterior
-from popinfer.run.prepare import Population, Run, load_population
+from popinfer.run.folder import (
+    RunFolder,
+    at_work,
+    check_writable,
+    refuse_others,
+    remove_pages,
+    write_halos,
+    write_json,
+)
+from popinfer.run.posterior import from_netcdf, sample_posterior, write_posterior
+from popinfer.run.prepare import Population, Run, load_population, provenance_of
 from popinfer.run.progress import Reporter, Silent
+from popinfer.run.provenance import Provenance, named
 from popinfer.run.run_summary import summary_of_run
 from popinfer.run.search import (
     Region,
@@ -33,25 +47,33 @@ from popinfer.run.search import (
     search_posterior,
     write_region,
 )
+from popinfer.storage import only_process, read_sealed, write_sealed
 
 
-def search(run: Run, say: Reporter | None = None) -> Region:
-    """Find where the posterior is, on few halos."""
-    region = search_posterior(run, say or Silent())
-    run.folder.create()
-    write_text(run.folder.config, run.config.to_yaml())
-    write_region(run, region)
-    return region
+def search(run: Run, say: Reporter | None = None, *, fresh: bool = False) -> Region:
+    """Find where the posterior is, on few halos.
+
+    Parameters
+    ----------
+    run : run file made ready.
+    say : hears about progress.
+    fresh : remove what its folder holds, whatever it is, and start over.
+
+    Raises
+    ------
+    InputError
+        The folder holds results of another run, or another process is at work there.
+    """
+    with at_work(run.folder, provenance_of(run), "fit", fresh=fresh):
+        return _search(run, say or Silent())
 
 
 def halos(run: Run, say: Reporter | None = None, region: Region | None = None) -> Population:
     """Draw the run's halos around the search's maxima."""
-    say, start, config = say or Silent(), time.perf_counter(), run.config
+    refuse_others(run.folder, provenance_of(run), "fit")
     region = read_region(run) if region is None else region
-    with say.task("Halos", batch_shape(config.halos.n_per_slice)[0]) as update:
-        batches = draw_run_halos(run, region, update)
-    write_halos(run.folder, batches, run.fingerprint("halos"), time.perf_counter() - start)
-    return load_population(run)
+    with at_work(run.folder, provenance_of(run), "fit"):
+        return _halos(run, say or Silent(), region)
 
 
 def fit(
@@ -61,38 +83,11 @@ def fit(
     region: Region | None = None,
 ) -> FitResult:
     """Fit the stored halos' population to the catalog."""
+    refuse_others(run.folder, provenance_of(run), "fit")
     population = load_population(run) if population is None else population
     region = read_region(run) if region is None else region
-    result = fit_population(run, population, region, say or Silent())
-    write_fit(run, result)
-    return result
-
-
-def fisher(run: Run, say: Reporter | None = None) -> tuple[Identifiability, str]:
-    """What the data can tell about each free parameter, and where that was evaluated.
-
-    At the stored fit where there is one, else at the prior's centre; the search is made and halos are drawn
-    where none are stored.
-    """
-    say = say or Silent()
-    if run.folder.halos.is_file():
-        population = load_population(run)
-    else:
-        population = halos(run, say, read_region(run) if run.folder.search.is_file() else search(run, say))
-    stored = read_fit(run, population.data) if run.folder.fit.is_file() else None
-    with say.task("Information"):
-        u = np.zeros(run.model.space.size) if stored is None else stored.approx.mean
-        likelihood = (
-            likelihood_at(population.counts, population.data, u)
-            if stored is None
-            else stored.surrogate.likelihood
-        )
-        information = likelihood.information(*log_counts_and_jacobian(population.counts, u)).fisher
-    result = identifiability(run.model.space.names, information)
-    where = "prior's centre" if stored is None else "best fit"
-    content = {"fingerprint": run.fingerprint("fit"), "evaluated_at": where, **result.to_dict()}
-    write_text(run.folder.fisher, json.dumps(content, indent=2) + "\n")
-    return result, where
+    with at_work(run.folder, provenance_of(run), "fit"):
+        return _fit(run, say or Silent(), population, region)
 
 
 def sample(
@@ -102,28 +97,124 @@ def sample(
     result: FitResult | None = None,
 ) -> Verdict:
     """Sample the posterior around the stored fit; return the convergence gate's verdict."""
-    say = say or Silent()
+    refuse_others(run.folder, provenance_of(run), "fit")
     population = load_population(run) if population is None else population
     result = read_fit(run, population.data) if result is None else result
-    idata = sample_posterior(run, population, result, say)
-    write_text(run.folder.config, run.config.to_yaml())
-    write_posterior(idata, run.folder.posterior)
-    write_text(run.folder.summary, summary_of_run(run, population, result, idata).to_json() + "\n")
+    with at_work(run.folder, provenance_of(run), "fit"):
+        return _sample(run, say or Silent(), population, result)
+
+
+def _search(run: Run, say: Reporter) -> Region:
+    if not run.folder.posterior.exists():
+        _write_config(run)
+    with _stage(run, "search", say):
+        region = search_posterior(run, say)
+        write_region(run, region)
+    return read_region(run)
+
+
+def _halos(run: Run, say: Reporter, region: Region) -> Population:
+    with _stage(run, "halos", say):
+        start = began()
+        with say.task("Halos", batch_shape(run.config.halos.n_per_slice)[0]) as update:
+            batches = draw_run_halos(run, region, update)
+        write_halos(run.folder, batches, run.fingerprint("halos"), time.perf_counter() - start)
+    return load_population(run)
+
+
+def _fit(run: Run, say: Reporter, population: Population, region: Region) -> FitResult:
+    with _stage(run, "fit", say):
+        write_fit(run, fit_population(run, population, region, say))
+    return read_fit(run, population.data)
+
+
+def _sample(run: Run, say: Reporter, population: Population, result: FitResult) -> Verdict:
+    with _stage(run, "sample", say):
+        idata = sample_posterior(run, population, result, say)
+        summary = summary_of_run(run, population, result, idata)
+        _store_draws(run, idata, summary)
     return judge(idata)
 
 
+@contextlib.contextmanager
+def _stage(run: Run, name: str, say: Reporter) -> Iterator[None]:
+    """Keep what a stage computes until it is done, and say where it goes on."""
+    with kept_in(run.folder.journal(name), provenance_of(run).identity) as journal:
+        if journal.n_stored:
+            say.say(f"{name}: goes on after {journal.n_stored} steps that an earlier process has kept")
+        yield
+
+
+def _write_config(run: Run) -> None:
+    """Store what the results are made from, in full and as a run file."""
+    provenance_of(run).write(run.folder.provenance)
+    write_sealed(run.folder.config, run.config.to_yaml().encode(), "config", run.fingerprint("sample"))
+
+
+def _store_draws(run: Run, idata: az.InferenceData, summary: RunSummary) -> None:
+    """Store draws and summary; what is there of other draws goes first, so that nothing is mixed."""
+    folder, identity = run.folder, run.fingerprint("sample")
+    remove_pages(folder)
+    folder.summary.unlink(missing_ok=True)
+    digest = write_posterior(idata, folder.posterior, identity)
+    _write_config(run)
+    dataclasses.replace(summary, posterior=digest).write(folder.summary, identity)
+
+
+def fisher(run: Run, say: Reporter | None = None) -> tuple[Identifiability, str]:
+    """What the data can tell about each free parameter, and where that was evaluated.
+
+    At the stored fit where there is one, else at the prior's centre; the search is made and halos are drawn
+    where none are stored.
+    """
+    say = say or Silent()
+    with at_work(run.folder, provenance_of(run), "fit"):
+        population = _stored_population(run, say)
+        stored = read_fit(run, population.data) if run.folder.fit.is_file() else None
+        with say.task("Information"):
+            u = np.zeros(run.model.space.size) if stored is None else stored.approx.mean
+            likelihood = (
+                likelihood_at(population.counts, population.data, u)
+                if stored is None
+                else stored.surrogate.likelihood
+            )
+            information = likelihood.information(*log_counts_and_jacobian(population.counts, u)).fisher
+        result = identifiability(run.model.space.names, information)
+        where = "prior's centre" if stored is None else "best fit"
+        content = {"evaluated_at": where, **result.to_dict()}
+        write_json(run.folder.fisher, content, "fisher", run.fingerprint("fit"))
+    return result, where
+
+
+def _stored_population(run: Run, say: Reporter) -> Population:
+    """The stored halos, with the search and the drawing of halos where they are missing."""
+    if run.folder.halos.exists():
+        return load_population(run)
+    region = read_region(run) if run.folder.search.exists() else _search(run, say)
+    return _halos(run, say, region)
+
+
 def read_results(folder: RunFolder) -> tuple[az.InferenceData, RunSummary]:
-    """Draws and numbers that the sample stage left; InputError when they are absent or of different runs."""
-    path = need(folder.posterior, "sample")
-    summary = RunSummary.read(need(folder.summary, "sample"))
-    try:
-        idata = az.from_netcdf(str(path), engine="h5netcdf")
-    except (OSError, ValueError) as error:
+    """Draws and numbers that the sample stage left; InputError when absent, damaged or of different runs."""
+    stored = read_sealed(folder.posterior, "posterior", "sample")
+    summary = RunSummary.read(folder.summary)
+    if summary.posterior != stored.digest:
         raise InputError(
-            f"{path}: can't be read ({type(error).__name__}); run 'popinfer sample' again"
-        ) from None
-    check_fingerprint(folder.summary, summary.fingerprint, idata.posterior.attrs.get("fingerprint"), "sample")
-    return idata, summary
+            f"{folder.summary}: of other draws than {folder.posterior}; run 'popinfer sample' again"
+        )
+    read_sealed(folder.config, "config", "sample", stored.identity)
+    return from_netcdf(stored.content), summary
+
+
+def refuse_other_run(folder: RunFolder, config: RunConfig) -> None:
+    """InputError, with what differs, when a folder's draws are of another run file; no data are read."""
+    stored = Provenance.read(folder.provenance)
+    differences = stored.config_differences(Provenance.of(config, stored.files), "sample")
+    if differences:
+        raise InputError(
+            f"{folder.path}: holds results of another run file: {named(differences)}. "
+            f"'popinfer report {folder.path}' reports on what is there"
+        )
 
 
 def report(folder: RunFolder | Path, say: Reporter | None = None) -> Verdict:
@@ -132,25 +223,53 @@ def report(folder: RunFolder | Path, say: Reporter | None = None) -> Verdict:
     say = say or Silent()
     idata, summary = read_results(folder)
     check_writable(folder.path)
+    with only_process(folder.path):
+        return _report(folder, idata, summary, say)
+
+
+def _report(folder: RunFolder, idata: az.InferenceData, summary: RunSummary, say: Reporter) -> Verdict:
     with say.task("Report"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # relations are NaN where a mass has no galaxies
         write_report(idata, summary, folder.path)
     return judge(idata)
 
 
-def run_all(run: Run, say: Reporter | None = None, *, allow_unconverged: bool = False) -> Verdict:
-    """All stages.
+def run_all(
+    run: Run, say: Reporter | None = None, *, fresh: bool = False, allow_unconverged: bool = False
+) -> Verdict:
+    """All stages; those whose results are in the folder are left out.
+
+    Parameters
+    ----------
+    run : run file made ready.
+    say : hears about progress.
+    fresh : remove what the folder holds, whatever it is, and start over.
+    allow_unconverged : return a verdict that failed.
 
     Raises
     ------
+    InputError
+        The folder holds results of another run, a damaged file, or another process is at work there.
     NotConvergedError
         After everything was written, when the convergence gate fails, unless `allow_unconverged`.
     """
-    region = search(run, say)
-    population = halos(run, say, region)
-    result = fit(run, say, population, region)
-    sample(run, say, population, result)
-    verdict = report(run.folder, say)
+    say, folder = say or Silent(), run.folder
+    depends = "sample" if folder.posterior.exists() else "fit"
+    with at_work(folder, provenance_of(run), depends, fresh=fresh):
+        _say_what_is_there(folder, say)
+        region = read_region(run) if folder.search.exists() else _search(run, say)
+        population = load_population(run) if folder.halos.exists() else _halos(run, say, region)
+        fitted = folder.fit.exists()
+        result = read_fit(run, population.data) if fitted else _fit(run, say, population, region)
+        if not folder.summary.exists():
+            _sample(run, say, population, result)
+        verdict = _report(folder, *read_results(folder), say)
     if not verdict.converged and not allow_unconverged:
         raise NotConvergedError(str(verdict))
     return verdict
+
+
+def _say_what_is_there(folder: RunFolder, say: Reporter) -> None:
+    done = [path.name for path in (folder.search, folder.halos, folder.fit, folder.summary) if path.exists()]
+    if done:
+        say.say(f"{folder.path}: goes on from {', '.join(done)}; --fresh starts over")

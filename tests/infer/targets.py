@@ -47,6 +47,16 @@ def cliff(u):
     return jnp.where(u[0] < 0.3, -0.5 * jnp.sum(u**2), jnp.nan)
 
 
+def no_slope(u):
+    """A Gaussian whose gradient is NaN in its right half, where its value is a number."""
+    return -0.5 * jnp.sum(u**2) + 0.0 * jnp.sqrt(jnp.maximum(0.3 - u[0], 0.0))
+
+
+def infinite(u):
+    """A Gaussian whose right half gives infinity, as a division by zero does."""
+    return jnp.where(u[0] < 0.3, -0.5 * jnp.sum(u**2), jnp.inf)
+
+
 def nowhere(u):
     """No density anywhere."""
     return jnp.nan * u[0]

@@ -156,7 +156,7 @@ def test_a_poor_surrogate_is_refined(counts, poor, mixture):
     assert attrs["n_nodes"] == len(poor.nodes.points) + attrs["n_refinements"] * FIRST_LOOK
     assert attrs["surrogate_error"] < 0.5
     assert found.surrogate.left_out_error < 0.1
-    assert attrs["beyond_nodes"] <= 0.01 < poor.density.beyond(found.chains.u)
+    assert found.surrogate.density.beyond(found.chains.u) <= 0.01 < poor.density.beyond(found.chains.u)
     agrees(found.draws.u, quadrature(counts, found.surrogate.likelihood), 250)
 
 

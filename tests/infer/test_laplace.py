@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from popinfer.errors import NotConvergedError
 from popinfer.infer.laplace import Laplace, Mixture, flat_parameters, polish
 from popinfer.random import root_key
 
@@ -118,3 +119,18 @@ def test_components_that_no_draw_is_near_are_missed(both):
     assert both.weight_missed_by(near_one) == pytest.approx(0.25)
     assert both.weight_missed_by(near_other) == pytest.approx(0.75)
     assert both.weight_missed_by(np.concatenate([near_one, near_other])) == 0.0
+
+
+def test_a_covariance_that_rounding_made_singular_is_mended():
+    singular = Laplace(np.zeros(3), np.diag([4.0, 1.0, -1e-18]))
+    factor = singular.factor
+    np.testing.assert_allclose(factor @ factor.T, singular.cov, atol=1e-9)
+    assert np.all(np.diag(factor) > 0)
+    flat = Laplace(np.zeros(2), np.ones((2, 2)))
+    np.testing.assert_allclose(flat.factor @ flat.factor.T, flat.cov, atol=1e-9)
+
+
+@pytest.mark.parametrize("cov", [np.full((2, 2), np.nan), -np.eye(2), np.zeros((2, 2)), np.diag([1, np.inf])])
+def test_a_covariance_without_any_width_is_refused(cov):
+    with pytest.raises(NotConvergedError, match="isn't positive"):
+        _ = Laplace(np.zeros(2), cov).factor

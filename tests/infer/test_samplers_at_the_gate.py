@@ -4,27 +4,32 @@ import arviz as az
 import jax
 import numpy as np
 import pytest
-from targets import COV5, MEAN5, bimodal, cliff, funnel, gaussian5, nowhere, rugged
+from targets import COV5, MEAN5, bimodal, cliff, funnel, gaussian5, infinite, no_slope, nowhere, rugged
 from toy import silent
 
 from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.nuts import NutsSpec, nuts
 from popinfer.infer.tempered import SmcSpec, smc
 from popinfer.report import judge
-from popinfer.run.posterior import sample_statistics
+from popinfer.run.posterior import sample_statistics, unconstrained_group
 
 FIVE, THREE = Mixture.single(Laplace(MEAN5, COV5)), Mixture.single(Laplace(np.zeros(3), np.eye(3)))
 
 
 def verdict(sample, density, start, spec):
-    """The gate's answer to a sampler."""
-    return gate(sample(jax.random.key(3), density, start, spec, silent))
-
-
-def gate(draws):
-    """The gate's answer to draws stored as a run stores them."""
-    idata = az.from_dict(posterior={f"p{i}": draws.u[..., i] for i in range(draws.u.shape[-1])})
-    idata.add_groups(sample_stats=sample_statistics(draws))
+    """The gate's answer to a sampler's draws, stored as a run stores them."""
+    draws = sample(jax.random.key(3), density, start, spec, silent)
+    draws.attrs["region_settled"] = 1
+    names = tuple(f"p{i}" for i in range(draws.u.shape[-1]))
+    prior = np.random.default_rng(5).normal(size=(1, 2000, len(names)))
+    idata = az.from_dict(
+        **{
+            group: {name: u[..., i] for i, name in enumerate(names)}
+            for group, u in (("posterior", draws.u), ("prior", prior))
+        }
+    )
+    vectors = unconstrained_group(names, draws, start)
+    idata.add_groups(sample_stats=sample_statistics(draws), unconstrained=vectors)
     return judge(idata)
 
 
@@ -71,9 +76,10 @@ def test_frozen_chains_are_caught():
     assert {"Moving chains", "Divergences", "R-hat"} <= titles
 
 
-def test_region_without_numbers_is_caught():
+@pytest.mark.parametrize("density", [cliff, no_slope, infinite], ids=lambda density: density.__name__)
+def test_region_without_numbers_is_caught(density):
     start = Mixture.single(Laplace(np.array([-2.0, 0.0, 0.0]), 0.2 * np.eye(3)))
-    assert "Divergences" in failed(verdict(nuts, cliff, start, NutsSpec(4, 100, 300)))
+    assert "Divergences" in failed(verdict(nuts, density, start, NutsSpec(4, 100, 300)))
 
 
 @pytest.mark.slow
@@ -103,5 +109,6 @@ def test_a_funnel_wider_than_the_prior_is_caught():
     assert {"Bulk ESS", "Tail ESS"} & failed(verdict(smc, funnel, THREE, SmcSpec(1000)))
 
 
-def test_particles_at_a_region_without_numbers_are_caught():
-    assert failed(verdict(smc, cliff, THREE, SmcSpec(1000))) == {"Defined density"}
+@pytest.mark.parametrize("density", [cliff, no_slope, infinite], ids=lambda density: density.__name__)
+def test_particles_at_a_region_without_numbers_are_caught(density):
+    assert failed(verdict(smc, density, THREE, SmcSpec(1000))) == {"Defined density"}

@@ -1,10 +1,12 @@
 """A small made-up run: draws, predictions and derived relations with the layout that the report reads."""
 
 import arviz as az
+import jax
 import numpy as np
 import xarray as xr
 
 from popinfer.report import RunSummary
+from popinfer.resampling import pareto_smooth, shuffled_systematic
 
 PARAMETERS = {
     "sfh.critical_mass": (
@@ -50,12 +52,39 @@ def chains(posterior: dict[str, np.ndarray] | None = None, **changed: np.ndarray
     posterior = draws() if posterior is None else posterior
     shape = next(iter(posterior.values())).shape
     stats = {**nuts_stats(chains=shape[0], n=shape[1]), **changed}
-    rng = np.random.default_rng(5)
-    return az.from_dict(
-        posterior=posterior,
-        sample_stats={key: value for key, value in stats.items() if value is not None},
-        prior={name: rng.normal(size=(1, 2000)) * row[2] for name, row in PARAMETERS.items()},
+    idata = az.from_dict(
+        posterior=posterior, sample_stats={key: value for key, value in stats.items() if value is not None}
     )
+    idata.sample_stats.attrs.update(ATTRIBUTES)
+    return with_coordinates(idata)
+
+
+ATTRIBUTES = {"sampler": "nuts_exact", "max_tree_depth": 10, "region_settled": 1}
+
+
+def vectors(posterior: dict[str, np.ndarray]) -> np.ndarray:
+    """Draws as vectors, (chain, draw, par): all priors are normal around zero."""
+    return np.stack([x / PARAMETERS[name][2] for name, x in posterior.items()], axis=-1)
+
+
+def with_coordinates(idata: az.InferenceData, **more: tuple) -> az.InferenceData:
+    """The draws with their vectors, one maximum, and draws of the prior."""
+    rng, names = np.random.default_rng(5), [str(name) for name in idata.posterior.data_vars]
+    u = vectors({name: idata.posterior[name].values for name in names})
+    mean, sd = (np.array([PARAMETERS[name][i] / PARAMETERS[name][2] for name in names]) for i in (0, 1))
+    cov = np.diag(sd**2)
+    i, j = names.index("sfh.critical_mass"), names.index("sfh.efficiency")
+    cov[i, j] = cov[j, i] = 0.8 * sd[i] * sd[j]
+    arrays = {
+        "posterior": (("chain", "draw", "par"), u),
+        "maximum_mean": (("maximum", "par"), mean[None]),
+        "maximum_cov": (("maximum", "par", "par_"), cov[None]),
+        "maximum_weight": (("maximum",), np.ones(1)),
+    }
+    prior = {name: (("chain", "draw"), rng.normal(size=(1, 2000)) * PARAMETERS[name][2]) for name in names}
+    groups = {"unconstrained": xr.Dataset(arrays | more, coords={"par": names}), "prior": xr.Dataset(prior)}
+    idata.add_groups(groups)
+    return idata
 
 
 def weighted(log_weight: np.ndarray | None, **changed: np.ndarray) -> az.InferenceData:
@@ -63,16 +92,31 @@ def weighted(log_weight: np.ndarray | None, **changed: np.ndarray) -> az.Inferen
 
     `changed` replaces statistics of the chains.
     """
-    idata = az.from_dict(posterior=draws(9, n=250))
+    markov = chains(**changed)
+    names = list(PARAMETERS)
+    physical = np.stack([markov.posterior[name].values for name in names], axis=-1).reshape(-1, len(names))
+    weights = np.zeros(600) if log_weight is None else log_weight
+    order = np.arange(len(weights)) % len(physical)
+    proposals = physical[np.random.default_rng(7).permutation(len(physical))][order]
+    smoothed = pareto_smooth(weights)[0]
+    weight = np.exp(smoothed) if np.isfinite(smoothed).any() else np.ones(len(weights))
+    picked = proposals[shuffled_systematic(jax.random.key(1), weight, 1000)].reshape(4, 250, -1)
+    idata = az.from_dict(posterior={name: picked[..., i] for i, name in enumerate(names)})
     stats = xr.Dataset(
-        {"lp": (("chain", "draw"), np.zeros((4, 250)))}, attrs={"sampler": "nuts", "beyond_nodes": 0.0}
+        {"lp": (("chain", "draw"), np.zeros((4, 250)))}, attrs={**ATTRIBUTES, "sampler": "nuts"}
     )
     if log_weight is not None:
         stats["log_weight"] = (("proposal",), log_weight)
-    markov = chains(**changed)
-    groups = {"chains": markov.posterior, "chain_stats": markov.sample_stats, "prior": markov.prior}
-    idata.add_groups({"sample_stats": stats, **groups})
-    return idata
+    idata.add_groups({"sample_stats": stats, "chains": markov.posterior, "chain_stats": markov.sample_stats})
+    u, scale = markov["unconstrained"]["posterior"].values, np.array([PARAMETERS[n][2] for n in names])
+    center = u.mean(axis=(0, 1))
+    nodes = center + 1.25 * (u.reshape(-1, u.shape[-1])[::10] - center)
+    return with_coordinates(
+        idata,
+        chains=(("surrogate_chain", "surrogate_draw", "par"), u),
+        proposals=(("proposal", "par"), proposals / scale),
+        nodes=(("node", "par"), nodes),
+    )
 
 
 def _population(rng: np.random.Generator, n: int, redshift: float) -> np.ndarray:

@@ -69,7 +69,7 @@ def test_batches_survive_storage(batches, tmp_path):
     with pytest.raises(InputError, match="run 'popinfer halos' again"):
         read_halos(folder, "another's")
     folder.halos.write_bytes(folder.halos.read_bytes()[:2000])
-    with pytest.raises(InputError, match=r"halos.h5: can't be read .*; run 'popinfer halos' again"):
+    with pytest.raises(InputError, match=r"halos.h5: damaged.*; run 'popinfer halos' again"):
         read_halos(folder, "mine")
 
 

@@ -16,6 +16,7 @@ from popinfer.infer.likelihood import Likelihood
 from popinfer.population.halos import draw_slices
 from popinfer.random import numpy_generator, root_key, stream
 from popinfer.run import calibrate as module
+from popinfer.run import provenance
 from popinfer.run.build import lightcones
 from popinfer.run.calibrate import SABOTAGES, CalibrateSpec, calibrate, run_trial
 from popinfer.run.guides import _wider_kernels
@@ -148,11 +149,15 @@ def test_restart_keeps_trials_and_refuses_others(tiny_config, tmp_path, monkeypa
     assert stored["n_trials"] == 25
     assert len(stored["ranks"]) == 25
     other = RunConfig.model_validate({**tiny_config, "seed": 99})
-    with pytest.raises(InputError, match="another configuration"):
+    with pytest.raises(InputError, match="another run: seed: 3 there, 99 here"):
         calibrate(other, CalibrateSpec(25), tmp_path)
-    monkeypatch.setattr(module, "code_hash", lambda: "later")
-    with pytest.raises(InputError, match="--out OTHER_FOLDER"):
+    with pytest.raises(InputError, match=r"0000.json: made from another configuration"):
+        calibrate(config, CalibrateSpec(25, seed=4), tmp_path)
+    monkeypatch.setattr(provenance, "code_hash", lambda: "later")
+    with pytest.raises(InputError, match="popinfer's own source"):
         calibrate(config, CalibrateSpec(25), tmp_path)
+    calibrate(config, CalibrateSpec(25, fresh=True), tmp_path)
+    assert made[-25:] == list(range(25))
 
 
 def test_surveys_without_a_posterior_are_counted(trial_run, tiny_config, tmp_path, monkeypatch):
@@ -237,9 +242,13 @@ def test_workers_leave_with_a_parent_that_is_killed(tmp_path):
         parent.communicate(timeout=60)  # ends when the worker, which has the same output, is gone too
 
 
-def test_broken_trial_file_is_named(write_config, tmp_path, capsys):
-    out = tmp_path / "out"
-    (out / "trials").mkdir(parents=True)
-    (out / "trials" / "0003.json").write_text("{")
-    assert cli.main(["calibrate", str(write_config()), "--n", "20", "--out", str(out)]) == 2
-    assert "0003.json: can't be read" in capsys.readouterr().err
+def test_broken_trial_file_is_named(tiny_config, tmp_path, monkeypatch):
+    from popinfer.config import RunConfig
+    from popinfer.errors import InputError
+
+    monkeypatch.setattr(module, "run_trial", fake_trial)
+    config = RunConfig.model_validate(tiny_config)
+    calibrate(config, CalibrateSpec(20), tmp_path)
+    (tmp_path / "trials" / "0003.json").write_text("{")
+    with pytest.raises(InputError, match=r"0003.json: damaged.* 'popinfer calibrate --fresh' again"):
+        calibrate(config, CalibrateSpec(20), tmp_path)

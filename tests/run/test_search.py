@@ -20,6 +20,7 @@ from popinfer.run.guides import Guide
 from popinfer.run.prepare import prepare
 from popinfer.run.progress import Silent
 from popinfer.run.search import Region, _starts, listed_starts, read_region, write_region
+from popinfer.storage import write_sealed
 
 pytestmark = pytest.mark.xdist_group("the tiny run")  # made once
 
@@ -51,7 +52,11 @@ def test_region_survives_storage(run, tmp_path):
 def test_search_command_finds_the_runs_region_and_writes_nothing_else(tiny_run, tmp_path):
     file, out, _ = tiny_run
     assert main(["search", str(file), "--out", str(tmp_path / "new"), "--quiet"]) == 0
-    assert {path.name for path in (tmp_path / "new").iterdir()} == {"run.yaml", "search.json"}
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {
+        "provenance.json",
+        "run.yaml",
+        "search.json",
+    }
     again, made = (read_region(prepare(file, folder)) for folder in (tmp_path / "new", out))
     assert [one["start"] for one in again.starts] == [one["start"] for one in made.starts]
     np.testing.assert_allclose(again.mixture.main.mean, made.mixture.main.mean, atol=1e-3)
@@ -70,12 +75,11 @@ def test_the_posterior_is_where_the_search_says(tiny_run, run):
 @pytest.mark.parametrize("command", ["halos", "fit"])
 def test_search_of_another_configuration_is_refused(copied, write_config, capsys, command):
     file, out = copied
-    content = json.loads((out / "search.json").read_text())
-    (out / "search.json").write_text(json.dumps({**content, "fingerprint": "another"}))
+    write_sealed(out / "search.json", b"{\n}\n", "search", "another")
     before = (out / "halos.h5").read_bytes()
     assert main([command, str(file), "--out", str(out), "--quiet"]) == 2
     said = capsys.readouterr().err
-    assert "search.json: made from another configuration or data; run 'popinfer search' again" in said
+    assert "search.json: made from another configuration or other data; run 'popinfer search' again" in said
     assert (out / "halos.h5").read_bytes() == before
 
 
@@ -102,7 +106,7 @@ def test_a_broken_file_is_named(copied, capsys):
     (out / "search.json").write_text("{")
     assert main(["halos", str(file), "--out", str(out), "--quiet"]) == 2
     said = capsys.readouterr().err
-    assert "search.json: can't be read" in said and "run 'popinfer search' again" in said
+    assert "search.json: damaged, cut short" in said and "run 'popinfer search' again" in said
 
 
 class Attracted(Guide):
