@@ -9,6 +9,7 @@ from popinfer.config import RunConfig
 from popinfer.cosmology import PLANCK15, age
 from popinfer.data import load_filters, load_nebular, load_ssp
 from popinfer.errors import InputError
+from popinfer.halos.lightcone import LightconeSpec, draw_slices
 from popinfer.model import (
     HaloSpec,
     Light,
@@ -20,7 +21,6 @@ from popinfer.model import (
 )
 from popinfer.model import lightcones as model_lightcones
 from popinfer.population.forward import ForwardModel
-from popinfer.population.halos import LightconeSpec, draw_slices
 from popinfer.population.parameters import ModelParams
 from popinfer.records import Halos
 from popinfer.run.observed import build_photoz, curve_of

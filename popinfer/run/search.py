@@ -2,7 +2,7 @@
 
 Most halos of a lightcone make no galaxy that the survey sees. Halos are therefore drawn in two steps:
 candidates from a proposal in mass, shaped by the share that the survey sees at each mass, and of these a
-fraction, thinned by what each candidate's own galaxies do (`popinfer.population.thinning`). Both need
+fraction, thinned by what each candidate's own galaxies do (`popinfer.halos.thinning`). Both need
 parameters near the answer:
 
 1. From the run file's pilot values a first sample is drawn, and the guide (`run.guides`) climbs on it from
@@ -25,13 +25,13 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from popinfer.config import RunConfig
+from popinfer.halos.lightcone import LightconeSpec, draw_slice_batches, draw_slices
+from popinfer.halos.thinning import thin
 from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.optimise import Fit
 from popinfer.infer.search import MAX_ROUNDS, Search, find_maxima
 from popinfer.model import SurveyModel, predict_galaxies
-from popinfer.population.halos import LightconeSpec, draw_slice_batches, draw_slices
 from popinfer.population.parameters import ModelParams, with_values
-from popinfer.population.thinning import thin
 from popinfer.random import numpy_generator, stream
 from popinfer.records import Halos
 from popinfer.run.batches import CANDIDATES, LEARNED_FROM, MORE, TOGETHER, batch_shape

@@ -26,9 +26,9 @@ from jaxtyping import Bool, Float, PRNGKeyArray
 from scipy.stats import poisson
 
 from popinfer.errors import InputError
+from popinfer.halos.lightcone import draw_slices
 from popinfer.loss.kernel_counts import KernelCounts
 from popinfer.model import Survey, model_error_cov, predict_galaxies
-from popinfer.population.halos import draw_slices
 from popinfer.population.parameters import ModelParams
 from popinfer.random import numpy_generator, stream
 from popinfer.records import Catalog

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from popinfer.config import RunConfig, load_config
+from popinfer.halos.lightcone import draw_slices
 from popinfer.infer.counts import log_counts_and_jacobian
 from popinfer.infer.search import likelihood_at
 from popinfer.model import predict_galaxies
-from popinfer.population.halos import draw_slices
 from popinfer.population.parameters import with_values
 from popinfer.random import root_key
 from popinfer.run.build import detectable, lightcones

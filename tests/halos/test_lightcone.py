@@ -11,7 +11,7 @@ from diffmah.diffmah_kernels import _log_mah_kern
 from popinfer import precision
 from popinfer.cosmology import PLANCK15, age, comoving_volume_per_z
 from popinfer.errors import InputError
-from popinfer.population.halos import LightconeSpec, _uniforms, detection_curve, draw_halos
+from popinfer.halos.lightcone import LightconeSpec, _uniforms, detection_curve, draw_halos
 from popinfer.random import root_key
 
 with precision.keep_precision():
