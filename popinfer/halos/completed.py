@@ -35,6 +35,7 @@ from popinfer.records import Halos
 HISTORIES = ("auto", "given", "fit", "drawn")
 _FEWEST = 256  # halos; programs are compiled for that number and its doublings
 _TRIES = 16  # draws of the flow, of which one is chosen
+_SAME_GYR = 1e-3
 _MIN_INFALL_GYR = 0.2  # after the Big Bang; earlier there are no halos to fall into
 
 
@@ -191,11 +192,10 @@ def _histories(
     if table.branches is None:
         return DiffmahParams(*(nan,) * 5), nan, 0, none
     fits = fit_histories(table.branches, cosmology)
-    t_last = float(age(cosmology, 1 / table.branches.scale_factor[-1] - 1))
-    today = float(age(cosmology, 0.0))
-    growing = np.isfinite(fits.rms) & table.is_central & (fits.mah_params.t_peak >= t_last - 1e-6)
-    if today - t_last < _MIN_INFALL_GYR:
-        growing = none
+    t_obs = np.asarray(age(cosmology, table.z), float)
+    open_ended = t_obs < float(age(cosmology, 0.0)) - _MIN_INFALL_GYR
+    growing = np.isfinite(fits.rms) & table.is_central & open_ended
+    growing &= fits.mah_params.t_peak >= t_obs - _SAME_GYR
     return fits.mah_params, fits.rms, int(np.isfinite(fits.rms).sum()), growing
 
 

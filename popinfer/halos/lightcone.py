@@ -123,7 +123,7 @@ def _draw_kind(
 ) -> Halos:
     """Batches of n halos each, one after the other."""
     dim = N_SPACE + N_MAH + spec.n_normal
-    uniforms = np.concatenate([_uniforms(key, n, dim, spec.independent) for key in keys])
+    uniforms = np.concatenate([unit_cube(key, n, dim, spec.independent) for key in keys])
     z, thinned = draw_redshift(uniforms[:, 1], spec, cosmology)
     if kind == "central":
         lgm, weight = _draw_central_mass(uniforms[:, 0], z, spec)
@@ -150,15 +150,15 @@ def _draw_kind(
     )
 
 
-def _uniforms(key: PRNGKeyArray, n: int, dim: int, independent: bool) -> np.ndarray:
+def unit_cube(key: PRNGKeyArray, n: int, dim: int, independent: bool) -> np.ndarray:
     """Points strictly inside the unit cube, scrambled Sobol ones if not independent; n as it comes."""
     points = numpy_generator(key).random((n, dim)) if independent else sobol(key, n, dim)
     return np.clip(points, 1e-9, 1 - 1e-9)
 
 
 def draw_redshift(
-    uniform: np.ndarray, spec: LightconeSpec, cosmology: Cosmology
-) -> tuple[np.ndarray, np.ndarray]:
+    uniform: Float[np.ndarray, "halo"], spec: LightconeSpec, cosmology: Cosmology
+) -> tuple[Float[np.ndarray, "halo"], Float[np.ndarray, "halo"]]:
     """Redshifts by inverse transform, and the density of comoving volume over that of the draws."""
     grid = np.linspace(spec.z_min, spec.z_max, 400)
     if spec.redshifts is None:
@@ -183,7 +183,7 @@ def _draw_central_mass(
     uniform: np.ndarray, z: np.ndarray, spec: LightconeSpec
 ) -> tuple[np.ndarray, np.ndarray]:
     grid = np.linspace(spec.lgm_min, _LGM_MAX, 500)
-    proposal = central_abundance(grid, np.full_like(grid, z.mean())) ** spec.flatten * _visibility(spec, grid)
+    proposal = central_abundance(grid, np.full_like(grid, z.mean())) ** spec.flatten * visibility(spec, grid)
     proposal /= np.trapezoid(proposal, grid)
     lgm = np.interp(uniform, _cdf(grid, proposal), grid)
     return lgm, central_abundance(lgm, z) / np.interp(lgm, grid, proposal)
@@ -204,7 +204,8 @@ def detection_curve(
     return tuple(grid.tolist()), tuple(np.clip(share, 1e-4, 1.0).tolist())
 
 
-def _visibility(spec: LightconeSpec, lgm: np.ndarray) -> np.ndarray:
+def visibility(spec: LightconeSpec, lgm: Float[np.ndarray, "halo"]) -> Float[np.ndarray, "halo"]:
+    """Square root of the probability that a galaxy in a halo of such a mass is in the sample."""
     if spec.detection is None:
         return np.ones_like(lgm)
     masses, probabilities = spec.detection
@@ -217,7 +218,7 @@ def _draw_satellite_mass(
     """Draw the satellite mass from its flattened marginal, then the host mass given the satellite's."""
     lg_sat, lg_host, joint = _satellites_by_host(spec.lgm_min, float(z.mean().round(3)))
     marginal = np.asarray(np.trapezoid(joint, lg_host, axis=1))
-    proposal = marginal**spec.flatten * _visibility(spec, lg_sat)
+    proposal = marginal**spec.flatten * visibility(spec, lg_sat)
     proposal /= np.trapezoid(proposal, lg_sat)
     lgm = np.interp(u_sat, _cdf(lg_sat, proposal), lg_sat)
     q_sat = np.interp(lgm, lg_sat, proposal)
@@ -271,7 +272,9 @@ def hosts_of_satellites(
     return _draw_rows(uniform, lg_host, joint[below] + 1e-300)[0]
 
 
-def central_abundance(lgm: np.ndarray, z: np.ndarray) -> np.ndarray:
+def central_abundance(
+    lgm: Float[np.ndarray, "halo"], z: Float[np.ndarray, "halo"]
+) -> Float[np.ndarray, "halo"]:
     """dn/dlgM [1/Mpc^3/dex] of host halos, element by element."""
     with keep_precision():
         from diffhalos.hmf.hmf_model import DEFAULT_HMF_PARAMS, _dn_dlgm_kern

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 
 from popinfer.config import RunConfig
 from popinfer.config.survey import BandConfig, MassFunctionConfig
+from popinfer.cosmology import comoving_volume
 from popinfer.data import (
     BandColumns,
     CatalogSpec,
@@ -26,8 +27,9 @@ from popinfer.population.parameters import PhotozParams
 from popinfer.random import root_key
 from popinfer.records import Catalog
 from popinfer.run.cuts import build_selection
+from popinfer.run.simulation import cosmology_of
 from popinfer.survey.abundance import Abundance, MassFunction, NumberCounts
-from popinfer.survey.cosmic_variance import FULL_SKY_DEG2, comoving_volume, slice_variance
+from popinfer.survey.cosmic_variance import FULL_SKY_DEG2, slice_variance
 from popinfer.survey.redshift import Photoz
 
 
@@ -202,9 +204,12 @@ def build_abundances(
     section = config.catalog.number_density
     if section is None:
         return tables
+    cosmology = cosmology_of(config)
     sampled_fraction = section.area_deg2 / FULL_SKY_DEG2 * section.sampling
-    volume = np.array([sampled_fraction * comoving_volume(limits) for limits in ranges])
-    variance = [slice_variance(section.area_deg2, limits, section.bias) for limits in config.slices]
+    volume = np.array([sampled_fraction * comoving_volume(limits, cosmology) for limits in ranges])
+    variance = [
+        slice_variance(section.area_deg2, limits, section.bias, cosmology) for limits in config.slices
+    ]
     names = tuple(f"galaxies at {low:g} < z < {high:g}" for low, high in config.slices)
     return (NumberCounts.build(np.array(numbers, float), volume, np.array(variance), names), *tables)
 
@@ -218,7 +223,8 @@ def _mass_function(
         read_mass_function(section.path, section.covariance, section.redshift),
         config.slices[index],
     )
-    rescale = comoving_volume(ranges[index]) / comoving_volume(limits)
+    cosmology = cosmology_of(config)
+    rescale = comoving_volume(ranges[index], cosmology) / comoving_volume(limits, cosmology)
     return MassFunction(
         table.phi,
         table.cov,

@@ -16,6 +16,7 @@ from popinfer.config.survey import CompletenessConfig, FunctionCutConfig
 from popinfer.data.embedded import asset_hashes, sha256_of
 from popinfer.data.filters import curve_notes
 from popinfer.data.ssp_checks import oldest_note
+from popinfer.halos.source import HaloSource, LightconeSource
 from popinfer.infer.data import Data
 from popinfer.model import (
     HaloCounts,
@@ -42,6 +43,7 @@ from popinfer.run.memory import check_memory
 from popinfer.run.observed import build_catalog, build_survey
 from popinfer.run.plausible import color_doubts, reading_table
 from popinfer.run.progress import Reporter, Silent
+from popinfer.run.simulation import halo_source, simulation_hashes
 
 PREDICTED_HALOS = 8192  # of a slice, whose galaxies are listed at once for predictions
 
@@ -56,6 +58,7 @@ class Run:
     model : the population model. light : what its tables were made from.
     catalog, survey : the observed side.
     folder : where results go. key : root of the random streams.
+    source : where halos come from.
     """
 
     config: RunConfig
@@ -65,6 +68,7 @@ class Run:
     survey: Survey
     folder: RunFolder
     key: PRNGKeyArray
+    source: HaloSource = LightconeSource()
 
     @property
     def survey_model(self) -> SurveyModel:
@@ -107,6 +111,7 @@ class Run:
         for table in self.config.joint:
             for path in filter(None, (table.path, table.covariance)):
                 files[f"{table.kind} {path}"] = sha256_of(Path(path))
+        files |= simulation_hashes(self.config)
         filters = self.light.filters
         for name, *curve in zip(filters.names, filters.wave, filters.trans, strict=True):
             content = b"".join(np.ascontiguousarray(x, np.float64).tobytes() for x in curve)
@@ -185,6 +190,7 @@ def made_ready(config: RunConfig, folder: RunFolder, say: Reporter | None = None
     """What a run file names, read and checked; its folder isn't looked at."""
     say = Silent() if say is None else say
     lightcones(config)  # refuse impossible slices before tables are made for them
+    source = halo_source(config, say)
     with say.task("Reading the catalog") as update:
         catalog = build_catalog(config, say.say)
         update(1, f"{catalog.z.size} galaxies")
@@ -202,7 +208,7 @@ def made_ready(config: RunConfig, folder: RunFolder, say: Reporter | None = None
         survey = build_survey(config, catalog)
         if config.fit.loss.kind != "soft_counts":
             complete_features(config, survey)  # refuse before anything is written
-    return Run(config, model, light, catalog, survey, folder, root_key(config.seed))
+    return Run(config, model, light, catalog, survey, folder, root_key(config.seed), source)
 
 
 def _with_doubts(catalog: Catalog, doubts: tuple[str, ...]) -> Catalog:

@@ -25,7 +25,8 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from popinfer.config import RunConfig
-from popinfer.halos.lightcone import LightconeSpec, draw_slice_batches, draw_slices
+from popinfer.halos.lightcone import LightconeSpec
+from popinfer.halos.source import Part, drawn_slices
 from popinfer.halos.thinning import thin
 from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.optimise import Fit
@@ -188,11 +189,12 @@ def draw_batches(
     """
     n_batch, n_halo = shape
     survey_model = run.survey_model
-    specs = _candidates(stream(key, "specs"), run.config, survey_model, points[0], n_halo)
+    specs = _candidates(stream(key, "specs"), run, points[0], n_halo)
     batches, together = [], _drawn_together(n_batch, specs[0].n_halo)
     for first in range(0, n_batch, together):
         index = range(first, first + together)
-        candidates = draw_slice_batches([stream(key, "candidates", i) for i in index], specs)
+        parts = [Part(i, n_batch) for i in index]
+        candidates = run.source.draw([stream(key, "candidates", i) for i in index], specs, parts)
         seen = shares_seen(survey_model, points, candidates, run.config)
         for i, row in zip(index, seen, strict=True):
             batch = jax.tree.map(lambda x, i=i - first: x[i], candidates)
@@ -213,13 +215,12 @@ def _thinned(key: PRNGKeyArray, candidates: Halos, seen: np.ndarray, n_halo: int
     return _stacked([thin(stream(key, s), halos, seen[s], n_halo) for s, halos in enumerate(slices)])
 
 
-def _candidates(
-    key: PRNGKeyArray, config: RunConfig, survey_model: SurveyModel, params: ModelParams, n_halo: int
-) -> list[LightconeSpec]:
+def _candidates(key: PRNGKeyArray, run: Run, params: ModelParams, n_halo: int) -> list[LightconeSpec]:
     """Candidates' lightcones for a model, for batches of n halos."""
+    config, survey_model = run.config, run.survey_model
     many = [dataclasses.replace(spec, n_halo=LEARNED_FROM) for spec in lightcones(config)]
-    specs = detectable(stream(key, "detectable"), config, survey_model, many, params)
-    halos = in_precision(config, draw_slices(stream(key, "halos"), specs))
+    specs = detectable(stream(key, "detectable"), config, survey_model, many, params, run.source)
+    halos = in_precision(config, drawn_slices(run.source, stream(key, "halos"), specs))
     weight = np.asarray(predict_galaxies(survey_model, params, halos).weight, float)
     effective = weight.sum(axis=1) ** 2 / np.sum(weight**2, axis=1)
     scarce = effective.min() < ENOUGH * LEARNED_FROM / CANDIDATES

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from popinfer.cosmology import comoving_volume
 from popinfer.config import RunConfig, load_config
 from popinfer.halos.lightcone import draw_slices
 from popinfer.infer.counts import log_counts_and_jacobian
@@ -19,7 +20,7 @@ from popinfer.random import root_key
 from popinfer.run.build import detectable, lightcones
 from popinfer.run.mock import MockSpec, make_mock
 from popinfer.run.prepare import prepare
-from popinfer.survey.cosmic_variance import FULL_SKY_DEG2, comoving_volume
+from popinfer.survey.cosmic_variance import FULL_SKY_DEG2
 
 TRUE_SURVIVAL = 0.7
 TABLE = "lg_mstar_low,lg_mstar_high,phi,phi_err\n10.5,10.8,4e-3,2e-4\n10.8,11.1,2e-3,1e-4\n"
