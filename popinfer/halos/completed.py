@@ -123,10 +123,12 @@ def completed(
     histories : "given" (the file's parameters), "fit" (of branches), "drawn", or whatever there is ("auto").
     """
     t_obs = np.asarray(age(cosmology, table.z), float)
-    mah, rms, n_fitted, growing = _histories(key, table, cosmology, histories)
+    mah, rms = _histories(table, cosmology, histories)
+    n_fitted = int(np.isfinite(rms).sum())
     given = int(np.isfinite(mah[0]).sum()) - n_fitted
     lacking = ~np.isfinite(np.stack(mah)).all(axis=0)
     logt0 = float(np.log10(age(cosmology, 0.0)))
+    growing = _still_growing(table, t_obs, mah.t_peak, 10**logt0)
     scale = table.half_mass_scale
     t_half = np.where(np.isfinite(scale), age(cosmology, 1 / np.where(scale > 0, scale, 1.0) - 1), np.nan)
     mah = _with_drawn(stream(key, "histories"), table, (t_obs, t_half, logt0), mah, lacking)
@@ -179,24 +181,25 @@ def _padded(n: int) -> int:
 
 
 def _histories(
-    key: PRNGKeyArray, table: HaloTable, cosmology: Cosmology, histories: str
-) -> tuple[DiffmahParams, np.ndarray, int, np.ndarray]:
-    """Diffmah parameters as given or fitted, residuals, number of fits, and fitted halos that still grow."""
-    n = len(table)
-    nan, none = np.full(n, np.nan), np.zeros(n, bool)
+    table: HaloTable, cosmology: Cosmology, histories: str
+) -> tuple[DiffmahParams, Float[np.ndarray, "halo"]]:
+    """Diffmah parameters as given or fitted, NaN where neither, and residuals of fits [dex]."""
+    nan = np.full(len(table), np.nan)
     if histories == "drawn":
-        return DiffmahParams(*(nan,) * 5), nan, 0, none
-    if histories == "given" or (histories == "auto" and (table.has_fit.any() or table.branches is None)):
+        return DiffmahParams(*(nan,) * 5), nan
+    if histories == "given" or table.branches is None or (histories == "auto" and table.has_fit.any()):
         bad = ~table.has_fit
-        return DiffmahParams(*(np.where(bad, np.nan, x) for x in table.mah_params)), nan, 0, none
-    if table.branches is None:
-        return DiffmahParams(*(nan,) * 5), nan, 0, none
+        return DiffmahParams(*(np.where(bad, np.nan, x) for x in table.mah_params)), nan
     fits = fit_histories(table.branches, cosmology)
-    t_obs = np.asarray(age(cosmology, table.z), float)
-    open_ended = t_obs < float(age(cosmology, 0.0)) - _MIN_INFALL_GYR
-    growing = np.isfinite(fits.rms) & table.is_central & open_ended
-    growing &= fits.mah_params.t_peak >= t_obs - _SAME_GYR
-    return fits.mah_params, fits.rms, int(np.isfinite(fits.rms).sum()), growing
+    return fits.mah_params, fits.rms
+
+
+def _still_growing(
+    table: HaloTable, t_obs: Float[np.ndarray, "halo"], t_peak: Float[np.ndarray, "halo"], today: float
+) -> Bool[np.ndarray, "halo"]:
+    """Centrals whose history ends, with its largest mass, when they are observed."""
+    ends = np.abs(t_peak - t_obs) < _SAME_GYR
+    return ends & table.is_central & (t_obs < today - _MIN_INFALL_GYR)
 
 
 def _with_drawn(

@@ -31,7 +31,14 @@ from popinfer.halos.geometry import (
     position_trouble,
     snapshot_of,
 )
-from popinfer.halos.lightcone import LightconeSpec, central_abundance, draw_redshift, unit_cube, visibility
+from popinfer.halos.lightcone import (
+    LightconeSpec,
+    central_abundance,
+    draw_halos,
+    draw_redshift,
+    unit_cube,
+    visibility,
+)
 from popinfer.halos.per_halo import order_of_halos
 from popinfer.halos.reservoir import Kept, Reservoir
 from popinfer.halos.source import Part
@@ -41,6 +48,7 @@ from popinfer.records import Halos
 from popinfer.resampling import systematic
 
 MAX_UNFIT, WARN_DRAWN = 0.05, 0.1
+MAX_PEAK_GYR = 1.0
 _REDSHIFT_MATCH = 0.01  # by which file and run file may differ on a snapshot
 _SIDE_MATCH = 0.01  # relative
 
@@ -83,12 +91,15 @@ class SlicePool:
     density : of halos that each stands for [1/Mpc^3].
     cells : functions of the number of pieces that tell each halo's piece.
     ratio : of the mass function to diffhalos'.
+    t_peak : of centrals, 16th, 50th and 84th percentile [Gyr]. t_peak_calibration : of diffhalos' own.
     """
 
     halos: CompletedHalos
     density: Float[np.ndarray, "halo"]
     cells: Callable[[int], Int[np.ndarray, "halo"]]
     ratio: MassFunctionRatio
+    t_peak: Float[np.ndarray, "3"]
+    t_peak_calibration: Float[np.ndarray, "3"]
 
     def __len__(self) -> int:
         """Number of halos."""
@@ -352,12 +363,19 @@ def _pools(
             ready[epoch] = completed(key, kept.table.take(everything), cosmology, spec.histories)
             warnings.append(_check_fits(ready[epoch], header, spec))
         rows = np.searchsorted(np.flatnonzero(kept.epoch == epoch), inside)
-        pools.append(_pool(_rows(ready[epoch], rows), kept.stands_for[inside] / volume, spec, ratio))
+        density = kept.stands_for[inside] / volume
+        pools.append(_pool(_rows(ready[epoch], rows), density, index, spec, ratio, cosmology))
+        warnings.append(_late_or_early(pools[-1]))
     return pools, [text for text in warnings if text]
 
 
 def _pool(
-    halos: CompletedHalos, density: np.ndarray, spec: SampleSpec, ratio: MassFunctionRatio
+    halos: CompletedHalos,
+    density: np.ndarray,
+    index: int,
+    spec: SampleSpec,
+    ratio: MassFunctionRatio,
+    cosmology: Cosmology,
 ) -> SlicePool:
     """A slice's halos in the order in which they are drawn, with their pieces."""
     table = halos.table
@@ -375,7 +393,42 @@ def _pool(
                 return patches
         return _random_pieces(table, n)
 
-    return SlicePool(halos, density[order] * (1 - table.p_merge), cells, ratio)
+    density = density[order] * (1 - table.p_merge)
+    central = table.is_central
+    t_peak = _percentiles(table.mah_params.t_peak[central], density[central])
+    usual = _usual_peak_times(
+        spec.slices[index], max(spec.lgm_min[index], float(table.lg_mass.min())), cosmology
+    )
+    return SlicePool(halos, density, cells, ratio, t_peak, usual)
+
+
+def _percentiles(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weighted 16th, 50th and 84th percentile."""
+    if not len(values):
+        return np.full(3, np.nan)
+    order = np.argsort(values)
+    cumulated = np.cumsum(weight[order])
+    places = np.searchsorted(cumulated, np.array([0.16, 0.5, 0.84]) * cumulated[-1])
+    return values[order][places.clip(0, len(values) - 1)]
+
+
+def _usual_peak_times(limits: tuple[float, float], lgm_min: float, cosmology: Cosmology) -> np.ndarray:
+    """The same of centrals that diffhalos draws: those that the calibrations of galaxies were made for."""
+    lowest = float(np.clip(lgm_min, 9.0, 14.0))
+    drawn = draw_halos(fixed_key("halos", "peak times"), LightconeSpec(*limits, 2048, lowest, 1), cosmology)
+    central = np.asarray(drawn.is_central) > 0.5
+    return _percentiles(np.asarray(drawn.mah_params.t_peak)[central], np.asarray(drawn.weight)[central])
+
+
+def _late_or_early(pool: SlicePool) -> str:
+    """A warning where halos peak at other times than the calibration's; "" for none."""
+    here, usual = float(pool.t_peak[1]), float(pool.t_peak_calibration[1])
+    if not abs(here - usual) > MAX_PEAK_GYR:
+        return ""
+    return (
+        f"the median t_peak of centrals is {here:.1f} Gyr, and {usual:.1f} Gyr in diffhalos: quenched fractions "
+        "are functions of it (1.0 at 8 Gyr, 0.23 at 13.5 Gyr for 10^12 Msun), and differ accordingly"
+    )
 
 
 def _random_pieces(table: HaloTable, n: int) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 import functools
 import json
+import time
+from pathlib import Path
 
 import numpy as np
 
@@ -9,13 +11,18 @@ from popinfer.config import RunConfig
 from popinfer.config.halos import BoxConfig, HalosConfig, LightconeHalosConfig, SimulationConfig
 from popinfer.cosmology import PLANCK15, Cosmology
 from popinfer.errors import InputError
+from popinfer.halos.description import described
+from popinfer.halos.fitted_file import FittedFile
+from popinfer.halos.fitted_file import fit_trees as write_fits
 from popinfer.halos.formats import TREES, files_of, open_halos
 from popinfer.halos.formats.plain import QUANTITIES
 from popinfer.halos.geometry import Geometry
 from popinfer.halos.sample import SampleSpec, SimulatedHalos, read_sample
 from popinfer.halos.source import HaloSource, LightconeSource
 from popinfer.halos.table import Asked, HaloHeader, HaloReader
+from popinfer.halos.writing import kind_of_output
 from popinfer.random import root_key, stream
+from popinfer.run.folder import check_writable
 from popinfer.run.progress import Reporter, Silent
 
 SURVIVAL = "satellites.survival"  # of simulations, which list survivors only
@@ -143,6 +150,48 @@ def halo_source(config: RunConfig, say: Reporter | None = None) -> HaloSource:
     for line in sample.warnings:
         say.say(f"warning: {line}")
     return sample
+
+
+def describe(config: RunConfig, say: Reporter | None = None) -> list[str]:
+    """Lines on a run's simulation; see `popinfer.halos.description`."""
+    source = simulation_of(config)
+    if source is None:
+        return []
+    begin = time.perf_counter()
+    sample = halo_source(config, say)
+    if not isinstance(sample, SimulatedHalos):
+        return []
+    return described(sample, resolution_limit(source, sample.header), time.perf_counter() - begin)
+
+
+def fit_tree_files(arguments: list[str], redshift: float | None, say: Reporter) -> FittedFile:
+    """Fit the branches of merger trees into a catalog.
+
+    Parameters
+    ----------
+    arguments : files or patterns, and last the file to write. redshift : of the snapshot; the last when None.
+    say : hears about progress.
+
+    Raises
+    ------
+    InputError
+        There are no trees, or the output can't be written.
+    """
+    if len(arguments) < 2:
+        raise InputError("fit-trees: name the merger trees, then the file to write")
+    *trees, last = arguments
+    out = Path(last)
+    if kind_of_output(out) != "opencosmo":
+        raise InputError(f"{out}: fits are stored as HDF5; the suffix has to be .h5 or .hdf5")
+    check_writable(out.parent, str(out))
+    if out.resolve() in [path.resolve() for path in files_of(trees)]:
+        raise InputError(f"{out}: would overwrite the trees; choose another name")
+    reader = open_halos(trees, "auto", Asked(redshifts=() if redshift is None else (redshift,)))
+    if reader.header.format not in TREES:
+        raise InputError(f"{reader.header.source}: {reader.header.format} has no mass histories to fit")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with say.task("Fits of merger trees") as update:
+        return write_fits(reader, out, update)
 
 
 def simulation_hashes(config: RunConfig) -> dict[str, str]:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from popinfer.cosmology import comoving_volume
 from popinfer.config import RunConfig, load_config
+from popinfer.cosmology import comoving_volume
 from popinfer.halos.lightcone import draw_slices
 from popinfer.infer.counts import log_counts_and_jacobian
 from popinfer.infer.search import likelihood_at
