@@ -158,8 +158,8 @@ def fit_trees(
     made = fit_tree_files(trees, redshift, say)
     if not quiet:
         typer.echo(
-            f"{made.n_fitted:,} of {made.n_halos:,} halos fitted; residuals: median {made.rms_median:.3f} dex, "
-            f"95 % below {made.rms_p95:.3f}"
+            f"{made.n_fitted:,} of {made.n_halos:,} halos fitted; residuals: median {made.rms_median:.3f} "
+            f"dex, 95 % below {made.rms_p95:.3f}"
         )
         typer.echo(made.path)
 

@@ -89,7 +89,8 @@ class _SimulationConfig(Section):
 class CatalogHalosConfig(_SimulationConfig):
     """A halo catalog: masses, perhaps diffmah parameters.
 
-    ``histories`` are those ``given`` in the file, or ``drawn`` at mass and time; ``auto`` takes what there is.
+    ``histories`` are those ``given`` in the file, or ``drawn`` at mass and time; ``auto`` takes what there
+    is.
     """
 
     kind: Literal["catalog"]
@@ -97,7 +98,10 @@ class CatalogHalosConfig(_SimulationConfig):
 
 
 class TreesHalosConfig(_SimulationConfig):
-    """Merger trees, whose main branches are fitted; ``max_unfit`` is the share that may have too few points."""
+    """Merger trees, whose main branches are fitted.
+
+    ``max_unfit`` is the share of the branches that may have too few points.
+    """
 
     kind: Literal["trees"]
     histories: Literal["fit"] = "fit"
@@ -115,8 +119,8 @@ class HalosConfig(Section):
     is the halo sample's noise. ``pilot`` holds parameter
     values near the expected answer: the search's first halos are drawn where that model's galaxies enter the
     sample. It changes the noise, never the result's expectation. ``flatten`` is the power of the halo mass
-    function that halos are drawn by; near zero, all masses are equally frequent. ``source`` is where halos come
-    from: drawn ``lightcone``, or a ``catalog`` or merger ``trees`` of the user's own simulation.
+    function that halos are drawn by; near zero, all masses are equally frequent. ``source`` is where halos
+    come from: a drawn ``lightcone``, or a ``catalog`` or merger ``trees`` of the user's own simulation.
     """
 
     n_per_slice: int = Field(default=16384, ge=64, le=100_000_000)

@@ -54,8 +54,8 @@ def check_chunk(table: HaloTable, source: str) -> None:
         )
     if len(table) and table.lg_mass.max() > _NO_BIGGER:
         raise InputError(
-            f"{source}: halo {table.halo_id[np.argmax(table.lg_mass)]} would have 10^{table.lg_mass.max():.1f} "
-            "Msun, more than any: check halos.source.units.mass"
+            f"{source}: halo {table.halo_id[np.argmax(table.lg_mass)]} would have "
+            f"10^{table.lg_mass.max():.1f} Msun, more than any: check halos.source.units.mass"
         )
     if np.isnan(table.z).any():
         raise InputError(
@@ -82,7 +82,8 @@ def check_kept(kept: Kept, source: str, claims_satellites: bool, cosmology: Cosm
     names, counts = np.unique(key, axis=0, return_counts=True)
     if (counts > 1).any():
         raise InputError(
-            f"{source}: halo {names[np.argmax(counts)][0]} is listed {counts.max()} times; names have to be unique"
+            f"{source}: halo {names[np.argmax(counts)][0]} is listed {counts.max()} times; "
+            "names have to be unique"
         )
     if claims_satellites and table.is_central.all() and kept.n_read >= _MANY:
         raise InputError(
@@ -103,8 +104,8 @@ def check_kept(kept: Kept, source: str, claims_satellites: bool, cosmology: Cosm
     n_satellite = max(int((~table.is_central).sum()), 1)
     if after.sum() / n_satellite > MAX_LATE:
         raise InputError(
-            f"{source}: {percent(after.sum() / n_satellite)} of the satellites fall in after they are observed "
-            "(t_infall or t_peak > t_obs); times have to be in Gyr, and those of satellites before t_obs"
+            f"{source}: {percent(after.sum() / n_satellite)} of the satellites fall in after they "
+            "are observed (t_infall or t_peak > t_obs); times have to be in Gyr, and before t_obs"
         )
 
 
@@ -163,8 +164,8 @@ def check_mass_function(found: MassFunctionRatio, h: float, source: str) -> str:
     text = f"halos of 10^12 to 10^13 Msun are {ratio:.2f} times as frequent as in diffhalos"
     if off / slack >= MAX_OFF:
         raise InputError(
-            f"{source}: {text}: {_likely_cause(ratio, h)}; set halos.source.mass_function to ignore where the "
-            "file is but a piece of the box, such as some forests"
+            f"{source}: {text}: {_likely_cause(ratio, h)}; set halos.source.mass_function to ignore where "
+            "the file is but a piece of the box, such as some forests"
         )
     return f"{text}: check units of mass and length" if off / slack >= WARN_OFF else ""
 

@@ -126,7 +126,7 @@ def completed(
     mah, rms = _histories(table, cosmology, histories)
     n_fitted = int(np.isfinite(rms).sum())
     given = int(np.isfinite(mah[0]).sum()) - n_fitted
-    lacking = ~np.isfinite(np.stack(mah)).all(axis=0)
+    lacking = np.asarray(~np.isfinite(np.stack(mah)).all(axis=0))
     logt0 = float(np.log10(age(cosmology, 0.0)))
     growing = _still_growing(table, t_obs, mah.t_peak, 10**logt0)
     scale = table.half_mass_scale
@@ -162,7 +162,7 @@ _log_mah = jax.jit(jax.vmap(_log_mah_kern, in_axes=(0, 0, None)))
 
 
 def _flow(kind: str, normals: np.ndarray, lgm: np.ndarray, t_obs: np.ndarray, logt0: float) -> DiffmahParams:
-    """Histories of halos of some mass at t_obs, from the flow; padded, so that all chunks share few programs."""
+    """Histories of halos of some mass at t_obs, from the flow; chunks share few programs."""
     n = len(lgm)
     extra = _padded(n) - n
     mah, _ = assembly_histories(

@@ -26,7 +26,8 @@ def described(sample: SimulatedHalos, resolution: float = 0.0, seconds: float | 
     )
     lines = [
         f"{header.source}: {header.format}, {where}; units {header.units}",
-        f"  cosmology: Om0 {cosmology.om0:.4g}, h {cosmology.h:.4g}, w0 {cosmology.w0:.3g}, wa {cosmology.wa:.3g}",
+        f"  cosmology: Om0 {cosmology.om0:.4g}, h {cosmology.h:.4g}, w0 {cosmology.w0:.3g}, "
+        f"wa {cosmology.wa:.3g}",
         f"  halos: {sample.n_read:,} above the lowest mass; noise from {sample.pieces}",
     ]
     if resolution:

@@ -1,8 +1,8 @@
 """Fits of merger trees in a file of their own: ``popinfer halos fit-trees IN OUT``.
 
-Trees are read and fitted once; the result is a halo catalog in the OpenCosmo layout, which runs read in seconds.
-Every chunk of trees is stored when it is fitted, beside the output, so that what was interrupted goes on where
-it stopped. Nothing that looks finished is left before all is.
+Trees are read and fitted once; the result is a halo catalog in the OpenCosmo layout, which runs read in
+seconds. Every chunk of trees is stored when it is fitted, beside the output, so that what was interrupted
+goes on where it stopped. Nothing that looks finished is left before all is.
 """
 
 import hashlib

@@ -54,7 +54,7 @@ def halos_at(nodes: Nodes, redshifts: tuple[float, ...], cosmology: Cosmology) -
     steps = snapshots(nodes.scale_factor)
     step = np.searchsorted(steps, np.round(nodes.scale_factor, _STEP_DIGITS))
     tree = _Links.of(nodes)
-    wanted = (1 / steps[-1] - 1,) if not redshifts else redshifts
+    wanted = redshifts or (float(1 / steps[-1] - 1),)
     last = [int(np.argmin(np.abs(1 / steps - 1 - z))) for z in wanted]
     return [_at_step(nodes, tree, (steps, step), index, cosmology) for index in dict.fromkeys(last)]
 

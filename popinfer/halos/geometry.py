@@ -66,7 +66,8 @@ def snapshot_of(
         low, high = limits
         raise InputError(
             f"{place}: z = {low:g} to {high:g} reaches {away[nearest]:.2f} Gyr from the nearest snapshot "
-            f"(z = {snapshots[nearest]:.4g}); at most {MAX_AGE_GYR:g} Gyr: make the slice narrower, or add snapshots"
+            f"(z = {snapshots[nearest]:.4g}); at most {MAX_AGE_GYR:g} Gyr: make the slice narrower, or "
+            "add snapshots"
         )
     return nearest
 
@@ -81,7 +82,7 @@ def cells_of_box(position: Float[np.ndarray, "halo 3"], side: float, n: int) -> 
     pieces = _factors(n, 3)
     fraction = np.mod(position / side, 1.0)
     index = np.minimum((fraction * pieces).astype(int), np.array(pieces) - 1)
-    return np.ravel_multi_index(tuple(index.T), pieces)
+    return np.asarray(np.ravel_multi_index(tuple(index.T), pieces))
 
 
 def cells_of_sky(
@@ -109,7 +110,7 @@ def cells_of_sky(
     pieces = _factors(n, 2)
     fraction = np.stack([turned / spans[0], (height - height.min()) / spans[1]], axis=1)
     index = np.minimum((fraction * pieces).astype(int), np.array(pieces) - 1)
-    return np.ravel_multi_index(tuple(index.T), pieces)
+    return np.asarray(np.ravel_multi_index(tuple(index.T), pieces))
 
 
 def position_trouble(table: HaloTable, side: float, source: str) -> str:

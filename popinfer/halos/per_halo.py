@@ -1,6 +1,6 @@
 """Random numbers that belong to a halo: made of a key and the halo's name, whatever is read or drawn with it.
 
-Threefry of the key with both 32-bit words of the name, so that chunks, order, threads and devices don't matter.
+Threefry of the key with both 32-bit words of the name: chunks, order, threads and devices don't matter.
 """
 
 from functools import partial

@@ -1,10 +1,10 @@
 """A user's simulation as a source of halos: read once, kept as a bounded sample, drawn from in batches.
 
 `read_sample` keeps some halos of the file (`reservoir`), checks them (`checks`) and completes them
-(`completed`). A batch is drawn from these, or from one piece of the volume: halo j, which stands for a density
-n_j of halos, is drawn with probability q_j in proportion to n_j and to how visible its galaxies are, and has the
-weight n_j / (N q_j), so that sums over halos estimate means over the volume whatever q is. Where a piece holds
-fewer halos than are drawn, each is drawn several times, and hosts another galaxy each time.
+(`completed`). A batch is drawn from these, or from one piece of the volume: halo j, which stands for a
+density n_j of halos, is drawn with probability q_j in proportion to n_j and to how visible its galaxies are,
+and has the weight n_j / (N q_j), so that sums over halos estimate means over the volume whatever q is. Where
+a piece holds fewer halos than are drawn, each is drawn several times, and hosts another galaxy each time.
 
 Batches are pieces of equal volume where halos have positions (boxes within the box, patches of the sky), else
 random pieces of hosts with their satellites. The mean over batches is that of the whole volume, and their
@@ -50,7 +50,7 @@ from popinfer.resampling import systematic
 MAX_UNFIT, WARN_DRAWN = 0.05, 0.1
 MAX_PEAK_GYR = 1.0
 _REDSHIFT_MATCH = 0.01  # by which file and run file may differ on a snapshot
-_SIDE_MATCH = 0.01  # relative
+_NEXT_TO_NOTHING = 1e-6
 
 Say = Callable[[str], None]
 
@@ -66,7 +66,8 @@ class SampleSpec:
     lgm_min : log10 of the lowest halo mass [Msun], one a slice.
     histories : see `popinfer.halos.completed`.
     satellites : whether halos in other halos are kept.
-    capacity : halos that are kept of every tenth of a dex in mass and every slice, centrals and satellites each.
+    capacity : halos that are kept of every tenth of a dex in mass and every slice, of centrals and satellites
+        each.
     ignore_mass_function : don't compare abundances with diffhalos'.
     max_unfit : largest share of branches with too few points for a fit.
     """
@@ -161,8 +162,11 @@ class SimulatedHalos:
         pieces = 1
         if part is not None:
             pieces, size = part.n, size * (pool.cells(part.n) == part.index)
-        if not size.sum() > 0:  # an empty piece: any halos, that count for nothing
-            picked, weight = np.zeros(spec.n_halo, int), np.zeros(spec.n_halo)
+        if (
+            not size.sum() > 0
+        ):  # an empty piece: any halos, which count for next to nothing; zero has no logarithm
+            picked = np.linspace(0, len(pool) - 1, spec.n_halo).astype(int)
+            weight = np.full(spec.n_halo, _NEXT_TO_NOTHING * pool.density.sum() / spec.n_halo)
         else:
             picked = _picked(stream(key, "pick"), size / size.sum(), spec)
             weight = pieces * pool.density[picked] * size.sum() / (spec.n_halo * size[picked])
@@ -236,8 +240,8 @@ def _settled(header: HaloHeader, spec: SampleSpec) -> tuple[HaloHeader, SampleSp
     side = geometry.side or header.side
     if not side:
         raise InputError(
-            f"halos.source.geometry.side_mpc: is missing, and {header.source} doesn't say it; give the side of "
-            "the periodic box in comoving Mpc (without h)"
+            f"halos.source.geometry.side_mpc: is missing, and {header.source} doesn't say it; give the side "
+            "of the periodic box in comoving Mpc (without h)"
         )
     for z in geometry.redshifts:
         apart = [abs(z - known) for known in header.redshifts]
@@ -298,8 +302,8 @@ def _read(
             f"{header.source}: its halos are at z = {span[0]:.4g} to {span[1]:.4g}, outside all slices"
         )
     raise InputError(
-        f"{header.source}: none of its {seen:,} halos has 10^{lowest:g} Msun or more; lower halos.lgm_min (or "
-        "resolution), or check halos.source.units.mass"
+        f"{header.source}: none of its {seen:,} halos has 10^{lowest:g} Msun or more; lower halos.lgm_min "
+        "(or resolution), or check halos.source.units.mass"
     )
 
 
@@ -351,8 +355,8 @@ def _pools(
         inside = np.flatnonzero((kept.epoch == epoch) & (kept.table.lg_mass >= spec.lgm_min[index]))
         if len(inside) < checks.FEWEST_HALOS:
             raise InputError(
-                f"{header.source}: {len(inside)} halos of 10^{spec.lgm_min[index]:g} Msun or more for {place} "
-                f"(z = {limits[0]:g} to {limits[1]:g}); at least {checks.FEWEST_HALOS}"
+                f"{header.source}: {len(inside)} halos of 10^{spec.lgm_min[index]:g} Msun or more for "
+                f"{place} (z = {limits[0]:g} to {limits[1]:g}); at least {checks.FEWEST_HALOS}"
             )
         volume = geometry.volume(limits, cosmology)
         ratio = checks.mass_function_ratio(kept, epoch, volume)
@@ -426,8 +430,8 @@ def _late_or_early(pool: SlicePool) -> str:
     if not abs(here - usual) > MAX_PEAK_GYR:
         return ""
     return (
-        f"the median t_peak of centrals is {here:.1f} Gyr, and {usual:.1f} Gyr in diffhalos: quenched fractions "
-        "are functions of it (1.0 at 8 Gyr, 0.23 at 13.5 Gyr for 10^12 Msun), and differ accordingly"
+        f"the median t_peak of centrals is {here:.1f} Gyr, and {usual:.1f} Gyr in diffhalos: quenched "
+        "fractions are functions of it (1.0 at 8 Gyr, 0.23 at 13.5 Gyr for 10^12 Msun)"
     )
 
 
@@ -463,8 +467,8 @@ def _check_fits(halos: CompletedHalos, header: HaloHeader, spec: SampleSpec) -> 
         )
     if tally.drawn == tally.n:
         return (
-            "the file has no histories: all are drawn at their mass and time, so that how halos were assembled "
-            "doesn't go with where they are (assembly bias is lost)"
+            "the file has no histories: all are drawn at their mass and time, so that how halos were "
+            "assembled doesn't go with where they are (assembly bias is lost)"
         )
     if fraction > WARN_DRAWN:
         return f"{percent(fraction)} of the halos' histories are drawn: the file has none that can be used"

@@ -102,7 +102,7 @@ class HaloTable:
     @property
     def has_fit(self) -> Bool[np.ndarray, "halo"]:
         """Halos whose diffmah parameters are known."""
-        return np.isfinite(np.stack(self.mah_params)).all(axis=0)
+        return np.asarray(np.isfinite(np.stack(self.mah_params)).all(axis=0))
 
     def take(self, index: np.ndarray) -> "HaloTable":
         """Some of the halos.

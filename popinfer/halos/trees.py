@@ -11,8 +11,8 @@ four parameters are fitted in diffmah's own unbounded coordinates, t_peak is rea
 are within 2.5 dex of the last and later than 1 Gyr: diffmah's own rules, so that calibrations made with its
 fitter apply. A halo has no fit where fewer than three such points lie below its largest mass.
 
-Each step solves (J^T J + lambda diag(J^T J)) d = -J^T r for all halos of a chunk; a halo's lambda falls tenfold
-when its step helps and rises tenfold when it doesn't. Histories of several forms are tried first.
+Each step solves (J^T J + lambda diag(J^T J)) d = -J^T r for all halos of a chunk; a halo's lambda falls
+tenfold when its step helps and rises tenfold when it doesn't. Histories of several forms are tried first.
 """
 
 from dataclasses import dataclass
@@ -153,7 +153,7 @@ def _fit_from(
     target: Float[Array, "step"],
     weight: Float[Array, "step"],
     t: Float[Array, "step"],
-    logt0: Float[Array, ""],
+    logt0: Float[Array, ""] | float,
 ) -> tuple[Float[Array, "5"], Float[Array, ""]]:
     """Levenberg-Marquardt for one halo; the last parameter, t_peak, is held. Also the sum of squares."""
 

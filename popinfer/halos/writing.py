@@ -1,8 +1,8 @@
 """Tables of halos and their galaxies, written chunk after chunk: Parquet, FITS, and the OpenCosmo layout.
 
 Every column has a unit and a description, and the file has attributes; memory is that of one chunk whatever
-the number of rows. The OpenCosmo layout (``.h5``, ``.hdf5``) has columns in ``/data`` with attributes ``unit`` and
-``description``, and ``/header/file``, ``/header/cosmology`` and ``/header/simulation``.
+the number of rows. The OpenCosmo layout (``.h5``, ``.hdf5``) has columns in ``/data`` with attributes
+``unit`` and ``description``, and ``/header/file``, ``/header/cosmology`` and ``/header/simulation``.
 """
 
 import json
@@ -131,7 +131,7 @@ class ParquetRows:
 
 
 class FitsRows:
-    """Rows of a binary table; the header is written with the first of them and its number of rows at the end."""
+    """Rows of a binary table; the header says their number when all are written."""
 
     def __init__(self, path: Path, note: FileNote) -> None:
         self._note, self._n = note, 0
@@ -178,7 +178,7 @@ class FitsRows:
 
 def _big_endian(dtype: np.dtype) -> np.dtype:
     """FITS knows no truth values in records that astropy makes of them: they are bytes."""
-    return np.dtype("u1") if dtype == bool else dtype.newbyteorder(">")
+    return np.dtype("u1") if dtype.kind == "b" else dtype.newbyteorder(">")
 
 
 def _padded_header(header: fits.Header) -> bytes:

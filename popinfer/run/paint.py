@@ -1,9 +1,9 @@
 """A galaxy on every halo of a simulation: ``popinfer mock FILE --on-halos``.
 
-The file is read in chunks, its halos completed as for the run (`popinfer.halos.completed`), and each hosts one
-galaxy for every set of parameters: the best fit's, some posterior draws', or given ones. All random numbers of
-a galaxy are its halo's own, made of the seed and the halo's name: quenched or not, scatter, noise, selection.
-Chunks, order, threads and devices don't change them.
+The file is read in chunks, its halos completed as for the run (`popinfer.halos.completed`), and each hosts
+one galaxy for every set of parameters: the best fit's, some posterior draws', or given ones. All random
+numbers of a galaxy are its halo's own, made of the seed and the halo's name: quenched or not, scatter, noise,
+selection. Chunks, order, threads and devices don't change them.
 
 A box's galaxies are seen at its snapshot's redshift, or at the nearest edge of the slice that takes it, along
 the third axis; a lightcone's at their own, from the origin. Peculiar velocities change the observed redshift.
@@ -210,8 +210,8 @@ class PaintedFile:
 
     Attributes
     ----------
-    path : the file. n_halos : painted. n_outside : halos outside all slices. n_selected : galaxies in the survey.
-    tally : where the halos' histories come from.
+    path : the file. n_halos : painted. n_outside : halos outside all slices.
+    n_selected : galaxies in the survey. tally : where the halos' histories come from.
     """
 
     path: Path
@@ -418,14 +418,16 @@ _DIFFSTAR = {
 
 def _columns(survey: AnySurvey, painted: Painted, selected: np.ndarray) -> dict[str, np.ndarray]:
     """Columns of the galaxies."""
-    columns: dict[str, np.ndarray] = dict(zip(_DIFFSTAR, painted.sfh.T.astype(np.float32), strict=False))
-    columns["is_quenched"] = painted.is_quenched.astype(np.int8)
+    sfh, mag = np.asarray(painted.sfh, np.float32), np.asarray(painted.mag, np.float32)
+    mag_obs, mag_err = np.asarray(painted.mag_obs, np.float32), np.asarray(painted.mag_err, np.float32)
+    columns = dict(zip(_DIFFSTAR, sfh.T, strict=False))
+    columns["is_quenched"] = np.asarray(painted.is_quenched, np.int8)
     for name in ("lg_mstar", "lg_ssfr", "lgmet", "av"):
-        columns[name] = getattr(painted, name).astype(np.float32)
+        columns[name] = np.asarray(getattr(painted, name), np.float32)
     for i, band in enumerate(survey.bands):
-        columns[f"mag_{band}"] = painted.mag[:, i].astype(np.float32)
-        columns[f"mag_{band}_obs"] = painted.mag_obs[:, i].astype(np.float32)
-        columns[f"mag_err_{band}"] = painted.mag_err[:, i].astype(np.float32)
+        columns[f"mag_{band}"] = mag[:, i]
+        columns[f"mag_{band}_obs"] = mag_obs[:, i]
+        columns[f"mag_err_{band}"] = mag_err[:, i]
     return columns | {"selected": selected.astype(np.int8)}
 
 

@@ -45,6 +45,7 @@ from popinfer.run.plausible import color_doubts, reading_table
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.simulation import halo_source, simulation_hashes
 
+_DRAWN = LightconeSource()
 PREDICTED_HALOS = 8192  # of a slice, whose galaxies are listed at once for predictions
 
 
@@ -68,7 +69,7 @@ class Run:
     survey: Survey
     folder: RunFolder
     key: PRNGKeyArray
-    source: HaloSource = LightconeSource()
+    source: HaloSource = _DRAWN
 
     @property
     def survey_model(self) -> SurveyModel:

@@ -64,7 +64,8 @@ def reader_of(source: SimulationConfig) -> HaloReader:
     unknown = sorted(set(source.columns) - set(QUANTITIES))
     if unknown:
         raise InputError(
-            f"halos.source.columns: '{unknown[0]}' is no quantity of a halo; there are {', '.join(QUANTITIES)}"
+            f"halos.source.columns: '{unknown[0]}' is no quantity of a halo; there are "
+            f"{', '.join(QUANTITIES)}"
         )
     reader = open_halos(source.paths, source.format, asked_of(source))
     if source.kind == "trees" and reader.header.format not in TREES:
@@ -106,8 +107,8 @@ def sample_spec(config: RunConfig, source: SimulationConfig, header: HaloHeader)
     slices = tuple((float(a), float(b)) for a, b in config.slices)
     if photoz is not None and not isinstance(source.geometry, BoxConfig):
         raise InputError(
-            "halos.source.geometry: a lightcone can't serve photometric redshifts yet, which need halos beyond "
-            "the slices; use a box"
+            "halos.source.geometry: a lightcone can't serve photometric redshifts yet, which need halos "
+            "beyond the slices; use a box"
         )
     return SampleSpec(
         slices,

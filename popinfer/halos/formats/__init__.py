@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from popinfer.errors import InputError
 from popinfer.halos.formats.galacticus import GalacticusTrees
@@ -33,7 +34,7 @@ _TABLES = {
     ".hdf5": "hdf5",
     ".hdf": "hdf5",
 }
-_READERS: dict[str, Callable[[Path, Asked], HaloReader]] = {
+_READERS: dict[str, Callable[[Path, Asked], Any]] = {
     "opencosmo": OpenCosmo,
     "hlist": RockstarCatalog,
     "consistent_trees": ConsistentTrees,
@@ -119,7 +120,7 @@ class SeveralFiles:
             yield from reader.chunks(size)
 
 
-def _opened(path: Path, format: str, asked: Asked) -> HaloReader:
+def _opened(path: Path, format: str, asked: Asked) -> Any:
     if format not in FORMATS:
         raise InputError(f"halos.source.format: '{format}' is unknown; there are {', '.join(FORMATS)}")
     format = kind_of(path) if format == "auto" else format

@@ -129,7 +129,7 @@ def _scale_factor(group: Any) -> np.ndarray:
 
 def _forests(file: h5py.File, n_node: int, most: int) -> Iterator[slice]:
     """Rows of as many whole forests as hold at most so many nodes; one forest at least."""
-    index: Any = file["forestIndex"] if "forestIndex" in file else None
+    index: Any = file.get("forestIndex")
     if index is None or "firstNode" not in index:
         yield slice(0, n_node)
         return

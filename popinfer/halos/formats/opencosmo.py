@@ -4,8 +4,8 @@
 ``description``; lightcones may have several groups ``<step>_<name>/data``. ``/header/file`` says whether the
 file is a lightcone, its redshift, and the convention of units (``scalefree``: Mpc/h and Msun/h throughout);
 ``/header/cosmology`` and ``/header/simulation`` hold parameters. diffsky gives diffmah parameters
-(``has_diffmah_fit`` tells which are fitted), ``logmp_obs``, hosts as row numbers (``top_host_idx``), masses at
-infall with t_peak as the time, and ``p_merge``.
+(``has_diffmah_fit`` tells which are fitted), ``logmp_obs``, hosts as row numbers (``top_host_idx``), masses
+at infall with t_peak as the time, and ``p_merge``.
 """
 
 from collections.abc import Iterator, Mapping

@@ -3,8 +3,9 @@
 Quantities that a column can be named for, in the run file's ``halos.source.columns``:
 
     id, mass                         needed; whole numbers, and peak masses
-    host or central or rank          outermost host (-1 or the own id for none); 1 for centrals; 0 for centrals
-    group                            names the group that a satellite's central is to be found in, with rank or central
+    host                             outermost host (-1 or the own id for none); or, without it,
+    central or rank                  1 for centrals; 0 for centrals
+    group                            with these: names the group in which a satellite's central is to be found
     redshift                         of each halo on a lightcone, or of its snapshot
     x, y, z, vx, vy, vz              comoving positions, peculiar velocities [km/s]
     logm0, logtc, early_index, late_index, t_peak      diffmah parameters [log10 Msun; Gyr]
@@ -326,8 +327,9 @@ def _stated_units(path: Path, kind: str, columns: Mapping[str, str]) -> dict[str
     if kind == "fits":
         with fits.open(path) as units:
             table = next((unit for unit in units if isinstance(unit, fits.BinTableHDU)), None)
-            known = {} if table is None else {column.name: column.unit for column in table.columns}
-        return {q: known.get(name) or "" for q, name in names.items()}
+            columns_there: Any = () if table is None else table.columns
+            known = {column.name: str(column.unit or "") for column in columns_there}
+        return {q: known.get(name, "") for q, name in names.items()}
     if kind == "ecsv":
         table = Table.read(path, format="ascii.ecsv")
         return {q: str(table[name].unit or "") for q, name in names.items() if name in table.colnames}

@@ -203,7 +203,7 @@ class ConsistentTrees:
         return self._text.header("consistent_trees")
 
     def chunks(self, size: int = CHUNK) -> Iterator[HaloTable]:
-        """Halos of some forests at once; of the whole file where it isn't told which trees belong together."""
+        """Halos of some forests at once; of the whole file where it isn't told which those are."""
         cosmology = self.header.cosmology or PLANCK15
         for nodes in self._forests(_NODES_PER_HALO * size, cosmology.h):
             yield from halos_at(nodes, self._asked.redshifts, cosmology)

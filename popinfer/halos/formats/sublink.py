@@ -1,7 +1,7 @@
 """SubLink merger trees of Illustris and TNG, and tables of Millennium's database in the same spirit.
 
 A tree file has one dataset a column, a row a subhalo, depth first: the main branch of row i are the rows from
-its ``SubhaloID`` to its ``MainLeafProgenitorID``. Masses are 1e10 Msun/h, positions comoving kpc/h (``ckpc/h``),
+its ``SubhaloID`` to its ``MainLeafProgenitorID``. Masses are 1e10 Msun/h, positions comoving kpc/h,
 velocities km/s. ``FirstSubhaloInFOFGroupID`` names the central of the group; while a subhalo is central, its
 mass is the group's M200 (``Group_M_Crit200``), else its own. Snapshots' redshifts aren't in the file: a text
 file ``snapshots.txt`` beside it lists number and redshift or scale factor, or a dataset ``Redshift`` does.
@@ -115,8 +115,8 @@ class SubLink:
         listed = self._path.parent / "snapshots.txt"
         if not listed.is_file():
             raise InputError(
-                f"{self._path}: doesn't say the redshifts of its snapshots; list number and redshift of each in "
-                f"{listed}"
+                f"{self._path}: doesn't say the redshifts of its snapshots; list number and redshift of each "
+                f"in {listed}"
             )
         number, redshift = np.loadtxt(listed, unpack=True, usecols=(0, 1), encoding="utf-8")
         known = dict(zip(number.astype(int).tolist(), redshift.tolist(), strict=True))

@@ -1,8 +1,8 @@
-"""UniverseMachine's tables of star formation histories (``sfh_catalog_*.txt``), which hold mass histories too.
+"""UniverseMachine's tables of star formation histories (``sfh_catalog_*.txt``), with mass histories too.
 
 The header names the columns, ``#ID(0) UPID(1) ...``; those of the histories are ranges,
-``M_main_progenitor(16:193)``. Comments give the scale factors of all steps, Omega_M, h and the box. Masses are
-Msun without h, positions comoving Mpc/h (UniverseMachine's convention, as its page of examples has it),
+``M_main_progenitor(16:193)``. Comments give the scale factors of all steps, Omega_M, h and the box. Masses
+are Msun without h, positions comoving Mpc/h (UniverseMachine's convention, as its page of examples has it),
 velocities physical km/s. UPID is -1 for distinct halos; ``A_first_infall`` is the scale factor of infall.
 """
 
@@ -42,7 +42,8 @@ class UniverseMachine:
     def _named(self) -> dict[str, tuple[int, int]]:
         """First and last column of each quantity, in lower case."""
         places: dict[str, tuple[int, int]] = {}
-        for name, first, last in re.findall(r"(\S+?)\((\d+)(?:[:-](\d+))?\)", self._comments[0] if self._comments else ""):  # fmt: skip
+        first_line = self._comments[0] if self._comments else ""
+        for name, first, last in re.findall(r"(\S+?)\((\d+)(?:[:-](\d+))?\)", first_line):
             places[name.strip("#").lower()] = (int(first), int(last or first))
         for name in ("id", "upid", "mpeak", "m_main_progenitor"):
             if name not in places:
