@@ -2,9 +2,9 @@
 
 Halos fall into strata: tenths of a dex in mass, satellites and others, and snapshots or redshift slices.
 Each stratum keeps the k halos whose random numbers (`popinfer.halos.per_halo.order_of_halos`) are least, and
-counts all. A kept halo stands for N / k of its stratum. The numbers are the halos' own, so that chunks and their order
-don't matter, and a halo that is listed twice is kept twice or not at all: repetitions among those kept are as
-frequent as in the file.
+counts all. A kept halo stands for N / k of its stratum. The numbers are the halos' own, so that chunks and
+their order don't matter, and a halo that is listed twice is kept twice or not at all: repetitions among those
+kept are as frequent as in the file.
 """
 
 from dataclasses import dataclass

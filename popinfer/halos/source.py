@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -25,6 +25,7 @@ class Part(NamedTuple):
     n: int
 
 
+@runtime_checkable
 class HaloSource(Protocol):
     """Halos to draw from.
 

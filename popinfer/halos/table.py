@@ -4,9 +4,9 @@ Readers give a `HaloHeader` and chunks of a `HaloTable`. What a file doesn't hav
 satellite belongs to is ``host_id``, and -1 marks halos that belong to none, whatever the file's convention.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Protocol
 
 import numpy as np
 from diffmah.diffmah_kernels import DiffmahParams
@@ -242,14 +242,14 @@ class Asked:
         return cosmology
 
 
-class HaloReader(Protocol):
+class HaloReader(ABC):
     """A halo file that is open for reading, chunk after chunk."""
 
     @property
+    @abstractmethod
     def header(self) -> HaloHeader:
         """What the file says of itself."""
-        ...
 
+    @abstractmethod
     def chunks(self, size: int = CHUNK) -> Iterator[HaloTable]:
         """The halos, at most about `size` at once."""
-        ...

@@ -161,7 +161,7 @@ def _fit_from(
         model = _log_mah_kern_u_params(DiffmahUParams(*free, u[4]), t, logt0)
         return weight * (model - target)
 
-    def step(_: int, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    def step(_: Array | int, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         free, cost, damping = state
         r, jacobian = residuals(free), jax.jacfwd(residuals)(free)
         hessian = jacobian.T @ jacobian

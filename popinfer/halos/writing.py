@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import h5py
 import numpy as np
@@ -59,6 +59,7 @@ class FileNote:
     data_type: str = "synthetic_galaxies"
 
 
+@runtime_checkable
 class RowWriter(Protocol):
     """A table that grows."""
 

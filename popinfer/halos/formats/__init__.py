@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from popinfer.errors import InputError
 from popinfer.halos.formats.galacticus import GalacticusTrees
@@ -34,7 +33,7 @@ _TABLES = {
     ".hdf5": "hdf5",
     ".hdf": "hdf5",
 }
-_READERS: dict[str, Callable[[Path, Asked], Any]] = {
+_READERS: dict[str, Callable[[Path, Asked], HaloReader]] = {
     "opencosmo": OpenCosmo,
     "hlist": RockstarCatalog,
     "consistent_trees": ConsistentTrees,
@@ -80,7 +79,7 @@ def files_of(paths: Sequence[str]) -> list[Path]:
     return files
 
 
-class SeveralFiles:
+class SeveralFiles(HaloReader):
     """Files of one simulation, read one after the other.
 
     Parameters
@@ -120,7 +119,7 @@ class SeveralFiles:
             yield from reader.chunks(size)
 
 
-def _opened(path: Path, format: str, asked: Asked) -> Any:
+def _opened(path: Path, format: str, asked: Asked) -> HaloReader:
     if format not in FORMATS:
         raise InputError(f"halos.source.format: '{format}' is unknown; there are {', '.join(FORMATS)}")
     format = kind_of(path) if format == "auto" else format
@@ -150,7 +149,7 @@ def kind_of(path: Path) -> str:
     first = text.partition("\n")[0]
     if "m_main_progenitor" in first:
         return "universemachine"
-    if "scale" in first and "desc_id" in first.replace("descid", "desc_id"):
+    if "scale" in first and "pid" in first:
         return "hlist" if "mpeak" in first else "consistent_trees"
     raise InputError(
         f"{path}: its format can't be told; set halos.source.format to one of {', '.join(FORMATS[1:])}"

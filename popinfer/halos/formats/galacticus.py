@@ -16,14 +16,14 @@ import numpy as np
 from popinfer.cosmology import PLANCK15, Cosmology
 from popinfer.errors import InputError
 from popinfer.halos.forests import Nodes, halos_at, snapshots
-from popinfer.halos.table import CHUNK, Asked, HaloHeader, HaloTable
+from popinfer.halos.table import CHUNK, Asked, HaloHeader, HaloReader, HaloTable
 
 MSUN_KG = 1.98841e30
 MPC_M = 3.0856775814913673e22
 _NODES_PER_HALO = 32  # in memory at once, for every halo of a chunk
 
 
-class GalacticusTrees:
+class GalacticusTrees(HaloReader):
     """A file of Galacticus' merger tree format.
 
     Parameters

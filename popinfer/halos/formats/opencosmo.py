@@ -19,7 +19,7 @@ from diffmah.diffmah_kernels import DiffmahParams
 
 from popinfer.cosmology import PLANCK15, Cosmology
 from popinfer.errors import InputError
-from popinfer.halos.table import CHUNK, DISTINCT, Asked, HaloHeader, HaloTable
+from popinfer.halos.table import CHUNK, DISTINCT, Asked, HaloHeader, HaloReader, HaloTable
 from popinfer.halos.units import Unit, length_unit, mass_unit
 
 _NAMES = {
@@ -46,7 +46,7 @@ _FAR = 4  # chunks: hosts within so many rows are read in one piece
 _REDSHIFT_KEYS = ("redshift", "z")
 
 
-class OpenCosmo:
+class OpenCosmo(HaloReader):
     """A file in the OpenCosmo layout.
 
     Parameters

@@ -33,7 +33,7 @@ from diffmah.diffmah_kernels import DiffmahParams
 from popinfer.cosmology import PLANCK15
 from popinfer.errors import InputError
 from popinfer.halos.forests import rows_of
-from popinfer.halos.table import CHUNK, DISTINCT, Asked, HaloHeader, HaloTable
+from popinfer.halos.table import CHUNK, DISTINCT, Asked, HaloHeader, HaloReader, HaloTable
 from popinfer.halos.units import Unit, length_unit, mass_unit
 
 QUANTITIES = (
@@ -66,7 +66,7 @@ class _Columns:
         return np.stack([self.get(name) for name in names], axis=1)
 
 
-class PlainTable:
+class PlainTable(HaloReader):
     """A table of halos with a map of columns.
 
     Parameters

@@ -21,7 +21,7 @@ import pandas as pd
 from popinfer.cosmology import PLANCK15, Cosmology, age
 from popinfer.errors import InputError
 from popinfer.halos.forests import Nodes, halos_at
-from popinfer.halos.table import CHUNK, DISTINCT, Asked, HaloHeader, HaloTable
+from popinfer.halos.table import CHUNK, DISTINCT, Asked, HaloHeader, HaloReader, HaloTable
 
 _NUMBER = r"([-+0-9.eE]+)"
 _HEADER_LINES = 200
@@ -112,7 +112,6 @@ class RockstarText:
                 names=list(range(len(self.names))),
                 dtype={column: np.int64 if column in whole else float for column in names},
                 chunksize=size,
-                on_bad_lines="skip",  # the number of trees, alone on its line
             )
         except (ValueError, pd.errors.ParserError) as error:
             raise InputError(f"{self._path}: a row can't be read ({error})") from None
@@ -131,7 +130,7 @@ class RockstarText:
         return np.where((host == rows[self.column("id")].to_numpy()) | (host < 0), DISTINCT, host)
 
 
-class RockstarCatalog:
+class RockstarCatalog(HaloReader):
     """An ``hlist_*.list`` file: halos of one snapshot, without histories.
 
     Parameters
@@ -186,7 +185,7 @@ class RockstarCatalog:
         )
 
 
-class ConsistentTrees:
+class ConsistentTrees(HaloReader):
     """A ``tree_*.dat`` file: main branches of the halos at some snapshots.
 
     Parameters
@@ -212,6 +211,7 @@ class ConsistentTrees:
         parts = self._parts()
         if parts is None:
             with self._path.open(encoding="utf-8") as stream:
+                _skip_number_of_trees(stream)
                 yield self._nodes(list(self._text.rows(stream, most)), h)
             return
         held: list[pd.DataFrame] = []
@@ -265,3 +265,14 @@ class ConsistentTrees:
             text.vector(rows, "vx vy vz"),
             np.zeros(len(rows)) if is_main is None else rows[is_main].to_numpy(float),
         )
+
+
+def _skip_number_of_trees(stream: io.TextIOBase) -> None:
+    """Go to the first row: a number alone on its line, before the first tree, is how many there are."""
+    place = stream.tell()
+    while line := stream.readline():
+        if not line.startswith("#"):
+            if len(line.split()) > 1:
+                stream.seek(place)
+            return
+        place = stream.tell()

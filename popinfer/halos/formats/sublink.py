@@ -18,13 +18,13 @@ import numpy as np
 from popinfer.cosmology import PLANCK15, Cosmology
 from popinfer.errors import InputError
 from popinfer.halos.forests import Nodes, halos_at
-from popinfer.halos.table import CHUNK, DISTINCT, Asked, HaloHeader, HaloTable
+from popinfer.halos.table import CHUNK, DISTINCT, Asked, HaloHeader, HaloReader, HaloTable
 
 _NODES_PER_HALO = 32
 _MASS, _LENGTH = 1e10, 1e-3  # Msun/h, and Mpc/h
 
 
-class SubLink:
+class SubLink(HaloReader):
     """A file ``tree_extended.*.hdf5`` of SubLink trees.
 
     Parameters

@@ -16,14 +16,14 @@ import pandas as pd
 
 from popinfer.cosmology import PLANCK15, Cosmology, age
 from popinfer.errors import InputError
-from popinfer.halos.table import CHUNK, DISTINCT, Asked, Branches, HaloHeader, HaloTable
+from popinfer.halos.table import CHUNK, DISTINCT, Asked, Branches, HaloHeader, HaloReader, HaloTable
 
 _NUMBER = r"([-+0-9.eE]+)"
 _HEADER_LINES = 400
 _NO_MASS = 1e4  # Msun; steps before the branch begins hold zeros
 
 
-class UniverseMachine:
+class UniverseMachine(HaloReader):
     """A table of star formation and mass histories.
 
     Parameters
