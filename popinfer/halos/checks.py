@@ -19,7 +19,8 @@ MAX_OFF, WARN_OFF = 1.4, 1.1
 MAX_ORPHANS, MAX_LATE = 0.01, 0.01
 FEWEST_HALOS = 16  # of a slice
 _MASS_RANGE = (12.0, 13.0)
-_FEWEST_COUNTED = 30  # halos, below which the mass function says nothing
+_FEWEST_COUNTED = 100  # halos; a tenth is a standard deviation of fewer, and two fifths are no chance
+_LIKE_H = 1.25  # off as masses are where h is forgotten: h to the power of 0.9
 _MANY = 1000  # halos, of which some have to be satellites
 _NO_BIGGER = 16.5  # log10 Msun
 
@@ -162,12 +163,14 @@ def check_mass_function(found: MassFunctionRatio, h: float, source: str) -> str:
     off = np.exp(abs(np.log(max(ratio, 1e-3))))
     slack = 1 + 2 / np.sqrt(max(found.n, 1.0))  # two standard deviations of counting
     text = f"halos of 10^12 to 10^13 Msun are {ratio:.2f} times as frequent as in diffhalos"
-    if off / slack >= MAX_OFF:
+    if off >= MAX_OFF:
         raise InputError(
             f"{source}: {text}: {_likely_cause(ratio, h)}; set halos.source.mass_function to ignore where "
             "the file is but a piece of the box, such as some forests"
         )
-    return f"{text}: check units of mass and length" if off / slack >= WARN_OFF else ""
+    if off / slack < WARN_OFF:
+        return ""
+    return f"{text}: {_likely_cause(ratio, h) if off > _LIKE_H else 'check units of mass and length'}"
 
 
 def _likely_cause(ratio: float, h: float) -> str:

@@ -322,7 +322,7 @@ def _hosts_looked_up(
 
 
 def host_masses(
-    reader: HaloReader, header: HaloHeader, spec: SampleSpec, wanted: Int[np.ndarray, "host"]
+    reader: HaloReader, header: HaloHeader, spec: SampleSpec, wanted: Int[np.ndarray, "satellite"]
 ) -> tuple[Int[np.ndarray, "host"], Float[np.ndarray, "host"]]:
     """Names, ascending, and log10 masses of those hosts that the file has.
 
