@@ -63,8 +63,15 @@ def check_chunk(table: HaloTable, source: str) -> None:
             f"{source}: halos have no redshift; give halos.source.geometry.redshift of the box, or "
             "halos.source.columns.redshift"
         )
-    key = np.stack([table.halo_id, np.round(1e4 * table.z).astype(np.int64)], axis=1)
-    names, counts = np.unique(key, axis=0, return_counts=True)
+    _check_unique(table.halo_id, np.round(1e4 * table.z).astype(np.int64), source)
+
+
+def _check_unique(halo_id: np.ndarray, epoch: np.ndarray, source: str) -> None:
+    """Refuse names that are there twice in one epoch."""
+    ordered = np.sort(halo_id)
+    if not (ordered[1:] == ordered[:-1]).any():
+        return  # the usual case, and a cheap one
+    names, counts = np.unique(np.stack([halo_id, epoch], axis=1), axis=0, return_counts=True)
     if (counts > 1).any():
         twice = names[np.argmax(counts)][0]
         raise InputError(f"{source}: halo {twice} is listed {counts.max()} times; names have to be unique")
@@ -79,13 +86,7 @@ def check_kept(kept: Kept, source: str, claims_satellites: bool, cosmology: Cosm
         Says what is wrong, and what would be right.
     """
     table = kept.table
-    key = np.stack([table.halo_id, kept.epoch], axis=1)
-    names, counts = np.unique(key, axis=0, return_counts=True)
-    if (counts > 1).any():
-        raise InputError(
-            f"{source}: halo {names[np.argmax(counts)][0]} is listed {counts.max()} times; "
-            "names have to be unique"
-        )
+    _check_unique(table.halo_id, kept.epoch, source)
     if claims_satellites and table.is_central.all() and kept.n_read >= _MANY:
         raise InputError(
             f"{source}: all {kept.n_read:,} halos are centrals, though the file has a column of hosts: check "

@@ -260,6 +260,8 @@ def _grown_on(
         later = pending & (drawn.t_peak >= t)
         t_peak = np.where(later, drawn.t_peak, t_peak)
         pending &= ~later
+        if not pending.any():
+            break
     column = np.array(mah.t_peak)
     column[rows] = t_peak
     return mah._replace(t_peak=column)
@@ -278,11 +280,9 @@ def _infall(
     t_infall = _times_of_infall(stream(key, "time"), satellites, t, logt0)
     own = log_mah(satellites.mah_params, t_infall, logt0)
     own = np.where(np.isfinite(satellites.lgm_infall), satellites.lgm_infall, own)
-    host = np.where(
-        np.isfinite(satellites.lgmhost_infall),
-        satellites.lgmhost_infall,
-        _median_history(satellites.lg_host, t, t_infall, logt0),
-    )
+    given = np.isfinite(satellites.lgmhost_infall)
+    now = np.where(given, np.nan, satellites.lg_host)
+    host = np.where(given, satellites.lgmhost_infall, _median_history(now, t, t_infall, logt0))
     unknown = ~np.isfinite(host)
     if unknown.any():
         uniform = ndtr(normals_of_halos(stream(key, "host"), satellites.halo_id[unknown], 1)[:, 0])
@@ -294,19 +294,27 @@ def _infall(
     return lgmu, lgmhost, since
 
 
-def _times_of_infall(key: PRNGKeyArray, satellites: HaloTable, t_obs: np.ndarray, logt0: float) -> np.ndarray:
+def _times_of_infall(
+    key: PRNGKeyArray, satellites: HaloTable, t_obs: np.ndarray, logt0: float
+) -> Float[np.ndarray, "halo"]:
     """When satellites fell in [Gyr]: the file's, else t_peak, else that of a satellite of the flow."""
     t_peak = satellites.mah_params.t_peak
-    normals = normals_of_halos(key, satellites.halo_id, N_MAH)
-    drawn = _flow("satellite", normals, satellites.lg_mass, t_obs, logt0)
-    without = np.where(t_peak < t_obs, t_peak, np.minimum(drawn.t_peak, t_obs))
-    return np.clip(
-        np.where(np.isfinite(satellites.t_infall), satellites.t_infall, without), _MIN_INFALL_GYR, t_obs
-    )
+    t_infall = np.where(np.isfinite(satellites.t_infall), satellites.t_infall, t_peak).astype(float)
+    lacking = np.flatnonzero(~np.isfinite(satellites.t_infall) & (t_peak >= t_obs))
+    if len(lacking):
+        normals = normals_of_halos(key, satellites.halo_id[lacking], N_MAH)
+        drawn = _flow("satellite", normals, satellites.lg_mass[lacking], t_obs[lacking], logt0)
+        t_infall[lacking] = drawn.t_peak
+    return np.clip(t_infall, _MIN_INFALL_GYR, t_obs)
 
 
-def _median_history(lgm: np.ndarray, t_obs: np.ndarray, t: np.ndarray, logt0: float) -> np.ndarray:
+def _median_history(
+    lgm: np.ndarray, t_obs: np.ndarray, t: np.ndarray, logt0: float
+) -> Float[np.ndarray, "halo"]:
     """Log10 mass at a time of halos with some mass when they are observed; NaN where that is unknown."""
-    known = np.where(np.isfinite(lgm), lgm, 12.0)
-    then = log_mah(_flow("central", np.zeros((len(lgm), N_MAH)), known, t_obs, logt0), t, logt0)
-    return np.where(np.isfinite(lgm), then, np.nan)
+    then = np.full(len(lgm), np.nan)
+    known = np.flatnonzero(np.isfinite(lgm))
+    if len(known):
+        median = _flow("central", np.zeros((len(known), N_MAH)), lgm[known], t_obs[known], logt0)
+        then[known] = log_mah(median, t[known], logt0)
+    return then

@@ -122,7 +122,7 @@ class ParquetRows:
                 for name in arrays
             ]
             schema = pa.schema(fields, metadata={name: str(value) for name, value in said.items()})
-            self._writer: Any = pq.ParquetWriter(self._path, schema)
+            self._writer: Any = pq.ParquetWriter(self._path, schema, compression="lz4", use_dictionary=False)
         self._writer.write_table(pa.Table.from_arrays(list(arrays.values()), schema=self._writer.schema))
 
     def close(self) -> None:

@@ -56,7 +56,7 @@ def make_box(seed: int, side: float, z: float = 0.075, lgm_min: float = 11.2) ->
     infall = {
         "lgm_infall": halos.lgmu_infall + halos.logmhost_infall,
         "lgmhost_infall": halos.logmhost_infall,
-        "t_infall": halos.t_obs - halos.gyr_since_infall,
+        "t_infall": halos.t_obs - np.maximum(halos.gyr_since_infall, 0),
     }
     for name, column in infall.items():
         frame[name] = np.where(upid >= 0, np.asarray(column)[picked], np.nan)

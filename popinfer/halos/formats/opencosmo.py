@@ -5,7 +5,7 @@
 file is a lightcone, its redshift, and the convention of units (``scalefree``: Mpc/h and Msun/h throughout);
 ``/header/cosmology`` and ``/header/simulation`` hold parameters. diffsky gives diffmah parameters
 (``has_diffmah_fit`` tells which are fitted), ``logmp_obs``, hosts as row numbers (``top_host_idx``), masses
-at infall with t_peak as the time, and ``p_merge``.
+at infall, and ``p_merge``; the time of infall is t_peak (`popinfer.halos.completed`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -184,7 +184,6 @@ class _Group:
         host_id, mah = self.hosts(rows, halo_id), self.mah_params(rows)
         satellite = host_id != DISTINCT
         snapshot = self._header.redshifts[0] if self._header.redshifts else np.nan
-        t_infall = self.column("t_infall", rows) if _found(self._group, "t_infall") else mah.t_peak
         return HaloTable.of(
             halo_id,
             host_id,
@@ -195,7 +194,7 @@ class _Group:
             mah_params=mah,
             lgm_infall=np.where(satellite, self.column("lgm_infall", rows), np.nan),
             lgmhost_infall=np.where(satellite, self.column("lgmhost_infall", rows), np.nan),
-            t_infall=np.where(satellite, t_infall, np.nan),
+            t_infall=np.where(satellite, self.column("t_infall", rows), np.nan),
             p_merge=np.where(satellite, self.column("p_merge", rows, 0.0), 0.0),
         )
 
