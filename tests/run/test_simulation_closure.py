@@ -1,8 +1,8 @@
 """Galaxies painted on a box at known parameters are recovered from that box, and from another one.
 
-The catalog is ``popinfer mock --on-halos``'s; the solid angle is such that the slice has the box's volume, so
-that the number of galaxies is part of the data. Galaxies are seen at the snapshot's redshift, and the slice is
-thin.
+The catalog is that of ``popinfer mock --on-halos``; the solid angle is such that the slice has the box's
+volume, so that the number of galaxies is part of the data. Galaxies are seen at the snapshot's redshift, and
+the slice is thin.
 """
 
 import math

@@ -113,3 +113,39 @@ def write_sublink(path) -> None:
         "# number redshift\n" + "".join(f"{i} {1 / a - 1:.8f}\n" for i, a in enumerate(SCALES)),
         encoding="utf-8",
     )
+
+
+def write_box_trees(box, path, n_step: int = 24) -> dict:
+    """Main branches of a box's halos as consistent-trees lists them; the run file's ``halos.source``."""
+    from diffmah.diffmah_kernels import DiffmahParams, mah_halopop
+
+    from popinfer.cosmology import age
+
+    frame, cosmology = box.columns, box.cosmology
+    scales = np.linspace(0.15, 1 / (1 + box.z), n_step)
+    t = np.asarray(age(cosmology, 1 / scales - 1))
+    mah = DiffmahParams(*(frame[name].to_numpy() for name in DiffmahParams._fields))
+    lg_mass = np.asarray(mah_halopop(mah, t, float(np.log10(age(cosmology, 0.0))))[1])
+    row = {name: i for i, name in enumerate(frame["halo_id"])}
+    infall = frame["t_infall"].to_numpy()
+    lines = [f"{len(frame)}"]
+    for i, (upid, place) in enumerate(zip(frame["upid"], frame[["x", "y", "z"]].to_numpy(), strict=True)):
+        lines.append(f"#tree {i * n_step}")
+        numbers = " ".join(f"{x * cosmology.h:.6f}" for x in place)
+        for back in range(n_step):
+            step, name = n_step - 1 - back, i * n_step + back
+            inside = upid >= 0 and (back == 0 or t[step] >= infall[i])
+            host = row[upid] * n_step + back if inside else -1
+            mass = 10 ** lg_mass[i, step] * cosmology.h
+            lines.append(
+                f"{scales[step]:.6f} {name} 0 {name - 1 if back else -1} {host} {host} {mass:.6e} 1 "
+                f"{numbers} 0 0 0"
+            )
+    header = (
+        "#scale(0) id(1) desc_scale(2) desc_id(3) pid(4) upid(5) mvir(6) mmp?(7) "
+        "x(8) y(9) z(10) vx(11) vy(12) vz(13)\n"
+        f"#Omega_M = {cosmology.om0}; h0 = {cosmology.h}\n"
+        f"#Full box size = {box.side * cosmology.h:.6f} Mpc/h\n"
+    )
+    path.write_text(header + "\n".join(lines) + "\n", encoding="utf-8")
+    return {"kind": "trees", "path": str(path), "geometry": {"kind": "box"}}
