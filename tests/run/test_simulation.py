@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import yaml
 from astropy.table import Table
-from conftest import TINY  # type: ignore[import-not-found]
 from diffmah.diffmah_kernels import DiffmahParams
 from halo_boxes import make_box, opencosmo_of, parquet_of
 from halo_texts import write_box_trees
@@ -30,6 +29,26 @@ from popinfer.run.progress import Silent
 from popinfer.run.simulation import cosmology_of, describe
 
 SIDE = 70.0
+TINY = {
+    "name": "box",
+    "seed": 3,
+    "catalog": {
+        "path": "sdss_mgs",
+        "redshift": "zs",
+        "bands": {b: {"filter": f"sdss_{b}0", "value": b, "error": f"e{b}"} for b in "gr"},
+        "selection": {"band": "r", "bright_mag": 14.0, "faint_mag": 17.5, "width_mag": 0.05},
+    },
+    "slices": [[0.06, 0.09]],
+    "features": ["g-r", "r"],
+    "free": {
+        "dust.lg_av": {"loc": -0.4, "scale": 0.2},
+        "metallicity.zero_point": {"loc": 0.0, "scale": 0.15},
+    },
+    "kernels": {"n_centers": 30, "floor_mag": 0.05, "model_error": 0.1},
+    "fit": {"max_steps": 15, "n_prior_starts": 1},
+    "sample": {"kind": "nuts", "n_warmup": 200, "n_draws": 300, "min_ess": 400, "n_kept": 400},
+    "predictive": {"n_draws": 4},
+}
 VALUES = ["--set", "dust.lg_av=-0.35", "--set", "metallicity.zero_point=0.05"]
 
 
