@@ -144,10 +144,10 @@ def reading(content: dict) -> dict[str, float]:
 
 def painting(file: Path, out: Path) -> dict[str, float]:
     """Halos painted a second, five bands, written as Parquet."""
-    from popinfer.run.paint import PaintSpec, _planned, _write
+    from popinfer.run.paint import PaintSpec, _plan_of, _write
     from popinfer.run.progress import Silent
 
-    plan = _planned(file, PaintSpec(values={"dust.lg_av": -0.3}), Silent())
+    plan = _plan_of(file, PaintSpec(values={"dust.lg_av": -0.3}), Silent())
     made, wall, cpu = timed(_write, plan, out, "parquet", Silent())
     return {"painted_per_s": made.n_halos / wall, "painted_per_cpu_s": made.n_halos / cpu}
 
@@ -158,19 +158,19 @@ def main() -> None:
     parser.add_argument("--largest", type=int, default=1_000_000)
     largest = parser.parse_args().largest
     precision.start(cache_dir=Path.home() / ".cache" / "popinfer" / "jax")
-    found: dict = {"fitting": fitting(), "reading": []}
+    result: dict = {"fitting": fitting(), "reading": []}
     with tempfile.TemporaryDirectory() as folder:
         sizes = [n for n in (10_000, 100_000, 1_000_000, 10_000_000) if n <= largest]
         for n in sizes:
             content = config_of(write_halos(Path(folder) / f"{n}.parquet", n))
             with multiprocessing.get_context("spawn").Pool(1) as pool:  # memory of a process of its own
-                found["reading"].append(pool.apply(reading, (content,)))
+                result["reading"].append(pool.apply(reading, (content,)))
         file = Path(folder) / "run.yaml"
         file.write_text(
             yaml.safe_dump(config_of(write_halos(Path(folder) / "paint.parquet", 200_000))), encoding="utf-8"
         )
-        found["painting"] = painting(file, Path(folder) / "out.parquet")
-    print(json.dumps(found, indent=2))
+        result["painting"] = painting(file, Path(folder) / "out.parquet")
+    print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

@@ -151,18 +151,18 @@ def mass_function_ratio(kept: Kept, epoch: int, volume: float) -> MassFunctionRa
     return MassFunctionRatio(n / expected, n)
 
 
-def check_mass_function(found: MassFunctionRatio, h: float, source: str) -> str:
+def check_mass_function(result: MassFunctionRatio, h: float, source: str) -> str:
     """Refuse abundances that are off by 40 %; else a warning, "" for none.
 
     Parameters
     ----------
     found : the ratio. h : of the simulation. source : the file.
     """
-    ratio = found.ratio
+    ratio = result.ratio
     if not np.isfinite(ratio):
         return ""
     off = np.exp(abs(np.log(max(ratio, 1e-3))))
-    slack = 1 + 2 / np.sqrt(max(found.n, 1.0))  # two standard deviations of counting
+    slack = 1 + 2 / np.sqrt(max(result.n, 1.0))  # two standard deviations of counting
     text = f"halos of 10^12 to 10^13 Msun are {ratio:.2f} times as frequent as in diffhalos"
     if off >= MAX_OFF:
         raise InputError(

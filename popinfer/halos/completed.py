@@ -110,7 +110,7 @@ class CompletedHalos:
         )
 
 
-def completed(
+def complete_halos(
     key: PRNGKeyArray, table: HaloTable, cosmology: Cosmology, histories: str = "auto"
 ) -> CompletedHalos:
     """Fill in what the file leaves out; see the module's text.
@@ -153,7 +153,7 @@ def completed(
 def log_mah(mah: DiffmahParams, t: Float[np.ndarray, "halo"], logt0: float) -> Float[np.ndarray, "halo"]:
     """Log10 mass [Msun] of each halo at a time of its own [Gyr]."""
     n = len(t)
-    extra = _padded(n) - n
+    extra = _padded_size(n) - n
     padded = DiffmahParams(*(np.pad(x, (0, extra), constant_values=1.0) for x in mah))
     return np.asarray(_log_mah(padded, np.pad(t, (0, extra), constant_values=1.0), logt0), float)[:n]
 
@@ -164,7 +164,7 @@ _log_mah = jax.jit(jax.vmap(_log_mah_kern, in_axes=(0, 0, None)))
 def _flow(kind: str, normals: np.ndarray, lgm: np.ndarray, t_obs: np.ndarray, logt0: float) -> DiffmahParams:
     """Histories of halos of some mass at t_obs, from the flow; chunks share few programs."""
     n = len(lgm)
-    extra = _padded(n) - n
+    extra = _padded_size(n) - n
     mah, _ = assembly_histories(
         kind,
         np.pad(normals, ((0, extra), (0, 0))),
@@ -175,7 +175,7 @@ def _flow(kind: str, normals: np.ndarray, lgm: np.ndarray, t_obs: np.ndarray, lo
     return DiffmahParams(*(x[:n] for x in mah))
 
 
-def _padded(n: int) -> int:
+def _padded_size(n: int) -> int:
     """The next power of two, `_FEWEST` at least."""
     return max(_FEWEST, 1 << (n - 1).bit_length())
 
@@ -234,9 +234,9 @@ def _age_distance(
     mah: DiffmahParams, t_half: np.ndarray, lgm: np.ndarray, logt0: float
 ) -> Float[np.ndarray, "halo"]:
     """How far masses at a time are from half of today's [dex]; zero where that time isn't known."""
-    known = np.isfinite(t_half)
-    mass = log_mah(mah, np.where(known, t_half, 1.0), logt0)
-    return np.where(known, np.abs(mass - (lgm - np.log10(2))), 0.0)
+    is_known = np.isfinite(t_half)
+    mass = log_mah(mah, np.where(is_known, t_half, 1.0), logt0)
+    return np.where(is_known, np.abs(mass - (lgm - np.log10(2))), 0.0)
 
 
 def _grown_on(
@@ -278,8 +278,8 @@ def _infall(
     satellites, logt0 = table.take(rows), float(np.log10(age(cosmology, 0.0)))
     t = t_obs[rows]
     t_infall = _times_of_infall(stream(key, "time"), satellites, t, logt0)
-    own = log_mah(satellites.mah_params, t_infall, logt0)
-    own = np.where(np.isfinite(satellites.lgm_infall), satellites.lgm_infall, own)
+    itself = log_mah(satellites.mah_params, t_infall, logt0)
+    itself = np.where(np.isfinite(satellites.lgm_infall), satellites.lgm_infall, itself)
     given = np.isfinite(satellites.lgmhost_infall)
     now = np.where(given, np.nan, satellites.lg_host)
     host = np.where(given, satellites.lgmhost_infall, _median_history(now, t, t_infall, logt0))
@@ -290,7 +290,7 @@ def _infall(
         host[unknown] = hosts_of_satellites(
             np.asarray(uniform, float), satellites.lg_mass[unknown], max(z, 0.0)
         )
-    lgmu[rows], lgmhost[rows], since[rows] = np.minimum(own - host, 0.0), host, t - t_infall
+    lgmu[rows], lgmhost[rows], since[rows] = np.minimum(itself - host, 0.0), host, t - t_infall
     return lgmu, lgmhost, since
 
 
@@ -313,8 +313,8 @@ def _median_history(
 ) -> Float[np.ndarray, "halo"]:
     """Log10 mass at a time of halos with some mass when they are observed; NaN where that is unknown."""
     then = np.full(len(lgm), np.nan)
-    known = np.flatnonzero(np.isfinite(lgm))
-    if len(known):
-        median = _flow("central", np.zeros((len(known), N_MAH)), lgm[known], t_obs[known], logt0)
-        then[known] = log_mah(median, t[known], logt0)
+    is_known = np.flatnonzero(np.isfinite(lgm))
+    if len(is_known):
+        median = _flow("central", np.zeros((len(is_known), N_MAH)), lgm[is_known], t_obs[is_known], logt0)
+        then[is_known] = log_mah(median, t[is_known], logt0)
     return then

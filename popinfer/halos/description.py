@@ -10,7 +10,9 @@ from popinfer.halos.completed import Tally
 from popinfer.halos.sample import SimulatedHalos, SlicePool
 
 
-def described(sample: SimulatedHalos, resolution: float = 0.0, seconds: float | None = None) -> list[str]:
+def describe_sample(
+    sample: SimulatedHalos, resolution: float = 0.0, seconds: float | None = None
+) -> list[str]:
     """Lines on a sample: what it holds, where histories come from, and how it compares.
 
     Parameters

@@ -95,7 +95,7 @@ def fit_trees(reader: HaloReader, out: Path, say: Callable[[int, str], None] | N
             say(n, f"{n:,} halos")
     if not parts:
         raise InputError(f"{header.source}: has no halos")
-    made = _gathered(parts, out, reader, cosmology)
+    made = _gather_parts(parts, out, reader, cosmology)
     shutil.rmtree(folder)
     return FittedFile(out, *made, resumed)
 
@@ -135,7 +135,7 @@ def _columns(table: HaloTable, fits: HistoryFits) -> dict[str, np.ndarray]:
     }
 
 
-def _gathered(
+def _gather_parts(
     parts: list[Path], out: Path, reader: HaloReader, cosmology: Cosmology
 ) -> tuple[int, int, float, float]:
     """All parts in one file; number of halos and fits, median and 95th percentile of residuals."""

@@ -125,7 +125,7 @@ def _at_step(
     satellite = nodes.host_id[roots]
     is_satellite = (satellite != DISTINCT) & (satellite != nodes.node_id[roots])
     host_id = np.where(host >= 0, nodes.node_id[host], np.where(is_satellite, satellite, DISTINCT))
-    known = (infall.step >= 0) & (host_id != DISTINCT)
+    is_known = (infall.step >= 0) & (host_id != DISTINCT)
     return HaloTable.of(
         nodes.node_id[roots],
         host_id,
@@ -133,9 +133,9 @@ def _at_step(
         z=np.full(len(roots), 1 / steps[last] - 1),
         position=nodes.position[roots],
         velocity=nodes.velocity[roots],
-        lgm_infall=np.where(known, infall.lg_mass, np.nan),
-        lgmhost_infall=np.where(known, infall.lg_host, np.nan),
-        t_infall=np.where(known, t_step[step[infall.step]], np.nan),
+        lgm_infall=np.where(is_known, infall.lg_mass, np.nan),
+        lgmhost_infall=np.where(is_known, infall.lg_host, np.nan),
+        t_infall=np.where(is_known, t_step[step[infall.step]], np.nan),
         branches=Branches(steps[: last + 1], branch),
     )
 
@@ -156,8 +156,10 @@ class _Infall:
         ----------
         nodes, host : the trees. halo : which halos. now : their nodes. later : the nodes before on the way.
         """
-        own = nodes.host_id[now]
-        first = (self.step[halo] < 0) & (host[now] < 0) & ((own == DISTINCT) | (own == nodes.node_id[now]))
+        itself = nodes.host_id[now]
+        first = (
+            (self.step[halo] < 0) & (host[now] < 0) & ((itself == DISTINCT) | (itself == nodes.node_id[now]))
+        )
         row, after = halo[first], host[later[first]]
         self.step[row] = now[first]
         self.lg_mass[row] = nodes.lg_mass[now[first]]

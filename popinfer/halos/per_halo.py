@@ -24,14 +24,14 @@ def normals_of_halos(
     halo_id : names of halos.
     n : how many each.
     """
-    return _padded(partial(_normals, key, n=n), halo_id)
+    return _draw_padded(partial(_normals, key, n=n), halo_id)
 
 
 def uniforms_of_halos(
     key: PRNGKeyArray, halo_id: Int[np.ndarray, "halo"], n: int
 ) -> Float[np.ndarray, "halo n"]:
     """Uniform numbers between 0 and 1 of each halo; see `normals_of_halos`."""
-    return _padded(partial(_uniforms, key, n=n), halo_id)
+    return _draw_padded(partial(_uniforms, key, n=n), halo_id)
 
 
 def order_of_halos(key: PRNGKeyArray, halo_id: Int[np.ndarray, "halo"]) -> UInt64[np.ndarray, "halo"]:
@@ -43,7 +43,7 @@ def order_of_halos(key: PRNGKeyArray, halo_id: Int[np.ndarray, "halo"]) -> UInt6
     return x ^ (x >> np.uint64(31))
 
 
-def _padded(draw: partial, halo_id: np.ndarray) -> np.ndarray:
+def _draw_padded(draw: partial, halo_id: np.ndarray) -> np.ndarray:
     words = np.ascontiguousarray(halo_id, np.int64).view(np.uint32).reshape(-1, 2)
     extra = -len(words) % _MULTIPLE
     return np.asarray(draw(words=jnp.asarray(np.pad(words, ((0, extra), (0, 0))))))[: len(words)]

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from popinfer.halos.per_halo import order_of_halos
-from popinfer.halos.table import HaloTable, joined
+from popinfer.halos.table import HaloTable, join_tables
 
 _BIN_DEX = 0.1
 _LOWEST, _N_BINS = 8.0, 90
@@ -99,7 +99,7 @@ class Reservoir:
         tables = [self._tables[0].take(old)] if self._tables and len(old) else []
         if len(new):
             tables.append(table.take(new))
-        self._tables = [joined(tables)]
+        self._tables = [join_tables(tables)]
         self._stratum, self._order = stratum[kept], order[kept]
 
     def kept(self) -> Kept | None:

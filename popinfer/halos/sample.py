@@ -23,7 +23,7 @@ from popinfer.cosmology import Cosmology
 from popinfer.errors import InputError, percent
 from popinfer.halos import checks
 from popinfer.halos.checks import MassFunctionRatio
-from popinfer.halos.completed import CompletedHalos, completed
+from popinfer.halos.completed import CompletedHalos, complete_halos
 from popinfer.halos.geometry import (
     Geometry,
     cells_of_box,
@@ -168,7 +168,7 @@ class SimulatedHalos:
             picked = np.linspace(0, len(pool) - 1, spec.n_halo).astype(int)
             weight = np.full(spec.n_halo, _NEXT_TO_NOTHING * pool.density.sum() / spec.n_halo)
         else:
-            picked = _picked(stream(key, "pick"), size / size.sum(), spec)
+            picked = _pick_rows(stream(key, "pick"), size / size.sum(), spec)
             weight = pieces * pool.density[picked] * size.sum() / (spec.n_halo * size[picked])
         uniforms = unit_cube(stream(key, "numbers"), spec.n_halo, 1 + spec.n_normal, spec.independent)
         halos = _rows(pool.halos, picked).records(weight, ndtri(uniforms[:, 1:]))
@@ -178,7 +178,7 @@ class SimulatedHalos:
         return replace(halos, z_obs=z, weight=weight * thinned)
 
 
-def _picked(key: PRNGKeyArray, probability: np.ndarray, spec: LightconeSpec) -> np.ndarray:
+def _pick_rows(key: PRNGKeyArray, probability: np.ndarray, spec: LightconeSpec) -> np.ndarray:
     rng = numpy_generator(key)
     if spec.independent:
         return rng.choice(len(probability), spec.n_halo, p=probability)
@@ -207,7 +207,7 @@ def read_sample(
     InputError
         One line that says what in the file, or in the run file, can't be used.
     """
-    header, spec = _settled(reader.header, spec)
+    header, spec = _with_volume(reader.header, spec)
     if header.cosmology is None:
         raise InputError(f"{header.source}: has no cosmology; give halos.source.cosmology")
     kept = _read(stream(key, "kept"), reader, header, spec, say)
@@ -219,7 +219,7 @@ def read_sample(
     return SimulatedHalos(header, spec, tuple(pools), pieces, tuple(used), _notes(pools, kept), kept.n_read)
 
 
-def _settled(header: HaloHeader, spec: SampleSpec) -> tuple[HaloHeader, SampleSpec]:
+def _with_volume(header: HaloHeader, spec: SampleSpec) -> tuple[HaloHeader, SampleSpec]:
     """Header and spec with a volume.
 
     Raises
@@ -244,16 +244,16 @@ def _settled(header: HaloHeader, spec: SampleSpec) -> tuple[HaloHeader, SampleSp
             "of the periodic box in comoving Mpc (without h)"
         )
     for z in geometry.redshifts:
-        apart = [abs(z - known) for known in header.redshifts]
+        apart = [abs(z - is_known) for is_known in header.redshifts]
         if apart and min(apart) > _REDSHIFT_MATCH:
-            listed = ", ".join(f"{known:.4g}" for known in header.redshifts[:20])
+            listed = ", ".join(f"{is_known:.4g}" for is_known in header.redshifts[:20])
             raise InputError(
                 f"halos.source.geometry.redshift: {z:g} is no snapshot of {header.source}; it has {listed}"
             )
     return header, replace(spec, geometry=replace(geometry, side=side))
 
 
-def placed(table: HaloTable, spec: SampleSpec) -> HaloTable:
+def with_redshift(table: HaloTable, spec: SampleSpec) -> HaloTable:
     """The table with the redshift that the run file gives a box whose file gives none."""
     given = spec.geometry.redshifts
     if spec.geometry.kind == "box" and len(given) == 1 and np.isnan(table.z).all():
@@ -271,7 +271,7 @@ def checked_chunks(
     reader, header : the file. spec : where it is, and whether satellites are wanted. size : of a chunk.
     """
     for chunk in reader.chunks(size):
-        table = placed(chunk, spec)
+        table = with_redshift(chunk, spec)
         checks.check_chunk(table, header.source)
         order = np.argsort(table.halo_id)
         table = with_hosts(table, table.halo_id[order], table.lg_mass[order])
@@ -364,7 +364,7 @@ def _pools(
             warnings.append(checks.check_mass_function(ratio, cosmology.h, header.source))
         if epoch not in ready or geometry.kind == "lightcone":
             everything = np.flatnonzero(kept.epoch == epoch)
-            ready[epoch] = completed(key, kept.table.take(everything), cosmology, spec.histories)
+            ready[epoch] = complete_halos(key, kept.table.take(everything), cosmology, spec.histories)
             warnings.append(_check_fits(ready[epoch], header, spec))
         rows = np.searchsorted(np.flatnonzero(kept.epoch == epoch), inside)
         density = kept.stands_for[inside] / volume

@@ -69,7 +69,7 @@ class HaloTable:
 
     @classmethod
     def of(
-        cls, halo_id: np.ndarray, host_id: np.ndarray, lg_mass: np.ndarray, **known: object
+        cls, halo_id: np.ndarray, host_id: np.ndarray, lg_mass: np.ndarray, **given: object
     ) -> "HaloTable":
         """A table in which what isn't given is NaN, and nothing merges.
 
@@ -87,7 +87,7 @@ class HaloTable:
             "mah_params": DiffmahParams(*(nan,) * 5),
             **dict.fromkeys(("lgm_infall", "lgmhost_infall", "t_infall", "half_mass_scale", "lg_host"), nan),
             "p_merge": np.zeros(n),
-        } | known
+        } | given
         return cls(np.asarray(halo_id, np.int64), np.asarray(host_id, np.int64), lg_mass, **columns)  # type: ignore[arg-type]
 
     def __len__(self) -> int:
@@ -123,7 +123,7 @@ class HaloTable:
         return HaloTable(**columns)
 
 
-def joined(tables: list[HaloTable]) -> HaloTable:
+def join_tables(tables: list[HaloTable]) -> HaloTable:
     """All halos of several tables of one file, one after the other; their branches have the same steps."""
     if len(tables) == 1:
         return tables[0]
@@ -133,20 +133,20 @@ def joined(tables: list[HaloTable]) -> HaloTable:
         if field.name == "mah_params":
             columns[field.name] = DiffmahParams(*(np.concatenate(x) for x in zip(*values, strict=True)))
         elif field.name == "branches":
-            columns[field.name] = _joined_branches(values)
+            columns[field.name] = _join_branches(values)
         else:
             columns[field.name] = np.concatenate(values)
     return HaloTable(**columns)  # type: ignore[arg-type]
 
 
-def _joined_branches(parts: list[Branches | None]) -> Branches | None:
+def _join_branches(parts: list[Branches | None]) -> Branches | None:
     """Branches on the union of the parts' steps."""
-    known = [part for part in parts if part is not None]
-    if len(known) < len(parts):
+    given = [part for part in parts if part is not None]
+    if len(given) < len(parts):
         return None
-    steps = np.unique(np.concatenate([part.scale_factor for part in known]))
+    steps = np.unique(np.concatenate([part.scale_factor for part in given]))
     rows = []
-    for part in known:
+    for part in given:
         lg_mass = np.full((len(part.lg_mass), len(steps)), np.nan)
         lg_mass[:, np.searchsorted(steps, part.scale_factor)] = part.lg_mass
         rows.append(lg_mass)
@@ -164,8 +164,8 @@ def with_hosts(table: HaloTable, ids: np.ndarray, lg_mass: np.ndarray) -> HaloTa
     if not len(ids) or table.is_central.all():
         return table
     place = np.searchsorted(ids, table.host_id).clip(0, len(ids) - 1)
-    known = (ids[place] == table.host_id) & ~table.is_central
-    return replace(table, lg_host=np.where(known, lg_mass[place], table.lg_host))
+    given = (ids[place] == table.host_id) & ~table.is_central
+    return replace(table, lg_host=np.where(given, lg_mass[place], table.lg_host))
 
 
 @dataclass(frozen=True)

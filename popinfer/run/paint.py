@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 
 from popinfer.config import load_config
 from popinfer.errors import InputError
-from popinfer.halos.completed import CompletedHalos, Tally, completed
+from popinfer.halos.completed import CompletedHalos, Tally, complete_halos
 from popinfer.halos.per_halo import normals_of_halos, uniforms_of_halos
 from popinfer.halos.sample import SimulatedHalos, checked_chunks, host_masses
 from popinfer.halos.table import DISTINCT, HaloReader, HaloTable, with_hosts
@@ -237,13 +237,13 @@ def paint(file: str | Path, out: str | Path, spec: PaintSpec, say: Reporter | No
     out, say = Path(out), say or Silent()
     kind = kind_of_output(out)
     check_writable(out.parent, f"--out {out}")
-    plan = _planned(file, spec, say)
+    plan = _plan_of(file, spec, say)
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic(out) as temporary:
         return dataclasses.replace(_write(plan, temporary, kind, say), path=out)
 
 
-def _planned(file: str | Path, spec: PaintSpec, say: Reporter) -> _Plan:
+def _plan_of(file: str | Path, spec: PaintSpec, say: Reporter) -> _Plan:
     config = load_config(file)
     source = simulation_of(config)
     if source is None:
@@ -303,7 +303,7 @@ def _write(plan: _Plan, path: Path, kind: str, say: Reporter) -> PaintedFile:
                     rows = with_hosts(table, *hosts).take(index == i)
                     if not len(rows):
                         continue
-                    halos = completed(_completed_key(plan), rows, plan.sample.cosmology, spec.histories)
+                    halos = complete_halos(_completed_key(plan), rows, plan.sample.cosmology, spec.histories)
                     tally += halos.tally
                     for columns in _galaxies(plan, model, i, halos):
                         writer.write(columns)
@@ -348,7 +348,7 @@ def _galaxies(
     normals = normals_of_halos(stream(key, "normals"), ids, n_normal)
     uniforms = uniforms_of_halos(stream(key, "choices"), ids, 3)
     records = dataclasses.replace(halos.records(np.ones(len(table)), normals), z_obs=z)
-    copied = _copied(plan, halos, z)
+    copied = _halo_columns(plan, halos, z)
     for draw, params in enumerate(plan.params):
         painted = _in_pieces(plan, model, params, records, uniforms[:, 0])
         selected = (uniforms[:, 1] < painted.kept) & (uniforms[:, 2] >= table.p_merge)
@@ -387,7 +387,7 @@ def _observed_redshift(plan: _Plan, table: HaloTable, z: np.ndarray) -> np.ndarr
     return np.where(np.isfinite(along), z + (1 + z) * along / _C_KM_S, z)
 
 
-def _copied(plan: _Plan, halos: CompletedHalos, z: np.ndarray) -> dict[str, np.ndarray]:
+def _halo_columns(plan: _Plan, halos: CompletedHalos, z: np.ndarray) -> dict[str, np.ndarray]:
     """Columns of the halos."""
     table = halos.table
     columns = {"halo_id": table.halo_id, "upid": np.where(table.is_central, DISTINCT, table.host_id)}

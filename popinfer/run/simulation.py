@@ -11,7 +11,7 @@ from popinfer.config import RunConfig
 from popinfer.config.halos import BoxConfig, HalosConfig, LightconeHalosConfig, SimulationConfig
 from popinfer.cosmology import PLANCK15, Cosmology
 from popinfer.errors import InputError
-from popinfer.halos.description import described
+from popinfer.halos.description import describe_sample
 from popinfer.halos.fitted_file import FittedFile
 from popinfer.halos.fitted_file import fit_trees as write_fits
 from popinfer.halos.formats import TREES, files_of, open_halos
@@ -162,7 +162,7 @@ def describe(config: RunConfig, say: Reporter | None = None) -> list[str]:
     sample = halo_source(config, say)
     if not isinstance(sample, SimulatedHalos):
         return []
-    return described(sample, resolution_limit(source, sample.header), time.perf_counter() - begin)
+    return describe_sample(sample, resolution_limit(source, sample.header), time.perf_counter() - begin)
 
 
 def fit_tree_files(arguments: list[str], redshift: float | None, say: Reporter) -> FittedFile:
@@ -207,7 +207,7 @@ def simulation_hashes(config: RunConfig) -> dict[str, str]:
 
 def sentences_on(source: HaloSource) -> tuple[str, ...]:
     """What a report's reader has to know of a simulation's halos; nothing where halos are drawn."""
-    sample = simulated(source)
+    sample = simulation_in(source)
     if sample is None:
         return ()
     said = [f"{sample.header.source}: {text}" for text in sample.warnings]
@@ -216,6 +216,6 @@ def sentences_on(source: HaloSource) -> tuple[str, ...]:
     return tuple(said)
 
 
-def simulated(source: HaloSource) -> SimulatedHalos | None:
+def simulation_in(source: HaloSource) -> SimulatedHalos | None:
     """The user's own halos, None where halos are drawn."""
     return source if isinstance(source, SimulatedHalos) else None

@@ -21,14 +21,14 @@ from halo_texts import (
 from popinfer.cosmology import age
 from popinfer.errors import InputError
 from popinfer.halos.formats import files_of, kind_of, open_halos
-from popinfer.halos.table import Asked, joined
+from popinfer.halos.table import Asked, join_tables
 
 H = 0.7
 
 
 def read(path, **asked):
     """All halos of a file, in the order of their names."""
-    table = joined(list(open_halos([str(path)], asked=Asked(**asked)).chunks()))
+    table = join_tables(list(open_halos([str(path)], asked=Asked(**asked)).chunks()))
     return table.take(np.argsort(table.halo_id))
 
 
@@ -164,7 +164,7 @@ def test_chunks_hold_the_same_halos(tmp_path):
     reader = open_halos([str(path)], asked=Asked(COLUMNS, "Msun", "Mpc", cosmology=COSMOLOGY))
     parts = list(reader.chunks(2))
     assert [len(part) for part in parts] == [2, 1]
-    assert joined(parts).halo_id.tolist() == [5, 7, 9]
+    assert join_tables(parts).halo_id.tolist() == [5, 7, 9]
 
 
 def test_units_of_the_file_are_used_and_have_to_agree(tmp_path):
@@ -173,9 +173,9 @@ def test_units_of_the_file_are_used_and_have_to_agree(tmp_path):
     table["m"].unit = units.Msun
     table["x"].unit = table["y"].unit = table["z"].unit = units.kpc
     table.write(path, format="ascii.ecsv")
-    found = read(path, columns=COLUMNS, cosmology=COSMOLOGY)
-    np.testing.assert_allclose(10**found.lg_mass, ROWS["m"])
-    np.testing.assert_allclose(found.position[:, 0], [0.007, 0.014, 0.021])
+    result = read(path, columns=COLUMNS, cosmology=COSMOLOGY)
+    np.testing.assert_allclose(10**result.lg_mass, ROWS["m"])
+    np.testing.assert_allclose(result.position[:, 0], [0.007, 0.014, 0.021])
     with pytest.raises(InputError, match=r"units\.mass: is Msun/h, and .* says solMass"):
         read(path, columns=COLUMNS, mass_unit="Msun/h", cosmology=COSMOLOGY)
 
@@ -234,7 +234,7 @@ def test_files_and_patterns(tmp_path):
     for name in ("b", "a"):
         write_hlist(tmp_path / f"hlist_{name}.list")
     assert [path.name for path in files_of([f"{tmp_path}/hlist_*.list"])] == ["hlist_a.list", "hlist_b.list"]
-    assert len(joined(list(open_halos([f"{tmp_path}/hlist_*.list"]).chunks()))) == 6
+    assert len(join_tables(list(open_halos([f"{tmp_path}/hlist_*.list"]).chunks()))) == 6
     with pytest.raises(InputError, match="no file is called"):
         files_of([f"{tmp_path}/nothing_*"])
     with pytest.raises(InputError, match="is no file"):

@@ -37,9 +37,9 @@ def derived(forest):
 
 
 def test_halos_and_hosts(forest, derived):
-    _, known = derived
-    np.testing.assert_array_equal(forest.halo_id, known["halo_id"])
-    np.testing.assert_array_equal(forest.host_id, known["upid"])
+    _, is_known = derived
+    np.testing.assert_array_equal(forest.halo_id, is_known["halo_id"])
+    np.testing.assert_array_equal(forest.host_id, is_known["upid"])
     assert (~forest.is_central).sum() == 80
 
 
@@ -51,23 +51,25 @@ def test_units_are_the_files(forest):
 
 
 def test_infall(forest, derived):
-    _, known = derived
-    unknown = np.isnan(known["t_infall_gyr"])
+    _, is_known = derived
+    unknown = np.isnan(is_known["t_infall_gyr"])
     np.testing.assert_array_equal(np.isnan(forest.t_infall), unknown)
     there = ~unknown
-    np.testing.assert_allclose(forest.t_infall[there], known["t_infall_gyr"][there], atol=1e-3)
-    np.testing.assert_allclose(forest.lgm_infall[there], np.log10(known["m_infall_msun"][there]), atol=1e-3)
+    np.testing.assert_allclose(forest.t_infall[there], is_known["t_infall_gyr"][there], atol=1e-3)
     np.testing.assert_allclose(
-        forest.lgmhost_infall[there], np.log10(known["mhost_infall_msun"][there]), atol=1e-3
+        forest.lgm_infall[there], np.log10(is_known["m_infall_msun"][there]), atol=1e-3
+    )
+    np.testing.assert_allclose(
+        forest.lgmhost_infall[there], np.log10(is_known["mhost_infall_msun"][there]), atol=1e-3
     )
 
 
 def test_main_branches(forest, derived):
-    steps, known = derived
+    steps, is_known = derived
     ours = forest.branches
     place = np.argmin(np.abs(steps[:, None] - ours.scale_factor), axis=0)
     with np.errstate(divide="ignore"):
-        lg_mass = np.log10(known["mah_msun"])[:, place]
+        lg_mass = np.log10(is_known["mah_msun"])[:, place]
     both = np.isfinite(ours.lg_mass) & np.isfinite(lg_mass)
     assert both.sum() > 3000
     # branches part where two progenitors have equal masses

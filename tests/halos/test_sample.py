@@ -134,9 +134,9 @@ def test_satellites_know_their_hosts(box, sample):
 
 def test_pieces_without_positions_keep_families_together(box):
     table = table_of(box, position=np.full((len(box), 3), np.nan))
-    found = read_sample(root_key(1), Given(table), SPEC)
-    assert "random pieces" in found.pieces
-    pool = found.pools[0]
+    result = read_sample(root_key(1), Given(table), SPEC)
+    assert "random pieces" in result.pieces
+    pool = result.pools[0]
     piece = dict(zip(pool.halos.table.halo_id.tolist(), pool.cells(16).tolist(), strict=True))
     for halo, host in zip(pool.halos.table.halo_id, pool.halos.table.host_id, strict=True):
         assert host not in piece or piece[halo] == piece[host]
@@ -146,9 +146,9 @@ def test_pieces_without_positions_keep_families_together(box):
 def test_an_empty_piece_counts_for_next_to_nothing(box):
     table = table_of(box)
     half = table.take(table.position[:, 0] < SIDE / 2)
-    found = read_sample(root_key(1), Given(half), dataclasses.replace(SPEC, ignore_mass_function=True))
+    result = read_sample(root_key(1), Given(half), dataclasses.replace(SPEC, ignore_mass_function=True))
     spec = LightconeSpec(*SLICE, n_halo=32, lgm_min=11.2, n_normal=1)
-    halos = found.draw([root_key(i) for i in range(8)], [spec], [Part(i, 8) for i in range(8)])
+    halos = result.draw([root_key(i) for i in range(8)], [spec], [Part(i, 8) for i in range(8)])
     density = np.asarray(halos.weight)[:, 0].sum(axis=1)
     assert (density > 0).all()
     assert (density < 1e-5 * density.max()).sum() == 4
@@ -164,11 +164,11 @@ def test_what_is_missing_is_drawn_and_counted(box):
         lgmhost_infall=nan,
         t_infall=nan,
     )
-    found = read_sample(root_key(1), Given(bare), SPEC)
-    halos = found.pools[0].halos
+    result = read_sample(root_key(1), Given(bare), SPEC)
+    halos = result.pools[0].halos
     assert halos.tally.drawn == halos.tally.n
     assert halos.tally.infall_known == 0
-    assert any("assembly bias is lost" in text for text in found.warnings)
+    assert any("assembly bias is lost" in text for text in result.warnings)
     logt0 = float(np.log10(age(PLANCK15, 0.0)))
     from popinfer.halos.completed import log_mah
 
@@ -188,8 +188,8 @@ def test_half_mass_times_choose_among_draws(box):
     bare = dataclasses.replace(table, mah_params=table.mah_params._replace(logm0=np.full(len(table), np.nan)))
     rng = np.random.default_rng(1)
     scale = rng.uniform(0.35, 0.75, len(table))
-    found = read_sample(root_key(1), Given(dataclasses.replace(bare, half_mass_scale=scale)), SPEC)
-    halos, logt0 = found.pools[0].halos, float(np.log10(age(PLANCK15, 0.0)))
+    result = read_sample(root_key(1), Given(dataclasses.replace(bare, half_mass_scale=scale)), SPEC)
+    halos, logt0 = result.pools[0].halos, float(np.log10(age(PLANCK15, 0.0)))
     from popinfer.halos.completed import log_mah
 
     t_half = np.asarray(age(PLANCK15, 1 / halos.table.half_mass_scale - 1))
@@ -203,8 +203,8 @@ def test_half_mass_times_choose_among_draws(box):
 def test_merged_halos_count_less(box):
     table = table_of(box)
     p_merge = np.where(table.is_central, 0.0, 0.6)
-    found = read_sample(root_key(1), Given(dataclasses.replace(table, p_merge=p_merge)), SPEC)
-    pool = found.pools[0]
+    result = read_sample(root_key(1), Given(dataclasses.replace(table, p_merge=p_merge)), SPEC)
+    pool = result.pools[0]
     satellite = ~pool.halos.table.is_central
     assert pool.density[satellite].sum() * SIDE**3 == pytest.approx(0.4 * (~table.is_central).sum())
 
@@ -217,7 +217,7 @@ def test_the_reservoir_keeps_a_fair_sample_whatever_the_chunks(box):
         for first in range(0, len(table), size):
             reservoir.add(table.take(np.arange(first, min(first + size, len(table)))))
         kept.append(reservoir.kept())
-    few, many = (np.sort(found.table.halo_id) for found in kept)
+    few, many = (np.sort(result.table.halo_id) for result in kept)
     np.testing.assert_array_equal(few, many)
     assert kept[0].stands_for.sum() == pytest.approx(len(table))
     assert kept[0].n_read == len(table) > len(few)
@@ -293,29 +293,29 @@ def test_abundances_that_are_a_little_off_are_a_warning(box):
     table = table_of(box)
     keep = np.random.default_rng(1).random(len(table)) < 0.8
     some = table.take(keep | ~table.is_central)
-    found = read_sample(root_key(1), Given(some), dataclasses.replace(SPEC, satellites=False))
-    assert any("times as frequent as in diffhalos" in text for text in found.warnings)
-    assert found.pools[0].ratio.ratio == pytest.approx(0.8, abs=0.1)
+    result = read_sample(root_key(1), Given(some), dataclasses.replace(SPEC, satellites=False))
+    assert any("times as frequent as in diffhalos" in text for text in result.warnings)
+    assert result.pools[0].ratio.ratio == pytest.approx(0.8, abs=0.1)
 
 
 def test_late_halos_are_a_warning(box):
     table = table_of(box)
     early = table.mah_params._replace(t_peak=np.minimum(table.mah_params.t_peak, 9.0))
-    found = read_sample(root_key(1), Given(dataclasses.replace(table, mah_params=early)), SPEC)
-    assert any("median t_peak of centrals is 9.0 Gyr" in text for text in found.warnings)
+    result = read_sample(root_key(1), Given(dataclasses.replace(table, mah_params=early)), SPEC)
+    assert any("median t_peak of centrals is 9.0 Gyr" in text for text in result.warnings)
 
 
 def test_a_fraction_of_a_box_is_a_warning(box):
     table = table_of(box)
     some = dataclasses.replace(table, position=0.7 * table.position)
-    found = read_sample(root_key(1), Given(some), SPEC)
-    assert any("positions span" in text for text in found.warnings) or found.pieces
+    result = read_sample(root_key(1), Given(some), SPEC)
+    assert any("positions span" in text for text in result.warnings) or result.pieces
 
 
 def test_satellites_can_be_left_out(box):
     table = table_of(box)
-    found = read_sample(root_key(1), Given(table), dataclasses.replace(SPEC, satellites=False))
-    assert found.pools[0].halos.table.is_central.all()
+    result = read_sample(root_key(1), Given(table), dataclasses.replace(SPEC, satellites=False))
+    assert result.pools[0].halos.table.is_central.all()
 
 
 def test_mass_functions_that_agree_say_nothing(box):

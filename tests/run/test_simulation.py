@@ -23,7 +23,7 @@ from popinfer.model import predict_galaxies
 from popinfer.random import root_key, stream
 from popinfer.records import Halos
 from popinfer.run.build import build_forward, in_precision, lightcones
-from popinfer.run.paint import PaintSpec, _planned, paint_halos
+from popinfer.run.paint import PaintSpec, _plan_of, paint_halos
 from popinfer.run.prepare import prepare
 from popinfer.run.progress import Silent
 from popinfer.run.simulation import cosmology_of, describe
@@ -176,7 +176,7 @@ def test_a_galaxy_is_its_halos_own_whatever_the_chunks(run_file, painted, monkey
 
 
 def test_stored_magnitudes_are_those_of_the_stored_halos(run_file, painted):
-    plan = _planned(
+    plan = _plan_of(
         run_file, PaintSpec(values={"dust.lg_av": -0.35, "metallicity.zero_point": 0.05}), Silent()
     )
     mock = painted[1].iloc[:2000]
@@ -285,12 +285,12 @@ def test_fits_of_trees_go_on_where_they_stopped(files, tmp_path, monkeypatch):
 
     reader = open_halos([files["trees"]["path"]])
     out = tmp_path / "fits.h5"
-    gathered = fitted_file._gathered
-    monkeypatch.setattr(fitted_file, "_gathered", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    gathered = fitted_file._gather_parts
+    monkeypatch.setattr(fitted_file, "_gather_parts", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         fitted_file.fit_trees(reader, out)
     assert not out.exists()
-    monkeypatch.setattr(fitted_file, "_gathered", gathered)
+    monkeypatch.setattr(fitted_file, "_gather_parts", gathered)
     monkeypatch.setattr(fitted_file, "fit_histories", None)  # nothing is left to fit
     made = fitted_file.fit_trees(reader, out)
     assert made.n_resumed >= 1

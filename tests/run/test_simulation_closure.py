@@ -93,7 +93,7 @@ def places(draws: pd.DataFrame) -> dict[str, float]:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory) -> dict[tuple[int, str], dict[str, float]]:
+def result(tmp_path_factory) -> dict[tuple[int, str], dict[str, float]]:
     """Places of the truth in posteriors of five seeds, on the same box and on another."""
     places_found = {}
     for seed in range(1, 6):
@@ -109,8 +109,8 @@ def found(tmp_path_factory) -> dict[tuple[int, str], dict[str, float]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("box", ["same", "other"])
-def test_truth_is_recovered(found, box):
-    below = np.array([list(place.values()) for (_, name), place in found.items() if name == box])
+def test_truth_is_recovered(result, box):
+    below = np.array([list(place.values()) for (_, name), place in result.items() if name == box])
     assert ((below > 0.0015) & (below < 0.9985)).all()  # inside 99.7 %
     inside = (below > 0.16) & (below < 0.84)
     assert inside.mean() >= 2 / 3 - 1e-9, below.round(3).tolist()

@@ -60,7 +60,7 @@ def open_halos(paths: Sequence[str], format: str = "auto", asked: Asked | None =
     """
     asked = asked or Asked()
     files = files_of(paths)
-    readers = [_opened(path, format, asked) for path in files]
+    readers = [_open_file(path, format, asked) for path in files]
     return readers[0] if len(readers) == 1 else SeveralFiles(readers)
 
 
@@ -69,10 +69,10 @@ def files_of(paths: Sequence[str]) -> list[Path]:
     files = []
     for pattern in paths:
         full = os.path.expanduser(pattern)
-        found = sorted(glob.glob(full)) if glob.has_magic(full) else [full]
-        if not found:
+        result = sorted(glob.glob(full)) if glob.has_magic(full) else [full]
+        if not result:
             raise InputError(f"halos.source.path: no file is called {pattern}")
-        files += [Path(path) for path in found]
+        files += [Path(path) for path in result]
     for path in files:
         if not path.is_file():
             raise InputError(f"halos.source.path: {path} is no file")
@@ -119,7 +119,7 @@ class SeveralFiles(HaloReader):
             yield from reader.chunks(size)
 
 
-def _opened(path: Path, format: str, asked: Asked) -> HaloReader:
+def _open_file(path: Path, format: str, asked: Asked) -> HaloReader:
     if format not in FORMATS:
         raise InputError(f"halos.source.format: '{format}' is unknown; there are {', '.join(FORMATS)}")
     format = kind_of(path) if format == "auto" else format

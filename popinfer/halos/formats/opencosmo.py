@@ -102,23 +102,23 @@ class _Group:
 
     def name(self, quantity: str) -> str:
         """Column of a quantity that there has to be."""
-        found = _found(self._group, quantity)
-        if not found:
+        name = _found(self._group, quantity)
+        if not name:
             raise InputError(f"{self._path}: has no column {' or '.join(_NAMES[quantity])}")
-        return found
+        return name
 
     def column(self, quantity: str, rows: slice, default: float = np.nan) -> np.ndarray:
         """A column of floats, or one value for all halos."""
-        found = _found(self._group, quantity)
-        if not found:
+        name = _found(self._group, quantity)
+        if not name:
             return np.full(rows.stop - rows.start, default)
-        return np.asarray(self._group[found][rows], float)
+        return np.asarray(self._group[name][rows], float)
 
     def lg_mass(self, rows: slice) -> np.ndarray:
         """Log10 peak masses [Msun]."""
-        found = _found(self._group, "lg_mass")
-        if found:
-            values, unit = self._group[found][rows], _text(self._group[found].attrs.get("unit"))
+        name = _found(self._group, "lg_mass")
+        if name:
+            values, unit = self._group[name][rows], _text(self._group[name].attrs.get("unit"))
             return np.asarray(values, float) - (np.log10(self._h) if "littleh" in unit else 0.0)
         unit = self._unit(self.name("mass"), mass_unit)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -141,18 +141,22 @@ class _Group:
 
     def hosts(self, rows: slice, halo_id: np.ndarray) -> np.ndarray:
         """Names of outermost hosts, -1 for none."""
-        found = _found(self._group, "host")
-        if found:
-            host = self._group[found][rows].astype(np.int64)
+        name = _found(self._group, "host")
+        if name:
+            host = self._group[name][rows].astype(np.int64)
             return np.where((host == halo_id) | (host < 0), DISTINCT, host)
         central = self.column("central", rows, 1.0) > 0.5
-        found = _found(self._group, "host_row")
-        if not found:
+        name = _found(self._group, "host_row")
+        if not name:
             return np.where(central, DISTINCT, -2)
-        row = self._group[found][rows].astype(np.int64)
-        own = np.arange(rows.start, rows.stop)
+        row = self._group[name][rows].astype(np.int64)
+        row_itself = np.arange(rows.start, rows.stop)
         host = np.full(len(row), DISTINCT)
-        satellite = (row >= 0) & (row != own) & ~(central if _found(self._group, "central") else row == own)
+        satellite = (
+            (row >= 0)
+            & (row != row_itself)
+            & ~(central if _found(self._group, "central") else row == row_itself)
+        )
         host[satellite] = self._names_at(row[satellite], rows.stop - rows.start)
         return host
 

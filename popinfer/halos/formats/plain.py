@@ -227,7 +227,7 @@ def _base(name: str) -> tuple[str, int | None]:
     return (match[1], int(match[2])) if match else (name, None)
 
 
-def _chosen(column: Any, element: int | None) -> np.ndarray:
+def _element_of(column: Any, element: int | None) -> np.ndarray:
     values = np.asarray(column)
     return values if element is None else values[:, element]
 
@@ -271,25 +271,25 @@ def _read_slices(
     if kind == "hdf5":
         with h5py.File(path, "r") as file:
             group = hdf5_group(file, path, [name for name, _ in places.values()])
-            yield from _sliced(group, places, size)
+            yield from _read_rows(group, places, size)
     elif kind == "fits":
         with fits.open(path, memmap=True) as units:
             data = next((unit.data for unit in units if isinstance(unit, fits.BinTableHDU)), None)
             if data is None:
                 raise InputError(f"{path}: has no table")
-            yield from _sliced(data, places, size)
+            yield from _read_rows(data, places, size)
     else:
-        yield from _sliced(Table.read(path, format="ascii.ecsv"), places, size)
+        yield from _read_rows(Table.read(path, format="ascii.ecsv"), places, size)
 
 
-def _sliced(
+def _read_rows(
     source: Any, places: Mapping[str, tuple[str, int | None]], size: int
 ) -> Iterator[dict[str, np.ndarray]]:
     n = len(source[places["id"][0]])
     for first in range(0, n, size):
         rows = slice(first, min(first + size, n))
         yield {
-            quantity: _native(_chosen(source[name][rows], element))
+            quantity: _native(_element_of(source[name][rows], element))
             for quantity, (name, element) in places.items()
         }
 
@@ -328,8 +328,8 @@ def _stated_units(path: Path, kind: str, columns: Mapping[str, str]) -> dict[str
         with fits.open(path) as units:
             table = next((unit for unit in units if isinstance(unit, fits.BinTableHDU)), None)
             columns_there: Any = () if table is None else table.columns
-            known = {column.name: str(column.unit or "") for column in columns_there}
-        return {q: known.get(name, "") for q, name in names.items()}
+            unit_of = {column.name: str(column.unit or "") for column in columns_there}
+        return {q: unit_of.get(name, "") for q, name in names.items()}
     if kind == "ecsv":
         table = Table.read(path, format="ascii.ecsv")
         return {q: str(table[name].unit or "") for q, name in names.items() if name in table.colnames}

@@ -243,10 +243,10 @@ class ConsistentTrees(HaloReader):
         if not (forests.is_file() and places.is_file()):
             return None
         listed = pd.read_csv(forests, sep=r"\s+", comment="#", header=None, names=["root", "forest"])
-        placed = pd.read_csv(
+        with_redshift = pd.read_csv(
             places, sep=r"\s+", comment="#", header=None, names=["root", "file", "offset", "name"]
         )
-        here = placed[placed["name"] == self._path.name].merge(listed, on="root")
+        here = with_redshift[with_redshift["name"] == self._path.name].merge(listed, on="root")
         return [sorted(group["offset"].tolist()) for _, group in here.groupby("forest", sort=False)]
 
     def _nodes(self, parts: list[pd.DataFrame], h: float) -> Nodes:

@@ -119,8 +119,8 @@ class SubLink(HaloReader):
                 f"in {listed}"
             )
         number, redshift = np.loadtxt(listed, unpack=True, usecols=(0, 1), encoding="utf-8")
-        known = dict(zip(number.astype(int).tolist(), redshift.tolist(), strict=True))
-        lacking = set(np.unique(snapshot).tolist()) - set(known)
+        by_number = dict(zip(number.astype(int).tolist(), redshift.tolist(), strict=True))
+        lacking = set(np.unique(snapshot).tolist()) - set(by_number)
         if lacking:
             raise InputError(f"{listed}: doesn't list snapshot {min(lacking)}")
-        return 1 / (1 + np.array([known[int(s)] for s in snapshot]))
+        return 1 / (1 + np.array([by_number[int(s)] for s in snapshot]))
