@@ -36,9 +36,9 @@ from jaxtyping import PRNGKeyArray
 
 from popinfer import RunConfig, load_config, precision, prepare, run_all
 from popinfer.cosmology import age, distance_modulus
+from popinfer.halos.lightcone import draw_slices
 from popinfer.model import predict_galaxies
 from popinfer.population.diffstarpop import HaloGalaxies, shift_families, star_formation_histories
-from popinfer.population.halos import draw_slices
 from popinfer.population.parameters import with_values
 from popinfer.population.relations import LG_SSFR_QUENCHED
 from popinfer.random import numpy_generator, root_key, stream

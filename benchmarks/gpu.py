@@ -52,9 +52,9 @@ from popinfer.config.inference import NutsExactConfig
 from popinfer.data.filters import load_filters
 from popinfer.data.ssp import load_ssp
 from popinfer.environment import cache_folder
+from popinfer.halos.lightcone import draw_slice_batches
 from popinfer.infer.likelihood import LogDensity
 from popinfer.infer.search import likelihood_at
-from popinfer.population.halos import draw_slice_batches
 from popinfer.random import numpy_generator, root_key, stream
 from popinfer.run.batches import batch_shape
 from popinfer.run.build import lightcones

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from popinfer import environment
 from popinfer.errors import InputError, NotConvergedError, shortened
@@ -120,14 +121,62 @@ def search(file: File, out: Out = None, quiet: Quiet = False, fresh: Fresh = Fal
     stages.search(prepare(config, out, say), say, fresh=fresh)
 
 
-@app.command()
+class _FileFirst(TyperGroup):
+    """A group whose first word may be a file in the place of a command: that of the command ``file``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the command in."""
+        if args and args[0] not in (*self.commands, "--help"):
+            args = ["file", *args]
+        return super().parse_args(ctx, args)
+
+
+halos_app = typer.Typer(cls=_FileFirst, no_args_is_help=True, help="Halos of a run, and of a simulation.")
+app.add_typer(halos_app, name="halos")
+
+
+@halos_app.command("file")
 def halos(file: File, out: Out = None, quiet: Quiet = False) -> None:
-    """Draw the halos that the model is integrated over."""
+    """Describe a run's simulation, and draw the halos that the model is integrated over.
+
+    The name of this command may be left out: popinfer halos FILE. Without a search, a simulation is described
+    only.
+    """
     config, say = _read(file), _start(quiet)
+    from popinfer.run.folder import RunFolder
+    from popinfer.run.simulation import describe, simulation_of
+
+    folder = RunFolder(Path("results") / config.name if out is None else out)
+    if simulation_of(config) is not None:
+        for line in describe(config, say):
+            typer.echo(line)
+        if not folder.search.is_file():
+            return
     from popinfer.run import stages
     from popinfer.run.prepare import prepare
 
     stages.halos(prepare(config, out, say), say)
+
+
+@halos_app.command("fit-trees")
+def fit_trees(
+    trees: Annotated[
+        list[str], typer.Argument(help="Merger tree files (or a pattern), then the file to write (.h5).")
+    ],
+    redshift: Annotated[float | None, typer.Option(help="Of the snapshot; the last when absent.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fit the mass histories of merger trees once, into a halo catalog that runs read in seconds."""
+    say = _start(quiet)
+    from popinfer.run.simulation import fit_tree_files
+
+    made = fit_tree_files(trees, redshift, say)
+    if not quiet:
+        typer.echo(
+            f"{made.n_fitted:,} of {made.n_halos:,} halos fitted; residuals: median {made.rms_median:.3f} "
+            f"dex, 95 % below {made.rms_p95:.3f}"
+        )
+        typer.echo(made.path)
 
 
 @app.command()
@@ -185,7 +234,7 @@ def report(
 
 
 @app.command()
-def mock(
+def mock(  # noqa: PLR0913, PLR0917 (options of a command)
     file: File,
     out: Annotated[
         Path,
@@ -202,12 +251,32 @@ def mock(
     seed: Annotated[
         int, typer.Option(min=0, max=2**63 - 1, help="Of halos, noise and the choice of galaxies.")
     ] = 1,
+    on_halos: Annotated[
+        bool, typer.Option("--on-halos", help="A galaxy on every halo of the run's simulation.")
+    ] = False,
+    draws: Annotated[
+        int, typer.Option("--draws", min=0, help="With --on-halos: posterior draws; the best fit when 0.")
+    ] = 0,
+    results: Annotated[
+        Path | None,
+        typer.Option("--results", callback=_expanded, help="With --on-halos: folder of the run's results."),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Make a catalog from the model, its truth beside it, and a run file for it."""
+    """Make a catalog from the model, its truth beside it, and a run file for it; or galaxies on halos."""
     if file.is_file():  # anything else is read once only
         _read(file)
     say = _start(quiet)
+    if on_halos:
+        from popinfer.run.mock import parse_values
+        from popinfer.run.paint import PaintSpec, paint
+
+        painted = paint(file, out, PaintSpec(draws, parse_values(values or []), seed, results), say)
+        if not quiet:
+            outside = f", {painted.n_outside:,} outside the slices" if painted.n_outside else ""
+            typer.echo(f"{painted.n_halos:,} halos, {painted.n_selected:,} galaxies listed{outside}")
+            typer.echo(painted.path)
+        return
     from popinfer.run.mock import MockSpec, make_mock, parse_values
 
     made = make_mock(file, out, MockSpec(parse_values(values or []), n_galaxies, seed), say)

@@ -70,3 +70,9 @@ def comoving_volume_per_z(cosmology: Cosmology, z: Float[ArrayLike, "..."]) -> F
     """Comoving volume per unit redshift over the full sky [Mpc^3]."""
     distance = comoving_distance(cosmology, z)
     return 4 * jnp.pi * distance**2 * _C_KM_S / (100 * cosmology.h * efunc(cosmology, z))
+
+
+def comoving_volume(limits: tuple[float, float], cosmology: Cosmology = PLANCK15) -> float:
+    """Comoving volume between two redshifts over the full sky [Mpc^3]."""
+    z = np.linspace(*limits, 400)
+    return float(np.trapezoid(np.asarray(comoving_volume_per_z(cosmology, z)), z))

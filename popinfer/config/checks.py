@@ -29,6 +29,7 @@ _MAX_SLICES = 200
 _BAND_NAME = re.compile(r"[A-Za-z0-9_.+']+")
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{x}{i}" for x in ("com", "lpt") for i in range(1, 10))}
 _LONGEST_NAME = 100
+_SURVIVAL = "satellites.survival"
 
 
 class Described(NamedTuple):
@@ -312,7 +313,19 @@ def _parameters(given: Given) -> Iterator[Problem]:
             yield Problem(("free", name), f"free.{name}: {wrong}")
 
 
+def _survival(given: Given) -> Iterator[Problem]:
+    """Simulations list the subhalos that are left: their survival is no parameter."""
+    halos = given.sections.get("halos")
+    if halos is None or halos.source.kind == "lightcone":
+        return
+    text = "a simulation lists the subhalos that are left, so that their survival is 1"
+    if _SURVIVAL in given.free:
+        yield Problem(("free", _SURVIVAL), f"free: {_SURVIVAL} can't be free with halos.source: {text}")
+    if given.fixed.get(_SURVIVAL, 1.0) != 1.0:
+        yield Problem(("model", "fixed", _SURVIVAL), f"model.fixed: {_SURVIVAL} has to be 1: {text}")
+
+
 _CHECKS: tuple[Check, ...] = (
     *(_name, _bands, _filters, _columns, _features, _slices, _published, _photoz),
-    *(_components, _plug_ins, _parameters),
+    *(_components, _plug_ins, _parameters, _survival),
 )

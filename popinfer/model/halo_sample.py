@@ -2,7 +2,7 @@
 
 Most halos of a lightcone make no galaxy that a survey sees. A pilot sample tells the share of the galaxies
 that are seen at each halo mass, and halos are drawn in proportion to its square root too
-(`popinfer.population.halos`). A wrong pilot costs variance, never bias: weights are exact.
+(`popinfer.halos.lightcone`). A wrong pilot costs variance, never bias: weights are exact.
 """
 
 import dataclasses
@@ -16,10 +16,10 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from popinfer.errors import InputError
+from popinfer.halos.lightcone import LightconeSpec, detection_curve, draw_slice_batches, draw_slices
 from popinfer.model.counts import galaxies_seen
 from popinfer.model.population import PopulationModel
 from popinfer.model.survey import AnySurvey
-from popinfer.population.halos import LightconeSpec, detection_curve, draw_slice_batches, draw_slices
 from popinfer.population.parameters import ModelParams
 from popinfer.random import stream
 from popinfer.records import Galaxies, Halos

@@ -25,8 +25,8 @@ from diffmah.diffmah_kernels import _log_mah_kern
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from popinfer.cosmology import Cosmology, age
+from popinfer.halos.lightcone import LightconeSpec, draw_halos
 from popinfer.population.forward import ForwardModel, solar_survivors
-from popinfer.population.halos import LightconeSpec, draw_halos
 from popinfer.population.parameters import ModelParams
 from popinfer.random import stream
 from popinfer.records import SSP, Arr, Halos

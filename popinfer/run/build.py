@@ -6,9 +6,11 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from popinfer.config import RunConfig
-from popinfer.cosmology import PLANCK15, age
+from popinfer.cosmology import age
 from popinfer.data import load_filters, load_nebular, load_ssp
 from popinfer.errors import InputError
+from popinfer.halos.lightcone import LightconeSpec
+from popinfer.halos.source import HaloSource, LightconeSource, drawn_slices
 from popinfer.model import (
     HaloSpec,
     Light,
@@ -20,10 +22,10 @@ from popinfer.model import (
 )
 from popinfer.model import lightcones as model_lightcones
 from popinfer.population.forward import ForwardModel
-from popinfer.population.halos import LightconeSpec, draw_slices
-from popinfer.population.parameters import ModelParams
+from popinfer.population.parameters import ModelParams, declared_parameters
 from popinfer.records import Halos
 from popinfer.run.observed import build_photoz, curve_of
+from popinfer.run.simulation import SURVIVAL, cosmology_of, simulation_of
 
 _NONE_LISTED = 1e-12  # of the galaxies of a slice: rounding, or the far wings of a soft limit
 
@@ -37,20 +39,22 @@ def build_light(config: RunConfig) -> Light:
 
 def build_forward(config: RunConfig) -> ForwardModel:
     """The chain, of the components that the run file names."""
-    return ForwardModel(PLANCK15, **config.model.components(tuple(config.catalog.bands)))
+    return ForwardModel(cosmology_of(config), **config.model.components(tuple(config.catalog.bands)))
 
 
 def build_model(config: RunConfig, light: Light) -> PopulationModel:
     """The population model in a survey's bands and slices."""
     free = {name: prior.prior_of() for name, prior in config.free.items()}
-    return PopulationModel.build(
-        light, config.slices, free, build_forward(config), config.model.fixed, build_photoz(config)
-    )
+    forward = build_forward(config)
+    fixed = dict(config.model.fixed)
+    if simulation_of(config) is not None and SURVIVAL in declared_parameters(forward.components):
+        fixed[SURVIVAL] = 1.0  # simulations list the subhalos that are left
+    return PopulationModel.build(light, config.slices, free, forward, fixed, build_photoz(config))
 
 
 def universe_age(config: RunConfig) -> float:
     """Age of the universe [Gyr] at the lowest redshift: no star is older."""
-    return float(age(PLANCK15, min(low for low, _ in config.slices)))
+    return float(age(cosmology_of(config), min(low for low, _ in config.slices)))
 
 
 def lightcones(config: RunConfig) -> list[LightconeSpec]:
@@ -67,13 +71,15 @@ def detectable(
     survey_model: SurveyModel,
     specs: list[LightconeSpec],
     params: ModelParams,
+    source: HaloSource | None = None,
 ) -> list[LightconeSpec]:
     """Lightcones that draw halos where the survey sees galaxies, learned from a pilot sample.
 
     The pilot's selection probability against halo mass, kept above a floor, shapes the proposal. A wrong
     pilot costs variance, never bias: weights are exact.
     """
-    pilot = in_precision(config, draw_slices(key, specs))
+    source = LightconeSource(survey_model.model.cosmology) if source is None else source
+    pilot = in_precision(config, drawn_slices(source, key, specs))
     galaxies = predict_galaxies(survey_model, params, pilot)
     check_listed(config, np.asarray(galaxies.mag_true), *weights_of_halos(galaxies))
     return aimed(specs, pilot, galaxies)

@@ -18,7 +18,7 @@ from popinfer.config.survey import (
     MassFunctionConfig,
     SfrDensityConfig,
 )
-from popinfer.cosmology import PLANCK15
+from popinfer.cosmology import comoving_volume
 from popinfer.data import (
     BandColumns,
     CatalogSpec,
@@ -39,6 +39,7 @@ from popinfer.population.relations import draw_shells
 from popinfer.random import root_key, stream
 from popinfer.records import Catalog
 from popinfer.run.cuts import build_selection
+from popinfer.run.simulation import cosmology_of
 from popinfer.sps.band_nodes import pivot_wavelength
 from popinfer.survey.abundance import (
     Abundance,
@@ -47,7 +48,7 @@ from popinfer.survey.abundance import (
     NumberCounts,
     SfrDensity,
 )
-from popinfer.survey.cosmic_variance import FULL_SKY_DEG2, comoving_volume, slice_variance
+from popinfer.survey.cosmic_variance import FULL_SKY_DEG2, slice_variance
 from popinfer.survey.noise import MagnitudeErrors
 from popinfer.survey.redshift import Photoz
 
@@ -269,9 +270,12 @@ def number_counts(
     section = config.catalog.number_density
     if section is None:
         return None
+    cosmology = cosmology_of(config)
     sampled_fraction = section.area_deg2 / FULL_SKY_DEG2 * section.sampling
-    volume = np.array([sampled_fraction * comoving_volume(limits) for limits in ranges])
-    variance = [slice_variance(section.area_deg2, limits, section.bias) for limits in config.slices]
+    volume = np.array([sampled_fraction * comoving_volume(limits, cosmology) for limits in ranges])
+    variance = [
+        slice_variance(section.area_deg2, limits, section.bias, cosmology) for limits in config.slices
+    ]
     names = tuple(f"galaxies at {low:g} < z < {high:g}" for low, high in config.slices)
     return NumberCounts.build(np.array(numbers, float), volume, np.array(variance), names)
 
@@ -295,7 +299,7 @@ def _listed_density(config: RunConfig, section: LuminosityFunctionConfig, catalo
         inside = whole & (z >= low) & (z < high)
         color = typical_color(BLANTON03, z[inside], mag[inside], wave, band)
         limits = selection.bright_mag, selection.faint_mag
-        density.append(listed_density(BLANTON03, (low, high), limits, color, PLANCK15))
+        density.append(listed_density(BLANTON03, (low, high), limits, color, cosmology_of(config)))
     observed = np.array(density)
     error = section.error_dex * np.log(10) * observed
     # the normalisation is common to all slices; a tenth of its variance is each slice's own, of the evolution
@@ -307,7 +311,7 @@ def _listed_density(config: RunConfig, section: LuminosityFunctionConfig, catalo
 def _sfr_density(config: RunConfig, section: SfrDensityConfig) -> SfrDensity:
     sfh: Any = config.model.component("sfh", tuple(config.catalog.bands))
     key = stream(root_key(config.seed), "sfr_density")
-    shells = draw_shells(key, section.redshifts, _SHELL_HALOS, sfh.n_normal, PLANCK15)
+    shells = draw_shells(key, section.redshifts, _SHELL_HALOS, sfh.n_normal, cosmology_of(config))
     density = 10 ** madau14_lg_csfrd(np.array(section.redshifts))
     cov = np.diag((section.error_dex * np.log(10) * density) ** 2)
     names = tuple(f"cosmic SFR density at z = {z:g} [Msun/yr/Mpc3]" for z in section.redshifts)
@@ -327,7 +331,8 @@ def _mass_function(
         phi = baldry12(0.5 * (edges[1:] + edges[:-1]))
         cov = np.diag((section.error_dex * np.log(10) * phi) ** 2)
         table = MassFunctionTable(edges[:-1], edges[1:], phi, cov)
-    rescale = comoving_volume(ranges[index]) / comoving_volume(limits)
+    cosmology = cosmology_of(config)
+    rescale = comoving_volume(ranges[index], cosmology) / comoving_volume(limits, cosmology)
     return MassFunction(
         table.phi,
         table.cov,

@@ -15,6 +15,7 @@ from popinfer.config.survey import CompletenessConfig, FunctionCutConfig
 from popinfer.data.embedded import asset_hashes, sha256_of
 from popinfer.data.filters import curve_notes
 from popinfer.data.ssp_checks import oldest_note
+from popinfer.halos.source import HaloSource, LightconeSource
 from popinfer.infer.data import Data
 from popinfer.model import (
     HaloCounts,
@@ -42,8 +43,10 @@ from popinfer.run.observed import build_catalog, build_survey
 from popinfer.run.plausible import color_doubts, reading_table
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.provenance import Provenance, fingerprint
+from popinfer.run.simulation import halo_source, simulation_hashes
 from popinfer.run.truth import read_truth
 
+_DRAWN = LightconeSource()
 PREDICTED_HALOS = 8192  # of a slice, whose galaxies are listed at once for predictions
 
 
@@ -58,6 +61,7 @@ class Run:
     catalog, survey : the observed side.
     folder : where results go. key : root of the random streams.
     truth : true values of the free parameters, as far as they are known; those of a mock.
+    source : where halos come from.
     """
 
     config: RunConfig
@@ -67,6 +71,7 @@ class Run:
     survey: Survey
     folder: RunFolder
     key: PRNGKeyArray
+    source: HaloSource = _DRAWN
     truth: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -106,6 +111,7 @@ class Run:
         for table in self.config.joint:
             for path in table.files:
                 files[f"{table.kind} {path}"] = sha256_of(Path(path))
+        files |= simulation_hashes(self.config)
         filters = self.light.filters
         for name, *curve in zip(filters.names, filters.wave, filters.trans, strict=True):
             content = b"".join(np.ascontiguousarray(x, np.float64).tobytes() for x in curve)
@@ -189,6 +195,7 @@ def made_ready(config: RunConfig, folder: RunFolder, say: Reporter | None = None
     """What a run file names, read and checked; its folder isn't looked at."""
     say = Silent() if say is None else say
     lightcones(config)  # refuse impossible slices before tables are made for them
+    source = halo_source(config, say)
     with say.task("Reading the catalog") as update:
         catalog = build_catalog(config, say.say)
         update(1, f"{catalog.z.size} galaxies")
@@ -207,7 +214,7 @@ def made_ready(config: RunConfig, folder: RunFolder, say: Reporter | None = None
         if config.fit.loss.kind != "soft_counts":
             complete_features(config, survey)  # refuse before anything is written
     truth = read_truth(config.catalog.path, model.space.names)
-    return Run(config, model, light, catalog, survey, folder, root_key(config.seed), truth)
+    return Run(config, model, light, catalog, survey, folder, root_key(config.seed), source, truth)
 
 
 def _with_doubts(catalog: Catalog, doubts: tuple[str, ...]) -> Catalog:

@@ -10,6 +10,7 @@ from popinfer.run.fitting import FitResult
 from popinfer.run.prepare import Population, Run
 from popinfer.run.provenance import versions
 from popinfer.run.search import read_region
+from popinfer.run.simulation import sentences_on
 
 
 def summary_of_run(run: Run, population: Population, fit: FitResult, idata: az.InferenceData) -> RunSummary:
@@ -47,7 +48,12 @@ def summary_of_run(run: Run, population: Population, fit: FitResult, idata: az.I
         flat_directions=tuple(fit.flat),
         starts=tuple(fit.starts),
         sampler=dict(idata.sample_stats.attrs),
-        warnings=(*run.catalog.warnings, *fit.cautions, *_halo_noise(fit.halo_counting)),
+        warnings=(
+            *run.catalog.warnings,
+            *sentences_on(run.source),
+            *fit.cautions,
+            *_halo_noise(fit.halo_counting),
+        ),
         priors={p.name: str(p.prior) for p in free},
         units={p.name: p.unit for p in free},
         meanings={p.name: p.meaning for p in free},

@@ -2,7 +2,7 @@
 
 Most halos of a lightcone make no galaxy that the survey sees. Halos are therefore drawn in two steps:
 candidates from a proposal in mass, shaped by the share that the survey sees at each mass, and of these a
-fraction, thinned by what each candidate's own galaxies do (`popinfer.population.thinning`). Both need
+fraction, thinned by what each candidate's own galaxies do (`popinfer.halos.thinning`). Both need
 parameters near the answer:
 
 1. From the run file's pilot values a first sample is drawn, and the guide (`run.guides`) climbs on it from
@@ -24,14 +24,15 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from popinfer.config import RunConfig
+from popinfer.halos.lightcone import LightconeSpec
+from popinfer.halos.source import Part, drawn_slices
+from popinfer.halos.thinning import thin
 from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.optimise import Fit
 from popinfer.infer.search import MAX_ROUNDS, Search, find_maxima
 from popinfer.journal import began, kept
 from popinfer.model import SurveyModel, predict_galaxies
-from popinfer.population.halos import LightconeSpec, draw_slice_batches, draw_slices
 from popinfer.population.parameters import ModelParams, with_values
-from popinfer.population.thinning import thin
 from popinfer.random import numpy_generator, stream
 from popinfer.records import Halos
 from popinfer.run.batches import CANDIDATES, LEARNED_FROM, MORE, TOGETHER, batch_shape
@@ -188,11 +189,12 @@ def draw_batches(
     """
     n_batch, n_halo = shape
     survey_model = run.survey_model
-    specs = _candidates(stream(key, "specs"), run.config, survey_model, points[0], n_halo)
+    specs = _candidates(stream(key, "specs"), run, points[0], n_halo)
     batches, together = [], _drawn_together(n_batch, specs[0].n_halo)
 
     def drawn(index: range) -> dict[str, np.ndarray]:
-        candidates = draw_slice_batches([stream(key, "candidates", i) for i in index], specs)
+        parts = [Part(i, n_batch) for i in index]
+        candidates = run.source.draw([stream(key, "candidates", i) for i in index], specs, parts)
         seen = shares_seen(survey_model, points, candidates, run.config)
         thinned = [
             _thinned(stream(key, "thinning", i), jax.tree.map(lambda x, n=n: x[n], candidates), row, n_halo)
@@ -221,13 +223,12 @@ def _thinned(key: PRNGKeyArray, candidates: Halos, seen: np.ndarray, n_halo: int
     return _stacked([thin(stream(key, s), halos, seen[s], n_halo) for s, halos in enumerate(slices)])
 
 
-def _candidates(
-    key: PRNGKeyArray, config: RunConfig, survey_model: SurveyModel, params: ModelParams, n_halo: int
-) -> list[LightconeSpec]:
+def _candidates(key: PRNGKeyArray, run: Run, params: ModelParams, n_halo: int) -> list[LightconeSpec]:
     """Candidates' lightcones for a model, for batches of n halos."""
+    config, survey_model = run.config, run.survey_model
     many = [dataclasses.replace(spec, n_halo=LEARNED_FROM) for spec in lightcones(config)]
-    specs = detectable(stream(key, "detectable"), config, survey_model, many, params)
-    halos = in_precision(config, draw_slices(stream(key, "halos"), specs))
+    specs = detectable(stream(key, "detectable"), config, survey_model, many, params, run.source)
+    halos = in_precision(config, drawn_slices(run.source, stream(key, "halos"), specs))
     weight = np.asarray(predict_galaxies(survey_model, params, halos).weight, float)
     effective = weight.sum(axis=1) ** 2 / np.sum(weight**2, axis=1)
     scarce = effective.min() < ENOUGH * LEARNED_FROM / CANDIDATES

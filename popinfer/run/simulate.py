@@ -26,9 +26,10 @@ from jaxtyping import Bool, Float, PRNGKeyArray
 from scipy.stats import poisson
 
 from popinfer.errors import InputError
+from popinfer.halos.lightcone import draw_slices
+from popinfer.halos.source import drawn_slices
 from popinfer.loss.kernel_counts import KernelCounts
 from popinfer.model import Survey, model_error_cov, predict_galaxies
-from popinfer.population.halos import draw_slices
 from popinfer.population.parameters import ModelParams
 from popinfer.random import numpy_generator, stream
 from popinfer.records import Catalog
@@ -118,12 +119,16 @@ def _model_galaxies(
     """
     sparse = [dataclasses.replace(spec, n_halo=_CHUNK, independent=True) for spec in lightcones(run.config)]
     with say.task("Pilot halos: which does the survey see?"):
-        specs = detectable(stream(key, "detectable"), run.config, run.survey_model, sparse, params)
+        specs = detectable(
+            stream(key, "detectable"), run.config, run.survey_model, sparse, params, run.source
+        )
     survey_model = run.survey_model
     parts: list[list[Columns]] = []
     with say.task("Mock galaxies", 100) as update:
         while len(parts) < _MAX_CHUNKS:
-            halos = in_precision(run.config, draw_slices(stream(key, "halos", len(parts)), specs))
+            halos = in_precision(
+                run.config, drawn_slices(run.source, stream(key, "halos", len(parts)), specs)
+            )
             galaxies = predict_galaxies(survey_model, params, halos)
             mag, weight = np.asarray(galaxies.mag, float), np.asarray(galaxies.weight_all, float)
             z = np.tile(np.asarray(halos.z_obs, float), (1, 2))

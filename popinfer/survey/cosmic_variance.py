@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import j1
 
-from popinfer.cosmology import PLANCK15, Cosmology, comoving_distance, comoving_volume_per_z, efunc
+from popinfer.cosmology import PLANCK15, Cosmology, comoving_distance, efunc
 
 FULL_SKY_DEG2 = 4 * np.pi * (180 / np.pi) ** 2
 _T_CMB = 2.7255  # K
@@ -110,9 +110,3 @@ def slice_variance(
     )
     radius = middle * np.sqrt(area_deg2 / FULL_SKY_DEG2 * 4)
     return (bias * growth(cosmology, z)) ** 2 * cylinder_variance(radius, far - near, cosmology)
-
-
-def comoving_volume(limits: tuple[float, float], cosmology: Cosmology = PLANCK15) -> float:
-    """Comoving volume between two redshifts over the full sky [Mpc^3]."""
-    z = np.linspace(*limits, 400)
-    return float(np.trapezoid(np.asarray(comoving_volume_per_z(cosmology, z)), z))

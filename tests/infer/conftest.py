@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from popinfer.config import load_config
+from popinfer.halos.lightcone import draw_slices
 from popinfer.model import HaloCounts, SurveyModel, survey_data
-from popinfer.population.halos import draw_slices
 from popinfer.random import root_key
 from popinfer.run.build import build_light, build_model, in_precision, lightcones
 from popinfer.run.observed import build_catalog, build_survey

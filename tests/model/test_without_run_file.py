@@ -8,6 +8,7 @@ import pytest
 
 from popinfer.data import BandColumns, CatalogSpec, load_catalog, load_filters, load_ssp
 from popinfer.errors import InputError
+from popinfer.halos.lightcone import LightconeSpec, draw_slices
 from popinfer.infer.likelihood import LogDensity
 from popinfer.infer.search import likelihood_at
 from popinfer.loss.kernel_counts import KernelSpec
@@ -23,7 +24,6 @@ from popinfer.model import (
 )
 from popinfer.params import Prior
 from popinfer.population.forward import ForwardModel
-from popinfer.population.halos import LightconeSpec, draw_slices
 from popinfer.population.parameters import declared_parameters
 from popinfer.random import root_key
 from popinfer.survey.selection import MagnitudeLimit, Selection

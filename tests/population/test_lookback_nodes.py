@@ -9,8 +9,8 @@ import pytest
 
 from popinfer.cosmology import PLANCK15, age
 from popinfer.data import load_filters, load_ssp
+from popinfer.halos.lightcone import LightconeSpec, draw_halos
 from popinfer.population.forward import ForwardModel
-from popinfer.population.halos import LightconeSpec, draw_halos
 from popinfer.population.parameters import fiducial_params
 from popinfer.random import root_key
 from popinfer.sps import BandTable, lgmet_weights, smooth_sfh_fluxes

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from popinfer.config import RunConfig, load_config
+from popinfer.cosmology import comoving_volume
 from popinfer.data.published import baldry12, madau14_lg_csfrd
 from popinfer.errors import InputError
+from popinfer.halos.lightcone import draw_slices
 from popinfer.infer.counts import log_counts_and_jacobian
 from popinfer.infer.search import likelihood_at
 from popinfer.model import predict_galaxies
-from popinfer.population.halos import draw_slices
 from popinfer.population.parameters import with_values
 from popinfer.population.relations import Z_DENSITY, Relations, sfr_density
 from popinfer.random import root_key, stream
@@ -23,7 +24,7 @@ from popinfer.run.build import detectable, lightcones
 from popinfer.run.mock import MockSpec, make_mock
 from popinfer.run.prepare import prepare
 from popinfer.run.simulate import simulate_run
-from popinfer.survey.cosmic_variance import FULL_SKY_DEG2, comoving_volume
+from popinfer.survey.cosmic_variance import FULL_SKY_DEG2
 
 TRUE_SURVIVAL = 0.7
 TABLE = "lg_mstar_low,lg_mstar_high,phi,phi_err\n10.5,10.8,4e-3,2e-4\n10.8,11.1,2e-3,1e-4\n"

@@ -9,10 +9,10 @@ import pytest
 
 from popinfer.config import RunConfig
 from popinfer.errors import InputError
+from popinfer.halos.lightcone import draw_slices
 from popinfer.infer.counts import evaluate
 from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.model import predict_galaxies
-from popinfer.population.halos import draw_slices
 from popinfer.random import root_key
 from popinfer.run.batches import batch_shape
 from popinfer.run.build import in_precision, lightcones

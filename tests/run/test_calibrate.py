@@ -11,9 +11,9 @@ import pytest
 
 from popinfer import cli
 from popinfer.errors import NotConvergedError
+from popinfer.halos.lightcone import draw_slices
 from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.likelihood import Likelihood
-from popinfer.population.halos import draw_slices
 from popinfer.random import numpy_generator, root_key, stream
 from popinfer.run import calibrate as module
 from popinfer.run import provenance

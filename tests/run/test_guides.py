@@ -13,10 +13,10 @@ from popinfer.components import PLUG_INS
 from popinfer.config import RunConfig
 from popinfer.config.inference import EnergyConfig, FitConfig
 from popinfer.errors import InputError
+from popinfer.halos.lightcone import draw_slices
 from popinfer.infer.counts import BatchedCounts
 from popinfer.infer.data import Data
 from popinfer.infer.optimise import Composite, levenberg_marquardt
-from popinfer.population.halos import draw_slices
 from popinfer.random import root_key
 from popinfer.run.build import in_precision, lightcones
 from popinfer.run.guides import Guide, build_guide

@@ -9,7 +9,7 @@ import yaml
 from popinfer.cli import main
 from popinfer.config import load_config
 from popinfer.errors import InputError
-from popinfer.population.halos import draw_slices
+from popinfer.halos.lightcone import draw_slices
 from popinfer.random import root_key
 from popinfer.run import simulate
 from popinfer.run.mock import _as_measured, parse_values

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from recorded_streams import Recorded, bits
 
-from popinfer.population.halos import LightconeSpec, draw_halos, draw_slices
+from popinfer.halos.lightcone import LightconeSpec, draw_halos, draw_slices
 from popinfer.random import numpy_generator, root_key, stream
 
 pytestmark = pytest.mark.xdist_group("the tiny run")  # made once

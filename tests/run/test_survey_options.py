@@ -14,10 +14,10 @@ import yaml
 from popinfer.config import RunConfig
 from popinfer.data import load_filters, load_ssp
 from popinfer.errors import InputError
+from popinfer.halos.lightcone import draw_slices
 from popinfer.model import predict_galaxies
 from popinfer.model.population import table_redshifts
 from popinfer.population.forward import ForwardModel, build_tables
-from popinfer.population.halos import draw_slices
 from popinfer.random import root_key
 from popinfer.run.build import in_precision, lightcones
 from popinfer.run.observed import build_photoz

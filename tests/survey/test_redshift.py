@@ -9,8 +9,8 @@ import pytest
 from scipy.optimize import minimize
 
 from popinfer.cosmology import PLANCK15, comoving_volume_per_z
+from popinfer.halos.lightcone import LightconeSpec, draw_halos
 from popinfer.loss.kernel_counts import KernelCounts, KernelSpec
-from popinfer.population.halos import LightconeSpec, draw_halos
 from popinfer.population.parameters import PhotozParams
 from popinfer.random import root_key
 from popinfer.survey.redshift import Photoz

@@ -11,7 +11,7 @@ from diffmah.diffmah_kernels import _log_mah_kern
 from popinfer import precision
 from popinfer.cosmology import PLANCK15, age, comoving_volume_per_z
 from popinfer.errors import InputError
-from popinfer.population.halos import LightconeSpec, _uniforms, detection_curve, draw_halos
+from popinfer.halos.lightcone import LightconeSpec, detection_curve, draw_halos, unit_cube
 from popinfer.random import root_key
 
 with precision.keep_precision():
@@ -175,7 +175,7 @@ def test_independent_halos_scatter_as_independent_numbers_do():
     """Sobol points are more even: right for an integral, wrong for a survey's counting noise."""
     means = {
         independent: np.array(
-            [_uniforms(root_key(seed), 256, 4, independent).mean(axis=0) for seed in range(200)]
+            [unit_cube(root_key(seed), 256, 4, independent).mean(axis=0) for seed in range(200)]
         )
         for independent in (True, False)
     }

@@ -123,8 +123,8 @@ def _draw_kind(
 ) -> Halos:
     """Batches of n halos each, one after the other."""
     dim = N_SPACE + N_MAH + spec.n_normal
-    uniforms = np.concatenate([_uniforms(key, n, dim, spec.independent) for key in keys])
-    z, thinned = _draw_redshift(uniforms[:, 1], spec, cosmology)
+    uniforms = np.concatenate([unit_cube(key, n, dim, spec.independent) for key in keys])
+    z, thinned = draw_redshift(uniforms[:, 1], spec, cosmology)
     if kind == "central":
         lgm, weight = _draw_central_mass(uniforms[:, 0], z, spec)
         lgmhost = lgm
@@ -132,7 +132,7 @@ def _draw_kind(
         lgm, lgmhost, weight = _draw_satellite_mass(uniforms[:, 0], uniforms[:, 2], z, spec)
     t_obs = np.asarray(age(cosmology, z))
     logt0 = float(np.log10(age(cosmology, 0.0)))
-    mah, logmp0 = _assembly_histories(kind, ndtri(uniforms[:, N_SPACE : N_SPACE + N_MAH]), lgm, t_obs, logt0)
+    mah, logmp0 = assembly_histories(kind, ndtri(uniforms[:, N_SPACE : N_SPACE + N_MAH]), lgm, t_obs, logt0)
     central = kind == "central"
     zeros = np.zeros(len(z))
     return Halos(
@@ -150,15 +150,15 @@ def _draw_kind(
     )
 
 
-def _uniforms(key: PRNGKeyArray, n: int, dim: int, independent: bool) -> np.ndarray:
+def unit_cube(key: PRNGKeyArray, n: int, dim: int, independent: bool) -> np.ndarray:
     """Points strictly inside the unit cube, scrambled Sobol ones if not independent; n as it comes."""
     points = numpy_generator(key).random((n, dim)) if independent else sobol(key, n, dim)
     return np.clip(points, 1e-9, 1 - 1e-9)
 
 
-def _draw_redshift(
-    uniform: np.ndarray, spec: LightconeSpec, cosmology: Cosmology
-) -> tuple[np.ndarray, np.ndarray]:
+def draw_redshift(
+    uniform: Float[np.ndarray, "halo"], spec: LightconeSpec, cosmology: Cosmology
+) -> tuple[Float[np.ndarray, "halo"], Float[np.ndarray, "halo"]]:
     """Redshifts by inverse transform, and the density of comoving volume over that of the draws."""
     grid = np.linspace(spec.z_min, spec.z_max, 400)
     if spec.redshifts is None:
@@ -183,12 +183,10 @@ def _draw_central_mass(
     uniform: np.ndarray, z: np.ndarray, spec: LightconeSpec
 ) -> tuple[np.ndarray, np.ndarray]:
     grid = np.linspace(spec.lgm_min, _LGM_MAX, 500)
-    proposal = _central_abundance(grid, np.full_like(grid, z.mean())) ** spec.flatten * _visibility(
-        spec, grid
-    )
+    proposal = central_abundance(grid, np.full_like(grid, z.mean())) ** spec.flatten * visibility(spec, grid)
     proposal /= np.trapezoid(proposal, grid)
     lgm = np.interp(uniform, _cdf(grid, proposal), grid)
-    return lgm, _central_abundance(lgm, z) / np.interp(lgm, grid, proposal)
+    return lgm, central_abundance(lgm, z) / np.interp(lgm, grid, proposal)
 
 
 def detection_curve(
@@ -206,7 +204,8 @@ def detection_curve(
     return tuple(grid.tolist()), tuple(np.clip(share, 1e-4, 1.0).tolist())
 
 
-def _visibility(spec: LightconeSpec, lgm: np.ndarray) -> np.ndarray:
+def visibility(spec: LightconeSpec, lgm: Float[np.ndarray, "halo"]) -> Float[np.ndarray, "halo"]:
+    """Square root of the probability that a galaxy in a halo of such a mass is in the sample."""
     if spec.detection is None:
         return np.ones_like(lgm)
     masses, probabilities = spec.detection
@@ -219,7 +218,7 @@ def _draw_satellite_mass(
     """Draw the satellite mass from its flattened marginal, then the host mass given the satellite's."""
     lg_sat, lg_host, joint = _satellites_by_host(spec.lgm_min, float(z.mean().round(3)))
     marginal = np.asarray(np.trapezoid(joint, lg_host, axis=1))
-    proposal = marginal**spec.flatten * _visibility(spec, lg_sat)
+    proposal = marginal**spec.flatten * visibility(spec, lg_sat)
     proposal /= np.trapezoid(proposal, lg_sat)
     lgm = np.interp(u_sat, _cdf(lg_sat, proposal), lg_sat)
     q_sat = np.interp(lgm, lg_sat, proposal)
@@ -229,7 +228,7 @@ def _draw_satellite_mass(
     rows = (1 - share) * joint[below] + share * joint[below + 1] + 1e-300
     rows /= np.asarray(np.trapezoid(rows, lg_host, axis=1))[:, None]
     lgmhost, q_host = _draw_rows(u_host, lg_host, rows)
-    abundance = _central_abundance(lgmhost, z) * _satellites_per_host(lgm - lgmhost, lgmhost)
+    abundance = central_abundance(lgmhost, z) * _satellites_per_host(lgm - lgmhost, lgmhost)
     return lgm, lgmhost, abundance / (q_sat * q_host)
 
 
@@ -238,7 +237,7 @@ def _satellites_by_host(lgm_min: float, z: float) -> tuple[np.ndarray, np.ndarra
     """Abundance of satellites [mass, host mass] on a grid of both at one redshift: what draws come from."""
     lg_sat = np.linspace(lgm_min, _LGM_MAX - 0.3, 200)
     lg_host = np.linspace(lgm_min, _LGM_MAX, 300)
-    host_density = _central_abundance(lg_host, np.full_like(lg_host, z))
+    host_density = central_abundance(lg_host, np.full_like(lg_host, z))
     per_host = _satellites_per_host(lg_sat[:, None] - lg_host[None, :], lg_host[None, :])
     return lg_sat, lg_host, host_density * per_host
 
@@ -258,7 +257,24 @@ def _draw_rows(
     return grid[below] + share * step, value
 
 
-def _central_abundance(lgm: np.ndarray, z: np.ndarray) -> np.ndarray:
+def hosts_of_satellites(
+    uniform: Float[np.ndarray, "halo"], lgm: Float[np.ndarray, "halo"], z: float
+) -> Float[np.ndarray, "halo"]:
+    """Log10 masses of hosts given those of satellites [Msun], by diffhalos' abundance of both.
+
+    Parameters
+    ----------
+    uniform : between 0 and 1, a number a satellite. lgm : their peak masses. z : redshift of all.
+    """
+    lowest = float(np.clip(np.floor(10 * lgm.min()) / 10, 9.0, 13.0))
+    lg_sat, lg_host, joint = _satellites_by_host(lowest, z)
+    below = np.clip(((lgm - lg_sat[0]) / (lg_sat[1] - lg_sat[0])).astype(int), 0, len(lg_sat) - 1)
+    return _draw_rows(uniform, lg_host, joint[below] + 1e-300)[0]
+
+
+def central_abundance(
+    lgm: Float[np.ndarray, "halo"], z: Float[np.ndarray, "halo"]
+) -> Float[np.ndarray, "halo"]:
     """dn/dlgM [1/Mpc^3/dex] of host halos, element by element."""
     with keep_precision():
         from diffhalos.hmf.hmf_model import DEFAULT_HMF_PARAMS, _dn_dlgm_kern
@@ -279,10 +295,17 @@ def _satellites_per_host(lgmu: np.ndarray, lgmhost: np.ndarray) -> np.ndarray:
         return np.where(inside, 10 ** np.asarray(value).reshape(lgmu.shape), 0.0)
 
 
-def _assembly_histories(
+def assembly_histories(
     kind: str, normals: np.ndarray, lgm_obs: np.ndarray, t_obs: np.ndarray, logt0: float
 ) -> tuple[DiffmahParams, np.ndarray]:
-    """Diffmah parameters given mass at t_obs, from the flow's base normals; and log10 mass today."""
+    """Diffmah parameters given mass at t_obs, from the flow's base normals; and log10 mass today.
+
+    Parameters
+    ----------
+    kind : "central" or "satellite".
+    normals : base normals [halo, 5]. lgm_obs : log10 peak masses [Msun] at t_obs [Gyr].
+    logt0 : log10 of the age of the universe today [Gyr].
+    """
     from diffmah.diffmah_kernels import DEFAULT_MAH_U_PARAMS, _log_mah_kern
 
     clipped = np.clip(lgm_obs, *_FLOW_LGM_RANGE)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from diffmah.diffmah_kernels import DEFAULT_MAH_PARAMS
 
-from popinfer.population.thinning import MIN_SHARE, inclusion, thin
+from popinfer.halos.thinning import MIN_SHARE, inclusion, thin
 from popinfer.random import root_key
 from popinfer.records import Halos
 

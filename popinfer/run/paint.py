@@ -1,0 +1,478 @@
+"""A galaxy on every halo of a simulation: ``popinfer mock FILE --on-halos``.
+
+The file is read in chunks, its halos completed as for the run (`popinfer.halos.completed`), and each hosts
+one galaxy for every set of parameters: the best fit's, some posterior draws', or given ones. All random
+numbers of a galaxy are its halo's own, made of the seed and the halo's name: quenched or not, scatter, noise,
+selection. Chunks, order, threads and devices don't change them.
+
+A box's galaxies are seen at its snapshot's redshift, or at the nearest edge of the slice that takes it, along
+the third axis; a lightcone's at their own, from the origin. Peculiar velocities change the observed redshift.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from diffmah.diffmah_kernels import DiffmahParams
+from jaxtyping import Array, Float
+
+from popinfer.config import load_config
+from popinfer.errors import InputError
+from popinfer.halos.completed import CompletedHalos, Tally, complete_halos
+from popinfer.halos.per_halo import normals_of_halos, uniforms_of_halos
+from popinfer.halos.sample import SimulatedHalos, checked_chunks, host_masses
+from popinfer.halos.table import DISTINCT, HaloReader, HaloTable, with_hosts
+from popinfer.halos.writing import ColumnNote, FileNote, kind_of_output, open_writer
+from popinfer.model import PopulationModel
+from popinfer.model.population import light_tables, table_redshifts
+from popinfer.model.survey import AnySurvey
+from popinfer.population.parameters import ModelParams, check_values, declared_parameters
+from popinfer.population.sfh import DiffstarPop
+from popinfer.random import root_key, stream
+from popinfer.records import Halos
+from popinfer.run.build import in_precision
+from popinfer.run.finished import open_run
+from popinfer.run.folder import RunFolder, atomic, check_writable, code_hash
+from popinfer.run.prepare import Run, prepare
+from popinfer.run.progress import Reporter, Silent
+from popinfer.run.simulation import reader_of, simulation_of
+
+AT_ONCE = 1 << 14  # halos that are painted at once; a program is compiled for so many
+_C_KM_S = 299792.458
+_THIN = 0.002  # of a box's slice in redshift, for the table of light
+
+
+@dataclass(frozen=True)
+class PaintSpec:
+    """What is painted.
+
+    Attributes
+    ----------
+    draws : posterior draws, a galaxy each; 0 for the best fit.
+    values : parameters by name in place of the fit's; others are at their priors' centers.
+    seed : of the galaxies.
+    results : folder of the run's results; results/<name> when absent.
+    """
+
+    draws: int = 0
+    values: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    seed: int = 1
+    results: Path | None = None
+
+
+class Painted(eqx.Module):
+    """One galaxy of each halo.
+
+    Attributes
+    ----------
+    is_quenched : which branch. mag, mag_obs, mag_err : true and measured AB magnitudes, and errors.
+    lg_mstar, lg_ssfr, lgmet, av : see `popinfer.records.Galaxies`.
+    kept : probability to be in the survey. sfh : diffstar parameters; empty without diffstarpop.
+    """
+
+    is_quenched: Float[Array, "halo"]
+    mag: Float[Array, "halo band"]
+    mag_obs: Float[Array, "halo band"]
+    mag_err: Float[Array, "halo band"]
+    lg_mstar: Float[Array, "halo"]
+    lg_ssfr: Float[Array, "halo"]
+    lgmet: Float[Array, "halo"]
+    av: Float[Array, "halo"]
+    kept: Float[Array, "halo"]
+    sfh: Float[Array, "halo par"]
+
+
+@eqx.filter_jit
+def paint_halos(
+    model: PopulationModel,
+    survey: AnySurvey,
+    params: ModelParams,
+    halos: Halos,
+    uniform: Float[Array, "halo"],
+) -> Painted:
+    """The galaxy of each halo of one slice: of its two branches the one that a uniform number chooses.
+
+    Parameters
+    ----------
+    model : with tables of one slice. survey : errors and selection. params : physical.
+    halos : their normals are the galaxies' random numbers. uniform : chooses between branches.
+    """
+    slices = jax.tree.map(lambda x: x[None], halos)
+    galaxies = jax.tree.map(lambda x: x[0], model.galaxies(params, slices, survey.observe))
+    n = uniform.shape[0]
+    branches = galaxies.weight_all.reshape(2, n)
+    quenched = uniform * branches.sum(axis=0) < branches[1]
+    row = jnp.arange(n) + n * quenched
+    picked = jax.tree.map(lambda x: x[row], galaxies)
+    kept = picked.weight / jnp.maximum(picked.weight_all, jnp.finfo(picked.weight.dtype).tiny)
+    return Painted(
+        quenched.astype(uniform.dtype),
+        picked.mag_true,
+        picked.mag,
+        survey.noise.sigma(picked.mag).astype(picked.mag.dtype),
+        picked.lg_mstar,
+        picked.lg_ssfr,
+        picked.lgmet,
+        picked.av,
+        kept,
+        _diffstar(model, params, halos, quenched),
+    )
+
+
+def _diffstar(
+    model: PopulationModel, params: ModelParams, halos: Halos, quenched: Array
+) -> Float[Array, "halo par"]:
+    """Diffstar parameters of the galaxies; those of quenching say "never" for main-sequence ones."""
+    if not isinstance(model.forward.sfh, DiffstarPop):
+        return jnp.zeros((len(quenched), 0))
+    from diffstar.defaults import DEFAULT_Q_PARAMS_UNQUENCHED
+
+    from popinfer.population.diffstarpop import draw_galaxies, shift_families
+
+    shifted = shift_families(params.sfh)
+    normals = halos.normals[:, : model.forward.sfh.n_normal]
+    drawn = jax.vmap(lambda halo, x: draw_galaxies(shifted, halo, x))(halos, normals)
+    never = jnp.broadcast_to(jnp.stack(DEFAULT_Q_PARAMS_UNQUENCHED), (len(quenched), 4))
+    ours = jnp.concatenate([drawn.main_sequence, never.astype(drawn.main_sequence.dtype)], axis=1)
+    return jnp.where(quenched[:, None], drawn.quenched, ours)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What painting a run's simulation takes.
+
+    Attributes
+    ----------
+    run, sample : the run and its halos. reader : the files. spec : what is painted.
+    params : parameters of each draw.
+    """
+
+    run: Run
+    sample: SimulatedHalos
+    reader: HaloReader
+    spec: PaintSpec
+    params: tuple[ModelParams, ...]
+
+    @property
+    def is_box(self) -> bool:
+        """Whether the halos are in a box."""
+        return self.sample.spec.geometry.kind == "box"
+
+    @cached_property
+    def seen_at(self) -> dict[float, float]:
+        """Redshift of each snapshot's galaxies."""
+        seen: dict[float, float] = {}
+        for limits, pool in zip(self.sample.spec.slices, self.sample.pools, strict=True):
+            z = round(float(pool.halos.table.z[0]), 4)
+            inside = float(np.clip(z, *limits))
+            if z not in seen or abs(inside - z) < abs(seen[z] - z):
+                seen[z] = inside
+        return seen
+
+    @cached_property
+    def models(self) -> tuple[PopulationModel, ...]:
+        """The model with light at each snapshot's redshift, or in each slice of a lightcone."""
+        if not self.is_box:
+            tables = self.run.model.tables
+            return tuple(
+                dataclasses.replace(self.run.model, tables=jax.tree.map(lambda x, i=i: x[i : i + 1], tables))
+                for i in range(len(self.sample.spec.slices))
+            )
+        grids = [table_redshifts([(z, z + _THIN)]) for z in self.seen_at.values()]
+        return tuple(
+            dataclasses.replace(
+                self.run.model, tables=light_tables(self.run.light, grid, self.run.model.forward)
+            )
+            for grid in grids
+        )
+
+    def model_of(self, table: HaloTable) -> np.ndarray:
+        """Which model paints each halo; -1 for halos outside all slices."""
+        index = np.full(len(table), -1)
+        if self.is_box:
+            for i, z in enumerate(self.seen_at):
+                index[np.abs(table.z - z) < 1e-3] = i
+            return index
+        for i, (low, high) in enumerate(self.sample.spec.slices):
+            index[(table.z >= low) & (table.z < high)] = i
+        return index
+
+
+@dataclass(frozen=True)
+class PaintedFile:
+    """What painting left.
+
+    Attributes
+    ----------
+    path : the file. n_halos : painted. n_outside : halos outside all slices.
+    n_selected : galaxies in the survey. tally : where the halos' histories come from.
+    """
+
+    path: Path
+    n_halos: int
+    n_outside: int
+    n_selected: int
+    tally: Tally
+
+
+def paint(file: str | Path, out: str | Path, spec: PaintSpec, say: Reporter | None = None) -> PaintedFile:
+    """Write a galaxy for every halo of a run's simulation.
+
+    Parameters
+    ----------
+    file : run file. out : table to write; its suffix chooses the format. spec : what is painted.
+    say : hears about progress.
+
+    Raises
+    ------
+    InputError
+        The run has no simulation or no results, or the output can't be written.
+    """
+    out, say = Path(out), say or Silent()
+    kind = kind_of_output(out)
+    check_writable(out.parent, f"--out {out}")
+    plan = _plan_of(file, spec, say)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(out) as temporary:
+        return dataclasses.replace(_write(plan, temporary, kind, say), path=out)
+
+
+def _plan_of(file: str | Path, spec: PaintSpec, say: Reporter) -> _Plan:
+    config = load_config(file)
+    source = simulation_of(config)
+    if source is None:
+        raise InputError(
+            f"{file}: --on-halos needs halos.source of kind catalog or trees; this run draws its halos"
+        )
+    check_values(spec.values, declared_parameters(config.model.components(tuple(config.catalog.bands))))
+    folder = RunFolder(spec.results or Path("results") / config.name)
+    if not spec.values and not folder.summary.is_file():
+        raise InputError(
+            f"{folder.summary}: not there yet; run 'popinfer run {file}', or give values with --set"
+        )
+    run = prepare(config, spec.results, say)
+    if not isinstance(run.source, SimulatedHalos):
+        raise InputError(f"{file}: its halos are no simulation's")
+    return _Plan(run, run.source, reader_of(source), spec, _parameters(run, folder, spec))
+
+
+def _parameters(run: Run, folder: RunFolder, spec: PaintSpec) -> tuple[ModelParams, ...]:
+    """Parameters of each draw: given ones, the best fit's, or posterior draws'."""
+    space = run.model.space
+    if spec.values:
+        inside = {name: value for name, value in spec.values.items() if name in space.names}
+        from popinfer.population.parameters import with_values
+
+        params = run.model.params_at(jnp.asarray(space.to_unconstrained(inside)))
+        return (with_values(params, {k: v for k, v in spec.values.items() if k not in space.names}),)
+    finished = open_run(folder.path)
+    if spec.draws:
+        from popinfer.infer.draw_tables import draw_vectors
+
+        u = draw_vectors(space, finished.idata)
+        rows = np.linspace(0, len(u) - 1, min(spec.draws, len(u))).round().astype(int)
+        return tuple(run.model.params_at(jnp.asarray(u[row])) for row in rows)
+    best = space.to_unconstrained(dict(finished.summary.best_fit))
+    return (run.model.params_at(jnp.asarray(best)),)
+
+
+def _write(plan: _Plan, path: Path, kind: str, say: Reporter) -> PaintedFile:
+    header, spec = plan.sample.header, plan.sample.spec
+    note = FileNote(
+        _notes(plan),
+        plan.sample.cosmology,
+        _attributes(plan),
+        next(iter(plan.seen_at.values())) if plan.is_box else None,
+        spec.geometry.side if plan.is_box else None,
+    )
+    hosts = _directory(plan)
+    writer = open_writer(path, note, kind)
+    n, outside, selected, tally = 0, 0, 0, Tally()
+    try:
+        with say.task("Galaxies on the simulation's halos") as update:
+            for table in checked_chunks(plan.reader, header, spec):
+                index = plan.model_of(with_hosts(table, *hosts))
+                outside += int((index < 0).sum())
+                for i, model in enumerate(plan.models):
+                    rows = with_hosts(table, *hosts).take(index == i)
+                    if not len(rows):
+                        continue
+                    halos = complete_halos(_completed_key(plan), rows, plan.sample.cosmology, spec.histories)
+                    tally += halos.tally
+                    for columns in _galaxies(plan, model, i, halos):
+                        writer.write(columns)
+                        selected += int(columns["selected"].sum())
+                    n += len(rows)
+                    update(n, f"{n:,} halos")
+    finally:
+        writer.close()
+    if not n:
+        raise InputError(f"{header.source}: has no halo in the run's slices")
+    return PaintedFile(path, n, outside, selected, tally)
+
+
+def _completed_key(plan: _Plan) -> Array:
+    """The key that the run's own halos were completed with: the same histories."""
+    return stream(stream(root_key(plan.run.config.seed), "simulation"), "completed")
+
+
+def _directory(plan: _Plan) -> tuple[np.ndarray, np.ndarray]:
+    """Names and masses of hosts that are in other chunks than their satellites."""
+    spec, header = plan.sample.spec, plan.sample.header
+    wanted = []
+    if spec.satellites and header.claims_satellites:
+        for table in checked_chunks(plan.reader, header, spec):
+            lacking = ~table.is_central & ~np.isfinite(table.lg_host) & ~np.isfinite(table.lgmhost_infall)
+            wanted.append(np.unique(table.host_id[lacking]))
+    names = np.unique(np.concatenate(wanted)) if wanted else np.zeros(0, np.int64)
+    if not len(names):
+        return np.zeros(0, np.int64), np.zeros(0)
+    return host_masses(plan.reader, header, spec, names)
+
+
+def _galaxies(
+    plan: _Plan, model: PopulationModel, index: int, halos: CompletedHalos
+) -> Iterator[dict[str, np.ndarray]]:
+    """Columns of the galaxies of some halos, draw after draw."""
+    survey, key = plan.run.survey, stream(root_key(plan.spec.seed), "on_halos")
+    n_normal = model.forward.n_normals(len(survey.bands))
+    table = halos.table
+    z = np.full(len(table), list(plan.seen_at.values())[index]) if plan.is_box else table.z
+    ids = table.halo_id
+    normals = normals_of_halos(stream(key, "normals"), ids, n_normal)
+    uniforms = uniforms_of_halos(stream(key, "choices"), ids, 3)
+    records = dataclasses.replace(halos.records(np.ones(len(table)), normals), z_obs=z)
+    copied = _halo_columns(plan, halos, z)
+    for draw, params in enumerate(plan.params):
+        painted = _in_pieces(plan, model, params, records, uniforms[:, 0])
+        selected = (uniforms[:, 1] < painted.kept) & (uniforms[:, 2] >= table.p_merge)
+        yield copied | _columns(survey, painted, selected) | {"draw": np.full(len(ids), draw, np.int32)}
+
+
+def _in_pieces(
+    plan: _Plan, model: PopulationModel, params: ModelParams, halos: Halos, uniform: np.ndarray
+) -> Painted:
+    """Galaxies of all halos, in pieces of one size."""
+    pieces, n = [], len(uniform)
+    for first in range(0, n, AT_ONCE):
+        rows = np.arange(first, first + AT_ONCE) % n if n < AT_ONCE else np.arange(first, first + AT_ONCE)
+        rows = np.minimum(rows, n - 1)
+        some = in_precision(plan.run.config, jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], halos))
+        made = paint_halos(
+            model, _plain(plan.run.survey), params, some, jnp.asarray(uniform[rows], some.weight.dtype)
+        )
+        keep = min(AT_ONCE, n - first)
+        pieces.append(jax.tree.map(lambda x, keep=keep: np.asarray(x)[:keep], made))
+    return jax.tree.map(lambda *x: np.concatenate(x), *pieces)
+
+
+def _plain(survey: AnySurvey) -> AnySurvey:
+    """The survey without its catalog, whose size would make another program."""
+    return dataclasses.replace(survey, features=[])  # type: ignore[call-arg]
+
+
+def _observed_redshift(plan: _Plan, table: HaloTable, z: np.ndarray) -> np.ndarray:
+    """Redshifts with peculiar velocities; without where these are unknown."""
+    if plan.is_box:
+        along = table.velocity[:, 2]
+    else:
+        distance = np.linalg.norm(table.position, axis=1)
+        along = np.sum(table.position * table.velocity, axis=1) / distance
+    return np.where(np.isfinite(along), z + (1 + z) * along / _C_KM_S, z)
+
+
+def _halo_columns(plan: _Plan, halos: CompletedHalos, z: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns of the halos."""
+    table = halos.table
+    columns = {"halo_id": table.halo_id, "upid": np.where(table.is_central, DISTINCT, table.host_id)}
+    for i, axis in enumerate("xyz"):
+        columns[axis] = table.position[:, i].astype(np.float32)
+    for i, axis in enumerate("xyz"):
+        columns[f"v{axis}"] = table.velocity[:, i].astype(np.float32)
+    columns["redshift_true"] = z
+    columns["redshift"] = _observed_redshift(plan, table, z)
+    columns["logmp_obs"] = table.lg_mass.astype(np.float32)
+    for name, values in zip(DiffmahParams._fields, table.mah_params, strict=True):
+        columns[name] = values.astype(np.float32)
+    columns["p_merge"] = table.p_merge.astype(np.float32)
+    return columns
+
+
+_DIFFSTAR = {
+    "lgmcrit": ("", "halo mass of peak star formation efficiency, log10 Msun"),
+    "lgy_at_mcrit": ("", "log10 efficiency there [1/yr]"),
+    "indx_lo": ("", "slope of the efficiency below"),
+    "indx_hi": ("", "slope of the efficiency above"),
+    "lg_qt": ("", "log10 time of quenching [Gyr]; about 2, never, for star-forming galaxies"),
+    "qlglgdt": ("", "log10 duration of quenching, in log10 time"),
+    "lg_drop": ("", "log10 drop of the SFR by quenching"),
+    "lg_rejuv": ("", "log10 SFR after rejuvenation, relative"),
+}
+
+
+def _columns(survey: AnySurvey, painted: Painted, selected: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns of the galaxies."""
+    sfh, mag = np.asarray(painted.sfh, np.float32), np.asarray(painted.mag, np.float32)
+    mag_obs, mag_err = np.asarray(painted.mag_obs, np.float32), np.asarray(painted.mag_err, np.float32)
+    columns = dict(zip(_DIFFSTAR, sfh.T, strict=False))
+    columns["is_quenched"] = np.asarray(painted.is_quenched, np.int8)
+    for name in ("lg_mstar", "lg_ssfr", "lgmet", "av"):
+        columns[name] = np.asarray(getattr(painted, name), np.float32)
+    for i, band in enumerate(survey.bands):
+        columns[f"mag_{band}"] = mag[:, i]
+        columns[f"mag_{band}_obs"] = mag_obs[:, i]
+        columns[f"mag_err_{band}"] = mag_err[:, i]
+    return columns | {"selected": selected.astype(np.int8)}
+
+
+def _notes(plan: _Plan) -> dict[str, ColumnNote]:
+    """Units and descriptions of all columns."""
+    said = {
+        "halo_id": ("", "name of the halo, from the simulation"),
+        "upid": ("", "name of the halo that this one is in; -1 for none"),
+        **{axis: ("Mpc", f"comoving position of the halo, {axis}") for axis in "xyz"},
+        **{f"v{axis}": ("km/s", f"peculiar velocity of the halo, {axis}") for axis in "xyz"},
+        "redshift_true": ("", "redshift without peculiar velocity"),
+        "redshift": ("", "redshift with the peculiar velocity along the line of sight"),
+        "logmp_obs": ("", "log10 peak mass of the halo when it is observed [Msun]"),
+        "logm0": ("", "diffmah: log10 mass today without the end of growth [Msun]"),
+        "logtc": ("", "diffmah: log10 time of transition [Gyr]"),
+        "early_index": ("", "diffmah: index of early growth"),
+        "late_index": ("", "diffmah: index of late growth"),
+        "t_peak": ("Gyr", "diffmah: time of the largest mass"),
+        "p_merge": ("", "probability that the halo's galaxy has been disrupted"),
+        **_DIFFSTAR,
+        "is_quenched": ("", "1 for quenched galaxies"),
+        "lg_mstar": ("", "log10 stellar mass [Msun], without h"),
+        "lg_ssfr": ("", "log10 specific star formation rate [1/yr]"),
+        "lgmet": ("", "log10 mass fraction of metals in stars"),
+        "av": ("mag", "attenuation in V of obscured light"),
+        "selected": ("", "1 for galaxies that the survey lists"),
+        "draw": ("", "which posterior draw; 0 for the best fit"),
+    }
+    for band in plan.run.survey.bands:
+        said[f"mag_{band}"] = ("mag", f"true apparent AB magnitude, {band}")
+        said[f"mag_{band}_obs"] = ("mag", f"measured apparent AB magnitude, {band}")
+        said[f"mag_err_{band}"] = ("mag", f"error of the measured magnitude, {band}")
+    return {name: ColumnNote(*text) for name, text in said.items()}
+
+
+def _attributes(plan: _Plan) -> dict[str, str | float | int]:
+    """What is to be known of the mock to make it again."""
+    from importlib.metadata import version
+
+    return {
+        "popinfer_version": version("popinfer"),
+        "popinfer_code": code_hash(),
+        "run": plan.run.config.name,
+        "seed": plan.spec.seed,
+        "n_draws": len(plan.params),
+        "ssp_sha256": plan.run.light.ssp.sha256,
+        "halos": Path(plan.sample.header.source).name,
+    }

@@ -1,0 +1,221 @@
+"""From the run file's section on halos to a source of halos, and the cosmology of the whole run."""
+
+import functools
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from popinfer.config import RunConfig
+from popinfer.config.halos import BoxConfig, HalosConfig, LightconeHalosConfig, SimulationConfig
+from popinfer.cosmology import PLANCK15, Cosmology
+from popinfer.errors import InputError
+from popinfer.halos.description import describe_sample
+from popinfer.halos.fitted_file import FittedFile
+from popinfer.halos.fitted_file import fit_trees as write_fits
+from popinfer.halos.formats import TREES, files_of, open_halos
+from popinfer.halos.formats.plain import QUANTITIES
+from popinfer.halos.geometry import Geometry
+from popinfer.halos.sample import SampleSpec, SimulatedHalos, read_sample
+from popinfer.halos.source import HaloSource, LightconeSource
+from popinfer.halos.table import Asked, HaloHeader, HaloReader
+from popinfer.halos.writing import kind_of_output
+from popinfer.random import root_key, stream
+from popinfer.run.folder import check_writable
+from popinfer.run.progress import Reporter, Silent
+
+SURVIVAL = "satellites.survival"  # of simulations, which list survivors only
+_TREE_FITS = (
+    256  # trees are fitted: so many of every stratum at least, and no more than a quarter of n_per_slice
+)
+_CAPACITY = 1024
+
+
+def simulation_of(config: RunConfig) -> SimulationConfig | None:
+    """The user's own simulation; None where halos are drawn."""
+    source = config.halos.source
+    return None if isinstance(source, LightconeHalosConfig) else source
+
+
+def cosmology_of(config: RunConfig) -> Cosmology:
+    """Cosmology of a run: of its simulation, or Planck's where halos are drawn."""
+    source = simulation_of(config)
+    if source is None:
+        return PLANCK15
+    return _cosmology(source.model_dump_json())
+
+
+@functools.lru_cache(maxsize=8)
+def _cosmology(source: str) -> Cosmology:
+    config = HalosConfig.model_validate({"source": json.loads(source)})
+    header = reader_of(config.source).header  # type: ignore[arg-type]
+    return header.cosmology or PLANCK15
+
+
+def reader_of(source: SimulationConfig) -> HaloReader:
+    """The halo files of a run file.
+
+    Raises
+    ------
+    InputError
+        There are none, or the columns can't be.
+    """
+    unknown = sorted(set(source.columns) - set(QUANTITIES))
+    if unknown:
+        raise InputError(
+            f"halos.source.columns: '{unknown[0]}' is no quantity of a halo; there are "
+            f"{', '.join(QUANTITIES)}"
+        )
+    reader = open_halos(source.paths, source.format, asked_of(source))
+    if source.kind == "trees" and reader.header.format not in TREES:
+        raise InputError(
+            f"halos.source.kind: is trees, and {reader.header.source} ({reader.header.format}) has no mass "
+            "histories; write catalog"
+        )
+    return reader
+
+
+def asked_of(source: SimulationConfig) -> Asked:
+    """What a run file says of its halo files."""
+    given = source.cosmology
+    cosmology = None if given is None else Cosmology(**given.model_dump())
+    return Asked(
+        tuple(source.columns.items()),
+        source.units.mass,
+        source.units.length,
+        _geometry(source).redshifts,
+        cosmology,
+    )
+
+
+def _geometry(source: SimulationConfig) -> Geometry:
+    geometry = source.geometry
+    if not isinstance(geometry, BoxConfig):
+        return Geometry("lightcone", area_deg2=geometry.area_deg2)
+    z = geometry.redshift
+    redshifts = () if z is None else (z,) if isinstance(z, float | int) else tuple(z)
+    return Geometry("box", side=geometry.side_mpc, redshifts=tuple(float(x) for x in redshifts))
+
+
+def sample_spec(config: RunConfig, source: SimulationConfig, header: HaloHeader) -> SampleSpec:
+    """What a run wants of its simulation."""
+    lowest = resolution_limit(source, header)
+    n, trees = config.halos.n_per_slice, source.kind == "trees"
+    capacity = max(_TREE_FITS, n // 4) if trees else max(_CAPACITY, n)
+    photoz = config.catalog.photoz
+    slices = tuple((float(a), float(b)) for a, b in config.slices)
+    if photoz is not None and not isinstance(source.geometry, BoxConfig):
+        raise InputError(
+            "halos.source.geometry: a lightcone can't serve photometric redshifts yet, which need halos "
+            "beyond the slices; use a box"
+        )
+    return SampleSpec(
+        slices,
+        _geometry(source),
+        tuple(max(config.lgm_min_of(i), lowest) for i in range(len(slices))),
+        source.histories,
+        source.satellites == "infall",
+        capacity,
+        source.mass_function == "ignore",
+        getattr(source, "max_unfit", 1.0),
+    )
+
+
+def resolution_limit(source: SimulationConfig, header: HaloHeader) -> float:
+    """Log10 of the lowest mass that a simulation resolves [Msun]; zero where that isn't known."""
+    said = source.resolution
+    if said is not None and said.lgm_min is not None:
+        return said.lgm_min
+    particle = header.particle_mass if said is None else said.particle_mass_msun or header.particle_mass
+    number = 300 if said is None else said.min_particles
+    return 0.0 if particle is None else float(np.log10(particle * number))
+
+
+def halo_source(config: RunConfig, say: Reporter | None = None) -> HaloSource:
+    """Where a run's halos come from, read and checked.
+
+    Raises
+    ------
+    InputError
+        One line that says what in the files, or in the run file, can't be used.
+    """
+    source, say = simulation_of(config), say or Silent()
+    if source is None:
+        return LightconeSource(PLANCK15)
+    with say.task("Reading the simulation's halos") as update:
+        reader = reader_of(source)
+        key = stream(root_key(config.seed), "simulation")
+        sample = read_sample(key, reader, sample_spec(config, source, reader.header), say.say)
+        update(1, f"{sample.n_read:,} halos")
+    for line in sample.warnings:
+        say.say(f"warning: {line}")
+    return sample
+
+
+def describe(config: RunConfig, say: Reporter | None = None) -> list[str]:
+    """Lines on a run's simulation; see `popinfer.halos.description`."""
+    source = simulation_of(config)
+    if source is None:
+        return []
+    begin = time.perf_counter()
+    sample = halo_source(config, say)
+    if not isinstance(sample, SimulatedHalos):
+        return []
+    return describe_sample(sample, resolution_limit(source, sample.header), time.perf_counter() - begin)
+
+
+def fit_tree_files(arguments: list[str], redshift: float | None, say: Reporter) -> FittedFile:
+    """Fit the branches of merger trees into a catalog.
+
+    Parameters
+    ----------
+    arguments : files or patterns, and last the file to write. redshift : of the snapshot; the last when None.
+    say : hears about progress.
+
+    Raises
+    ------
+    InputError
+        There are no trees, or the output can't be written.
+    """
+    if len(arguments) < 2:
+        raise InputError("fit-trees: name the merger trees, then the file to write")
+    *trees, last = arguments
+    out = Path(last)
+    if kind_of_output(out) != "opencosmo":
+        raise InputError(f"{out}: fits are stored as HDF5; the suffix has to be .h5 or .hdf5")
+    check_writable(out.parent, str(out))
+    if out.resolve() in [path.resolve() for path in files_of(trees)]:
+        raise InputError(f"{out}: would overwrite the trees; choose another name")
+    reader = open_halos(trees, "auto", Asked(redshifts=() if redshift is None else (redshift,)))
+    if reader.header.format not in TREES:
+        raise InputError(f"{reader.header.source}: {reader.header.format} has no mass histories to fit")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with say.task("Fits of merger trees") as update:
+        return write_fits(reader, out, update)
+
+
+def simulation_hashes(config: RunConfig) -> dict[str, str]:
+    """SHA-256 of every halo file."""
+    source = simulation_of(config)
+    if source is None:
+        return {}
+    from popinfer.data.embedded import sha256_of
+
+    return {f"halos {path}": sha256_of(path) for path in files_of(source.paths)}
+
+
+def sentences_on(source: HaloSource) -> tuple[str, ...]:
+    """What a report's reader has to know of a simulation's halos; nothing where halos are drawn."""
+    sample = simulation_in(source)
+    if sample is None:
+        return ()
+    said = [f"{sample.header.source}: {text}" for text in sample.warnings]
+    if "random" in sample.pieces:
+        said.append(f"Noise of the halo sample is the scatter between {sample.pieces}.")
+    return tuple(said)
+
+
+def simulation_in(source: HaloSource) -> SimulatedHalos | None:
+    """The user's own halos, None where halos are drawn."""
+    return source if isinstance(source, SimulatedHalos) else None

@@ -1,0 +1,376 @@
+"""A user's simulation from file to posterior, and back to a mock on its halos; what run files can't say."""
+
+import dataclasses
+
+import h5py
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from astropy.table import Table
+from diffmah.diffmah_kernels import DiffmahParams
+from halo_boxes import make_box, opencosmo_of, parquet_of
+from halo_texts import write_box_trees
+
+from popinfer.cli import main
+from popinfer.config import RunConfig
+from popinfer.errors import InputError
+from popinfer.halos.per_halo import normals_of_halos, uniforms_of_halos
+from popinfer.halos.source import Part
+from popinfer.halos.table import DISTINCT
+from popinfer.model import predict_galaxies
+from popinfer.random import root_key, stream
+from popinfer.records import Halos
+from popinfer.run.build import build_forward, in_precision, lightcones
+from popinfer.run.paint import PaintSpec, _plan_of, paint_halos
+from popinfer.run.prepare import prepare
+from popinfer.run.progress import Silent
+from popinfer.run.simulation import cosmology_of, describe
+
+SIDE = 70.0
+TINY = {
+    "name": "box",
+    "seed": 3,
+    "catalog": {
+        "path": "sdss_mgs",
+        "redshift": "zs",
+        "bands": {b: {"filter": f"sdss_{b}0", "value": b, "error": f"e{b}"} for b in "gr"},
+        "selection": {"band": "r", "bright_mag": 14.0, "faint_mag": 17.5, "width_mag": 0.05},
+    },
+    "slices": [[0.06, 0.09]],
+    "features": ["g-r", "r"],
+    "free": {
+        "dust.lg_av": {"loc": -0.4, "scale": 0.2},
+        "metallicity.zero_point": {"loc": 0.0, "scale": 0.15},
+    },
+    "kernels": {"n_centers": 30, "floor_mag": 0.05, "model_error": 0.1},
+    "fit": {"max_steps": 15, "n_prior_starts": 1},
+    "sample": {"kind": "nuts", "n_warmup": 200, "n_draws": 300, "min_ess": 400, "n_kept": 400},
+    "predictive": {"n_draws": 4},
+}
+VALUES = ["--set", "dust.lg_av=-0.35", "--set", "metallicity.zero_point=0.05"]
+
+
+def content(source: dict, **changed) -> dict:
+    """A run file's content with halos of a simulation."""
+    return {
+        **TINY,
+        "name": "box",
+        "halos": {"n_per_slice": 512, "lgm_min": 11.2, "source": source},
+        **changed,
+    }
+
+
+@pytest.fixture(scope="module")
+def box():
+    """Halos in a periodic box."""
+    return make_box(11, SIDE)
+
+
+@pytest.fixture(scope="module")
+def files(box, tmp_path_factory) -> dict[str, dict]:
+    """The box in formats of users, and the run file's section on each."""
+    folder = tmp_path_factory.mktemp("boxes")
+    return {
+        "table": parquet_of(box, folder / "box.parquet"),
+        "opencosmo": opencosmo_of(box, folder / "box.h5"),
+        "trees": write_box_trees(box, folder / "tree_0_0_0.dat"),
+    }
+
+
+@pytest.fixture(scope="module")
+def run_file(files, tmp_path_factory):
+    """A run file on the OpenCosmo box."""
+    path = tmp_path_factory.mktemp("run") / "box.yaml"
+    path.write_text(yaml.safe_dump(content(files["opencosmo"])), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def painted(run_file):
+    """A mock with given parameters, and its path."""
+    path = run_file.with_name("painted.parquet")
+    assert main(["mock", str(run_file), "--on-halos", "--out", str(path), "--quiet", *VALUES]) == 0
+    return path, pd.read_parquet(path)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "table",
+        pytest.param("opencosmo", marks=pytest.mark.slow),
+        pytest.param("trees", marks=pytest.mark.slow),
+    ],
+)
+def test_from_file_to_posterior_and_back(files, kind, tmp_path):
+    file, out, mock = tmp_path / "run.yaml", tmp_path / "results", tmp_path / "mock.h5"
+    file.write_text(yaml.safe_dump(content(files[kind])), encoding="utf-8")
+    assert main(["run", str(file), "--out", str(out), "--quiet", "--allow-unconverged"]) == 0
+    options = ["--on-halos", "--draws", "2", "--results", str(out), "--out", str(mock), "--quiet"]
+    assert main(["mock", str(file), *options]) == 0
+    with h5py.File(mock) as store:
+        n = len(store["data/halo_id"])
+        assert sorted(set(store["data/draw"][:])) == [0, 1]
+        for name in ("mag_g", "mag_r_obs", "lg_mstar", "redshift", "logm0"):
+            column = store[f"data/{name}"]
+            assert np.isfinite(column[:]).all(), name
+            assert column.attrs["description"]
+        assert len(np.unique(store["data/halo_id"][:])) == n // 2
+
+
+def test_the_files_are_one_simulation(files):
+    specs = [
+        dataclasses.replace(spec, n_halo=2048)
+        for spec in lightcones(RunConfig.model_validate(content({"kind": "lightcone"})))
+    ]
+    weights = {}
+    from popinfer.run.simulation import halo_source
+
+    for kind, source in files.items():
+        halos = halo_source(RunConfig.model_validate(content(source))).draw([root_key(1)], specs)
+        weights[kind] = np.asarray(halos.weight).sum(), np.average(halos.logmp0, weights=halos.weight)
+    for density, mass in weights.values():
+        assert density == pytest.approx(weights["opencosmo"][0], rel=0.02)
+        assert mass == pytest.approx(weights["opencosmo"][1], abs=0.03)
+
+
+def test_every_halo_has_a_galaxy(box, painted):
+    _, mock = painted
+    assert sorted(mock["halo_id"]) == sorted(box.columns["halo_id"])
+    again = mock.set_index("halo_id").loc[box.columns["halo_id"]]
+    np.testing.assert_array_equal(
+        again["upid"], np.where(box.columns["upid"] < 0, DISTINCT, box.columns["upid"])
+    )
+    for name in ("x", "vz", "logm0", "t_peak"):
+        np.testing.assert_allclose(again[name], box.columns[name], rtol=1e-6)
+    moved = again["redshift_true"] + (1 + again["redshift_true"]) * again["vz"] / 299792.458
+    np.testing.assert_allclose(again["redshift"], moved, rtol=1e-6)
+    assert np.isfinite(again.to_numpy(float)).all()
+    assert 0.1 < mock["is_quenched"].mean() < 0.9
+
+
+def test_units_and_descriptions_of_all_columns(painted):
+    import pyarrow.parquet as pq
+
+    schema = pq.read_schema(painted[0])
+    assert all(field.metadata[b"description"] for field in schema)
+    assert schema.field("x").metadata[b"unit"] == b"Mpc"
+    assert {b"seed", b"run", b"ssp_sha256", b"cosmology", b"popinfer_version"} <= set(schema.metadata)
+
+
+def test_a_galaxy_is_its_halos_own_whatever_the_chunks(run_file, painted, monkeypatch, tmp_path):
+    from popinfer.halos import sample
+    from popinfer.run import paint
+
+    monkeypatch.setattr(paint, "AT_ONCE", 1000)
+    chunks = sample.checked_chunks
+    monkeypatch.setattr(
+        paint, "checked_chunks", lambda reader, header, spec: chunks(reader, header, spec, 700)
+    )
+    path = tmp_path / "again.parquet"
+    assert main(["mock", str(run_file), "--on-halos", "--out", str(path), "--quiet", *VALUES]) == 0
+    again = pd.read_parquet(path)
+    for name in painted[1]:
+        np.testing.assert_allclose(again[name], painted[1][name], atol=2e-5, rtol=2e-6, err_msg=name)
+
+
+def test_stored_magnitudes_are_those_of_the_stored_halos(run_file, painted):
+    plan = _plan_of(
+        run_file, PaintSpec(values={"dust.lg_av": -0.35, "metallicity.zero_point": 0.05}), Silent()
+    )
+    mock = painted[1].iloc[:2000]
+    survey, key = plan.run.survey, stream(root_key(1), "on_halos")
+    n = len(mock)
+    ids = mock["halo_id"].to_numpy()
+    logmp0 = in_pool(plan, ids, "logmp0")
+    halos = Halos(
+        z_obs=mock["redshift_true"].to_numpy(),
+        t_obs=in_pool(plan, ids, "t_obs"),
+        mah_params=DiffmahParams(*(mock[name].to_numpy(float) for name in DiffmahParams._fields)),
+        logmp0=logmp0,
+        is_central=(mock["upid"] < 0).to_numpy(float),
+        lgmu_infall=in_pool(plan, ids, "lgmu_infall"),
+        logmhost_infall=in_pool(plan, ids, "logmhost_infall"),
+        gyr_since_infall=in_pool(plan, ids, "gyr_since_infall"),
+        weight=np.ones(n),
+        normals=normals_of_halos(
+            stream(key, "normals"), ids, plan.models[0].forward.n_normals(len(survey.bands))
+        ),
+    )
+    uniform = uniforms_of_halos(stream(key, "choices"), ids, 3)[:, 0]
+    halos = in_precision(plan.run.config, halos)
+    made = paint_halos(
+        plan.models[0], dataclasses.replace(survey, features=[]), plan.params[0], halos, uniform
+    )
+    stored = mock[[f"mag_{band}" for band in survey.bands]].to_numpy()
+    np.testing.assert_allclose(np.asarray(made.mag), stored, atol=1e-4)
+
+
+def in_pool(plan, ids, name):
+    """A quantity of the run's own halos, by their names."""
+    halos = plan.sample.pools[0].halos
+    order = np.argsort(halos.table.halo_id)
+    place = order[np.searchsorted(halos.table.halo_id[order], ids)]
+    np.testing.assert_array_equal(halos.table.halo_id[place], ids)
+    return getattr(halos, name)[place]
+
+
+def test_as_many_are_listed_as_the_model_expects(run_file, painted):
+    run = prepare(run_file)
+    specs = [dataclasses.replace(spec, n_halo=4096) for spec in lightcones(run.config)]
+    halos = run.source.draw([root_key(i) for i in range(4)], specs, [Part(i, 4) for i in range(4)])
+    batches = jax.tree.map(lambda x: np.asarray(x)[:, 0], halos)
+    params = run.model.params_at(
+        run.model.space.to_unconstrained({"dust.lg_av": -0.35, "metallicity.zero_point": 0.05})
+    )
+    z = 0.075  # where the mock's galaxies are seen
+    expected = np.mean(
+        [
+            np.asarray(predict_galaxies(run.survey_model, params, in_precision(run.config, one)).weight).sum()
+            for one in (
+                jax.tree.map(
+                    lambda x, i=i: np.asarray(x)[i][None],
+                    dataclasses.replace(batches, z_obs=np.full_like(batches.z_obs, z)),
+                )
+                for i in range(4)
+            )
+        ]
+    )
+    listed = painted[1]["selected"].sum()
+    number = expected * SIDE**3
+    assert abs(listed - number) < 4 * np.sqrt(number)
+
+
+def test_fits_and_hdf5_hold_the_same(run_file, painted, tmp_path):
+    for suffix in (".fits", ".h5"):
+        path = tmp_path / f"mock{suffix}"
+        assert main(["mock", str(run_file), "--on-halos", "--out", str(path), "--quiet", *VALUES]) == 0
+        if suffix == ".fits":
+            table = Table.read(path)
+            assert str(table["x"].unit) == "Mpc"
+            read = {name: np.asarray(table[name]) for name in table.colnames}
+        else:
+            with h5py.File(path) as store:
+                read = {name: store[f"data/{name}"][:] for name in store["data"]}
+                assert store["header/file"].attrs["data_type"] == "synthetic_galaxies"
+        assert set(read) == set(painted[1])
+        for name in ("halo_id", "mag_r", "selected"):
+            np.testing.assert_array_equal(read[name], painted[1][name])
+
+
+def test_a_mock_is_itself_a_simulation(files, painted, tmp_path, run_file):
+    path = tmp_path / "mock.h5"
+    assert main(["mock", str(run_file), "--on-halos", "--out", str(path), "--quiet", *VALUES]) == 0
+    source = {"kind": "catalog", "path": str(path), "geometry": {"kind": "box"}}
+    lines = describe(RunConfig.model_validate(content(source)))
+    assert any("given" in line for line in lines)
+
+
+def test_fits_of_trees_are_a_catalog(files, tmp_path, capsys):
+    out = tmp_path / "fits.h5"
+    assert main(["halos", "fit-trees", files["trees"]["path"], str(out)]) == 0
+    assert "halos fitted" in capsys.readouterr().out
+    assert not list(tmp_path.glob(".*"))  # parts are gone
+    source = {"kind": "catalog", "path": str(out), "geometry": {"kind": "box"}}
+    text = "\n".join(describe(RunConfig.model_validate(content(source))))
+    assert "given" in text
+    assert "still growing" in text
+    assert "infall known" in text
+
+
+def test_fits_of_trees_go_on_where_they_stopped(files, tmp_path, monkeypatch):
+    from popinfer.halos import fitted_file
+    from popinfer.halos.formats import open_halos
+
+    reader = open_halos([files["trees"]["path"]])
+    out = tmp_path / "fits.h5"
+    gathered = fitted_file._gather_parts
+    monkeypatch.setattr(fitted_file, "_gather_parts", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        fitted_file.fit_trees(reader, out)
+    assert not out.exists()
+    monkeypatch.setattr(fitted_file, "_gather_parts", gathered)
+    monkeypatch.setattr(fitted_file, "fit_histories", None)  # nothing is left to fit
+    made = fitted_file.fit_trees(reader, out)
+    assert made.n_resumed >= 1
+    assert out.is_file()
+
+
+def test_a_simulation_is_described(run_file, capsys, tmp_path):
+    assert main(["halos", str(run_file), "--out", str(tmp_path / "none")]) == 0
+    text = capsys.readouterr().out
+    for words in ("box of 70 Mpc", "satellites", "times diffhalos'", "t_peak of centrals", "GiB of memory"):
+        assert words in text
+
+
+def test_the_files_cosmology_is_the_runs(files):
+    source = files["table"] | {"cosmology": {"om0": 0.29, "h": 0.7}}
+    config = RunConfig.model_validate(content(source))
+    assert cosmology_of(config).om0 == 0.29
+    assert build_forward(config).cosmology.h == 0.7
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"free": {**TINY["free"], "satellites.survival": {}}}, "satellites.survival can't be free"),
+        ({"model": {"fixed": {"satellites.survival": 0.5}}}, "satellites.survival has to be 1"),
+    ],
+)
+def test_survival_is_no_parameter_of_a_simulation(files, tmp_path, change, message, capsys):
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(content(files["table"], **change)), encoding="utf-8")
+    assert main(["run", str(path), "--quiet"]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"path": "/nowhere/halos.h5"}, "is no file"),
+        ({"format": "gadget"}, "is unknown"),
+        ({"columns": {"id": "halo_id", "spin": "s"}}, "'spin' is no quantity"),
+        ({"units": {"mass": "apples"}}, "no unit of mass"),
+        ({"geometry": {"kind": "lightcone", "area_deg2": 100.0}}, "redshift"),
+        ({"kind": "trees"}, "has no mass histories"),
+        ({"cosmology": {"om0": 0.3, "h": 0.67}, "path": "opencosmo"}, "in the run file and"),
+        ({"resolution": {"lgm_min": 14.2}}, "Msun or more"),
+    ],
+)
+def test_sections_that_are_refused(files, tmp_path, change, message, capsys):
+    source = dict(files["table"])
+    if change.get("path") == "opencosmo":
+        source, change = dict(files["opencosmo"]), {"cosmology": change["cosmology"]}
+    source |= change
+    if source["kind"] == "trees":
+        source.pop("histories", None)
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(content(source)), encoding="utf-8")
+    assert main(["run", str(path), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_on_halos_needs_a_simulation_and_results(files, tmp_path, capsys, write_config):
+    assert (
+        main(["mock", str(write_config()), "--on-halos", "--out", str(tmp_path / "m.parquet"), "--quiet"])
+        == 2
+    )
+    assert "kind catalog or trees" in capsys.readouterr().err
+    path = tmp_path / "box.yaml"
+    path.write_text(yaml.safe_dump(content(files["opencosmo"])), encoding="utf-8")
+    options = ["--on-halos", "--results", str(tmp_path / "none"), "--quiet"]
+    assert main(["mock", str(path), *options, "--out", str(tmp_path / "m.parquet")]) == 2
+    assert "not there yet" in capsys.readouterr().err
+    assert main(["mock", str(path), *options, "--out", str(tmp_path / "m.csv")]) == 2
+    assert "suffix" in capsys.readouterr().err
+
+
+def test_unfit_trees_are_refused(tmp_path, box):
+    few = dataclasses.replace(box, columns=box.columns)
+    source = write_box_trees(few, tmp_path / "tree_0_0_0.dat", n_step=4)
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(content(source)), encoding="utf-8")
+    with pytest.raises(InputError, match="too few points"):
+        prepare(path)
