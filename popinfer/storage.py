@@ -83,6 +83,29 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise cant_write(path, error) from None
 
 
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file to fill piece by piece, for what is too large for memory; it takes the path's place.
+
+    Raises
+    ------
+    InputError
+        The file system takes no more; the file is as it was.
+    """
+    temporary = _temporary(path.parent)
+    try:
+        try:
+            yield temporary
+            with WRITING, temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
+                os.replace(temporary, path)
+                sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise cant_write(path, error) from None
+
+
 def write_page(path: Path, page: bytes, figures: Mapping[str, bytes]) -> None:
     """Write a page and its folder ``figures``, both or neither; a page that was there goes first.
 

@@ -38,10 +38,12 @@ from popinfer.random import root_key, stream
 from popinfer.records import Halos
 from popinfer.run.build import in_precision
 from popinfer.run.finished import open_run
-from popinfer.run.folder import RunFolder, atomic, check_writable, code_hash
+from popinfer.run.folder import RunFolder, check_writable
 from popinfer.run.prepare import Run, prepare
 from popinfer.run.progress import Reporter, Silent
+from popinfer.run.provenance import code_hash
 from popinfer.run.simulation import reader_of, simulation_of
+from popinfer.storage import replacing
 
 AT_ONCE = 1 << 14  # halos that are painted at once; a program is compiled for so many
 _C_KM_S = 299792.458
@@ -239,7 +241,7 @@ def paint(file: str | Path, out: str | Path, spec: PaintSpec, say: Reporter | No
     check_writable(out.parent, f"--out {out}")
     plan = _plan_of(file, spec, say)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(out) as temporary:
+    with replacing(out) as temporary:
         return dataclasses.replace(_write(plan, temporary, kind, say), path=out)
 
 

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from popinfer.cosmology import PLANCK15, comoving_distance
+from popinfer.cosmology import PLANCK15, comoving_distance, comoving_volume
 from popinfer.survey.cosmic_variance import (
-    comoving_volume,
     cylinder_variance,
     growth,
     power,
