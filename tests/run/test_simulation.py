@@ -4,6 +4,7 @@ import dataclasses
 
 import h5py
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -221,9 +222,8 @@ def test_as_many_are_listed_as_the_model_expects(run_file, painted):
     specs = [dataclasses.replace(spec, n_halo=4096) for spec in lightcones(run.config)]
     halos = run.source.draw([root_key(i) for i in range(4)], specs, [Part(i, 4) for i in range(4)])
     batches = jax.tree.map(lambda x: np.asarray(x)[:, 0], halos)
-    params = run.model.params_at(
-        run.model.space.to_unconstrained({"dust.lg_av": -0.35, "metallicity.zero_point": 0.05})
-    )
+    u = run.model.space.to_unconstrained({"dust.lg_av": -0.35, "metallicity.zero_point": 0.05})
+    params = run.model.params_at(jnp.asarray(u))
     z = 0.075  # where the mock's galaxies are seen
     expected = np.mean(
         [
