@@ -14,7 +14,7 @@ from popinfer.halos.geometry import Geometry, cells_of_box, cells_of_sky, snapsh
 from popinfer.halos.lightcone import LightconeSpec
 from popinfer.halos.reservoir import Reservoir
 from popinfer.halos.sample import SampleSpec, read_sample
-from popinfer.halos.source import LightconeSource, HaloPart
+from popinfer.halos.source import HaloPart, LightconeSource
 from popinfer.halos.table import HaloHeader, HaloReader, HaloTable
 from popinfer.random import root_key
 
