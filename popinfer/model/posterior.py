@@ -79,6 +79,7 @@ class Posterior:
 
     Examples
     --------
+    >>> import jax
     >>> from popinfer import *
     >>> bands = {band: BandColumns(f"sdss_{band}0", band, f"e{band}") for band in "gr"}
     >>> catalog = load_catalog(CatalogSpec("sdss_mgs", bands, "zs", z_min=0.06, z_max=0.09))
