@@ -41,7 +41,7 @@ from popinfer.halos.lightcone import (
 )
 from popinfer.halos.per_halo import order_of_halos
 from popinfer.halos.reservoir import Kept, Reservoir
-from popinfer.halos.source import Part
+from popinfer.halos.source import HaloPart
 from popinfer.halos.table import CHUNK, HaloHeader, HaloReader, HaloTable, with_hosts
 from popinfer.random import fixed_key, numpy_generator, stream
 from popinfer.records import Halos
@@ -139,7 +139,7 @@ class SimulatedHalos:
         self,
         keys: Sequence[PRNGKeyArray],
         specs: Sequence[LightconeSpec],
-        parts: Sequence[Part] | None = None,
+        parts: Sequence[HaloPart] | None = None,
     ) -> Halos:
         """Halos of the simulation; see `popinfer.halos.source.HaloSource`."""
         pieces = [None] * len(keys) if parts is None else parts
@@ -152,7 +152,7 @@ class SimulatedHalos:
             batches.append(jax.tree.map(lambda *x: np.stack(x), *slices))
         return jax.tree.map(lambda *x: np.stack(x), *batches)
 
-    def _slice(self, key: PRNGKeyArray, pool: SlicePool, spec: LightconeSpec, part: Part | None) -> Halos:
+    def _slice(self, key: PRNGKeyArray, pool: SlicePool, spec: LightconeSpec, part: HaloPart | None) -> Halos:
         """Halos of one slice, from one piece of the volume or all of it."""
         lgm = pool.halos.table.lg_mass
         size = pool.density * visibility(spec, lgm) * (lgm >= spec.lgm_min)

@@ -13,7 +13,7 @@ from popinfer.halos.lightcone import LightconeSpec, draw_slice_batches
 from popinfer.records import Halos
 
 
-class Part(NamedTuple):
+class HaloPart(NamedTuple):
     """One of equal pieces of a halo sample: the scatter between them is the sample's noise.
 
     Attributes
@@ -43,7 +43,7 @@ class HaloSource(Protocol):
         self,
         keys: Sequence[PRNGKeyArray],
         specs: Sequence[LightconeSpec],
-        parts: Sequence[Part] | None = None,
+        parts: Sequence[HaloPart] | None = None,
     ) -> Halos:
         """Weighted halos [batch, slice, halo], float64 NumPy arrays.
 
@@ -71,7 +71,7 @@ class LightconeSource:
         self,
         keys: Sequence[PRNGKeyArray],
         specs: Sequence[LightconeSpec],
-        parts: Sequence[Part] | None = None,
+        parts: Sequence[HaloPart] | None = None,
     ) -> Halos:
         """Halos of each batch, independent of the others whatever its part; see `HaloSource`."""
         return draw_slice_batches(keys, specs, self.cosmology)

@@ -178,8 +178,8 @@ class FitsRows:
 
 
 def _big_endian(dtype: np.dtype) -> np.dtype:
-    """FITS knows no truth values in records that astropy makes of them: they are bytes."""
-    return np.dtype("u1") if dtype.kind == "b" else dtype.newbyteorder(">")
+    """Numbers as FITS holds them; it has no signed bytes, and what look like such are truth values."""
+    return np.dtype("u1") if dtype.itemsize == 1 else dtype.newbyteorder(">")
 
 
 def _padded_header(header: fits.Header) -> bytes:

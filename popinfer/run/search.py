@@ -25,7 +25,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from popinfer.config import RunConfig
 from popinfer.halos.lightcone import LightconeSpec
-from popinfer.halos.source import Part, drawn_slices
+from popinfer.halos.source import HaloPart, drawn_slices
 from popinfer.halos.thinning import thin
 from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.optimise import Fit
@@ -193,7 +193,7 @@ def draw_batches(
     batches, together = [], _drawn_together(n_batch, specs[0].n_halo)
 
     def drawn(index: range) -> dict[str, np.ndarray]:
-        parts = [Part(i, n_batch) for i in index]
+        parts = [HaloPart(i, n_batch) for i in index]
         candidates = run.source.draw([stream(key, "candidates", i) for i in index], specs, parts)
         seen = shares_seen(survey_model, points, candidates, run.config)
         thinned = [

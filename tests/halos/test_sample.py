@@ -14,7 +14,7 @@ from popinfer.halos.geometry import Geometry, cells_of_box, cells_of_sky, snapsh
 from popinfer.halos.lightcone import LightconeSpec
 from popinfer.halos.reservoir import Reservoir
 from popinfer.halos.sample import SampleSpec, read_sample
-from popinfer.halos.source import LightconeSource, Part
+from popinfer.halos.source import HaloPart, LightconeSource
 from popinfer.halos.table import HaloHeader, HaloReader, HaloTable
 from popinfer.random import root_key
 
@@ -77,7 +77,7 @@ def weighted(halos, values):
 def test_batches_of_all_pieces_have_the_density_of_the_box(box, sample):
     n = 16
     spec = LightconeSpec(*SLICE, n_halo=256, lgm_min=11.2, n_normal=4)
-    halos = sample.draw([root_key(i) for i in range(n)], [spec], [Part(i, n) for i in range(n)])
+    halos = sample.draw([root_key(i) for i in range(n)], [spec], [HaloPart(i, n) for i in range(n)])
     density = np.asarray(halos.weight)[:, 0].sum(axis=1)
     assert density.mean() == pytest.approx(len(box) / SIDE**3, rel=1e-6)
     assert halos.normals.shape == (n, 1, 256, 4)
@@ -148,7 +148,7 @@ def test_an_empty_piece_counts_for_next_to_nothing(box):
     half = table.take(table.position[:, 0] < SIDE / 2)
     result = read_sample(root_key(1), Given(half), dataclasses.replace(SPEC, ignore_mass_function=True))
     spec = LightconeSpec(*SLICE, n_halo=32, lgm_min=11.2, n_normal=1)
-    halos = result.draw([root_key(i) for i in range(8)], [spec], [Part(i, 8) for i in range(8)])
+    halos = result.draw([root_key(i) for i in range(8)], [spec], [HaloPart(i, 8) for i in range(8)])
     density = np.asarray(halos.weight)[:, 0].sum(axis=1)
     assert (density > 0).all()
     assert (density < 1e-5 * density.max()).sum() == 4

@@ -2,8 +2,10 @@
 
 import dataclasses
 
+import equinox as eqx
 import h5py
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +19,7 @@ from popinfer.cli import main
 from popinfer.config import RunConfig
 from popinfer.errors import InputError
 from popinfer.halos.per_halo import normals_of_halos, uniforms_of_halos
-from popinfer.halos.source import Part
+from popinfer.halos.source import HaloPart
 from popinfer.halos.table import DISTINCT
 from popinfer.model import predict_galaxies
 from popinfer.random import root_key, stream
@@ -219,26 +221,18 @@ def in_pool(plan, ids, name):
 def test_as_many_are_listed_as_the_model_expects(run_file, painted):
     run = prepare(run_file)
     specs = [dataclasses.replace(spec, n_halo=4096) for spec in lightcones(run.config)]
-    halos = run.source.draw([root_key(i) for i in range(4)], specs, [Part(i, 4) for i in range(4)])
-    batches = jax.tree.map(lambda x: np.asarray(x)[:, 0], halos)
-    params = run.model.params_at(
-        run.model.space.to_unconstrained({"dust.lg_av": -0.35, "metallicity.zero_point": 0.05})
-    )
+    halos = run.source.draw([root_key(i) for i in range(4)], specs, [HaloPart(i, 4) for i in range(4)])
+    u = run.model.space.to_unconstrained({"dust.lg_av": -0.35, "metallicity.zero_point": 0.05})
+    params = run.model.params_at(jnp.asarray(u))
     z = 0.075  # where the mock's galaxies are seen
-    expected = np.mean(
-        [
-            np.asarray(predict_galaxies(run.survey_model, params, in_precision(run.config, one)).weight).sum()
-            for one in (
-                jax.tree.map(
-                    lambda x, i=i: np.asarray(x)[i][None],
-                    dataclasses.replace(batches, z_obs=np.full_like(batches.z_obs, z)),
-                )
-                for i in range(4)
-            )
-        ]
-    )
+    expected = []
+    for i in range(4):
+        batch = jax.tree.map(lambda x, i=i: np.asarray(x)[i], halos)
+        moved = eqx.tree_at(lambda b: b.z_obs, batch, np.full_like(batch.z_obs, z))
+        galaxies = predict_galaxies(run.survey_model, params, in_precision(run.config, moved))
+        expected.append(np.asarray(galaxies.weight).sum())
     listed = painted[1]["selected"].sum()
-    number = expected * SIDE**3
+    number = np.mean(expected) * SIDE**3
     assert abs(listed - number) < 4 * np.sqrt(number)
 
 
