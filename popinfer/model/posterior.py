@@ -80,8 +80,8 @@ class Posterior:
     Examples
     --------
     >>> import jax
-        >>> import jax.numpy as jnp
-        >>> from popinfer import *
+    >>> import jax.numpy as jnp
+    >>> from popinfer import *
     >>> bands = {band: BandColumns(f"sdss_{band}0", band, f"e{band}") for band in "gr"}
     >>> catalog = load_catalog(CatalogSpec("sdss_mgs", bands, "zs", z_min=0.06, z_max=0.09))
     >>> selection = Selection((MagnitudeLimit(1, 14.0, 17.5),))
