@@ -26,7 +26,6 @@ from jaxtyping import Bool, Float, PRNGKeyArray
 from scipy.stats import poisson
 
 from popinfer.errors import InputError
-from popinfer.halos.lightcone import draw_slices
 from popinfer.halos.source import drawn_slices
 from popinfer.loss.kernel_counts import KernelCounts
 from popinfer.model import Survey, model_error_cov, predict_galaxies
@@ -270,10 +269,10 @@ def _abundances(
     published = [one for one in survey.abundances if not isinstance(one, NumberCounts)]
     if published:
         params, specs = run.model.params_at(jnp.asarray(truth)), lightcones(config)
-        specs = [dataclasses.replace(spec, n_halo=_CHUNK) for spec in specs]
+        specs = [dataclasses.replace(spec, n_halo=_CHUNK, independent=True) for spec in specs]
         totals = None
         for i in range(_PUBLISHED_CHUNKS):
-            halos = in_precision(config, draw_slices(stream(key, "halos", i), specs))
+            halos = in_precision(config, drawn_slices(run.source, stream(key, "halos", i), specs))
             galaxies = predict_galaxies(run.survey_model, params, halos)
             predicted = run.survey_model.abundances(params, galaxies, halos)
             totals = predicted if totals is None else [a + b for a, b in zip(totals, predicted, strict=True)]

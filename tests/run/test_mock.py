@@ -9,7 +9,7 @@ import yaml
 from popinfer.cli import main
 from popinfer.config import load_config
 from popinfer.errors import InputError
-from popinfer.halos.lightcone import draw_slices
+from popinfer.halos.source import drawn_slices
 from popinfer.random import root_key
 from popinfer.run import simulate
 from popinfer.run.mock import _as_measured, parse_values
@@ -110,11 +110,11 @@ def test_mocks_are_made_of_independent_halos(run, monkeypatch):
     """A pool of Sobol halos would leave a tenth of the counting noise out."""
     asked = []
 
-    def drawn(key, specs):
-        asked.extend(one.independent for one in specs)
-        return draw_slices(key, specs)
+    def drawn(source, key, specs):
+        asked.extend(spec.independent for spec in specs)
+        return drawn_slices(source, key, specs)
 
-    monkeypatch.setattr(simulate, "draw_slices", drawn)
+    monkeypatch.setattr(simulate, "drawn_slices", drawn)
     draw_survey(root_key(1), run, np.zeros(run.model.space.size), 300, Silent())
     assert asked
     assert all(asked)

@@ -12,6 +12,7 @@ import pytest
 from popinfer.config import RunConfig
 from popinfer.data.filters import vega_to_ab
 from popinfer.errors import InputError
+from popinfer.halos.source import LightconeSource
 from popinfer.run import run_summary
 from popinfer.run.build import build_light
 from popinfer.run.observed import build_catalog
@@ -146,6 +147,8 @@ def test_catalog_warnings_reach_the_report(monkeypatch):
         hashes=dict,
         n_galaxies=(),
         physical=lambda u: {},
+        truth={},
+        source=LightconeSource(),
     )
     fit = SimpleNamespace(
         per_slice=(),
@@ -166,7 +169,6 @@ def test_catalog_warnings_reach_the_report(monkeypatch):
         sample_stats = SimpleNamespace(attrs={})
 
     monkeypatch.setattr(run_summary, "versions", dict)
-    monkeypatch.setattr(run_summary, "_truth", lambda run: {})
     monkeypatch.setattr(run_summary, "read_region", lambda run: SimpleNamespace(wall_time_s=0.0))
     taken = {}
     monkeypatch.setattr(run_summary, "RunSummary", lambda **keys: taken.update(keys))

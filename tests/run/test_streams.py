@@ -40,6 +40,7 @@ def test_a_trial_uses_every_stream_once(trial, trial_streams):
         "truth",
         "survey",
         "model_error",
+        "abundances",
         "analysis",
         "comparison",
     }
@@ -48,6 +49,7 @@ def test_a_trial_uses_every_stream_once(trial, trial_streams):
         "halos",
         "fit",
         "sample",
+        "prior",
     }
     # all that a trial draws hangs on its own name
     assert all(path[:2] == ("trial", 0) for path in trial_streams.below())

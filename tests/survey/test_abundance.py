@@ -9,7 +9,14 @@ import pytest
 from popinfer.infer.data import Data
 from popinfer.infer.likelihood import Likelihood
 from popinfer.records import Galaxies
-from popinfer.survey.abundance import EffectiveCounts, MassFunction, NumberCounts, overcounting_of
+from popinfer.survey.abundance import (
+    EffectiveCounts,
+    ListedDensity,
+    MassFunction,
+    NumberCounts,
+    Population,
+    overcounting_of,
+)
 
 N_HALO = 300
 EDGES = np.linspace(9.5, 11.5, 6)
@@ -37,7 +44,12 @@ def table(scatter, **changed) -> MassFunction:
 
 def predict(one, galaxies):
     z = jnp.asarray(np.random.default_rng(2).uniform(0.1, 0.2, (2, N_HALO)))
-    return np.asarray(one(galaxies, jnp.sum(galaxies.weight, axis=1), z)), np.asarray(z)
+    population = Population(galaxies, jnp.sum(galaxies.weight, axis=1), z, no_shells)
+    return np.asarray(one(population)), np.asarray(z)
+
+
+def no_shells(halos):
+    raise AssertionError("asked for the SFR density")
 
 
 def test_mass_function_is_a_histogram_of_smeared_masses(galaxies):
@@ -54,7 +66,8 @@ def test_mass_function_counts_galaxies_between_its_redshifts(galaxies):
     got, z = predict(table(0.2, z_range=(0.1, 0.15), rescale=2.0), galaxies)
     inside = np.tile((z[1] >= 0.1) & (z[1] <= 0.15), 2)
     part = jax.tree.map(lambda x: x[:, inside], galaxies)
-    every = table(0.2)(part, jnp.zeros(2), jnp.full((2, inside.sum() // 2), 0.12))
+    z = jnp.full((2, inside.sum() // 2), 0.12)
+    every = table(0.2)(Population(part, jnp.zeros(2), z, no_shells))
     np.testing.assert_allclose(got, 2 * every, rtol=1e-9)
 
 
@@ -63,7 +76,7 @@ def test_gradient_matches_finite_differences(galaxies):
 
     def shifted(x):
         moved = eqx.tree_at(lambda g: g.lg_mstar, galaxies, galaxies.lg_mstar + x)
-        return one(moved, jnp.zeros(2), z)
+        return one(Population(moved, jnp.zeros(2), z, no_shells))
 
     slope = jax.jacfwd(shifted)(0.0)
     np.testing.assert_allclose(slope, (shifted(1e-6) - shifted(-1e-6)) / 2e-6, rtol=1e-5)
@@ -77,6 +90,16 @@ def test_numbers_have_poisson_noise_and_cosmic_variance(galaxies):
     got, _ = predict(counts, galaxies)
     np.testing.assert_allclose(got, np.array([1e6, 2e6]) * np.asarray(galaxies.weight).sum(axis=1))
     np.testing.assert_allclose(counts.cov, np.diag([100 + 400, 400 + 1600]))
+
+
+def test_other_numbers_keep_their_relative_errors(galaxies):
+    """And the density of listed galaxies is the sum of their weights."""
+    cov = np.array([[4e-8, 1e-8], [1e-8, 9e-8]])
+    listed = ListedDensity(np.array([1e-3, 2e-3]), cov, (0, 1), ("a", "b"))
+    np.testing.assert_allclose(predict(listed, galaxies)[0], np.asarray(galaxies.weight).sum(axis=1))
+    other = listed.observed_as(np.array([2e-3, 1e-3]))
+    np.testing.assert_allclose(other.relative_cov, listed.relative_cov, rtol=1e-12)
+    np.testing.assert_allclose(np.diag(other.cov), [16e-8, 2.25e-8], rtol=1e-12)
 
 
 def test_effective_counts_have_their_counts_times_overcounting_as_variance():
