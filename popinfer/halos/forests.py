@@ -6,6 +6,7 @@ step at which its main branch was a halo of its own; the host's mass is that of 
 which both are together. Branches that never were halos of their own have no infall.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +63,20 @@ def halos_at(nodes: Nodes, redshifts: tuple[float, ...], cosmology: Cosmology) -
 def snapshots(scale_factor: Float[np.ndarray, "node"]) -> Float[np.ndarray, "step"]:
     """Scale factors of the steps, ascending."""
     return np.unique(np.round(scale_factor, _STEP_DIGITS))
+
+
+def whole_forests(ends: Int[np.ndarray, "forest"], most: int) -> Iterator[slice]:
+    """Rows of as many whole forests as hold at most so many nodes; one forest at least.
+
+    Parameters
+    ----------
+    ends : row after the last of each forest, ascending. most : nodes at once.
+    """
+    begin = 0
+    for end, following in zip(ends, np.append(ends[1:], np.inf), strict=True):
+        if following - begin > most or end == ends[-1]:
+            yield slice(begin, int(end))
+            begin = int(end)
 
 
 def rows_of(sorted_ids: np.ndarray, order: np.ndarray, wanted: np.ndarray) -> Int[np.ndarray, "wanted"]:

@@ -76,7 +76,7 @@ class HaloTable:
         Parameters
         ----------
         halo_id, host_id, lg_mass : see the attributes.
-        known : further ones by name.
+        given : further ones by name.
         """
         n = len(halo_id)
         nan, nan3 = np.full(n, np.nan), np.full((n, 3), np.nan)

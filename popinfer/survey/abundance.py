@@ -82,6 +82,15 @@ class Abundance(eqx.Module):
         return dataclasses.replace(self, observed=observed, cov=self.cov * np.outer(ratio, ratio))
 
 
+class PublishedAbundance(Abundance):
+    """Numbers of a paper, whose errors are fractions of the model's numbers."""
+
+    @property
+    def relative_cov(self) -> Float[np.ndarray, "stat stat"]:
+        """All of the published covariance: how it would change with the densities isn't known."""
+        return self.cov / np.outer(self.observed, self.observed)
+
+
 class NumberCounts(Abundance):
     """Galaxies of each slice that the survey lists.
 
@@ -124,7 +133,7 @@ class NumberCounts(Abundance):
         return jnp.asarray(self.volume) * population.listed
 
 
-class ListedDensity(Abundance):
+class ListedDensity(PublishedAbundance):
     """Density of the galaxies of each slice that the survey lists, as a luminosity function has it [1/Mpc^3].
 
     For catalogs whose solid angle isn't known; see `popinfer.data.published.listed_density`.
@@ -135,17 +144,12 @@ class ListedDensity(Abundance):
     slices: tuple[int, ...] = eqx.field(static=True)
     names: tuple[str, ...] = eqx.field(static=True)
 
-    @property
-    def relative_cov(self) -> Float[np.ndarray, "stat stat"]:
-        """All of the covariance."""
-        return self.cov / np.outer(self.observed, self.observed)
-
     def __call__(self, population: Population) -> Float[Array, "stat"]:
         """Expected density of each slice."""
         return population.listed
 
 
-class SfrDensity(Abundance):
+class SfrDensity(PublishedAbundance):
     """Cosmic star formation rate density at several redshifts [Msun/yr/Mpc^3].
 
     Attributes
@@ -159,17 +163,12 @@ class SfrDensity(Abundance):
     names: tuple[str, ...] = eqx.field(static=True)
     shells: Halos
 
-    @property
-    def relative_cov(self) -> Float[np.ndarray, "stat stat"]:
-        """All of the covariance."""
-        return self.cov / np.outer(self.observed, self.observed)
-
     def __call__(self, population: Population) -> Float[Array, "stat"]:
         """Density at each redshift."""
         return population.sfr_density(self.shells)
 
 
-class MassFunction(Abundance):
+class MassFunction(PublishedAbundance):
     """Number density of galaxies per dex of stellar mass in one slice [1/Mpc^3/dex].
 
     Attributes
@@ -189,11 +188,6 @@ class MassFunction(Abundance):
     scatter: float
     z_range: tuple[float, float]
     rescale: float = 1.0
-
-    @property
-    def relative_cov(self) -> Float[np.ndarray, "stat stat"]:
-        """All of the published covariance: how it would change with the densities isn't known."""
-        return self.cov / np.outer(self.observed, self.observed)
 
     def __call__(self, population: Population) -> Float[Array, "stat"]:
         """Density in every bin."""

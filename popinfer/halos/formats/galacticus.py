@@ -15,7 +15,7 @@ import numpy as np
 
 from popinfer.cosmology import PLANCK15, Cosmology
 from popinfer.errors import InputError
-from popinfer.halos.forests import Nodes, halos_at, snapshots
+from popinfer.halos.forests import Nodes, halos_at, snapshots, whole_forests
 from popinfer.halos.table import CHUNK, Asked, HaloHeader, HaloReader, HaloTable
 
 MSUN_KG = 1.98841e30
@@ -134,8 +134,4 @@ def _forests(file: h5py.File, n_node: int, most: int) -> Iterator[slice]:
         yield slice(0, n_node)
         return
     ends = np.append(np.sort(index["firstNode"][:])[1:], n_node)
-    begin = 0
-    for end, following in zip(ends, np.append(ends[1:], np.inf), strict=True):
-        if following - begin > most or end == n_node:
-            yield slice(begin, int(end))
-            begin = int(end)
+    yield from whole_forests(ends, most)

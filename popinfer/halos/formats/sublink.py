@@ -17,7 +17,7 @@ import numpy as np
 
 from popinfer.cosmology import PLANCK15, Cosmology
 from popinfer.errors import InputError
-from popinfer.halos.forests import Nodes, halos_at
+from popinfer.halos.forests import Nodes, halos_at, whole_forests
 from popinfer.halos.table import CHUNK, DISTINCT, Asked, HaloHeader, HaloReader, HaloTable
 
 _NODES_PER_HALO = 32
@@ -74,11 +74,7 @@ class SubLink(HaloReader):
             return
         tree: Any = file["TreeID"]
         ends = np.append(np.flatnonzero(np.diff(tree[:])) + 1, n)
-        begin = 0
-        for end, following in zip(ends, np.append(ends[1:], np.inf), strict=True):
-            if following - begin > most or end == n:
-                yield slice(begin, int(end))
-                begin = int(end)
+        yield from whole_forests(ends, most)
 
     def _nodes(self, file: h5py.File, rows: slice, h: float) -> Nodes:
         def column(name: str) -> np.ndarray:
