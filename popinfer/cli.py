@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _INTERRUPTED = 130
 _EXIT_CODES = """
 Exit codes: 0 done; 1 a bug; 2 something in the input, the options or the machine can't be used (one line
-says what); 3 the posterior is not converged; 4 it doesn't describe the data; 130 interrupted (Ctrl-C) and 143
+says what); 3 the posterior is not converged; 130 interrupted (Ctrl-C) and 143
 told to end (SIGTERM): the same command goes on from there.
 """
 _MEMORY = (
