@@ -230,7 +230,7 @@ def compare(key: PRNGKeyArray, run: Run, listed: dict[str, np.ndarray]) -> list[
 
 def fit(run: Run, names: list[str], say: Terminal) -> dict[str, Any]:
     """Run popinfer; posterior against truth in sigmas, squared distance with the posterior's covariance."""
-    verdict = run_all(run, say, allow_unconverged=True)
+    outcome = run_all(run, say)
     stored = json.loads(run.folder.summary.read_text())
     posterior = az.from_netcdf(str(run.folder.posterior), engine="h5netcdf").posterior
     draws = np.stack([np.asarray(posterior[name]).ravel() for name in names])
@@ -239,7 +239,7 @@ def fit(run: Run, names: list[str], say: Terminal) -> dict[str, Any]:
     columns = {"truth": truth, "mean": mean, "sd": sd, "sigma": sigma}
     table = {name: {k: float(v[i]) for k, v in columns.items()} for i, name in enumerate(names)}
     goodness = {k: stored[k] for k in ("chi2", "n_eff", "p_value")}
-    return {"verdict": str(verdict), "fit": goodness, "closure": table, "distance": float(chi2)}
+    return {"outcome": str(outcome), "fit": goodness, "closure": table, "distance": float(chi2)}
 
 
 def report(result: dict[str, Any], bands: tuple[str, ...]) -> None:

@@ -201,14 +201,14 @@ def exact_run(config: RunConfig, folder: Path) -> dict[str, Any]:
     exact = config.model_copy(update={"sample": NutsExactConfig(kind="nuts_exact")})
     begin = time.perf_counter()
     run = prepare(exact, folder, Terminal())
-    verdict = run_all(run, Terminal(), allow_unconverged=True)
+    outcome = run_all(run, Terminal())
     total = time.perf_counter() - begin
     posterior = az.from_netcdf(str(run.folder.posterior), engine="h5netcdf").posterior
     return {
         "wall_time_s": total,
         "sampling_s": float(posterior.attrs["sampling_s"]),
         "draws": int(posterior.sizes["chain"] * posterior.sizes["draw"]),
-        "verdict": str(verdict),
+        "outcome": str(outcome),
     }
 
 
@@ -273,7 +273,7 @@ def report(result: dict[str, Any]) -> str:
     if result["nuts_exact"] is not None:
         exact = result["nuts_exact"]
         lines.append(
-            f"{result['run_file']} with nuts_exact: {exact['wall_time_s']:.0f} s, {exact['verdict']}, "
+            f"{result['run_file']} with nuts_exact: {exact['wall_time_s']:.0f} s, {exact['outcome']}, "
             f"{exact['draws']} draws in {exact['sampling_s']:.0f} s"
         )
     return "\n".join(lines)

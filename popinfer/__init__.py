@@ -6,7 +6,7 @@ The public names load on first use; importing the package leaves JAX's settings 
     import popinfer
     popinfer.start()
     ready = popinfer.prepare("configs/sdss.yaml")
-    verdict = popinfer.run_all(ready)
+    outcome = popinfer.run_all(ready)
 """
 
 # pyright: reportUnsupportedDunderAll=false
@@ -28,6 +28,7 @@ _HOMES = {
     "load_nebular": "popinfer.data",
     "load_ssp": "popinfer.data",
     "InputError": "popinfer.errors",
+    "MisfitError": "popinfer.errors",
     "NotConvergedError": "popinfer.errors",
     "BatchedCounts": "popinfer.infer.counts",
     "Data": "popinfer.infer.data",
@@ -108,6 +109,8 @@ _HOMES = {
     "NebularGrid": "popinfer.records",
     "SSP": "popinfer.records",
     "SliceLoss": "popinfer.records",
+    "FitVerdict": "popinfer.report.goodness",
+    "Outcome": "popinfer.report",
     "RunSummary": "popinfer.report",
     "Verdict": "popinfer.report",
     "judge": "popinfer.report",
@@ -174,6 +177,7 @@ __all__ = [
     "FilterFile",
     "Filters",
     "FinishedRun",
+    "FitVerdict",
     "Fitted",
     "ForwardModel",
     "FreeParam",
@@ -206,6 +210,7 @@ __all__ = [
     "MassMetallicityParams",
     "Maximum",
     "MetallicityRelation",
+    "MisfitError",
     "Mixture",
     "MockSpec",
     "ModelParams",
@@ -213,6 +218,7 @@ __all__ = [
     "NebularGrid",
     "NoiseModel",
     "NotConvergedError",
+    "Outcome",
     "ParamSpace",
     "ParameterDiagnostics",
     "Photoz",

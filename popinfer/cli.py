@@ -15,16 +15,17 @@ import typer
 from typer.core import TyperGroup
 
 from popinfer import environment
-from popinfer.errors import InputError, NotConvergedError, shortened
+from popinfer.errors import InputError, MisfitError, NotConvergedError, shortened
 
 if TYPE_CHECKING:
     from popinfer.config import RunConfig
+    from popinfer.report import Outcome
 
 _INTERRUPTED = 130
 _EXIT_CODES = """
 Exit codes: 0 done; 1 a bug; 2 something in the input, the options or the machine can't be used (one line
-says what); 3 the posterior is not converged; 130 interrupted (Ctrl-C) and 143
-told to end (SIGTERM): the same command goes on from there.
+says what); 3 the posterior is not converged; 4 the model doesn't describe the data (chi-square's p < 0.001);
+130 interrupted (Ctrl-C) and 143 told to end (SIGTERM): the same command goes on from there.
 """
 _MEMORY = (
     "the memory doesn't suffice; use smaller halos.n_per_slice or kernels.n_centers, or fewer chains at once"
@@ -56,7 +57,10 @@ Fresh = Annotated[
     bool, typer.Option("--fresh", help="Remove the results that the folder holds, and start over.")
 ]
 Unconverged = Annotated[
-    bool, typer.Option("--allow-unconverged", help="Exit with 0 although the posterior is not converged.")
+    bool, typer.Option("--allow-unconverged", help="Don't exit with 3 when the posterior is not converged.")
+]
+Misfit = Annotated[
+    bool, typer.Option("--allow-misfit", help="Don't exit with 4 when the model doesn't describe the data.")
 ]
 
 
@@ -86,11 +90,15 @@ def _read(file: Path) -> "RunConfig":
     return load_config(file)
 
 
-def _finish(verdict: Any, folder: Path, quiet: bool, allow_unconverged: bool) -> None:
+def _finish(outcome: "Outcome", where: Path, quiet: bool, allowed: tuple[bool, bool]) -> None:
+    """Print what a run came to; `allowed` are an unconverged posterior and a misfit."""
     if not quiet:
-        typer.echo(f"{'CONVERGED' if verdict.converged else 'NOT CONVERGED'}\n{folder}")
-    if not verdict.converged and not allow_unconverged:
-        raise NotConvergedError(str(verdict))
+        typer.echo("\n".join([*outcome.lines, str(outcome), str(where)]))
+    allow_unconverged, allow_misfit = allowed
+    if not outcome.converged and not allow_unconverged:
+        raise NotConvergedError(str(outcome.gate))
+    if not outcome.describes and not allow_misfit:
+        raise MisfitError(f"{outcome.fit.headline} {outcome.fit.numbers}; --allow-misfit exits with 0")
 
 
 @app.command()
@@ -99,6 +107,7 @@ def run(
     out: Out = None,
     quiet: Quiet = False,
     allow_unconverged: Unconverged = False,
+    allow_misfit: Misfit = False,
     fresh: Fresh = False,
 ) -> None:
     """Everything: search, halos, fit, sample, report; goes on where a killed run was."""
@@ -107,8 +116,8 @@ def run(
     from popinfer.run.stages import run_all
 
     ready = prepare(config, out, say)
-    verdict = run_all(ready, say, fresh=fresh, allow_unconverged=True)
-    _finish(verdict, ready.folder.report, quiet, allow_unconverged)
+    outcome = run_all(ready, say, fresh=fresh)
+    _finish(outcome, ready.folder.report, quiet, (allow_unconverged, allow_misfit))
 
 
 @app.command()
@@ -186,7 +195,10 @@ def fit(file: File, out: Out = None, quiet: Quiet = False) -> None:
     from popinfer.run import stages
     from popinfer.run.prepare import prepare
 
-    stages.fit(prepare(config, out, say), say)
+    ready = prepare(config, out, say)
+    result = stages.fit(ready, say)
+    if not quiet:
+        typer.echo("\n".join([*result.lines(ready.model.space.names), str(ready.folder.fit)]))
 
 
 @app.command()
@@ -204,14 +216,21 @@ def fisher(file: File, out: Out = None, quiet: Quiet = False) -> None:
 
 
 @app.command()
-def sample(file: File, out: Out = None, quiet: Quiet = False, allow_unconverged: Unconverged = False) -> None:
+def sample(
+    file: File,
+    out: Out = None,
+    quiet: Quiet = False,
+    allow_unconverged: Unconverged = False,
+    allow_misfit: Misfit = False,
+) -> None:
     """Draw from the posterior and predict."""
     config, say = _read(file), _start(quiet)
     from popinfer.run import stages
     from popinfer.run.prepare import prepare
 
     ready = prepare(config, out, say)
-    _finish(stages.sample(ready, say), ready.folder.posterior, quiet, allow_unconverged)
+    allowed = (allow_unconverged, allow_misfit)
+    _finish(stages.sample(ready, say), ready.folder.posterior, quiet, allowed)
 
 
 @app.command()
@@ -220,6 +239,7 @@ def report(
     out: Out = None,
     quiet: Quiet = False,
     allow_unconverged: Unconverged = False,
+    allow_misfit: Misfit = False,
 ) -> None:
     """Write the page to read from the stored draws."""
     config = None if where.is_dir() else _read(where)
@@ -230,7 +250,8 @@ def report(
     folder = RunFolder(out or (where if config is None else Path("results") / config.name))
     if config is not None:
         stages.refuse_other_run(folder, config)
-    _finish(stages.report(folder, say), folder.report, quiet, allow_unconverged)
+    allowed = (allow_unconverged, allow_misfit)
+    _finish(stages.report(folder, say), folder.report, quiet, allowed)
 
 
 @app.command()
@@ -410,11 +431,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _explained(error: BaseException) -> tuple[int, Sequence[str]]:
     """Exit code of an exception, and what to tell the user; no lines for a bug."""
+    if isinstance(error, SystemExit):  # popinfer itself exits at its end only
+        ends = f"code that the run file names ends the program (exit {error}) where it has to return"
+        error = InputError(ends)
     if isinstance(error, InputError):
         return 2, error.lines
-    if isinstance(error, SystemExit | NotConvergedError):  # popinfer itself exits at its end only
-        ends = f"code that the run file names ends the program (exit {error}) where it has to return"
-        return (2, [ends]) if isinstance(error, SystemExit) else (3, [str(error)])
+    if isinstance(error, NotConvergedError | MisfitError):
+        return 3 if isinstance(error, NotConvergedError) else 4, [str(error)]
     # typer's own errors are of whichever click it brings along
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
         return _INTERRUPTED, ["interrupted"]

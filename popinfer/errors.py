@@ -55,3 +55,7 @@ class InputError(ValueError):
 
 class NotConvergedError(RuntimeError):
     """The posterior did not pass the convergence gate; the command line exits with code 3."""
+
+
+class MisfitError(RuntimeError):
+    """The model doesn't describe the data; the command line exits with code 4."""

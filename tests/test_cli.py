@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from popinfer import cli, environment
-from popinfer.errors import InputError, NotConvergedError
+from popinfer.errors import InputError, MisfitError, NotConvergedError
 
 RUN_FILE = str(Path(__file__).parents[1] / "configs" / "sdss_quick.yaml")
 
@@ -47,6 +47,7 @@ def test_one_line_and_exit_code_2(arguments, words, capsys, tmp_path, monkeypatc
     [
         (InputError("r.yaml: wrong"), 2),
         (NotConvergedError("NOT CONVERGED: R-hat"), 3),
+        (MisfitError("The model does not describe the data"), 4),
         (KeyboardInterrupt(), 130),
         (FileNotFoundError(2, "No such file", "x"), 2),
     ],

@@ -58,6 +58,7 @@ which R-hat means nothing: the gate looks at ``chains`` and weights, and at line
 from popinfer.report.calibration_page import write_calibration
 from popinfer.report.gate import Verdict, judge
 from popinfer.report.html import write_report
+from popinfer.report.outcome import Outcome, outcome_of
 from popinfer.report.summary import RunSummary
 
-__all__ = ["RunSummary", "Verdict", "judge", "write_calibration", "write_report"]
+__all__ = ["Outcome", "RunSummary", "Verdict", "judge", "outcome_of", "write_calibration", "write_report"]

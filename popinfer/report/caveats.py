@@ -1,5 +1,8 @@
 """Plain sentences for the reader: what to be wary of."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from popinfer.errors import percent
 from popinfer.report.comparison import Histograms
 from popinfer.report.parameters import WEAK_SHRINKAGE, ParameterRow
@@ -10,22 +13,55 @@ MAX_HALO_SHARE = (
 )
 OTHER_MAXIMUM_DISTANCE = 3.0  # posterior standard deviations: nearer ends are the same maximum
 RIVAL_LOG_DENSITY = 10.0  # a maximum this many nats below the best still counts as a rival
-PUSHED = 2.0  # prior standard deviations
+PULLED = 2.0  # prior standard deviations
 
 
 def caveats(
     summary: RunSummary, rows: tuple[ParameterRow, ...], histograms: Histograms | None
 ) -> tuple[str, ...]:
     """List everything a reader should know before using the numbers."""
-    sentences = [
-        *_halo_noise(summary),
-        *_other_maxima(summary),
-        *_parameters(summary, rows),
-        *summary.warnings,
-    ]
+    return (*_pulled(rows), *cautions(summary, rows, histograms))
+
+
+def cautions(
+    summary: RunSummary, rows: tuple[ParameterRow, ...], histograms: Histograms | None
+) -> tuple[str, ...]:
+    """List all caveats but the parameters that are far from their priors, which a terminal lists anyway."""
+    sentences = [*_halo_noise(summary), *_other_maxima(summary), *starts_left(summary.starts)]
+    sentences += [*_parameters(summary, rows), *summary.warnings]
     if histograms is None:
         sentences.append("No predictions were stored, so the report can't show the model beside the data.")
     return tuple(sentences)
+
+
+def pulled_from_prior(shifts: Mapping[str, float]) -> dict[str, float]:
+    """Of shifts from the prior's mean, in its standard deviations, those above `PULLED`."""
+    return {name: sd for name, sd in shifts.items() if abs(sd) > PULLED}
+
+
+def _pulled(rows: tuple[ParameterRow, ...]) -> list[str]:
+    """Parameters that the data pull away from their priors, with how far."""
+    pulled = pulled_from_prior({row.name: row.prior_shift for row in rows})
+    if not pulled:
+        return []
+    listed = ", ".join(f"{name} ({sd:+.1f})" for name, sd in pulled.items())
+    return [
+        f"The data pull {listed} more than {PULLED:.0f} prior standard deviations from the prior's mean: "
+        "look at the prior and at the model before trusting the interval."
+    ]
+
+
+def starts_left(starts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Starts of the search that led nowhere, in words."""
+    lost = [str(end["start"]) for end in starts if not end.get("converged", True)]
+    if not lost:
+        return []
+    which = f"Start {lost[0]}" if len(lost) == 1 else f"Starts {', '.join(lost)}"
+    return [
+        f"{which} of the search ({len(starts)} in all) arrived at no maximum that holds posterior mass: the "
+        "climb stopped short, or ended far below. More starts (fit.n_prior_starts) tell whether maxima are "
+        "missing."
+    ]
 
 
 def _halo_noise(summary: RunSummary) -> list[str]:
@@ -57,7 +93,7 @@ def _other_maxima(summary: RunSummary) -> list[str]:
 
 
 def _parameters(summary: RunSummary, rows: tuple[ParameterRow, ...]) -> list[str]:
-    """Parameters that are flat, hardly constrained, or pushed against their priors."""
+    """Parameters that are flat or hardly constrained."""
     sentences = []
     if summary.flat_directions:
         flat = ", ".join(summary.flat_directions)
@@ -69,10 +105,4 @@ def _parameters(summary: RunSummary, rows: tuple[ParameterRow, ...]) -> list[str
     ]
     if weak:
         sentences.append(f"The data hardly constrain {', '.join(weak)} (shrinkage below {WEAK_SHRINKAGE}).")
-    pushed = [row.name for row in rows if abs(row.prior_shift) > PUSHED]
-    if pushed:
-        sentences.append(
-            f"The data pull {', '.join(pushed)} more than {PUSHED:.0f} prior standard deviations from the "
-            "prior's mean: look at the prior and at the model before trusting the interval."
-        )
     return sentences

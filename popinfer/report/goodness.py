@@ -14,7 +14,6 @@ import numpy as np
 from popinfer.errors import percent
 from popinfer.report.comparison import Histograms
 from popinfer.report.style import slice_label
-from popinfer.report.summary import RunSummary
 
 GOOD_P, POOR_P = 0.05, 0.001
 PLAIN_MISFIT = 2.0  # rms residual [sigma] that is listed by name
@@ -23,21 +22,28 @@ SMALL_P = 0.01
 
 @dataclass(frozen=True)
 class FitVerdict:
-    """How well the model fits: `grade` is "good", "strained", "poor" or "unknown"."""
+    """How well the model fits.
+
+    Attributes
+    ----------
+    grade : "good", "strained", "poor" or "unknown".
+    numbers : chi-square, what it is compared with, and its p-value; empty when not computed.
+    headline, detail : sentences for the reader.
+    """
 
     grade: str
+    numbers: str
     headline: str
     detail: str
 
 
-def judge_fit(summary: RunSummary) -> FitVerdict:
-    """Put chi-square and p-value of the soft counts into words."""
-    if not (math.isfinite(summary.chi2) and math.isfinite(summary.n_eff)):
-        return FitVerdict("unknown", "Goodness of fit was not computed.", "")
-    numbers = f"χ² = {summary.chi2:.1f} for {summary.n_eff:.0f} effective statistics"
-    p = summary.p_value
+def judge_fit(chi2: float, n_eff: float, p: float) -> FitVerdict:
+    """Put chi-square, number of effective statistics and p-value of the soft counts into words."""
+    if not (math.isfinite(chi2) and math.isfinite(n_eff)):
+        return FitVerdict("unknown", "", "Goodness of fit was not computed.", "")
+    numbers = f"χ² = {chi2:.1f} for {n_eff:.0f} effective statistics"
     if not math.isfinite(p):
-        return FitVerdict("unknown", f"{numbers}; no p-value was computed.", "")
+        return FitVerdict("unknown", numbers, f"{numbers}; no p-value was computed.", "")
     numbers += f", p = {p:.2g}" if p >= 1e-4 else ", p < 0.0001"
     if p >= GOOD_P:
         headline = "The model describes the data within the errors that the run allows for."
@@ -51,7 +57,7 @@ def judge_fit(summary: RunSummary) -> FitVerdict:
     detail = f"{numbers}: if the model were true to its allowed error, {chance}."
     if grade == "poor":
         detail += " The intervals below leave out what is wrong with the model."
-    return FitVerdict(grade, headline, detail)
+    return FitVerdict(grade, numbers, headline, detail)
 
 
 @dataclass(frozen=True)

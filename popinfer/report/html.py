@@ -109,7 +109,7 @@ def render_page(
         summary=summary,
         verdict=verdict,
         rows=rows,
-        goodness=judge_fit(summary),
+        goodness=judge_fit(summary.chi2, summary.n_eff, summary.p_value),
         misfits=misfits(histograms, checks),
         checks=tabulate_checks(checks),
         checks_verdict=verdict_of_checks(checks),

@@ -29,6 +29,9 @@ from popinfer.infer.surrogate_posterior import NODES_PER_PARAMETER, SurrogatePos
 from popinfer.journal import began
 from popinfer.random import stream
 from popinfer.records import Halos
+from popinfer.report.caveats import pulled_from_prior, starts_left
+from popinfer.report.goodness import judge_fit
+from popinfer.report.outcome import closing_lines
 from popinfer.run.folder import read_json, write_json
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
@@ -72,6 +75,14 @@ class FitResult:
     cautions: list[str] = field(default_factory=list)
     settled: bool = True
     wall_time_s: float = math.nan
+
+    def lines(self, names: tuple[str, ...]) -> list[str]:
+        """What the stage tells at its end, for parameters of these names."""
+        good = self.goodness
+        shifts = dict(zip(names, map(float, self.approx.mean), strict=True))  # u is in units of the priors
+        cautions = (*self.cautions, *starts_left(self.starts))
+        fit = judge_fit(good.chi2, good.n_eff, good.p_value)
+        return closing_lines(fit, pulled_from_prior(shifts), cautions)
 
 
 def fit_population(run: Run, population: Population, region: Region, say: Reporter) -> FitResult:

@@ -18,12 +18,12 @@ import arviz as az
 import numpy as np
 
 from popinfer.config import RunConfig
-from popinfer.errors import InputError, NotConvergedError
+from popinfer.errors import InputError
 from popinfer.infer.counts import log_counts_and_jacobian
 from popinfer.infer.fisher import Identifiability, identifiability
 from popinfer.infer.search import likelihood_at
 from popinfer.journal import began, kept_in
-from popinfer.report import RunSummary, Verdict, judge, write_report
+from popinfer.report import Outcome, RunSummary, outcome_of, write_report
 from popinfer.run.batches import batch_shape
 from popinfer.run.fitting import FitResult, fit_population, read_fit, write_fit
 from popinfer.run.folder import (
@@ -95,8 +95,8 @@ def sample(
     say: Reporter | None = None,
     population: Population | None = None,
     result: FitResult | None = None,
-) -> Verdict:
-    """Sample the posterior around the stored fit; return the convergence gate's verdict."""
+) -> Outcome:
+    """Sample the posterior around the stored fit; return the verdicts on draws and model."""
     refuse_others(run.folder, provenance_of(run), "fit")
     population = load_population(run) if population is None else population
     result = read_fit(run, population.data) if result is None else result
@@ -128,12 +128,12 @@ def _fit(run: Run, say: Reporter, population: Population, region: Region) -> Fit
     return read_fit(run, population.data)
 
 
-def _sample(run: Run, say: Reporter, population: Population, result: FitResult) -> Verdict:
+def _sample(run: Run, say: Reporter, population: Population, result: FitResult) -> Outcome:
     with _stage(run, "sample", say):
         idata = sample_posterior(run, population, result, say)
         summary = summary_of_run(run, population, result, idata)
         _store_draws(run, idata, summary)
-    return judge(idata)
+    return outcome_of(idata, summary)
 
 
 @contextlib.contextmanager
@@ -217,8 +217,8 @@ def refuse_other_run(folder: RunFolder, config: RunConfig) -> None:
         )
 
 
-def report(folder: RunFolder | Path, say: Reporter | None = None) -> Verdict:
-    """Write the report from what a run's folder holds; return the verdict that it shows."""
+def report(folder: RunFolder | Path, say: Reporter | None = None) -> Outcome:
+    """Write the report from what a run's folder holds; return the verdicts that it shows."""
     folder = RunFolder(folder) if isinstance(folder, Path) else folder
     say = say or Silent()
     idata, summary = read_results(folder)
@@ -227,16 +227,14 @@ def report(folder: RunFolder | Path, say: Reporter | None = None) -> Verdict:
         return _report(folder, idata, summary, say)
 
 
-def _report(folder: RunFolder, idata: az.InferenceData, summary: RunSummary, say: Reporter) -> Verdict:
+def _report(folder: RunFolder, idata: az.InferenceData, summary: RunSummary, say: Reporter) -> Outcome:
     with say.task("Report"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # relations are NaN where a mass has no galaxies
         write_report(idata, summary, folder.path)
-    return judge(idata)
+        return outcome_of(idata, summary)
 
 
-def run_all(
-    run: Run, say: Reporter | None = None, *, fresh: bool = False, allow_unconverged: bool = False
-) -> Verdict:
+def run_all(run: Run, say: Reporter | None = None, *, fresh: bool = False) -> Outcome:
     """All stages; those whose results are in the folder are left out.
 
     Parameters
@@ -244,14 +242,16 @@ def run_all(
     run : run file made ready.
     say : hears about progress.
     fresh : remove what the folder holds, whatever it is, and start over.
-    allow_unconverged : return a verdict that failed.
+
+    Returns
+    -------
+    Outcome
+        Whether the draws are converged, and whether the model describes the data.
 
     Raises
     ------
     InputError
         The folder holds results of another run, a damaged file, or another process is at work there.
-    NotConvergedError
-        After everything was written, when the convergence gate fails, unless `allow_unconverged`.
     """
     say, folder = say or Silent(), run.folder
     depends = "sample" if folder.posterior.exists() else "fit"
@@ -263,10 +263,7 @@ def run_all(
         result = read_fit(run, population.data) if fitted else _fit(run, say, population, region)
         if not folder.summary.exists():
             _sample(run, say, population, result)
-        verdict = _report(folder, *read_results(folder), say)
-    if not verdict.converged and not allow_unconverged:
-        raise NotConvergedError(str(verdict))
-    return verdict
+        return _report(folder, *read_results(folder), say)
 
 
 def _say_what_is_there(folder: RunFolder, say: Reporter) -> None:

@@ -1,0 +1,56 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import synthetic
+
+from popinfer.report import outcome_of
+from popinfer.report.caveats import caveats, starts_left
+from popinfer.report.goodness import judge_fit
+from popinfer.report.outcome import closing_lines
+
+
+def _outcome(**changed):
+    return outcome_of(synthetic.chains(), dataclasses.replace(synthetic.summary(), **changed))
+
+
+@pytest.mark.parametrize(
+    ("p", "describes"), [(0.5, True), (0.0011, True), (0.0009, False), (float("nan"), True)]
+)
+def test_a_misfit_is_a_verdict_of_its_own(p, describes):
+    outcome = _outcome(p_value=p)
+    assert outcome.converged and outcome.describes is describes
+    assert ("NOT DESCRIBE" in str(outcome)) is not describes
+    assert ("unknown" in str(outcome)) is np.isnan(p)
+
+
+def test_pulled_parameters_are_told_once_with_how_far():
+    idata, summary = synthetic.chains(), synthetic.summary()
+    idata.posterior["sfh.quenching_time"] += 0.7  # the prior is normal(0, 0.3)
+    outcome = outcome_of(idata, summary)
+    assert outcome.pulled == {"sfh.quenching_time": pytest.approx(3.0, abs=0.15)}
+    assert outcome.lines[1].endswith(f"sfh.quenching_time ({outcome.pulled['sfh.quenching_time']:+.1f})")
+    assert not any("sfh.quenching_time" in text for text in outcome.cautions)
+
+
+def test_a_terminal_hears_three_things():
+    fit = judge_fit(120.0, 100.0, 0.08)
+    lines = closing_lines(fit, {}, ())
+    assert lines == [
+        "Goodness of fit: χ² = 120.0 for 100 effective statistics, p = 0.08",
+        "Parameters over 2 prior standard deviations from the prior: none",
+        "Caution: none",
+    ]
+    assert closing_lines(fit, {}, ("Beware.", "And this."))[2:] == ["Caution: Beware.", "Caution: And this."]
+
+
+def test_starts_that_led_nowhere_are_told_in_words():
+    arrived = {"start": 0, "log_density": -10.0, "distance": 0.0, "converged": True}
+    lost = {"start": 2, "log_density": None, "distance": None, "converged": False}
+    assert starts_left([arrived]) == []
+    assert starts_left([arrived, lost])[0].startswith(
+        "Start 2 of the search (2 in all) arrived at no maximum"
+    )
+    assert "Starts 2, 3 of" in starts_left([arrived, lost, lost | {"start": 3}])[0]
+    summary = dataclasses.replace(synthetic.summary(), starts=(arrived, lost))
+    assert any("Start 2 of the search" in text for text in caveats(summary, (), None))
