@@ -72,7 +72,6 @@ def fitting() -> dict[str, float]:
 
 def write_halos(path: Path, n: int) -> dict:
     """A Parquet table of n halos of diffhalos' masses, and the run file's section on it."""
-    from popinfer.cosmology import PLANCK15
     from popinfer.halos.lightcone import LightconeSpec, draw_halos
     from popinfer.random import root_key
 
@@ -105,7 +104,6 @@ def write_halos(path: Path, n: int) -> dict:
         "kind": "catalog",
         "path": str(path),
         "geometry": {"kind": "box", "redshift": 0.075, "side_mpc": side},
-        "cosmology": {"om0": PLANCK15.om0, "h": PLANCK15.h},
         "columns": names,
         "units": {"mass": "Msun", "length": "Mpc"},
         "mass_function": "ignore",
@@ -114,8 +112,11 @@ def write_halos(path: Path, n: int) -> dict:
 
 def config_of(source: dict) -> dict:
     """A run file's content: five bands of SDSS."""
+    from popinfer.cosmology import PLANCK15
+
     return {
         "name": "benchmark",
+        "cosmology": {"H0": 100 * PLANCK15.h, "Om0": PLANCK15.om0},
         "catalog": {
             "path": "sdss_mgs",
             "redshift": "zs",

@@ -28,6 +28,12 @@ class Cosmology(NamedTuple):
 
 
 PLANCK15 = Cosmology()
+NAMES = ("H0", "Om0", "w0", "wa")  # as astropy and run files call them
+
+
+def in_named_units(cosmology: Cosmology) -> tuple[float, float, float, float]:
+    """The values that go with `NAMES`; H0 in km/s/Mpc."""
+    return 100 * cosmology.h, cosmology.om0, cosmology.w0, cosmology.wa
 
 
 def efunc(cosmology: Cosmology, z: Float[ArrayLike, "..."]) -> Float[Array, "..."]:

@@ -42,16 +42,6 @@ class HaloUnitsConfig(Section):
     length: str = ""
 
 
-class CosmologyConfig(Section):
-    """Cosmology of a simulation whose files don't say it; flat."""
-
-    om0: float = Field(gt=0.05, lt=1)
-    h: float = Field(gt=0.3, lt=1.2)
-    w0: float = Field(default=-1.0, ge=-3, le=0)
-    wa: float = Field(default=0.0, ge=-3, le=3)
-    fb: float = Field(default=0.156, gt=0, lt=0.5)
-
-
 class ResolutionConfig(Section):
     """Where a simulation stops to resolve halos: a mass, or particles of some mass."""
 
@@ -66,7 +56,6 @@ class _SimulationConfig(Section):
     path: str | list[str]
     format: str = "auto"
     geometry: Annotated[BoxConfig | ConeConfig, Field(discriminator="kind")]
-    cosmology: CosmologyConfig | None = None
     columns: dict[str, str] = Field(default={})
     units: HaloUnitsConfig = HaloUnitsConfig()
     resolution: ResolutionConfig | None = None

@@ -22,6 +22,26 @@ def _default(role: str) -> Any:
     return ComponentConfig(kind=next(iter(ROLES[role].kinds)))
 
 
+class CosmologyConfig(Section):
+    """Flat cosmology of ages, distances and volumes, in astropy's names: ``H0`` in km/s/Mpc.
+
+    ``Ob0`` sets the baryon fraction of accreting halos; when absent it is the 0.156 of diffstar, which its
+    calibrations were made with.
+    """
+
+    H0: float = Field(ge=30, le=120)
+    Om0: float = Field(gt=0.05, lt=1)
+    w0: float = Field(default=-1.0, ge=-3, le=0)
+    wa: float = Field(default=0.0, ge=-3, le=3)
+    Ob0: float | None = Field(default=None, gt=0, lt=0.2)
+
+    @model_validator(mode="after")
+    def _fewer_baryons_than_matter(self) -> "CosmologyConfig":
+        if self.Ob0 is not None and self.Ob0 >= self.Om0:
+            raise ValueError(f"Ob0 {self.Ob0:g}: has to be less than Om0, {self.Om0:g}")
+        return self
+
+
 class ModelConfig(Section):
     """Components of the forward model, one a role, and parameters held at values other than fiducial.
 

@@ -26,7 +26,7 @@ from popinfer.config.inference import (
     PredictiveConfig,
     SampleConfig,
 )
-from popinfer.config.model import ModelConfig, PriorConfig
+from popinfer.config.model import CosmologyConfig, ModelConfig, PriorConfig
 from popinfer.config.reading import read_yaml
 from popinfer.config.section import Section, own_component
 from popinfer.config.survey import AbundanceConfig, BandConfig, CatalogConfig, OwnCutConfig
@@ -42,6 +42,7 @@ class RunConfig(Section):
     slices: list[tuple[float, float]] = Field(min_length=1)
     features: list[str] = Field(min_length=1, max_length=100)
     joint: list[AbundanceConfig] = Field(default=[], max_length=1000)
+    cosmology: CosmologyConfig | None = None  # Planck 2015's, or that of the simulation's files
     halos: HalosConfig = HalosConfig()
     model: ModelConfig = ModelConfig()
     free: dict[str, PriorConfig] = Field(min_length=1)

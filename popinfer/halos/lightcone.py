@@ -25,7 +25,7 @@ from diffmah.diffmah_kernels import DiffmahParams, get_bounded_mah_params
 from jaxtyping import Float, PRNGKeyArray
 from scipy.special import ndtri
 
-from popinfer.cosmology import PLANCK15, Cosmology, age, comoving_volume_per_z
+from popinfer.cosmology import NAMES, PLANCK15, Cosmology, age, comoving_volume_per_z, in_named_units
 from popinfer.errors import InputError
 from popinfer.precision import keep_precision
 from popinfer.random import numpy_generator, sobol, stream
@@ -35,6 +35,11 @@ N_MAH = 5
 N_SPACE = 3  # mass, redshift, host-to-satellite mass ratio
 _LGM_MAX = 15.3
 _FLOW_LGM_RANGE = (10.0, 14.5)  # where the flow was trained; outside, the edge's shapes are rescaled
+# diffhalos' abundances and histories are fits to SMDPL, of sigma8 0.8228 and ns 0.96 (Klypin et al. 2016,
+# MNRAS 457, 4340)
+CALIBRATED_IN = Cosmology(om0=0.307115, h=0.6777, fb=0.048206 / 0.307115)
+# H0, Om0, w0, wa: abundances at fixed mass move by about 3 % with each
+_TOLERATED = (1.0, 0.01, 0.05, 0.2)
 _FLOWS = {"central": "cenflow_v2_0_64bit.eqx", "satellite": "satflow_v2_0_64bit.eqx"}
 
 
@@ -74,6 +79,23 @@ class LightconeSpec:
             raise InputError(f"n_halo is {self.n_halo}: at least 16 halos a slice")
         if not 9.0 <= self.lgm_min < _LGM_MAX - 1:
             raise InputError(f"lgm_min is {self.lgm_min}: between 9 and {_LGM_MAX - 1} (log10 Msun)")
+
+
+def other_cosmology(cosmology: Cosmology) -> str:
+    """A caution where halos are drawn for another cosmology than their calibration's; "" for none."""
+    ours, theirs = in_named_units(cosmology), in_named_units(CALIBRATED_IN)
+    differing = [
+        f"{name} is {here:g} and not {there:g}"
+        for name, here, there, most in zip(NAMES, ours, theirs, _TOLERATED, strict=True)
+        if abs(here - there) > most
+    ]
+    if not differing:
+        return ""
+    return (
+        "halos are drawn from mass functions and assembly histories that are calibrated on SMDPL "
+        f"(sigma8 0.8228), and {', '.join(differing)} in this run's cosmology: distances, volumes and ages "
+        "follow it, halos don't"
+    )
 
 
 def draw_halos(key: PRNGKeyArray, spec: LightconeSpec, cosmology: Cosmology = PLANCK15) -> Halos:

@@ -12,7 +12,7 @@ import numpy as np
 from diffmah.diffmah_kernels import DiffmahParams
 from jaxtyping import Bool, Float, Int
 
-from popinfer.cosmology import Cosmology
+from popinfer.cosmology import NAMES, Cosmology, in_named_units
 from popinfer.errors import InputError
 
 DISTINCT = -1  # host of a halo that is in none
@@ -228,16 +228,15 @@ class Asked:
         said = self.cosmology
         if cosmology is None and said is None:
             raise InputError(
-                f"{source}: has no cosmology; give halos.source.cosmology, such as {{om0: 0.3089, h: 0.6774}}"
+                f"{source}: has no cosmology; give the run file one, cosmology: {{H0: 67.74, Om0: 0.3089}}"
             )
         if cosmology is None or said is None:
             return said if cosmology is None else cosmology  # type: ignore[return-value]
-        for name in ("om0", "h", "w0", "wa"):
-            here, there = getattr(said, name), getattr(cosmology, name)
+        for name, here, there in zip(NAMES, in_named_units(said), in_named_units(cosmology), strict=True):
             if abs(here - there) > max(1e-3 * abs(there), 1e-6):
                 raise InputError(
-                    f"halos.source.cosmology: {name} is {here:g} in the run file and {there:g} in {source}; "
-                    "leave it out to take the file's"
+                    f"cosmology.{name}: is {here:g} in the run file and {there:g} in {source}; leave the "
+                    "section out to take the file's"
                 )
         return cosmology
 

@@ -42,7 +42,7 @@ from popinfer.run.folder import RunFolder, check_writable
 from popinfer.run.prepare import Run, prepare
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.provenance import code_hash
-from popinfer.run.simulation import reader_of, simulation_of
+from popinfer.run.simulation import given_cosmology, reader_of, simulation_of
 from popinfer.storage import replacing
 
 AT_ONCE = 1 << 14  # halos that are painted at once; a program is compiled for so many
@@ -261,7 +261,8 @@ def _plan_of(file: str | Path, spec: PaintSpec, say: Reporter) -> _Plan:
     run = prepare(config, spec.results, say)
     if not isinstance(run.source, SimulatedHalos):
         raise InputError(f"{file}: its halos are no simulation's")
-    return _Plan(run, run.source, reader_of(source), spec, _parameters(run, folder, spec))
+    reader = reader_of(source, given_cosmology(config))
+    return _Plan(run, run.source, reader, spec, _parameters(run, folder, spec))
 
 
 def _parameters(run: Run, folder: RunFolder, spec: PaintSpec) -> tuple[ModelParams, ...]:

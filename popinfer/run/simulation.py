@@ -17,6 +17,7 @@ from popinfer.halos.fitted_file import fit_trees as write_fits
 from popinfer.halos.formats import TREES, files_of, open_halos
 from popinfer.halos.formats.plain import QUANTITIES
 from popinfer.halos.geometry import Geometry
+from popinfer.halos.lightcone import other_cosmology
 from popinfer.halos.sample import SampleSpec, SimulatedHalos, read_sample
 from popinfer.halos.source import HaloSource, LightconeSource
 from popinfer.halos.table import Asked, HaloHeader, HaloReader
@@ -39,22 +40,31 @@ def simulation_of(config: RunConfig) -> SimulationConfig | None:
 
 
 def cosmology_of(config: RunConfig) -> Cosmology:
-    """Cosmology of a run: of its simulation, or Planck's where halos are drawn."""
-    source = simulation_of(config)
+    """Cosmology of a run: the run file's, else that of its simulation, else Planck's."""
+    source, given = simulation_of(config), given_cosmology(config)
     if source is None:
-        return PLANCK15
-    return _cosmology(source.model_dump_json())
+        return PLANCK15 if given is None else given
+    return _cosmology(source.model_dump_json(), given)
+
+
+def given_cosmology(config: RunConfig) -> Cosmology | None:
+    """The run file's cosmology; None where it has none."""
+    said = config.cosmology
+    if said is None:
+        return None
+    fb = PLANCK15.fb if said.Ob0 is None else said.Ob0 / said.Om0
+    return Cosmology(om0=said.Om0, w0=said.w0, wa=said.wa, h=said.H0 / 100, fb=fb)
 
 
 @functools.lru_cache(maxsize=8)
-def _cosmology(source: str) -> Cosmology:
+def _cosmology(source: str, given: Cosmology | None) -> Cosmology:
     config = HalosConfig.model_validate({"source": json.loads(source)})
-    header = reader_of(config.source).header  # type: ignore[arg-type]
+    header = reader_of(config.source, given).header  # type: ignore[arg-type]
     return header.cosmology or PLANCK15
 
 
-def reader_of(source: SimulationConfig) -> HaloReader:
-    """The halo files of a run file.
+def reader_of(source: SimulationConfig, cosmology: Cosmology | None) -> HaloReader:
+    """The halo files of a run file, which may give a cosmology.
 
     Raises
     ------
@@ -67,7 +77,7 @@ def reader_of(source: SimulationConfig) -> HaloReader:
             f"halos.source.columns: '{unknown[0]}' is no quantity of a halo; there are "
             f"{', '.join(QUANTITIES)}"
         )
-    reader = open_halos(source.paths, source.format, asked_of(source))
+    reader = open_halos(source.paths, source.format, asked_of(source, cosmology))
     if source.kind == "trees" and reader.header.format not in TREES:
         raise InputError(
             f"halos.source.kind: is trees, and {reader.header.source} ({reader.header.format}) has no mass "
@@ -76,10 +86,8 @@ def reader_of(source: SimulationConfig) -> HaloReader:
     return reader
 
 
-def asked_of(source: SimulationConfig) -> Asked:
+def asked_of(source: SimulationConfig, cosmology: Cosmology | None) -> Asked:
     """What a run file says of its halo files."""
-    given = source.cosmology
-    cosmology = None if given is None else Cosmology(**given.model_dump())
     return Asked(
         tuple(source.columns.items()),
         source.units.mass,
@@ -142,9 +150,12 @@ def halo_source(config: RunConfig, say: Reporter | None = None) -> HaloSource:
     """
     source, say = simulation_of(config), say or Silent()
     if source is None:
-        return LightconeSource(PLANCK15)
+        drawn = LightconeSource(cosmology_of(config))
+        for line in sentences_on(drawn):
+            say.say(f"warning: {line}")
+        return drawn
     with say.task("Reading the simulation's halos") as update:
-        reader = reader_of(source)
+        reader = reader_of(source, given_cosmology(config))
         key = stream(root_key(config.seed), "simulation")
         sample = read_sample(key, reader, sample_spec(config, source, reader.header), say.say)
         update(1, f"{sample.n_read:,} halos")
@@ -206,10 +217,10 @@ def simulation_hashes(config: RunConfig) -> dict[str, str]:
 
 
 def sentences_on(source: HaloSource) -> tuple[str, ...]:
-    """What a report's reader has to know of a simulation's halos; nothing where halos are drawn."""
+    """What a report's reader has to know of the halos."""
     sample = simulation_in(source)
     if sample is None:
-        return ()
+        return tuple(filter(None, [other_cosmology(source.cosmology)]))
     said = [f"{sample.header.source}: {text}" for text in sample.warnings]
     if "random" in sample.pieces:
         said.append(f"Noise of the halo sample is the scatter between {sample.pieces}.")

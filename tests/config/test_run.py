@@ -8,8 +8,11 @@ import yaml
 from popinfer.components import PLUG_INS
 from popinfer.config import RunConfig, load_config
 from popinfer.config.inference import LossConfig, NutsConfig, SampleConfig
+from popinfer.cosmology import PLANCK15, Cosmology
 from popinfer.errors import InputError
+from popinfer.run.build import build_forward
 from popinfer.run.posterior import SPECS, TITLES
+from popinfer.run.simulation import cosmology_of, halo_source
 
 BASE = {
     "name": "test",
@@ -243,3 +246,28 @@ def test_not_a_run_file(tmp_path, text, message):
 def test_shipped_run_files_parse(path):
     config = load_config(path)
     assert config.name == path.stem
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"H0": 0.7, "Om0": 0.3}, "cosmology.H0"),
+        ({"h": 0.7, "Om0": 0.3}, "cosmology.h"),
+        ({"H0": 70.0}, "cosmology.Om0"),
+        ({"H0": 70.0, "Om0": 0.1, "Ob0": 0.15}, "has to be less than Om0"),
+        ({"H0": 70.0, "Om0": 0.3, "w0": 1.0}, "cosmology.w0"),
+    ],
+)
+def test_cosmologies_that_cant_be_are_refused(load, section, message):
+    with pytest.raises(InputError, match=message):
+        load(put("cosmology", section))
+
+
+def test_the_run_files_cosmology_goes_everywhere(load):
+    given = {"H0": 70.0, "Om0": 0.28, "w0": -0.9, "wa": 0.1, "Ob0": 0.042}
+    config = load(put("cosmology", given))
+    expected = Cosmology(om0=0.28, w0=-0.9, wa=0.1, h=0.7, fb=0.15)
+    assert cosmology_of(config) == pytest.approx(expected)
+    assert build_forward(config).cosmology == cosmology_of(config)
+    assert halo_source(config).cosmology == cosmology_of(config)
+    assert cosmology_of(load(lambda raw: None)) == PLANCK15

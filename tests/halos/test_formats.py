@@ -226,7 +226,7 @@ def test_tables_that_are_refused(tmp_path, changed, asked, message):
 def test_a_cosmology_that_conflicts_is_refused(tmp_path):
     path = tmp_path / "tree_0_0_0.dat"
     write_trees(path)
-    with pytest.raises(InputError, match=r"h is 0\.6774 in the run file and 0\.7"):
+    with pytest.raises(InputError, match=r"cosmology.H0: is 67\.74 in the run file and 70"):
         _ = open_halos([str(path)], asked=Asked(cosmology=COSMOLOGY._replace(h=0.6774))).header
 
 

@@ -9,9 +9,9 @@ import pytest
 from diffmah.diffmah_kernels import _log_mah_kern
 
 from popinfer import precision
-from popinfer.cosmology import PLANCK15, age, comoving_volume_per_z
+from popinfer.cosmology import PLANCK15, Cosmology, age, comoving_volume_per_z
 from popinfer.errors import InputError
-from popinfer.halos.lightcone import LightconeSpec, detection_curve, draw_halos, unit_cube
+from popinfer.halos.lightcone import LightconeSpec, detection_curve, draw_halos, other_cosmology, unit_cube
 from popinfer.random import root_key
 
 with precision.keep_precision():
@@ -215,3 +215,17 @@ def test_detection_curve_is_the_share_of_weight_seen():
 def test_bad_slices_are_refused(changed, said):
     with pytest.raises(InputError, match=said):
         spec(**changed)
+
+
+@pytest.mark.parametrize(
+    ("cosmology", "words"),
+    [
+        (PLANCK15, None),
+        (Cosmology(om0=0.3089, h=0.6774), None),
+        (Cosmology(om0=0.25, h=0.73), "H0 is 73 and not 67.77, Om0 is 0.25 and not 0.307115"),
+        (PLANCK15._replace(w0=-0.9), "w0 is -0.9 and not -1"),
+    ],
+)
+def test_halos_of_another_cosmology_than_their_calibrations_are_told(cosmology, words):
+    said = other_cosmology(cosmology)
+    assert said == "" if words is None else words in said and "SMDPL" in said

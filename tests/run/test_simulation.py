@@ -17,6 +17,7 @@ from halo_texts import write_box_trees
 
 from popinfer.cli import main
 from popinfer.config import RunConfig
+from popinfer.cosmology import PLANCK15
 from popinfer.errors import InputError
 from popinfer.halos.per_halo import normals_of_halos, uniforms_of_halos
 from popinfer.halos.source import HaloPart
@@ -54,10 +55,17 @@ TINY = {
 VALUES = ["--set", "dust.lg_av=-0.35", "--set", "metallicity.zero_point=0.05"]
 
 
+def is_table(source: dict) -> bool:
+    """Whether a source doesn't tell its cosmology."""
+    return str(source["path"]).endswith(".parquet")
+
+
 def content(source: dict, **changed) -> dict:
     """A run file's content with halos of a simulation."""
+    said = {"cosmology": {"H0": 100 * PLANCK15.h, "Om0": PLANCK15.om0}} if is_table(source) else {}
     return {
         **TINY,
+        **said,
         "name": "box",
         "halos": {"n_per_slice": 512, "lgm_min": 11.2, "source": source},
         **changed,
@@ -298,9 +306,15 @@ def test_a_simulation_is_described(run_file, capsys, tmp_path):
         assert words in text
 
 
-def test_the_files_cosmology_is_the_runs(files):
-    source = files["table"] | {"cosmology": {"om0": 0.29, "h": 0.7}}
-    config = RunConfig.model_validate(content(source))
+def test_a_cosmology_other_than_the_files_is_refused(files, tmp_path, capsys):
+    path, other = tmp_path / "run.yaml", {"H0": 67, "Om0": 0.3}
+    path.write_text(yaml.safe_dump(content(files["opencosmo"], cosmology=other)), encoding="utf-8")
+    assert main(["run", str(path), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    assert "cosmology.H0: is 67 in the run file and" in capsys.readouterr().err
+
+
+def test_the_run_files_cosmology_is_the_runs(files):
+    config = RunConfig.model_validate(content(files["table"], cosmology={"H0": 70, "Om0": 0.29}))
     assert cosmology_of(config).om0 == 0.29
     assert build_forward(config).cosmology.h == 0.7
 
@@ -328,14 +342,11 @@ def test_survival_is_no_parameter_of_a_simulation(files, tmp_path, change, messa
         ({"units": {"mass": "apples"}}, "no unit of mass"),
         ({"geometry": {"kind": "lightcone", "area_deg2": 100.0}}, "redshift"),
         ({"kind": "trees"}, "has no mass histories"),
-        ({"cosmology": {"om0": 0.3, "h": 0.67}, "path": "opencosmo"}, "in the run file and"),
         ({"resolution": {"lgm_min": 14.2}}, "Msun or more"),
     ],
 )
 def test_sections_that_are_refused(files, tmp_path, change, message, capsys):
     source = dict(files["table"])
-    if change.get("path") == "opencosmo":
-        source, change = dict(files["opencosmo"]), {"cosmology": change["cosmology"]}
     source |= change
     if source["kind"] == "trees":
         source.pop("histories", None)

@@ -78,7 +78,10 @@ def lg_mass_at(halos, picked: np.ndarray) -> np.ndarray:
 
 
 def parquet_of(box: Box, path, *, h: float = PLANCK15.h, drop: tuple[str, ...] = ()) -> dict:
-    """Write masses in Msun/h and lengths in Mpc/h; return the run file's ``halos.source``."""
+    """Write masses in Msun/h and lengths in Mpc/h; return the run file's ``halos.source``.
+
+    The table has no cosmology: the run file has to have the box's.
+    """
     frame = box.columns.drop(columns=["lg_mass", "lgm_infall", "lgmhost_infall", *drop])
     frame["mass"] *= h
     frame[["x", "y", "z"]] *= h
@@ -89,7 +92,6 @@ def parquet_of(box: Box, path, *, h: float = PLANCK15.h, drop: tuple[str, ...] =
         "kind": "catalog",
         "path": str(path),
         "geometry": {"kind": "box", "redshift": box.z, "side_mpc": box.side},
-        "cosmology": {"om0": box.cosmology.om0, "h": box.cosmology.h},
         "columns": names,
         "units": {"mass": "Msun/h", "length": "Mpc/h"},
     }
