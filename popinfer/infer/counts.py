@@ -141,16 +141,15 @@ def log_counts(counts: BatchedCounts, u: Float[Array | np.ndarray, "par"]) -> Fl
 def log_counts_and_jacobian(
     counts: BatchedCounts, u: Float[Array | np.ndarray, "par"]
 ) -> tuple[Float[np.ndarray, "stat"], Float[np.ndarray, "stat par"]]:
-    """Log-counts of all batches together and their derivative.
-
-    The derivative leaves out that of the small correction for the logarithm's bias.
-    """
+    """Log-counts of all batches together and their derivative."""
 
     def compute() -> dict[str, np.ndarray]:
         of_batches = _over_batches(_value_and_jacobian, counts, u)
         log_m, jacobians = (jnp.stack(parts) for parts in zip(*of_batches, strict=True))
-        together = jnp.einsum("bs,bsp->sp", jax.nn.softmax(log_m, axis=0), jacobians)
-        return {"log_m": np.asarray(log_mean(log_m)), "jacobian": np.asarray(together)}
+        together = jax.vmap(
+            lambda tangent: jax.jvp(log_mean, (log_m,), (tangent,))[1], in_axes=-1, out_axes=-1
+        )
+        return {"log_m": np.asarray(log_mean(log_m)), "jacobian": np.asarray(together(jacobians))}
 
     result = kept("log_counts_and_jacobian", {"u": np.asarray(u)}, compute)
     return result["log_m"], result["jacobian"]
