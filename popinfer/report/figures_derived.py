@@ -32,10 +32,10 @@ def derived_plot(idata: az.InferenceData) -> Plot | None:
         ax.set_axis_off()
     caption = (
         "Relations that follow from the posterior. Blue: median with 68 and 95 % bands; dashed: the fiducial "
-        "calibration the fit started from. Symbols and grey lines: published relations, none of them used in "
-        "the fit, converted to a Chabrier-like IMF and no little h; definitions of halo mass differ among "
-        "papers by about 0.1 dex, those of quenched by about 0.1. Away from the redshifts and masses of the "
-        "data the bands extrapolate the model."
+        "calibration the fit started from. Symbols and grey lines: published relations, converted to a "
+        "Chabrier-like IMF and no little h; the fit used none of them but those among its abundances. "
+        "Definitions of halo mass differ among papers by about 0.1 dex, those of quenched by about 0.1. Away "
+        "from the redshifts and masses of the data the bands extrapolate the model."
     )
     return Plot("derived", "Galaxies and halos", caption, figure)
 

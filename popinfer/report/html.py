@@ -15,12 +15,14 @@ from typing import Any
 import arviz as az
 import jinja2
 
+from popinfer.report import relations
 from popinfer.report.caveats import MAX_HALO_SHARE, caveats
 from popinfer.report.comparison import read_abundances, read_histograms
 from popinfer.report.figures import draw_figures, figure_files
 from popinfer.report.gate import PARTICLE_SAMPLERS, SURROGATE_SAMPLERS, Verdict, judge
 from popinfer.report.goodness import judge_fit, misfits, read_checks, tabulate_checks, verdict_of_checks
 from popinfer.report.parameters import ParameterRow, tabulate
+from popinfer.report.relations import tabulate_relations
 from popinfer.report.style import Plot, slice_label
 from popinfer.report.summary import RunSummary
 from popinfer.storage import with_seal, write_page
@@ -116,6 +118,9 @@ def render_page(
         caveats=caveats(summary, rows, histograms),
         slices=_slices(summary, idata),
         abundances=read_abundances(idata),
+        relations=tabulate_relations(idata),
+        relation_names=relations.NAMES,
+        relation_axes=relations.AXES,
         figures={place: figures.of_part(place) for place in _PLACES},
         sampler=_SAMPLER_NAMES.get(verdict.sampler, verdict.sampler),
         amount=_amount(idata, verdict.sampler),
