@@ -31,9 +31,9 @@ MAX_MAXIMA = 4
 _ALONG = (-1.2, 1.2)  # prior standard deviations along a ridge
 _STEPS = 60  # of Levenberg-Marquardt; stiff curved valleys take forty
 _LAST_STEP = 0.5  # nats that a last step may promise
-# so many steps that together gain less [nat] end a climb: on few halos the density is rough, and a climb goes
-# on finding hundredths of a nat (27 parameters: 0.3 nat in the last 40 of 60 steps)
-_CRAWL, _CRAWLED = 8, 0.1
+# so many steps that together gain less [nat] than a standard deviation is worth end a climb: on few halos the
+# density is rough, and a climb goes on finding hundredths of a nat (27 parameters: 0.3 nat in 40 steps)
+_CRAWL, _CRAWLED = 8, 0.5
 
 Say = Callable[[int, float], None]
 
