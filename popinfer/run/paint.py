@@ -42,7 +42,7 @@ from popinfer.run.folder import RunFolder, check_writable
 from popinfer.run.prepare import Run, prepare
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.provenance import code_hash
-from popinfer.run.simulation import reader_of, simulation_of
+from popinfer.run.simulation import reader_of, simulation_in, simulation_of
 from popinfer.storage import replacing
 
 AT_ONCE = 1 << 14  # halos that are painted at once; a program is compiled for so many
@@ -259,9 +259,10 @@ def _plan_of(file: str | Path, spec: PaintSpec, say: Reporter) -> _Plan:
             f"{folder.summary}: not there yet; run 'popinfer run {file}', or give values with --set"
         )
     run = prepare(config, spec.results, say)
-    if not isinstance(run.source, SimulatedHalos):
+    sample = simulation_in(run.source)
+    if sample is None:
         raise InputError(f"{file}: its halos are no simulation's")
-    return _Plan(run, run.source, reader_of(source), spec, _parameters(run, folder, spec))
+    return _Plan(run, sample, reader_of(source), spec, _parameters(run, folder, spec))
 
 
 def _parameters(run: Run, folder: RunFolder, spec: PaintSpec) -> tuple[ModelParams, ...]:
