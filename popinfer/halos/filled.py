@@ -11,7 +11,6 @@ of which each kind has one at least: the numbers set the noise, weights are exac
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
@@ -22,6 +21,7 @@ from popinfer.halos.lightcone import (
     LightconeSpec,
     central_abundance,
     draw_slice_batches,
+    surviving,
     visibility,
 )
 from popinfer.halos.sample import SimulatedHalos
@@ -92,8 +92,7 @@ class FilledHalos:
         below = replace(spec, n_halo=n_below, lgm_max=limit)
         drawn = draw_slice_batches([stream(key, "below") for key in keys], [below], self.cosmology)
         drawn = jax.tree.map(lambda x: np.asarray(x)[:, 0], drawn)
-        left = np.where(drawn.is_central > 0.5, 1.0, self.survival)
-        drawn = eqx.tree_at(lambda halos: halos.weight, drawn, drawn.weight * left)
+        drawn = surviving(drawn, self.survival)
         return jax.tree.map(lambda x, y: np.concatenate([x, y], axis=1), joined, drawn)
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -111,6 +112,18 @@ def draw_slice_batches(
         for index, spec in enumerate(specs)
     ]
     return jax.tree.map(lambda *x: np.stack(x, axis=1), *drawn)
+
+
+def surviving(halos: Halos, survival: float) -> Halos:
+    """Drawn halos with the weights of those subhalos that are left, as in a simulation.
+
+    Parameters
+    ----------
+    halos : of any shape. survival : share of all subhalos that ever fell in.
+    """
+    left = np.where(np.asarray(halos.is_central) > 0.5, 1.0, survival)
+    # batches have more axes than the record's constructor allows
+    return eqx.tree_at(lambda x: x.weight, halos, np.asarray(halos.weight) * left)
 
 
 def _draw_batches(keys: Sequence[PRNGKeyArray], spec: LightconeSpec, cosmology: Cosmology) -> Halos:

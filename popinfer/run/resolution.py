@@ -6,14 +6,13 @@ seen as the survey sees them: those in halos below the simulation's resolution a
 
 import dataclasses
 
-import equinox as eqx
 import jax
 import numpy as np
 
 from popinfer.cosmology import age
 from popinfer.errors import percent
 from popinfer.halos.completed import log_mah
-from popinfer.halos.lightcone import draw_slices
+from popinfer.halos.lightcone import draw_slices, surviving
 from popinfer.model import predict_galaxies, weights_of_halos
 from popinfer.population.parameters import ModelParams
 from popinfer.random import stream
@@ -58,8 +57,7 @@ def shares_below(run: Run, params: ModelParams, limits: tuple[float, ...]) -> li
     specs = [dataclasses.replace(spec, n_halo=LEARNED_FROM, flatten=0.5) for spec in lightcones(run.config)]
     cosmology = run.source.cosmology
     halos = draw_slices(stream(run.key, "resolution"), specs, cosmology)
-    left = np.where(np.asarray(halos.is_central) > 0.5, 1.0, survival_of_drawn(run.config))
-    halos = eqx.tree_at(lambda x: x.weight, halos, np.asarray(halos.weight) * left)
+    halos = surviving(halos, survival_of_drawn(run.config))
     galaxies = predict_galaxies(run.survey_model, params, in_precision(run.config, halos))
     seen, _ = weights_of_halos(galaxies)
     logt0 = float(np.log10(age(cosmology, 0.0)))

@@ -12,7 +12,7 @@ from popinfer.run.prepare import Population, Run
 from popinfer.run.provenance import versions
 from popinfer.run.resolution import galaxies_missing
 from popinfer.run.search import read_region
-from popinfer.run.simulation import sentences_on
+from popinfer.run.simulation import drawn_beside, sentences_on
 
 
 def summary_of_run(run: Run, population: Population, fit: FitResult, idata: az.InferenceData) -> RunSummary:
@@ -53,6 +53,7 @@ def summary_of_run(run: Run, population: Population, fit: FitResult, idata: az.I
         warnings=(
             *run.catalog.warnings,
             *sentences_on(run.source),
+            *drawn_beside(run.config),
             *galaxies_missing(run, run.model.params_at(jnp.asarray(fit.approx.mean))),
             *fit.cautions,
             *_halo_noise(fit.halo_counting),

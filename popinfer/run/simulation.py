@@ -9,6 +9,7 @@ import numpy as np
 
 from popinfer.config import RunConfig
 from popinfer.config.halos import BoxConfig, HalosConfig, LightconeHalosConfig, SimulationConfig
+from popinfer.config.survey import SfrDensityConfig
 from popinfer.cosmology import PLANCK15, Cosmology
 from popinfer.errors import InputError
 from popinfer.halos.description import describe_sample
@@ -151,7 +152,7 @@ def halo_source(config: RunConfig, say: Reporter | None = None) -> HaloSource:
         key = stream(root_key(config.seed), "simulation")
         sample = read_sample(key, reader, sample_spec(config, source, reader.header), say.say)
         update(1, f"{sample.n_read:,} halos")
-    for line in sample.warnings:
+    for line in (*sample.warnings, *drawn_beside(config)):
         say.say(f"warning: {line}")
     if source.below_resolution == "none":
         return sample
@@ -166,8 +167,11 @@ def halo_source(config: RunConfig, say: Reporter | None = None) -> HaloSource:
 def survival_of_drawn(config: RunConfig) -> float:
     """Share of drawn subhalos that are left beside a simulation's, as in the model's own default.
 
-    A component of the user's own, which doesn't know that share, says itself how many galaxies a halo hosts.
+    It is one where the model itself says how many galaxies a drawn halo hosts: where all halos are drawn, and
+    with a component of the user's own, which doesn't know that share.
     """
+    if simulation_of(config) is None:
+        return 1.0
     declared = declared_parameters(config.model.components(tuple(config.catalog.bands)))
     return float(SatelliteSurvivalParams().survival) if SURVIVAL in declared else 1.0
 
@@ -222,6 +226,19 @@ def simulation_hashes(config: RunConfig) -> dict[str, str]:
     from popinfer.data.embedded import sha256_of
 
     return {f"halos {path}": sha256_of(path) for path in files_of(source.paths)}
+
+
+def drawn_beside(config: RunConfig) -> list[str]:
+    """What is computed on drawn halos though the run has a simulation, for a person."""
+    if simulation_of(config) is None:
+        return []
+    shells = [table for table in config.joint if isinstance(table, SfrDensityConfig)]
+    redshifts = ", ".join(f"{z:g}" for table in shells for z in table.redshifts)
+    return [
+        f"joint: the cosmic SFR density at z = {redshifts} is that of halos drawn from diffhalos in the "
+        "simulation's cosmology; the run's own are those of its slices"
+        for _ in shells[:1]
+    ]
 
 
 def sentences_on(source: HaloSource) -> tuple[str, ...]:

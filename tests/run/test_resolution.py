@@ -15,7 +15,7 @@ from popinfer.random import root_key
 from popinfer.run.build import in_precision, lightcones
 from popinfer.run.prepare import prepare
 from popinfer.run.resolution import galaxies_missing, shares_below
-from popinfer.run.simulation import halo_source, sentences_on, simulation_in
+from popinfer.run.simulation import drawn_beside, halo_source, sentences_on, simulation_in
 
 LIMIT = 12.0
 
@@ -83,6 +83,21 @@ def test_drawn_halos_stand_below(run, config_of):
 def test_a_resolution_that_isnt_known_is_refused(config_of):
     with pytest.raises(InputError, match=r"below_resolution: .* doesn't say which halos it resolves"):
         halo_source(config_of(below_resolution="lightcone", resolution=None))
+
+
+def test_sfr_densities_are_of_drawn_halos_whose_subhalos_survive(config_of, tiny_config, tmp_path):
+    joint = [{"kind": "sfr_density", "redshifts": [0.0, 1.0]}]
+    on_box = RunConfig.model_validate({**config_of().model_dump(mode="json"), "joint": joint})
+    (line,) = drawn_beside(on_box)
+    assert "SFR density at z = 0, 1 is that of halos drawn from diffhalos" in line
+    assert drawn_beside(config_of()) == []
+    drawn = RunConfig.model_validate({**tiny_config, "joint": joint})
+    assert drawn_beside(drawn) == []
+    (here,), (there,) = (prepare(config, tmp_path).survey.abundances for config in (on_box, drawn))
+    central = there.shells.is_central > 0.5
+    ratio = here.shells.weight / there.shells.weight
+    np.testing.assert_allclose(ratio[central], 1.0, rtol=1e-3)  # the file's baryon density is rounded
+    np.testing.assert_allclose(ratio[~central], 0.4, rtol=1e-3)
 
 
 @pytest.mark.slow
