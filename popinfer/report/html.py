@@ -18,6 +18,7 @@ import jinja2
 from popinfer.report.caveats import MAX_HALO_SHARE, caveats
 from popinfer.report.comparison import read_abundances, read_histograms
 from popinfer.report.figures import draw_figures, figure_files
+from popinfer.report.figures_simulation import simulation_sentences
 from popinfer.report.gate import PARTICLE_SAMPLERS, SURROGATE_SAMPLERS, Verdict, judge
 from popinfer.report.goodness import judge_fit, misfits, read_checks, tabulate_checks, verdict_of_checks
 from popinfer.report.parameters import ParameterRow, tabulate
@@ -37,6 +38,7 @@ _PLACES = {
     "parameters": ("shrinkage", "corner"),
     "data": ("color_histograms", "color_color", "magnitude_counts"),
     "derived": ("derived",),
+    "simulation": ("simulation",),
     "chains": ("trace_rank", "energy", "importance_weights", "lineages"),
 }
 
@@ -116,6 +118,7 @@ def render_page(
         caveats=caveats(summary, rows, histograms),
         slices=_slices(summary, idata),
         abundances=read_abundances(idata),
+        simulation=simulation_sentences(idata),
         figures={place: figures.of_part(place) for place in _PLACES},
         sampler=_SAMPLER_NAMES.get(verdict.sampler, verdict.sampler),
         amount=_amount(idata, verdict.sampler),

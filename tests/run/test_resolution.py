@@ -104,5 +104,6 @@ def test_sfr_densities_are_of_drawn_halos_whose_subhalos_survive(config_of, tiny
 def test_a_run_with_drawn_halos_below(config_of, tmp_path):
     file, out = tmp_path / "run.yaml", tmp_path / "out"
     file.write_text(config_of(below_resolution="lightcone").to_yaml(), encoding="utf-8")
-    assert main(["run", str(file), "--out", str(out), "--quiet", "--allow-unconverged"]) in (0, 4)
+    allowed = ["--allow-unconverged", "--allow-misfit"]
+    assert main(["run", str(file), "--out", str(out), "--quiet", *allowed]) == 0
     assert "are drawn from diffhalos" in (out / "report.html").read_text(encoding="utf-8")
