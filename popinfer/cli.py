@@ -282,6 +282,12 @@ def mock(  # noqa: PLR0913, PLR0917 (options of a command)
         Path | None,
         typer.Option("--results", callback=_expanded, help="With --on-halos: folder of the run's results."),
     ] = None,
+    lines: Annotated[
+        str,
+        typer.Option(
+            "--lines", help="With --on-halos: lines' luminosities, 'H1_6562.80A,O3_5006.84A' or all."
+        ),
+    ] = "",
     quiet: Quiet = False,
 ) -> None:
     """Make a catalog from the model, its truth beside it, and a run file for it; or galaxies on halos."""
@@ -292,7 +298,8 @@ def mock(  # noqa: PLR0913, PLR0917 (options of a command)
         from popinfer.run.mock import parse_values
         from popinfer.run.paint import PaintSpec, paint
 
-        painted = paint(file, out, PaintSpec(draws, parse_values(values or []), seed, results), say)
+        wanted = tuple(name.strip() for name in lines.split(",") if name.strip())
+        painted = paint(file, out, PaintSpec(draws, parse_values(values or []), seed, results, wanted), say)
         if not quiet:
             outside = f", {painted.n_outside:,} outside the slices" if painted.n_outside else ""
             typer.echo(f"{painted.n_halos:,} halos, {painted.n_selected:,} galaxies listed{outside}")

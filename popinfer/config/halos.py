@@ -51,7 +51,11 @@ class ResolutionConfig(Section):
 
 
 class _SimulationConfig(Section):
-    """What catalogs and trees have in common."""
+    """What catalogs and trees have in common.
+
+    ``below_resolution`` is what stands between ``halos.lgm_min`` and the mass that the simulation resolves:
+    nothing (``none``), or halos of a drawn ``lightcone``.
+    """
 
     path: str | list[str]
     format: str = "auto"
@@ -59,6 +63,7 @@ class _SimulationConfig(Section):
     columns: dict[str, str] = Field(default={})
     units: HaloUnitsConfig = HaloUnitsConfig()
     resolution: ResolutionConfig | None = None
+    below_resolution: Literal["none", "lightcone"] = "none"
     satellites: Literal["infall", "none"] = "infall"
     mass_function: Literal["check", "ignore"] = "check"
 

@@ -14,6 +14,7 @@ from popinfer.params import Declaration, Prior
 _MAX_OUTSIDE = 1e-3
 # of a normal inside its truncation; 3.7 standard deviations away single precision can't tell quantiles apart
 _MIN_INSIDE = 1e-4
+_BY_INFALL = "sfh.satellite_quenching"
 # width of a prior in units of the domain's; below, the parameter is fixed for all purposes
 _MIN_WIDTH = 1e-6
 
@@ -45,7 +46,9 @@ class CosmologyConfig(Section):
 class ModelConfig(Section):
     """Components of the forward model, one a role, and parameters held at values other than fiducial.
 
-    ``popinfer params FILE`` lists the parameters that the components have.
+    ``popinfer params FILE`` lists the parameters that the components have. ``satellite_quenching`` is
+    ``infall``, diffstarpop's dependence on when satellites fell in, or ``off``, which holds its amplitude
+    ``sfh.satellite_quenching`` at zero.
     """
 
     sfh: ComponentConfig = _default("sfh")
@@ -58,8 +61,21 @@ class ModelConfig(Section):
     satellites: ComponentConfig = _default("satellites")
     template: ComponentConfig = _default("template")
     zero_point: ComponentConfig = _default("zero_point")
+    satellite_quenching: Literal["infall", "off"] = "infall"
     ssp: str | None = None
     fixed: dict[str, float] = Field(default={})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_infall(cls, content: Any) -> Any:
+        if not isinstance(content, dict) or content.get("satellite_quenching") != "off":
+            return content
+        fixed = content.get("fixed") or {}
+        if not isinstance(fixed, dict):
+            return content
+        if fixed.get(_BY_INFALL, 0.0) != 0.0:
+            raise ValueError(f"satellite_quenching is off, and fixed has {_BY_INFALL}: keep one")
+        return {**content, "fixed": {**fixed, _BY_INFALL: 0.0}}
 
     def component(self, role: str, bands: tuple[str, ...]) -> Component | None:
         """The component of a role, in a survey's bands.

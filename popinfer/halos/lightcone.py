@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,6 +60,7 @@ class LightconeSpec:
         in proportion to its square root too. None draws without regard to detection.
     redshifts : (redshifts, density) to draw halos at, from z_min to z_max; the comoving volume when None.
     independent : draw halos independently of each other; sums over them scatter more.
+    lgm_max : log10 of the highest peak halo mass [Msun]; there are hardly any above the default.
     """
 
     z_min: float
@@ -70,6 +72,7 @@ class LightconeSpec:
     detection: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     redshifts: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     independent: bool = False
+    lgm_max: float = _LGM_MAX
 
     def __post_init__(self) -> None:
         """Refuse slices without volume or halos."""
@@ -79,6 +82,8 @@ class LightconeSpec:
             raise InputError(f"n_halo is {self.n_halo}: at least 16 halos a slice")
         if not 9.0 <= self.lgm_min < _LGM_MAX - 1:
             raise InputError(f"lgm_min is {self.lgm_min}: between 9 and {_LGM_MAX - 1} (log10 Msun)")
+        if not self.lgm_min < self.lgm_max <= _LGM_MAX:
+            raise InputError(f"lgm_max is {self.lgm_max}: between lgm_min and {_LGM_MAX} (log10 Msun)")
 
 
 def other_cosmology(cosmology: Cosmology) -> str:
@@ -129,6 +134,18 @@ def draw_slice_batches(
         for index, spec in enumerate(specs)
     ]
     return jax.tree.map(lambda *x: np.stack(x, axis=1), *drawn)
+
+
+def surviving(halos: Halos, survival: float) -> Halos:
+    """Drawn halos with the weights of those subhalos that are left, as in a simulation.
+
+    Parameters
+    ----------
+    halos : of any shape. survival : share of all subhalos that ever fell in.
+    """
+    left = np.where(np.asarray(halos.is_central) > 0.5, 1.0, survival)
+    # batches have more axes than the record's constructor allows
+    return eqx.tree_at(lambda x: x.weight, halos, np.asarray(halos.weight) * left)
 
 
 def _draw_batches(keys: Sequence[PRNGKeyArray], spec: LightconeSpec, cosmology: Cosmology) -> Halos:
@@ -204,7 +221,7 @@ def _cdf(grid: np.ndarray, density: np.ndarray) -> np.ndarray:
 def _draw_central_mass(
     uniform: np.ndarray, z: np.ndarray, spec: LightconeSpec
 ) -> tuple[np.ndarray, np.ndarray]:
-    grid = np.linspace(spec.lgm_min, _LGM_MAX, 500)
+    grid = np.linspace(spec.lgm_min, spec.lgm_max, 500)
     proposal = central_abundance(grid, np.full_like(grid, z.mean())) ** spec.flatten * visibility(spec, grid)
     proposal /= np.trapezoid(proposal, grid)
     lgm = np.interp(uniform, _cdf(grid, proposal), grid)
@@ -238,7 +255,7 @@ def _draw_satellite_mass(
     u_sat: np.ndarray, u_host: np.ndarray, z: np.ndarray, spec: LightconeSpec
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw the satellite mass from its flattened marginal, then the host mass given the satellite's."""
-    lg_sat, lg_host, joint = _satellites_by_host(spec.lgm_min, float(z.mean().round(3)))
+    lg_sat, lg_host, joint = _satellites_by_host(spec.lgm_min, float(z.mean().round(3)), spec.lgm_max)
     marginal = np.asarray(np.trapezoid(joint, lg_host, axis=1))
     proposal = marginal**spec.flatten * visibility(spec, lg_sat)
     proposal /= np.trapezoid(proposal, lg_sat)
@@ -255,9 +272,11 @@ def _draw_satellite_mass(
 
 
 @functools.cache
-def _satellites_by_host(lgm_min: float, z: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _satellites_by_host(
+    lgm_min: float, z: float, lgm_max: float = _LGM_MAX
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Abundance of satellites [mass, host mass] on a grid of both at one redshift: what draws come from."""
-    lg_sat = np.linspace(lgm_min, _LGM_MAX - 0.3, 200)
+    lg_sat = np.linspace(lgm_min, min(lgm_max, _LGM_MAX - 0.3), 200)
     lg_host = np.linspace(lgm_min, _LGM_MAX, 300)
     host_density = central_abundance(lg_host, np.full_like(lg_host, z))
     per_host = _satellites_per_host(lg_sat[:, None] - lg_host[None, :], lg_host[None, :])

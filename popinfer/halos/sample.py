@@ -146,14 +146,21 @@ class SimulatedHalos:
         batches = []
         for key, part in zip(keys, pieces, strict=True):
             slices = [
-                self._slice(stream(key, "slice", i), pool, spec, part)
-                for i, (pool, spec) in enumerate(zip(self.pools, specs, strict=True))
+                self.draw_slice(stream(key, "slice", i), i, spec, part)
+                for i, (_, spec) in enumerate(zip(self.pools, specs, strict=True))
             ]
             batches.append(jax.tree.map(lambda *x: np.stack(x), *slices))
         return jax.tree.map(lambda *x: np.stack(x), *batches)
 
-    def _slice(self, key: PRNGKeyArray, pool: SlicePool, spec: LightconeSpec, part: HaloPart | None) -> Halos:
-        """Halos of one slice, from one piece of the volume or all of it."""
+    def draw_slice(self, key: PRNGKeyArray, index: int, spec: LightconeSpec, part: HaloPart | None) -> Halos:
+        """Halos of one slice, from one piece of the volume or all of it.
+
+        Parameters
+        ----------
+        key : of the choice and of galaxies' numbers. index : of the slice.
+        spec : how many, and where in mass. part : the piece; None for all.
+        """
+        pool = self.pools[index]
         lgm = pool.halos.table.lg_mass
         size = pool.density * visibility(spec, lgm) * (lgm >= spec.lgm_min)
         if spec.flatten != 1.0:

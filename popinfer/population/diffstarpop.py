@@ -65,7 +65,7 @@ def histories(
 ) -> Histories:
     """Histories of one halo's galaxy; see `popinfer.population.roles.SfhModel`."""
     shifted = shift_families(params)
-    galaxies = draw_galaxies(shifted, halo, normals)
+    galaxies = draw_galaxies(shifted, halo, normals, params.satellite_quenching)
     logt0 = jnp.log10(age(cosmology, 0.0)).astype(t.dtype)
     sfr = star_formation_histories(galaxies, halo.mah_params, t, logt0, cosmology.fb)
     tilt = jnp.asarray(params.efficiency_tilt) * (jnp.log10(t) - 1)
@@ -124,7 +124,12 @@ def _shift_logit(fraction: Float[ArrayLike, ""], shift: Float[ArrayLike, ""]) ->
     return shifted / (1 - fraction + shifted)
 
 
-def draw_galaxies(params: DiffstarPopParams, halo: Halos, normals: Float[Array, "12"]) -> HaloGalaxies:
+def draw_galaxies(
+    params: DiffstarPopParams,
+    halo: Halos,
+    normals: Float[Array, "12"],
+    satellite_quenching: Float[ArrayLike, ""] = 1.0,
+) -> HaloGalaxies:
     """Diffstar parameters of one halo's two branches.
 
     Parameters
@@ -132,6 +137,7 @@ def draw_galaxies(params: DiffstarPopParams, halo: Halos, normals: Float[Array, 
     params : diffstarpop hyper-parameters.
     halo : one halo, scalars in the fields of `Halos`.
     normals : standard normal numbers of the galaxy.
+    satellite_quenching : share of diffstarpop's quenching by infall; 1 is its own, 0 has none.
     """
     logmp0, t_peak = jnp.asarray(halo.logmp0), halo.mah_params.t_peak
     mu_ms = jnp.stack(_pdf._get_mean_u_params_mseq(params, logmp0))
@@ -145,7 +151,8 @@ def draw_galaxies(params: DiffstarPopParams, halo: Halos, normals: Float[Array, 
     u_q = DiffstarUParams(*(mu_q + std_q * normals[4:]))
     frac_cen = _pdf._frac_quench_cen(params, logmp0, t_peak)
     infall = halo.lgmu_infall, halo.logmhost_infall, halo.gyr_since_infall
-    frac_sat = get_qprob_sat(params, *infall, _pdf._frac_quench_sat(params, logmp0, t_peak))
+    before = _pdf._frac_quench_sat(params, logmp0, t_peak)
+    frac_sat = before + satellite_quenching * (get_qprob_sat(params, *infall, before) - before)
     return HaloGalaxies(
         jnp.stack(_get_bounded_sfr_params(*u_ms)),
         jnp.stack(get_bounded_diffstar_params(u_q)),

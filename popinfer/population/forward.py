@@ -54,6 +54,7 @@ from popinfer.sps.age_weights import lookback_matrix
 from popinfer.sps.band_table import smooth_sfh_fluxes, z_weights
 from popinfer.sps.dust import BirthClouds, DustLaw, EqualClouds, KriekConroy13, transmitted
 from popinfer.sps.light_table import LightTable, Surroundings
+from popinfer.sps.line_table import LineTable
 from popinfer.sps.metallicity import lgmet_weights
 
 _T_MIN = 1e-3  # Gyr; diffmah's gradient is NaN at t = 0
@@ -159,14 +160,47 @@ class ForwardModel(eqx.Module):
         Galaxies
             Points in the order main-sequence galaxies of all halos, then quenched ones.
         """
+        params = jax.tree.map(lambda x: jnp.asarray(x, halos.weight.dtype), params)
+        sfr, galaxies, lgmet, frac_q = self._stars(params, halos, tables)
+        normals, z, dtype = self._normals_of_points(halos), galaxies.z, halos.weight.dtype
+        dust = jax.vmap(self.dust, in_axes=(None, 0, 0))(params.dust, galaxies, normals["dust"])
+        flux = self._fluxes(params, tables.light, sfr, z, (lgmet, dust))
+        mag = -2.5 * jnp.log10(flux) + distance_modulus(self.cosmology, z).astype(dtype)[:, None]
+        if self.zero_point is not None:
+            mag = mag + self.zero_point(params.zero_point)
+        if self.template is not None:
+            wave = jnp.asarray(tables.light.pivot, dtype) / (1 + z)[:, None]
+            mag = mag + jax.vmap(self.template, in_axes=(None, 0, 0))(params.template, wave, galaxies)
+        measured, kept = observe(mag, normals["noise"])
+        occupied = jax.vmap(self.satellites, in_axes=(None, 0))(params.satellites, halos)
+        weight_halo = jnp.asarray(halos.weight) * occupied.astype(dtype)
+        weight_all = jnp.concatenate([weight_halo * (1 - frac_q), weight_halo * frac_q])
+        return Galaxies(
+            measured,
+            weight_all * kept,
+            weight_all,
+            galaxies.lg_mstar,
+            galaxies.lg_ssfr,
+            mag,
+            lgmet.lgmet,
+            dust.av,
+        )
+
+    def _normals_of_points(self, halos: Halos) -> dict[str, Float[Array, "point _"]]:
+        """Each role's standard normals; both branches of a halo have the same."""
+        return self._split_normals(jnp.tile(jnp.asarray(halos.normals), (2, 1)))
+
+    def _stars(
+        self, params: ModelParams, halos: Halos, tables: SliceTables
+    ) -> tuple[Float[Array, "point node"], GalaxyProperties, StellarMetallicity, Float[Array, "halo"]]:
+        """SFRs at the nodes, fluctuating, galaxies' properties, metallicities, and quenched fractions."""
         dtype = halos.weight.dtype
-        params = jax.tree.map(lambda x: jnp.asarray(x, dtype), params)
         elapsed = (1 - jnp.asarray(tables.light.outside.fractions)).astype(dtype)
         sfr, frac_q = self.histories(params, halos, elapsed)
         n_halo = halos.weight.shape[0]
         sfr = sfr.transpose(1, 0, 2).reshape(2 * n_halo, -1)
         z = jnp.tile(jnp.asarray(halos.z_obs), 2)
-        normals = self._split_normals(jnp.tile(jnp.asarray(halos.normals), (2, 1)))
+        normals = self._normals_of_points(halos)
 
         light = tables.light.outside
         mass = jnp.einsum("pn,pz,zn->p", sfr, z_weights(light.z_grid, z), jnp.asarray(tables.mass, dtype))
@@ -186,21 +220,27 @@ class ForwardModel(eqx.Module):
         lgmet = jax.vmap(self.metallicity, in_axes=(None, 0, 0))(
             params.metallicity, galaxies, normals["metallicity"]
         )
-        dust = jax.vmap(self.dust, in_axes=(None, 0, 0))(params.dust, galaxies, normals["dust"])
-        flux = self._fluxes(params, tables.light, sfr, z, (lgmet, dust))
-        mag = -2.5 * jnp.log10(flux) + distance_modulus(self.cosmology, z).astype(dtype)[:, None]
-        if self.zero_point is not None:
-            mag = mag + self.zero_point(params.zero_point)
-        if self.template is not None:
-            wave = jnp.asarray(tables.light.pivot, dtype) / (1 + z)[:, None]
-            mag = mag + jax.vmap(self.template, in_axes=(None, 0, 0))(params.template, wave, galaxies)
-        measured, kept = observe(mag, normals["noise"])
-        occupied = jax.vmap(self.satellites, in_axes=(None, 0))(params.satellites, halos)
-        weight_halo = jnp.asarray(halos.weight) * occupied.astype(dtype)
-        weight_all = jnp.concatenate([weight_halo * (1 - frac_q), weight_halo * frac_q])
-        return Galaxies(
-            measured, weight_all * kept, weight_all, lg_mstar, galaxies.lg_ssfr, mag, lgmet.lgmet, dust.av
+        return sfr, galaxies, lgmet, frac_q
+
+    def line_luminosities(
+        self, params: ModelParams, halos: Halos, tables: SliceTables, lines: LineTable
+    ) -> Float[Array, "point line"]:
+        """Intrinsic luminosities of nebular lines [Lsun] of the points that a call gives.
+
+        Parameters
+        ----------
+        params, halos, tables : as in a call; the model has to have gas.
+        lines : at the nodes of ``tables``.
+        """
+        dtype = halos.weight.dtype
+        params = jax.tree.map(lambda x: jnp.asarray(x, dtype), params)
+        if self.nebular is None:
+            raise InputError("model.nebular: is none, and lines are of the gas")
+        sfr, galaxies, lgmet, _ = self._stars(params, halos, tables)
+        shares = jax.vmap(lgmet_weights, in_axes=(0, 0, None))(
+            lgmet.lgmet, lgmet.scatter, jnp.asarray(lines.ssp_lgmet, dtype)
         )
+        return lines(self.nebular(params.nebular), sfr, shares, galaxies.z)
 
     def histories(self, params: ModelParams, halos: Halos, elapsed: Float[Array, "node"]) -> Histories:
         """Histories of halos at fractions of the cosmic time at which each is observed.

@@ -25,7 +25,7 @@ from diffmah.diffmah_kernels import _log_mah_kern
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from popinfer.cosmology import Cosmology, age
-from popinfer.halos.lightcone import LightconeSpec, draw_halos
+from popinfer.halos.lightcone import LightconeSpec, draw_halos, surviving
 from popinfer.population.forward import ForwardModel, solar_survivors
 from popinfer.population.parameters import ModelParams
 from popinfer.random import stream
@@ -87,17 +87,23 @@ class Relations(eqx.Module):
 
     @classmethod
     def build(
-        cls, key: PRNGKeyArray, model: ForwardModel, ssp: SSP, fractions: np.ndarray, n_halo: int
+        cls,
+        key: PRNGKeyArray,
+        model: ForwardModel,
+        ssp: SSP,
+        fractions: np.ndarray,
+        n_halo: int,
+        survival: float = 1.0,
     ) -> "Relations":
-        """Draw the samples, `n_halo` near z = 0.1 and in each shell."""
+        """Draw the samples, `n_halo` near z = 0.1 and in each shell; see `draw_shells` for `survival`."""
         cosmology, n_normal = model.cosmology, model.sfh.n_normal
         at_z = LightconeSpec(
             Z_RELATIONS - _HALF_WIDTH, Z_RELATIONS + _HALF_WIDTH, n_halo, LGM_MIN, n_normal, 0.5
         )
-        stacked = draw_shells(key, Z_DENSITY, n_halo, n_normal, cosmology)
+        stacked = draw_shells(key, Z_DENSITY, n_halo, n_normal, cosmology, survival)
         nodes = np.asarray(fractions) * float(age(cosmology, Z_RELATIONS))
         mass = lookback_matrix(nodes, ssp.ssp_lg_age_gyr) @ solar_survivors(ssp)
-        near = draw_halos(stream(key, "near"), at_z, cosmology)
+        near = surviving(draw_halos(stream(key, "near"), at_z, cosmology), survival)
         return cls(model, near, stacked, np.asarray(fractions), mass)
 
     def sample(self, params: ModelParams) -> Sample:
@@ -123,7 +129,12 @@ class Relations(eqx.Module):
 
 
 def draw_shells(
-    key: PRNGKeyArray, redshifts: Sequence[float], n_halo: int, n_normal: int, cosmology: Cosmology
+    key: PRNGKeyArray,
+    redshifts: Sequence[float],
+    n_halo: int,
+    n_normal: int,
+    cosmology: Cosmology,
+    survival: float = 1.0,
 ) -> Halos:
     """Halos of thin shells, arrays [shell, halo], weights in 1/Mpc^3.
 
@@ -133,6 +144,7 @@ def draw_shells(
     redshifts : of the shells' middles. n_halo : of each.
     n_normal : standard normal numbers of a galaxy.
     cosmology : of distances and ages.
+    survival : share of subhalos that is left, where the model doesn't know it: on simulations.
     """
     specs = [
         LightconeSpec(
@@ -141,7 +153,7 @@ def draw_shells(
         for z in redshifts
     ]
     drawn = [draw_halos(stream(key, "shell", i), spec, cosmology) for i, spec in enumerate(specs)]
-    return jax.tree.map(lambda *x: np.stack(x), *drawn)
+    return surviving(jax.tree.map(lambda *x: np.stack(x), *drawn), survival)
 
 
 def sfr_density(model: ForwardModel, params: ModelParams, halos: Halos) -> Float[Array, ""]:

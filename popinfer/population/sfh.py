@@ -105,6 +105,18 @@ FAMILIES = {
     ),
 }
 
+# A factor on the share of satellites that infall quenches of those that would form stars. It isn't part of
+# the published calibrations, which took no satellite as fallen in. By default 1: nearer to satellites of SDSS
+# groups than 0 (benchmarks/satellite_quenching.py).
+SATELLITE_QUENCHING = Declaration(
+    "",
+    "quenching of satellites by infall, 0 for none, 1 for diffstarpop's own",
+    0,
+    1,
+    "it is a share of diffstarpop's",
+    Prior("uniform", low=0.0, high=1.0),
+)
+
 # The ranges in which diffstarpop's 88 parameters were fitted, as diffstar gives them. Its lines are clipped
 # there, its fractions and scatters mean nothing beyond.
 _FITTED: dict[tuple[float, float], str] = {
@@ -177,12 +189,12 @@ class DiffstarPop(SfhModel):
 
     @property
     def Params(self) -> type:  # noqa: N802 (a class)
-        """Type of the parameters: the shifts of `FAMILIES`, then diffstarpop's own."""
+        """Type of the parameters: shifts of `FAMILIES`, quenching by infall, then diffstarpop's own."""
         return _params()
 
     @property
     def fiducial(self) -> Any:
-        """No shifts, and the values of the calibration."""
+        """No shifts, diffstarpop's quenching by infall, and the values of the calibration."""
         from popinfer.population.diffstarpop import calibrated
 
         return _params()(**calibrated(self.calibration)._asdict())
@@ -206,4 +218,6 @@ def _params() -> type:
     own = {
         name: (declaration, float("nan")) for name, declaration in DIFFSTARPOP.items()
     }  # the calibration's
-    return declared_params("DiffstarPopulationParams", {name: (x, 0.0) for name, x in FAMILIES.items()} | own)
+    shifts = {name: (declaration, 0.0) for name, declaration in FAMILIES.items()}
+    share = {"satellite_quenching": (SATELLITE_QUENCHING, 1.0)}
+    return declared_params("DiffstarPopulationParams", shifts | share | own)

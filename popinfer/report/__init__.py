@@ -48,6 +48,12 @@ the report then leaves out what it can't show and says so.
     "star_forming" (their mean; the default) or "all" (the median of all); ``csfrd`` (z) log10 of
     Msun/yr/Mpc^3. The attribute ``z`` is the redshift at which a relation was evaluated. ``<name>_fiducial``
     is the same without draws.
+``simulation``
+    Of the user's own halos, where a run has them, (slice, ...): ``mass_function`` and ``mass_function_sd`` of
+    hosts [1/Mpc^3/dex] and ``mass_function_diffhalos`` (mass, log10 Msun); ``rms`` (rms_bin, dex), numbers of
+    fitted histories by their residuals; ``t_peak`` and ``t_peak_diffhalos`` (t_peak_bin, Gyr), shares of
+    centrals; ``formation_quenching`` (fixed_mass, log10 Msun), rank correlations of formation time and
+    quenched fraction; ``slice_z`` (bound). Attributes ``source``, and ``satellites``, a sentence.
 
 Markov chains of the exact density are stored as they are. ``posterior`` of a surrogate holds draws resampled
 by their exact weights, that of the tempered route its particles, both dealt into four pseudo-chains, for

@@ -10,6 +10,7 @@ from popinfer.report import (
     figures_derived,
     figures_misfit,
     figures_posterior,
+    figures_simulation,
 )
 from popinfer.report.comparison import read_histograms, read_pairs, read_soft_counts
 from popinfer.report.gate import PARTICLE_SAMPLERS, SURROGATE_SAMPLERS, Verdict
@@ -36,6 +37,7 @@ def draw_figures(
             plots.extend(figures_misfit.kernel_plots(soft))
             plots.append(figures_misfit.soft_count_plot(soft))
         plots.append(figures_derived.derived_plot(idata))
+        plots.append(figures_simulation.simulation_plot(idata))
         plots.append(figures_posterior.corner_plot(idata, rows))
         plots.append(figures_posterior.shrinkage_plot(rows, idata))
         if verdict.sampler in SURROGATE_SAMPLERS:

@@ -19,6 +19,7 @@ from popinfer.report import relations
 from popinfer.report.caveats import MAX_HALO_SHARE, caveats
 from popinfer.report.comparison import read_abundances, read_histograms
 from popinfer.report.figures import draw_figures, figure_files
+from popinfer.report.figures_simulation import simulation_sentences
 from popinfer.report.gate import PARTICLE_SAMPLERS, SURROGATE_SAMPLERS, Verdict, judge
 from popinfer.report.goodness import judge_fit, misfits, read_checks, tabulate_checks, verdict_of_checks
 from popinfer.report.parameters import ParameterRow, tabulate
@@ -39,6 +40,7 @@ _PLACES = {
     "parameters": ("shrinkage", "corner"),
     "data": ("color_histograms", "color_color", "magnitude_counts"),
     "derived": ("derived",),
+    "simulation": ("simulation",),
     "chains": ("trace_rank", "energy", "importance_weights", "lineages"),
 }
 
@@ -121,6 +123,7 @@ def render_page(
         relations=tabulate_relations(idata),
         relation_names=relations.NAMES,
         relation_axes=relations.AXES,
+        simulation=simulation_sentences(idata),
         figures={place: figures.of_part(place) for place in _PLACES},
         sampler=_SAMPLER_NAMES.get(verdict.sampler, verdict.sampler),
         amount=_amount(idata, verdict.sampler),

@@ -39,7 +39,7 @@ from popinfer.population.relations import draw_shells
 from popinfer.random import root_key, stream
 from popinfer.records import Catalog
 from popinfer.run.cuts import build_selection
-from popinfer.run.simulation import cosmology_of
+from popinfer.run.simulation import cosmology_of, survival_of_drawn
 from popinfer.sps.band_nodes import pivot_wavelength
 from popinfer.survey.abundance import (
     Abundance,
@@ -311,7 +311,8 @@ def _listed_density(config: RunConfig, section: LuminosityFunctionConfig, catalo
 def _sfr_density(config: RunConfig, section: SfrDensityConfig) -> SfrDensity:
     sfh: Any = config.model.component("sfh", tuple(config.catalog.bands))
     key = stream(root_key(config.seed), "sfr_density")
-    shells = draw_shells(key, section.redshifts, _SHELL_HALOS, sfh.n_normal, cosmology_of(config))
+    cosmology, survival = cosmology_of(config), survival_of_drawn(config)
+    shells = draw_shells(key, section.redshifts, _SHELL_HALOS, sfh.n_normal, cosmology, survival)
     density = 10 ** madau14_lg_csfrd(np.array(section.redshifts))
     cov = np.diag((section.error_dex * np.log(10) * density) ** 2)
     names = tuple(f"cosmic SFR density at z = {z:g} [Msun/yr/Mpc3]" for z in section.redshifts)

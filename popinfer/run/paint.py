@@ -28,7 +28,7 @@ from popinfer.halos.completed import CompletedHalos, Tally, complete_halos
 from popinfer.halos.per_halo import normals_of_halos, uniforms_of_halos
 from popinfer.halos.sample import SimulatedHalos, checked_chunks, host_masses
 from popinfer.halos.table import DISTINCT, HaloReader, HaloTable, with_hosts
-from popinfer.halos.writing import ColumnNote, FileNote, kind_of_output, open_writer
+from popinfer.halos.writing import FileNote, kind_of_output, open_writer
 from popinfer.model import PopulationModel
 from popinfer.model.population import light_tables, table_redshifts
 from popinfer.model.survey import AnySurvey
@@ -39,10 +39,12 @@ from popinfer.records import Halos
 from popinfer.run.build import in_precision
 from popinfer.run.finished import open_run
 from popinfer.run.folder import RunFolder, check_writable
+from popinfer.run.paint_notes import DIFFSTAR, notes_on
 from popinfer.run.prepare import Run, prepare
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.provenance import code_hash
-from popinfer.run.simulation import given_cosmology, reader_of, simulation_of
+from popinfer.run.simulation import given_cosmology, reader_of, simulation_in, simulation_of
+from popinfer.sps.line_table import LineTable
 from popinfer.storage import replacing
 
 AT_ONCE = 1 << 14  # halos that are painted at once; a program is compiled for so many
@@ -60,12 +62,15 @@ class PaintSpec:
     values : parameters by name in place of the fit's; others are at their priors' centers.
     seed : of the galaxies.
     results : folder of the run's results; results/<name> when absent.
+    lines : nebular lines whose luminosities are wanted, see `popinfer.sps.line_table.line_label`; ("all",)
+        for every one of the grid.
     """
 
     draws: int = 0
     values: Mapping[str, float] = dataclasses.field(default_factory=dict)
     seed: int = 1
     results: Path | None = None
+    lines: tuple[str, ...] = ()
 
 
 class Painted(eqx.Module):
@@ -76,6 +81,7 @@ class Painted(eqx.Module):
     is_quenched : which branch. mag, mag_obs, mag_err : true and measured AB magnitudes, and errors.
     lg_mstar, lg_ssfr, lgmet, av : see `popinfer.records.Galaxies`.
     kept : probability to be in the survey. sfh : diffstar parameters; empty without diffstarpop.
+    lines : luminosities of nebular lines without dust [Lsun]; empty where none are wanted.
     """
 
     is_quenched: Float[Array, "halo"]
@@ -88,6 +94,7 @@ class Painted(eqx.Module):
     av: Float[Array, "halo"]
     kept: Float[Array, "halo"]
     sfh: Float[Array, "halo par"]
+    lines: Float[Array, "halo line"]
 
 
 @eqx.filter_jit
@@ -97,6 +104,7 @@ def paint_halos(
     params: ModelParams,
     halos: Halos,
     uniform: Float[Array, "halo"],
+    lines: LineTable | None = None,
 ) -> Painted:
     """The galaxy of each halo of one slice: of its two branches the one that a uniform number chooses.
 
@@ -104,6 +112,7 @@ def paint_halos(
     ----------
     model : with tables of one slice. survey : errors and selection. params : physical.
     halos : their normals are the galaxies' random numbers. uniform : chooses between branches.
+    lines : nebular lines that are wanted.
     """
     slices = jax.tree.map(lambda x: x[None], halos)
     galaxies = jax.tree.map(lambda x: x[0], model.galaxies(params, slices, survey.observe))
@@ -124,7 +133,18 @@ def paint_halos(
         picked.av,
         kept,
         _diffstar(model, params, halos, quenched),
+        _lines(model, params, halos, lines)[row],
     )
+
+
+def _lines(
+    model: PopulationModel, params: ModelParams, halos: Halos, lines: LineTable | None
+) -> Float[Array, "point line"]:
+    """Line luminosities of both branches of each halo, main-sequence ones first."""
+    if lines is None:
+        return jnp.zeros((2 * halos.weight.shape[0], 0), halos.weight.dtype)
+    tables = jax.tree.map(lambda x: x[0], model.tables)
+    return model.forward.line_luminosities(params, halos, tables, lines)
 
 
 def _diffstar(
@@ -194,6 +214,27 @@ class _Plan:
             for grid in grids
         )
 
+    @cached_property
+    def lines(self) -> tuple[LineTable | None, ...]:
+        """Lines that are wanted, at each model's redshifts and nodes."""
+        light, wanted = self.run.light, self.spec.lines
+        if not wanted:
+            return (None,) * len(self.models)
+        if light.nebular is None or self.run.model.forward.nebular is None:
+            raise InputError("--lines: model.nebular is none, and lines are those of the gas")
+        labels = () if wanted == ("all",) else wanted
+        return tuple(
+            LineTable.build(
+                light.ssp,
+                light.nebular,
+                labels,
+                np.asarray(model.tables.light.outside.z_grid)[0],
+                np.asarray(model.tables.light.outside.fractions)[0],
+                model.forward.cosmology,
+            )
+            for model in self.models
+        )
+
     def model_of(self, table: HaloTable) -> np.ndarray:
         """Which model paints each halo; -1 for halos outside all slices."""
         index = np.full(len(table), -1)
@@ -259,10 +300,11 @@ def _plan_of(file: str | Path, spec: PaintSpec, say: Reporter) -> _Plan:
             f"{folder.summary}: not there yet; run 'popinfer run {file}', or give values with --set"
         )
     run = prepare(config, spec.results, say)
-    if not isinstance(run.source, SimulatedHalos):
+    sample = simulation_in(run.source)
+    if sample is None:
         raise InputError(f"{file}: its halos are no simulation's")
     reader = reader_of(source, given_cosmology(config))
-    return _Plan(run, run.source, reader, spec, _parameters(run, folder, spec))
+    return _Plan(run, sample, reader, spec, _parameters(run, folder, spec))
 
 
 def _parameters(run: Run, folder: RunFolder, spec: PaintSpec) -> tuple[ModelParams, ...]:
@@ -288,7 +330,7 @@ def _parameters(run: Run, folder: RunFolder, spec: PaintSpec) -> tuple[ModelPara
 def _write(plan: _Plan, path: Path, kind: str, say: Reporter) -> PaintedFile:
     header, spec = plan.sample.header, plan.sample.spec
     note = FileNote(
-        _notes(plan),
+        notes_on(plan.run.survey.bands, _line_labels(plan)),
         plan.sample.cosmology,
         _attributes(plan),
         next(iter(plan.seen_at.values())) if plan.is_box else None,
@@ -353,23 +395,21 @@ def _galaxies(
     records = dataclasses.replace(halos.records(np.ones(len(table)), normals), z_obs=z)
     copied = _halo_columns(plan, halos, z)
     for draw, params in enumerate(plan.params):
-        painted = _in_pieces(plan, model, params, records, uniforms[:, 0])
+        painted = _in_pieces(plan, index, params, records, uniforms[:, 0])
         selected = (uniforms[:, 1] < painted.kept) & (uniforms[:, 2] >= table.p_merge)
-        yield copied | _columns(survey, painted, selected) | {"draw": np.full(len(ids), draw, np.int32)}
+        yield copied | _columns(plan, painted, selected) | {"draw": np.full(len(ids), draw, np.int32)}
 
 
-def _in_pieces(
-    plan: _Plan, model: PopulationModel, params: ModelParams, halos: Halos, uniform: np.ndarray
-) -> Painted:
-    """Galaxies of all halos, in pieces of one size."""
+def _in_pieces(plan: _Plan, index: int, params: ModelParams, halos: Halos, uniform: np.ndarray) -> Painted:
+    """Galaxies of all halos of one of the models, in pieces of one size."""
+    model = plan.models[index]
     pieces, n = [], len(uniform)
     for first in range(0, n, AT_ONCE):
         rows = np.arange(first, first + AT_ONCE) % n if n < AT_ONCE else np.arange(first, first + AT_ONCE)
         rows = np.minimum(rows, n - 1)
         some = in_precision(plan.run.config, jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], halos))
-        made = paint_halos(
-            model, _plain(plan.run.survey), params, some, jnp.asarray(uniform[rows], some.weight.dtype)
-        )
+        chosen = jnp.asarray(uniform[rows], some.weight.dtype)
+        made = paint_halos(model, _plain(plan.run.survey), params, some, chosen, plan.lines[index])
         keep = min(AT_ONCE, n - first)
         pieces.append(jax.tree.map(lambda x, keep=keep: np.asarray(x)[:keep], made))
     return jax.tree.map(lambda *x: np.concatenate(x), *pieces)
@@ -407,23 +447,12 @@ def _halo_columns(plan: _Plan, halos: CompletedHalos, z: np.ndarray) -> dict[str
     return columns
 
 
-_DIFFSTAR = {
-    "lgmcrit": ("", "halo mass of peak star formation efficiency, log10 Msun"),
-    "lgy_at_mcrit": ("", "log10 efficiency there [1/yr]"),
-    "indx_lo": ("", "slope of the efficiency below"),
-    "indx_hi": ("", "slope of the efficiency above"),
-    "lg_qt": ("", "log10 time of quenching [Gyr]; about 2, never, for star-forming galaxies"),
-    "qlglgdt": ("", "log10 duration of quenching, in log10 time"),
-    "lg_drop": ("", "log10 drop of the SFR by quenching"),
-    "lg_rejuv": ("", "log10 SFR after rejuvenation, relative"),
-}
-
-
-def _columns(survey: AnySurvey, painted: Painted, selected: np.ndarray) -> dict[str, np.ndarray]:
+def _columns(plan: _Plan, painted: Painted, selected: np.ndarray) -> dict[str, np.ndarray]:
     """Columns of the galaxies."""
+    survey = plan.run.survey
     sfh, mag = np.asarray(painted.sfh, np.float32), np.asarray(painted.mag, np.float32)
     mag_obs, mag_err = np.asarray(painted.mag_obs, np.float32), np.asarray(painted.mag_err, np.float32)
-    columns = dict(zip(_DIFFSTAR, sfh.T, strict=False))
+    columns = dict(zip(DIFFSTAR, sfh.T, strict=False))
     columns["is_quenched"] = np.asarray(painted.is_quenched, np.int8)
     for name in ("lg_mstar", "lg_ssfr", "lgmet", "av"):
         columns[name] = np.asarray(getattr(painted, name), np.float32)
@@ -431,39 +460,15 @@ def _columns(survey: AnySurvey, painted: Painted, selected: np.ndarray) -> dict[
         columns[f"mag_{band}"] = mag[:, i]
         columns[f"mag_{band}_obs"] = mag_obs[:, i]
         columns[f"mag_err_{band}"] = mag_err[:, i]
+    for i, label in enumerate(_line_labels(plan)):
+        columns[f"lum_{label}"] = np.asarray(painted.lines[:, i], np.float32)
     return columns | {"selected": selected.astype(np.int8)}
 
 
-def _notes(plan: _Plan) -> dict[str, ColumnNote]:
-    """Units and descriptions of all columns."""
-    said = {
-        "halo_id": ("", "name of the halo, from the simulation"),
-        "upid": ("", "name of the halo that this one is in; -1 for none"),
-        **{axis: ("Mpc", f"comoving position of the halo, {axis}") for axis in "xyz"},
-        **{f"v{axis}": ("km/s", f"peculiar velocity of the halo, {axis}") for axis in "xyz"},
-        "redshift_true": ("", "redshift without peculiar velocity"),
-        "redshift": ("", "redshift with the peculiar velocity along the line of sight"),
-        "logmp_obs": ("", "log10 peak mass of the halo when it is observed [Msun]"),
-        "logm0": ("", "diffmah: log10 mass today without the end of growth [Msun]"),
-        "logtc": ("", "diffmah: log10 time of transition [Gyr]"),
-        "early_index": ("", "diffmah: index of early growth"),
-        "late_index": ("", "diffmah: index of late growth"),
-        "t_peak": ("Gyr", "diffmah: time of the largest mass"),
-        "p_merge": ("", "probability that the halo's galaxy has been disrupted"),
-        **_DIFFSTAR,
-        "is_quenched": ("", "1 for quenched galaxies"),
-        "lg_mstar": ("", "log10 stellar mass [Msun], without h"),
-        "lg_ssfr": ("", "log10 specific star formation rate [1/yr]"),
-        "lgmet": ("", "log10 mass fraction of metals in stars"),
-        "av": ("mag", "attenuation in V of obscured light"),
-        "selected": ("", "1 for galaxies that the survey lists"),
-        "draw": ("", "which posterior draw; 0 for the best fit"),
-    }
-    for band in plan.run.survey.bands:
-        said[f"mag_{band}"] = ("mag", f"true apparent AB magnitude, {band}")
-        said[f"mag_{band}_obs"] = ("mag", f"measured apparent AB magnitude, {band}")
-        said[f"mag_err_{band}"] = ("mag", f"error of the measured magnitude, {band}")
-    return {name: ColumnNote(*text) for name, text in said.items()}
+def _line_labels(plan: _Plan) -> tuple[str, ...]:
+    """Names of the lines that are wanted."""
+    table = plan.lines[0]
+    return () if table is None else table.labels
 
 
 def _attributes(plan: _Plan) -> dict[str, str | float | int]:

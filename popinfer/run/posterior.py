@@ -11,6 +11,7 @@ from typing import Any
 import arviz as az
 import h5netcdf
 import h5py
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from xarray.backends import H5NetCDFStore
@@ -28,6 +29,7 @@ from popinfer.infer.tempered import SmcSpec, smc
 from popinfer.journal import began
 from popinfer.random import numpy_generator, stream
 from popinfer.run.fitting import FitResult
+from popinfer.run.halo_comparison import simulation_group
 from popinfer.run.predictions import derived_relations, predict_survey
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
@@ -53,6 +55,9 @@ def sample_posterior(run: Run, population: Population, fit: FitResult, say: Repo
     chosen = _thin(draws.u, run.config.predictive.n_draws)
     idata.add_groups(predict_survey(run, population, fit, chosen, say))
     idata.add_groups({"derived": derived_relations(run, chosen, say)})
+    simulation = simulation_group(run, run.model.params_at(jnp.asarray(fit.approx.mean)))
+    if simulation is not None:
+        idata.add_groups({"simulation": simulation})
     total = time.perf_counter() - start
     idata.posterior.attrs |= {"wall_time_s": total, "sampling_s": sampling}
     return idata

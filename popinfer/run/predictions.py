@@ -34,6 +34,7 @@ from popinfer.records import Galaxies
 from popinfer.run.fitting import FitResult
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
+from popinfer.run.simulation import survival_of_drawn
 
 N_RELATION_HALOS = 4096  # in each sample: median stellar masses are known to 0.01 to 0.03 dex then
 
@@ -170,7 +171,8 @@ def derived_relations(run: Run, draws: np.ndarray, say: Reporter) -> xr.Dataset:
     with say.task("Derived relations", len(draws) + 1) as update:
         fractions = np.asarray(model.tables.light.outside.fractions)[0]
         key = stream(run.key, "relations")
-        relations = Relations.build(key, model.forward, run.light.ssp, fractions, N_RELATION_HALOS)
+        survival = survival_of_drawn(run.config)
+        relations = Relations.build(key, model.forward, run.light.ssp, fractions, N_RELATION_HALOS, survival)
         compiled = eqx.filter_jit(relations)
         rows = []
         fiducial = fiducial_params(model.forward.components)

@@ -1,6 +1,7 @@
 """Everything that a run did apart from its draws, for the report."""
 
 import arviz as az
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -9,8 +10,9 @@ from popinfer.report.caveats import MAX_HALO_SHARE
 from popinfer.run.fitting import FitResult
 from popinfer.run.prepare import Population, Run
 from popinfer.run.provenance import versions
+from popinfer.run.resolution import galaxies_missing
 from popinfer.run.search import read_region
-from popinfer.run.simulation import sentences_on
+from popinfer.run.simulation import drawn_beside, sentences_on
 
 
 def summary_of_run(run: Run, population: Population, fit: FitResult, idata: az.InferenceData) -> RunSummary:
@@ -51,6 +53,8 @@ def summary_of_run(run: Run, population: Population, fit: FitResult, idata: az.I
         warnings=(
             *run.catalog.warnings,
             *sentences_on(run.source),
+            *drawn_beside(run.config),
+            *galaxies_missing(run, run.model.params_at(jnp.asarray(fit.approx.mean))),
             *fit.cautions,
             *_halo_noise(fit.halo_counting),
         ),

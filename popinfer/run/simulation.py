@@ -9,9 +9,11 @@ import numpy as np
 
 from popinfer.config import RunConfig
 from popinfer.config.halos import BoxConfig, HalosConfig, LightconeHalosConfig, SimulationConfig
+from popinfer.config.survey import SfrDensityConfig
 from popinfer.cosmology import PLANCK15, Cosmology
 from popinfer.errors import InputError
 from popinfer.halos.description import describe_sample
+from popinfer.halos.filled import FilledHalos
 from popinfer.halos.fitted_file import FittedFile
 from popinfer.halos.fitted_file import fit_trees as write_fits
 from popinfer.halos.formats import TREES, files_of, open_halos
@@ -22,6 +24,8 @@ from popinfer.halos.sample import SampleSpec, SimulatedHalos, read_sample
 from popinfer.halos.source import HaloSource, LightconeSource
 from popinfer.halos.table import Asked, HaloHeader, HaloReader
 from popinfer.halos.writing import kind_of_output
+from popinfer.population.parameters import declared_parameters
+from popinfer.population.satellites import SatelliteSurvivalParams
 from popinfer.random import root_key, stream
 from popinfer.run.folder import check_writable
 from popinfer.run.progress import Reporter, Silent
@@ -159,9 +163,28 @@ def halo_source(config: RunConfig, say: Reporter | None = None) -> HaloSource:
         key = stream(root_key(config.seed), "simulation")
         sample = read_sample(key, reader, sample_spec(config, source, reader.header), say.say)
         update(1, f"{sample.n_read:,} halos")
-    for line in sample.warnings:
+    for line in (*sample.warnings, *drawn_beside(config)):
         say.say(f"warning: {line}")
-    return sample
+    if source.below_resolution == "none":
+        return sample
+    if not resolution_limit(source, sample.header):
+        raise InputError(
+            f"halos.source.below_resolution: {sample.header.source} doesn't say which halos it resolves; "
+            "give halos.source.resolution"
+        )
+    return FilledHalos(sample, survival_of_drawn(config))
+
+
+def survival_of_drawn(config: RunConfig) -> float:
+    """Share of drawn subhalos that are left beside a simulation's, as in the model's own default.
+
+    It is one where the model itself says how many galaxies a drawn halo hosts: where all halos are drawn, and
+    with a component of the user's own, which doesn't know that share.
+    """
+    if simulation_of(config) is None:
+        return 1.0
+    declared = declared_parameters(config.model.components(tuple(config.catalog.bands)))
+    return float(SatelliteSurvivalParams().survival) if SURVIVAL in declared else 1.0
 
 
 def describe(config: RunConfig, say: Reporter | None = None) -> list[str]:
@@ -170,8 +193,8 @@ def describe(config: RunConfig, say: Reporter | None = None) -> list[str]:
     if source is None:
         return []
     begin = time.perf_counter()
-    sample = halo_source(config, say)
-    if not isinstance(sample, SimulatedHalos):
+    sample = simulation_in(halo_source(config, say))
+    if sample is None:
         return []
     return describe_sample(sample, resolution_limit(source, sample.header), time.perf_counter() - begin)
 
@@ -216,17 +239,38 @@ def simulation_hashes(config: RunConfig) -> dict[str, str]:
     return {f"halos {path}": sha256_of(path) for path in files_of(source.paths)}
 
 
+def drawn_beside(config: RunConfig) -> list[str]:
+    """What is computed on drawn halos though the run has a simulation, for a person."""
+    if simulation_of(config) is None:
+        return []
+    shells = [table for table in config.joint if isinstance(table, SfrDensityConfig)]
+    redshifts = ", ".join(f"{z:g}" for table in shells for z in table.redshifts)
+    return [
+        f"joint: the cosmic SFR density at z = {redshifts} is that of halos drawn from diffhalos in the "
+        "simulation's cosmology; the run's own are those of its slices"
+        for _ in shells[:1]
+    ]
+
+
 def sentences_on(source: HaloSource) -> tuple[str, ...]:
     """What a report's reader has to know of the halos."""
     sample = simulation_in(source)
     if sample is None:
         return tuple(filter(None, [other_cosmology(source.cosmology)]))
     said = [f"{sample.header.source}: {text}" for text in sample.warnings]
+    if isinstance(source, FilledHalos):
+        lowest = ", ".join(f"{x:.2f}" for x in sorted(set(sample.spec.lgm_min)))
+        said.append(
+            f"Halos below 10^{lowest} Msun, the simulation's resolution, are drawn from diffhalos; of its "
+            f"subhalos the share {source.survival:g} counts, as those that survive."
+        )
     if "random" in sample.pieces:
         said.append(f"Noise of the halo sample is the scatter between {sample.pieces}.")
     return tuple(said)
 
 
 def simulation_in(source: HaloSource) -> SimulatedHalos | None:
-    """The user's own halos, None where halos are drawn."""
+    """The user's own halos, None where all halos are drawn."""
+    if isinstance(source, FilledHalos):
+        return source.simulation
     return source if isinstance(source, SimulatedHalos) else None

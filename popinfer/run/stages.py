@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import arviz as az
+import jax.numpy as jnp
 import numpy as np
 
 from popinfer.config import RunConfig
@@ -39,6 +40,7 @@ from popinfer.run.posterior import from_netcdf, sample_posterior, write_posterio
 from popinfer.run.prepare import Population, Run, load_population, provenance_of
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.provenance import Provenance, named
+from popinfer.run.resolution import galaxies_missing
 from popinfer.run.run_summary import summary_of_run
 from popinfer.run.search import (
     Region,
@@ -116,6 +118,8 @@ def _search(run: Run, say: Reporter) -> Region:
 def _halos(run: Run, say: Reporter, region: Region) -> Population:
     with _stage(run, "halos", say):
         start = began()
+        for line in galaxies_missing(run, run.model.params_at(jnp.asarray(region.mixture.main.mean))):
+            say.say(f"warning: {line}")
         with say.task("Halos", batch_shape(run.config.halos.n_per_slice)[0]) as update:
             batches = draw_run_halos(run, region, update)
         write_halos(run.folder, batches, run.fingerprint("halos"), time.perf_counter() - start)

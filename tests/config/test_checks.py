@@ -337,3 +337,18 @@ def test_errors_keep_their_lines_between_processes():
 
     error = pickle.loads(pickle.dumps(InputError.of_lines(["a", "b"])))
     assert error.lines == ("a", "b") and str(error) == "a\nb"
+
+
+def test_quenching_by_infall_can_be_switched_off(read, refused):
+    name, model = "sfh.satellite_quenching", "model: {fixed: {dust.scatter: 0.3}}"
+    assert name not in read().model.fixed
+    off = (model, "model: {satellite_quenching: off, fixed: {dust.scatter: 0.3}}")
+    config = read(off)
+    assert config.model.fixed == {"dust.scatter": 0.3, name: 0.0}
+    assert type(config).model_validate(yaml.safe_load(config.to_yaml())) == config
+    free = (FREE, f"{FREE}\n  {name}:")
+    assert read(free).free[name].prior_of() is None  # the declared one
+    assert f"parameter '{name}' is both free and fixed" in refused(off, free)[0]
+    both = (model, f"model: {{satellite_quenching: off, fixed: {{{name}: 0.5}}}}")
+    assert f"satellite_quenching is off, and fixed has {name}" in refused(both)[0]
+    assert "model.satellite_quenching" in refused((model, "model: {satellite_quenching: on}"))[0]

@@ -3,9 +3,8 @@
 import dataclasses
 
 import numpy as np
-import pandas as pd
 import pytest
-from halo_boxes import make_box
+from halo_boxes import TableReader, make_box, table_of
 
 from popinfer.cosmology import PLANCK15, age
 from popinfer.errors import InputError
@@ -15,7 +14,7 @@ from popinfer.halos.lightcone import LightconeSpec
 from popinfer.halos.reservoir import Reservoir
 from popinfer.halos.sample import SampleSpec, read_sample
 from popinfer.halos.source import HaloPart, LightconeSource
-from popinfer.halos.table import HaloHeader, HaloReader, HaloTable
+from popinfer.halos.table import HaloHeader
 from popinfer.random import root_key
 
 SIDE, SLICE = 80.0, (0.06, 0.09)
@@ -23,39 +22,9 @@ SPEC = SampleSpec((SLICE,), Geometry("box", SIDE, redshifts=(0.075,)), (11.2,))
 HEADER = HaloHeader("box", "table", PLANCK15, SIDE)
 
 
-class Given(HaloReader):
+def given(table, header=HEADER):
     """Halos of a table, in chunks."""
-
-    def __init__(self, table: HaloTable, header: HaloHeader = HEADER) -> None:
-        self._table, self._header = table, header
-
-    @property
-    def header(self) -> HaloHeader:
-        return self._header
-
-    def chunks(self, size: int = 3000):
-        for first in range(0, len(self._table), size):
-            yield self._table.take(np.arange(first, min(first + size, len(self._table))))
-
-
-def table_of(box, **changed) -> HaloTable:
-    """A box's halos as readers give them."""
-    frame: pd.DataFrame = box.columns
-    from diffmah.diffmah_kernels import DiffmahParams
-
-    columns = {
-        "z": np.full(len(frame), box.z),
-        "position": frame[["x", "y", "z"]].to_numpy(),
-        "velocity": frame[["vx", "vy", "vz"]].to_numpy(),
-        "mah_params": DiffmahParams(*(frame[name].to_numpy() for name in DiffmahParams._fields)),
-        "lgm_infall": frame["lgm_infall"].to_numpy(),
-        "lgmhost_infall": frame["lgmhost_infall"].to_numpy(),
-        "t_infall": frame["t_infall"].to_numpy(),
-    }
-    table = HaloTable.of(
-        frame["halo_id"].to_numpy(), frame["upid"].to_numpy(), frame["lg_mass"].to_numpy(), **columns
-    )
-    return dataclasses.replace(table, **changed)
+    return TableReader(table, header)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +36,7 @@ def box():
 @pytest.fixture(scope="module")
 def sample(box):
     """The box, read."""
-    return read_sample(root_key(1), Given(table_of(box)), SPEC)
+    return read_sample(root_key(1), given(table_of(box)), SPEC)
 
 
 def weighted(halos, values):
@@ -120,7 +89,7 @@ def test_equal_keys_give_equal_halos(box, sample):
     one, same, other = (sample.draw([root_key(i)], [spec]) for i in (1, 1, 2))
     assert np.array_equal(one.normals, same.normals)
     assert not np.array_equal(one.normals, other.normals)
-    again = read_sample(root_key(1), Given(table_of(box)), SPEC)
+    again = read_sample(root_key(1), given(table_of(box)), SPEC)
     assert np.array_equal(again.pools[0].halos.table.halo_id, sample.pools[0].halos.table.halo_id)
 
 
@@ -134,7 +103,7 @@ def test_satellites_know_their_hosts(box, sample):
 
 def test_pieces_without_positions_keep_families_together(box):
     table = table_of(box, position=np.full((len(box), 3), np.nan))
-    result = read_sample(root_key(1), Given(table), SPEC)
+    result = read_sample(root_key(1), given(table), SPEC)
     assert "random pieces" in result.pieces
     pool = result.pools[0]
     piece = dict(zip(pool.halos.table.halo_id.tolist(), pool.cells(16).tolist(), strict=True))
@@ -146,7 +115,7 @@ def test_pieces_without_positions_keep_families_together(box):
 def test_an_empty_piece_counts_for_next_to_nothing(box):
     table = table_of(box)
     half = table.take(table.position[:, 0] < SIDE / 2)
-    result = read_sample(root_key(1), Given(half), dataclasses.replace(SPEC, ignore_mass_function=True))
+    result = read_sample(root_key(1), given(half), dataclasses.replace(SPEC, ignore_mass_function=True))
     spec = LightconeSpec(*SLICE, n_halo=32, lgm_min=11.2, n_normal=1)
     halos = result.draw([root_key(i) for i in range(8)], [spec], [HaloPart(i, 8) for i in range(8)])
     density = np.asarray(halos.weight)[:, 0].sum(axis=1)
@@ -164,7 +133,7 @@ def test_what_is_missing_is_drawn_and_counted(box):
         lgmhost_infall=nan,
         t_infall=nan,
     )
-    result = read_sample(root_key(1), Given(bare), SPEC)
+    result = read_sample(root_key(1), given(bare), SPEC)
     halos = result.pools[0].halos
     assert halos.tally.drawn == halos.tally.n
     assert halos.tally.infall_known == 0
@@ -188,13 +157,13 @@ def test_half_mass_times_choose_among_draws(box):
     bare = dataclasses.replace(table, mah_params=table.mah_params._replace(logm0=np.full(len(table), np.nan)))
     rng = np.random.default_rng(1)
     scale = rng.uniform(0.35, 0.75, len(table))
-    result = read_sample(root_key(1), Given(dataclasses.replace(bare, half_mass_scale=scale)), SPEC)
+    result = read_sample(root_key(1), given(dataclasses.replace(bare, half_mass_scale=scale)), SPEC)
     halos, logt0 = result.pools[0].halos, float(np.log10(age(PLANCK15, 0.0)))
     from popinfer.halos.completed import log_mah
 
     t_half = np.asarray(age(PLANCK15, 1 / halos.table.half_mass_scale - 1))
     away = log_mah(halos.table.mah_params, t_half, logt0) - (halos.table.lg_mass - np.log10(2))
-    without = read_sample(root_key(1), Given(bare), SPEC).pools[0].halos
+    without = read_sample(root_key(1), given(bare), SPEC).pools[0].halos
     np.testing.assert_array_equal(without.table.halo_id, halos.table.halo_id)
     usual = log_mah(without.table.mah_params, t_half, logt0) - (halos.table.lg_mass - np.log10(2))
     assert np.median(np.abs(away)) < 0.5 * np.median(np.abs(usual))
@@ -203,7 +172,7 @@ def test_half_mass_times_choose_among_draws(box):
 def test_merged_halos_count_less(box):
     table = table_of(box)
     p_merge = np.where(table.is_central, 0.0, 0.6)
-    result = read_sample(root_key(1), Given(dataclasses.replace(table, p_merge=p_merge)), SPEC)
+    result = read_sample(root_key(1), given(dataclasses.replace(table, p_merge=p_merge)), SPEC)
     pool = result.pools[0]
     satellite = ~pool.halos.table.is_central
     assert pool.density[satellite].sum() * SIDE**3 == pytest.approx(0.4 * (~table.is_central).sum())
@@ -258,7 +227,7 @@ def changed_row(values, row, value):
 def test_refusals(box, change, message):
     table = table_of(box)
     with pytest.raises(InputError, match=message):
-        read_sample(root_key(1), Given(dataclasses.replace(table, **change(table))), SPEC)
+        read_sample(root_key(1), given(dataclasses.replace(table, **change(table))), SPEC)
 
 
 @pytest.mark.parametrize(
@@ -284,7 +253,7 @@ def test_refusals(box, change, message):
     ],
 )
 def test_refusals_of_what_is_asked(box, spec, header, message):
-    reader = Given(table_of(box), dataclasses.replace(HEADER, **header))
+    reader = given(table_of(box), dataclasses.replace(HEADER, **header))
     with pytest.raises(InputError, match=message):
         read_sample(root_key(1), reader, dataclasses.replace(SPEC, **spec))
 
@@ -293,7 +262,7 @@ def test_abundances_that_are_a_little_off_are_a_warning(box):
     table = table_of(box)
     keep = np.random.default_rng(1).random(len(table)) < 0.8
     some = table.take(keep | ~table.is_central)
-    result = read_sample(root_key(1), Given(some), dataclasses.replace(SPEC, satellites=False))
+    result = read_sample(root_key(1), given(some), dataclasses.replace(SPEC, satellites=False))
     assert any("times as frequent as in diffhalos" in text for text in result.warnings)
     assert result.pools[0].ratio.ratio == pytest.approx(0.8, abs=0.1)
 
@@ -301,20 +270,20 @@ def test_abundances_that_are_a_little_off_are_a_warning(box):
 def test_late_halos_are_a_warning(box):
     table = table_of(box)
     early = table.mah_params._replace(t_peak=np.minimum(table.mah_params.t_peak, 9.0))
-    result = read_sample(root_key(1), Given(dataclasses.replace(table, mah_params=early)), SPEC)
+    result = read_sample(root_key(1), given(dataclasses.replace(table, mah_params=early)), SPEC)
     assert any("median t_peak of centrals is 9.0 Gyr" in text for text in result.warnings)
 
 
 def test_a_fraction_of_a_box_is_a_warning(box):
     table = table_of(box)
     some = dataclasses.replace(table, position=0.7 * table.position)
-    result = read_sample(root_key(1), Given(some), SPEC)
+    result = read_sample(root_key(1), given(some), SPEC)
     assert any("positions span" in text for text in result.warnings) or result.pieces
 
 
 def test_satellites_can_be_left_out(box):
     table = table_of(box)
-    result = read_sample(root_key(1), Given(table), dataclasses.replace(SPEC, satellites=False))
+    result = read_sample(root_key(1), given(table), dataclasses.replace(SPEC, satellites=False))
     assert result.pools[0].halos.table.is_central.all()
 
 

@@ -1,5 +1,6 @@
 """Star formation histories against diffstar itself, and the families of shifts."""
 
+import dataclasses
 import functools
 
 import jax
@@ -248,3 +249,23 @@ def test_float32_agrees_with_float64(halos):
     assert single.dtype == jnp.float32
     well_above_floor = np.asarray(double) > 1e-6
     np.testing.assert_allclose(np.asarray(single)[well_above_floor], double[well_above_floor], rtol=2e-3)
+
+
+def test_quenching_by_infall_is_a_share_of_diffstarpops(halos):
+    params = DiffstarPop().fiducial
+
+    def fractions(share):
+        changed = params._replace(satellite_quenching=share)
+        of_one = functools.partial(DiffstarPop(), changed)
+        return jax.vmap(lambda h, x: of_one(h, jnp.ones(1), PLANCK15, x).frac_quenched)(halos, halos.normals)
+
+    frac_cen, frac_sat = diffstarpops_moments(calibrated("smdpl_dr1"), halos)[:2]
+    central = np.asarray(halos.is_central) > 0.5
+    np.testing.assert_allclose(fractions(1.0), np.where(central, frac_cen, frac_sat), rtol=1e-6)
+    # its authors' way to switch it off: satellites that never fell in
+    never = dataclasses.replace(halos, gyr_since_infall=jnp.full(N, -99.0))
+    before = diffstarpops_moments(calibrated("smdpl_dr1"), never)[1]
+    np.testing.assert_allclose(fractions(0.0), np.where(central, frac_cen, before), rtol=1e-6)
+    half = 0.5 * (np.asarray(frac_sat) + np.asarray(before))
+    np.testing.assert_allclose(fractions(0.5), np.where(central, frac_cen, half), rtol=1e-6)
+    assert np.abs(np.asarray(frac_sat) - np.asarray(before))[~central].max() > 0.2

@@ -52,6 +52,7 @@ TINY = {
     "sample": {"kind": "nuts", "n_warmup": 200, "n_draws": 300, "min_ess": 400, "n_kept": 400},
     "predictive": {"n_draws": 4},
 }
+ANY = ["--allow-unconverged", "--allow-misfit"]  # verdicts on small runs are no errors here
 VALUES = ["--set", "dust.lg_av=-0.35", "--set", "metallicity.zero_point=0.05"]
 
 
@@ -116,7 +117,7 @@ def painted(run_file):
 def test_from_file_to_posterior_and_back(files, kind, tmp_path):
     file, out, mock = tmp_path / "run.yaml", tmp_path / "results", tmp_path / "mock.h5"
     file.write_text(yaml.safe_dump(content(files[kind])), encoding="utf-8")
-    assert main(["run", str(file), "--out", str(out), "--quiet", "--allow-unconverged"]) == 0
+    assert main(["run", str(file), "--out", str(out), "--quiet", *ANY]) == 0
     options = ["--on-halos", "--draws", "2", "--results", str(out), "--out", str(mock), "--quiet"]
     assert main(["mock", str(file), *options]) == 0
     with h5py.File(mock) as store:
@@ -242,6 +243,59 @@ def test_as_many_are_listed_as_the_model_expects(run_file, painted):
     listed = painted[1]["selected"].sum()
     number = np.mean(expected) * SIDE**3
     assert abs(listed - number) < 4 * np.sqrt(number)
+
+
+@pytest.mark.slow
+def test_lines_are_those_of_the_galaxies_histories(run_file, tmp_path, capsys):
+    """Luminosities from columns of the file alone, through diffstar itself."""
+    file, path = run_file.with_name("smooth.yaml"), tmp_path / "lines.parquet"
+    raw = yaml.safe_load(run_file.read_text(encoding="utf-8"))
+    gas = {"nebular.logu": -2.8, "nebular.f_esc": 0.1}
+    raw["model"] = {"burstiness": {"kind": "none"}, "fixed": gas}
+    file.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    command = ["mock", str(file), "--on-halos", "--out", str(path), "--quiet", *VALUES, "--lines"]
+    assert main([*command, "H1_6562.80A,O3_5006.84A"]) == 0
+    mock = pd.read_parquet(path)
+    columns = ["lum_H1_6562.80A", "lum_O3_5006.84A"]
+    assert [name for name in mock if name.startswith("lum_")] == columns
+    import pyarrow.parquet as pq
+
+    said = pq.read_schema(path).field(columns[0]).metadata
+    assert said[b"unit"] == b"solLum" and b"H1 6562.80A without dust" in said[b"description"]
+    rows = mock.sample(12, random_state=1)
+    run = prepare(file)
+    expected = [lines_by_hand(run, row, gas) for _, row in rows.iterrows()]
+    np.testing.assert_allclose(rows[columns], expected, rtol=0.02, atol=1.0)
+    assert (rows[columns[0]] > 1e5).sum() > 3
+    assert main([*command, "Halpha"]) == 2
+    assert "no line is called 'Halpha'" in capsys.readouterr().err
+
+
+def lines_by_hand(run, row: pd.Series, gas: dict[str, float]) -> list[float]:
+    """H alpha and [O III] of one galaxy of a file."""
+    from diffstar import DiffstarParams, calc_sfh_singlegal
+
+    from popinfer.cosmology import age
+    from popinfer.data import load_nebular
+    from popinfer.sps import age_weights, line_luminosities
+    from popinfer.sps.metallicity import lgmet_weights
+
+    cosmology, ssp, grid = run.model.forward.cosmology, run.light.ssp, load_nebular()
+    z = 0.075
+    t_obs, logt0 = float(age(cosmology, z)), float(np.log10(age(cosmology, 0.0)))
+    t = np.linspace(0.05, t_obs, 2000)
+    mah = DiffmahParams(*(float(row[name]) for name in DiffmahParams._fields))
+    names = ("lgmcrit", "lgy_at_mcrit", "indx_lo", "indx_hi", "lg_qt", "qlglgdt", "lg_drop", "lg_rejuv")
+    made = DiffstarParams(*(float(row[name]) for name in names))
+    sfr = calc_sfh_singlegal(made, mah, jnp.asarray(t), lgt0=logt0, fb=cosmology.fb)
+    weights = age_weights(jnp.asarray(t), sfr, t_obs, ssp.ssp_lg_age_gyr)
+    scatter = run.model.params.metallicity.mdf_scatter
+    shares = lgmet_weights(float(row["lgmet"]), scatter, jnp.asarray(ssp.ssp_lgmet))
+    lum = line_luminosities(
+        ssp, grid, shares[:, None] * weights, gas["nebular.logu"], None, gas["nebular.f_esc"]
+    )
+    places = [grid.line_name.index(name) for name in ("H  1  6562.80A", "O  3  5006.84A")]
+    return [float(lum[i]) for i in places]
 
 
 def test_fits_and_hdf5_hold_the_same(run_file, painted, tmp_path):

@@ -1,13 +1,18 @@
 """Simulations that tests make: boxes of diffhalos' halos at places of their own, in the formats of users."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import h5py
 import numpy as np
 import pandas as pd
+from diffmah.diffmah_kernels import DiffmahParams
 
 from popinfer.cosmology import PLANCK15, Cosmology
+from popinfer.halos.geometry import Geometry
 from popinfer.halos.lightcone import LightconeSpec, draw_halos
+from popinfer.halos.sample import SampleSpec, SimulatedHalos, read_sample
+from popinfer.halos.table import HaloHeader, HaloReader, HaloTable
 from popinfer.random import numpy_generator, root_key, stream
 
 SURVIVAL = 0.4  # of satellites, as in the model's own default
@@ -63,10 +68,50 @@ def make_box(seed: int, side: float, z: float = 0.075, lgm_min: float = 11.2) ->
     return Box(side, z, PLANCK15, frame.sample(frac=1, random_state=seed, ignore_index=True))
 
 
+class TableReader(HaloReader):
+    """Halos of a table, in chunks."""
+
+    def __init__(self, table: HaloTable, header: HaloHeader) -> None:
+        self._table, self._header = table, header
+
+    @property
+    def header(self) -> HaloHeader:
+        return self._header
+
+    def chunks(self, size: int = 3000):
+        for first in range(0, len(self._table), size):
+            yield self._table.take(np.arange(first, min(first + size, len(self._table))))
+
+
+def table_of(box: Box, **changed) -> HaloTable:
+    """A box's halos as readers give them."""
+    frame: pd.DataFrame = box.columns
+    columns = {
+        "z": np.full(len(frame), box.z),
+        "position": frame[["x", "y", "z"]].to_numpy(),
+        "velocity": frame[["vx", "vy", "vz"]].to_numpy(),
+        "mah_params": DiffmahParams(*(frame[name].to_numpy() for name in DiffmahParams._fields)),
+        "lgm_infall": frame["lgm_infall"].to_numpy(),
+        "lgmhost_infall": frame["lgmhost_infall"].to_numpy(),
+        "t_infall": frame["t_infall"].to_numpy(),
+    }
+    table = HaloTable.of(
+        frame["halo_id"].to_numpy(), frame["upid"].to_numpy(), frame["lg_mass"].to_numpy(), **columns
+    )
+    return dataclasses.replace(table, **changed)
+
+
+def read_box(box: Box, limits: tuple[float, float], lgm_min: float) -> SimulatedHalos:
+    """A box as a source of halos of one slice."""
+    spec = SampleSpec((limits,), Geometry("box", box.side, redshifts=(box.z,)), (lgm_min,))
+    reader = TableReader(table_of(box), HaloHeader("box", "table", box.cosmology, box.side))
+    return read_sample(root_key(1), reader, spec)
+
+
 def lg_mass_at(halos, picked: np.ndarray) -> np.ndarray:
     """Log10 masses when halos are observed."""
     import jax
-    from diffmah.diffmah_kernels import DiffmahParams, _log_mah_kern
+    from diffmah.diffmah_kernels import _log_mah_kern
 
     from popinfer.cosmology import age
 
