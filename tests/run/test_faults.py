@@ -158,6 +158,31 @@ def test_a_truth_that_a_person_wrote_needs_no_seal(tmp_path):
     assert read_truth(tmp_path / "catalog.parquet", ("dust.lg_av", "b")) == {"dust.lg_av": -0.3}
 
 
+COMMANDS = ["run", "search", "halos", "fit", "fisher", "sample", "report", "calibrate", "mock", "params"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_names_the_code_that_it_is_about_to_run(write_config, tmp_path, capsys, command):
+    (tmp_path / "law.py").write_text("import sys\nprint('at work', file=sys.stderr)\n1 / 0\n")
+    file = write_config(model={"dust_law": {"kind": f"{tmp_path / 'law.py'}:Law"}})
+    out = [] if command == "params" else ["--out", str(tmp_path / "out.parquet")]
+    assert main([command, str(file), *out]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[:2] == [f"runs code of {tmp_path / 'law.py'}", "at work"]
+    assert sum("runs code of" in line for line in said) == 1
+
+
+def test_files_of_cuts_are_named_too_and_quiet_says_nothing(write_config, tmp_path, capsys, tiny_config):
+    (tmp_path / "cuts.py").write_text("raise ValueError('read')\n")
+    cut = {"kind": "function", "path": str(tmp_path / "cuts.py"), "name": "f", "bands": ["g", "r"]}
+    file = write_config(catalog={**tiny_config["catalog"], "cuts": [cut]})
+    for quiet in ([], ["--quiet"]):
+        assert main(["run", str(file), "--out", str(tmp_path / "out"), *quiet]) == 2
+        said = capsys.readouterr().err
+        assert said.count(f"runs code of {tmp_path / 'cuts.py'}\n") == (not quiet)
+        assert "cuts.py: ValueError when it is read: read" in said
+
+
 def test_a_module_that_ends_the_program_is_named(tmp_path, monkeypatch):
     (tmp_path / "ends_the_program.py").write_text("import sys\nsys.exit(0)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -175,7 +200,7 @@ def test_a_function_that_ends_the_program_is_an_error(write_config, tmp_path, ca
 
 
 def test_other_code_that_ends_the_program_is_an_error(write_config, monkeypatch, capsys):
-    def read(_file):
+    def read(_file, _quiet):
         raise SystemExit(0)
 
     monkeypatch.setattr(cli, "_read", read)
