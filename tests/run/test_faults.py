@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import killed
 import pytest
 
 from popinfer import cli, storage
@@ -236,6 +237,22 @@ def test_a_dead_worker_is_one_line_and_its_surveys_are_kept(tiny_config, tmp_pat
         calibrate_module.calibrate(RunConfig.model_validate(tiny_config), spec, tmp_path / "out")
     trials = tmp_path / "out" / "trials"
     assert sorted(path.name for path in trials.iterdir()) == ["0000.json", "0001.json"]
+
+
+@pytest.mark.slow
+def test_a_worker_that_the_system_kills_is_one_line_too(tiny_config, tmp_path, monkeypatch):
+    """The same with processes, of which one ends itself with SIGKILL."""
+    from popinfer.config import RunConfig
+
+    monkeypatch.setattr(calibrate_module, "_start_worker", killed.no_start)
+    monkeypatch.setattr(calibrate_module, "_worker_trial", killed.third_trial_kills)
+    config, out = RunConfig.model_validate(tiny_config), tmp_path / "out"
+    with pytest.raises(InputError, match=r"one of them was killed.*finished are kept"):
+        calibrate_module.calibrate(config, calibrate_module.CalibrateSpec(20, 2), out)
+    there = {path.name for path in (out / "trials").iterdir()}
+    assert "0002.json" not in there and there <= {f"{i:04d}.json" for i in range(20)}
+    with storage.only_process(out):  # nobody is left who holds the folder
+        pass
 
 
 def test_exit_codes_are_told(capsys):

@@ -1,7 +1,9 @@
-"""Ends what keeps a journal as SIGKILL does, again and again."""
+"""Ends what keeps a journal as SIGKILL does, again and again; and workers that do away with themselves."""
 
+import os
+import signal
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from popinfer.journal import Journal
 
@@ -38,3 +40,14 @@ def finish(work: Callable[[], Result]) -> tuple[Result, int]:
         except KilledError:
             continue
     raise AssertionError("the work makes no headway")
+
+
+def no_start(*_arguments: Any) -> None:
+    """Start of a worker that needs nothing."""
+
+
+def third_trial_kills(index: int, _spec: Any) -> dict[str, Any]:
+    """A made-up survey; with the third the worker is gone, as when the system lacks memory."""
+    if index == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"failed": "made up", "truth": [0.0, 0.0], "wall_time_s": 0.0}
