@@ -8,6 +8,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,11 +84,19 @@ def _start(quiet: bool, *, any_device: bool = False) -> Any:
     return say
 
 
-def _read(file: Path) -> "RunConfig":
+def _read(file: Path, quiet: bool) -> "RunConfig":
     """Check the run file first, before diffstar and the data are loaded."""
     from popinfer.config import load_config
 
+    _name_code(quiet)
     return load_config(file)
+
+
+def _name_code(quiet: bool) -> None:
+    """Say which code a run file names before it runs; not among results, which other programs may read."""
+    from popinfer.user_code import announce
+
+    announce(None if quiet else partial(typer.echo, err=True))
 
 
 def _finish(outcome: "Outcome", where: Path, quiet: bool, allowed: tuple[bool, bool]) -> None:
@@ -111,7 +120,7 @@ def run(
     fresh: Fresh = False,
 ) -> None:
     """Everything: search, halos, fit, sample, report; goes on where a killed run was."""
-    config, say = _read(file), _start(quiet)
+    config, say = _read(file, quiet), _start(quiet)
     from popinfer.run.prepare import prepare
     from popinfer.run.stages import run_all
 
@@ -123,7 +132,7 @@ def run(
 @app.command()
 def search(file: File, out: Out = None, quiet: Quiet = False, fresh: Fresh = False) -> None:
     """Find where the posterior is, on few halos."""
-    config, say = _read(file), _start(quiet)
+    config, say = _read(file, quiet), _start(quiet)
     from popinfer.run import stages
     from popinfer.run.prepare import prepare
 
@@ -151,7 +160,7 @@ def halos(file: File, out: Out = None, quiet: Quiet = False) -> None:
     The name of this command may be left out: popinfer halos FILE. Without a search, a simulation is described
     only.
     """
-    config, say = _read(file), _start(quiet)
+    config, say = _read(file, quiet), _start(quiet)
     from popinfer.run.folder import RunFolder
     from popinfer.run.simulation import describe, simulation_of
 
@@ -191,7 +200,7 @@ def fit_trees(
 @app.command()
 def fit(file: File, out: Out = None, quiet: Quiet = False) -> None:
     """Find the best population and how well it is known."""
-    config, say = _read(file), _start(quiet)
+    config, say = _read(file, quiet), _start(quiet)
     from popinfer.run import stages
     from popinfer.run.prepare import prepare
 
@@ -204,7 +213,7 @@ def fit(file: File, out: Out = None, quiet: Quiet = False) -> None:
 @app.command()
 def fisher(file: File, out: Out = None, quiet: Quiet = False) -> None:
     """Rank the free parameters by what the data can tell, and name degenerate combinations."""
-    config, say = _read(file), _start(quiet)
+    config, say = _read(file, quiet), _start(quiet)
     from popinfer.run import stages
     from popinfer.run.prepare import prepare
 
@@ -224,7 +233,7 @@ def sample(
     allow_misfit: Misfit = False,
 ) -> None:
     """Draw from the posterior and predict."""
-    config, say = _read(file), _start(quiet)
+    config, say = _read(file, quiet), _start(quiet)
     from popinfer.run import stages
     from popinfer.run.prepare import prepare
 
@@ -242,7 +251,7 @@ def report(
     allow_misfit: Misfit = False,
 ) -> None:
     """Write the page to read from the stored draws."""
-    config = None if where.is_dir() else _read(where)
+    config = None if where.is_dir() else _read(where, quiet)
     say = _start(quiet)
     from popinfer.run import stages
     from popinfer.run.folder import RunFolder
@@ -292,7 +301,7 @@ def mock(  # noqa: PLR0913, PLR0917 (options of a command)
 ) -> None:
     """Make a catalog from the model, its truth beside it, and a run file for it; or galaxies on halos."""
     if file.is_file():  # anything else is read once only
-        _read(file)
+        _read(file, quiet)
     say = _start(quiet)
     if on_halos:
         from popinfer.run.mock import parse_values
@@ -329,7 +338,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - an argument an option
     fresh: Fresh = False,
 ) -> None:
     """Simulate surveys from the prior, analyse each, and test whether the posteriors cover the truth."""
-    config, say = _read(file), _start(quiet)
+    config, say = _read(file, quiet), _start(quiet)
     from popinfer.report import write_calibration
     from popinfer.run.calibrate import CalibrateSpec
     from popinfer.run.calibrate import calibrate as run_trials
@@ -353,6 +362,7 @@ def doctor(
     """Versions, devices, precision, embedded data, and a short self-test."""
     _start(quiet, any_device=replay is None)
     if replay is not None:
+        _name_code(quiet)
         from popinfer.run.replay import replay as evaluated_again
 
         typer.echo(evaluated_again(replay))
@@ -379,7 +389,7 @@ def params(
     ] = False,
 ) -> None:
     """List everything that a run file can free or fix: value, prior, domain, unit and meaning."""
-    config = _read(file)
+    config = _read(file, quiet=False)
     from popinfer.run.params import parameter_table
 
     typer.echo(parameter_table(config, everything=all_))

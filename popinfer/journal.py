@@ -83,7 +83,8 @@ class Journal:
             record = _HEAD.pack(self.seconds, key) + buffer.getvalue()
             self._chain = hashlib.sha256(self._chain + record).digest()
             self._pending.append(_FRAME.pack(len(record), self._chain) + record)
-            if time.monotonic() - self._flushed >= self._wait:
+            waited = time.monotonic() - self._flushed
+            if waited >= self._wait or waited < 0:  # a virtual machine's clock may go back
                 self.flush()
 
     def flush(self) -> None:

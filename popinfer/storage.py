@@ -13,6 +13,7 @@ popinfer or of another run is one line that names the file, and never other cont
 
 import contextlib
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from popinfer.errors import InputError
+from popinfer.expansion import check_content
 
 try:
     import fcntl
@@ -230,7 +232,7 @@ def read_sealed(path: Path, kind: str, stage: str, identity: str | None = None) 
     Raises
     ------
     InputError
-        The file is absent, can't be read, is damaged, or holds something else.
+        The file is absent, can't be read, is damaged, holds something else, or expands out of proportion.
     """
     again = f"run 'popinfer {stage}' again"
     if not os.path.lexists(path):
@@ -258,6 +260,7 @@ def read_sealed(path: Path, kind: str, stage: str, identity: str | None = None) 
     if identity is not None and stored_identity != identity:
         raise InputError(f"{path}: made from another configuration or other data; {again}")
     body = content[:start]
+    check_content(io.BytesIO(body), path)  # a seal says that nothing has changed, not who made it
     return Sealed(body + _CLOSING if path.suffix == ".json" else body, stored_identity, digest)
 
 

@@ -1,6 +1,7 @@
 """What a user writes in Python of their own: functions and classes, in a file or in an installed module.
 
-Reading such a file runs it, as importing a module does.
+Reading such a file runs it, as importing a module does. A program that shows its work to a person names the
+code before it runs: `announce`.
 """
 
 import difflib
@@ -14,7 +15,40 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from popinfer.errors import InputError, first_line
+from popinfer.errors import InputError, first_line, shortened
+
+_OURS = __name__.partition(".")[0]
+
+
+class _Announcer:
+    """Names foreign code to a person before it runs, once each."""
+
+    def __init__(self) -> None:
+        self._say: Callable[[str], object] | None = None
+        self._named: set[str] = set()
+
+    def begin(self, say: Callable[[str], object] | None) -> None:
+        """Tell a person from here on; nobody when there is none to tell."""
+        self._say, self._named = say, set()
+
+    def name(self, code: str) -> None:
+        """Say that this code runs, unless that was said."""
+        if self._say is not None and code not in self._named:
+            self._named.add(code)
+            self._say(f"runs code of {shortened(code, 300)}")
+
+
+_announcer = _Announcer()
+
+
+def announce(say: Callable[[str], object] | None) -> None:
+    """Choose who is told which code is about to run, once for each file or module.
+
+    Parameters
+    ----------
+    say : gets a line; nobody is told when None, as in programs that use this package.
+    """
+    _announcer.begin(say)
 
 
 def read_function(path: str | Path, name: str) -> Callable[..., Any]:
@@ -60,6 +94,8 @@ def read_class(module: str, name: str) -> type:
 
 
 def _imported(module: str) -> ModuleType:
+    if module.partition(".")[0] != _OURS:
+        _announcer.name(module)
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -76,6 +112,7 @@ def _imported(module: str) -> ModuleType:
 
 
 def _module_of(path: Path) -> ModuleType:
+    _announcer.name(str(path))
     return _run(path.resolve(), path, path.stat().st_mtime_ns)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from popinfer import user_code
 from popinfer.config.survey import FunctionCutConfig
 from popinfer.errors import InputError
 from popinfer.run.cuts import CUTS
@@ -76,3 +77,34 @@ def test_a_good_cut_selects(written):
     config = FunctionCutConfig(kind="function", path=str(written(GOOD)), name="cut", bands=["g", "r"])
     cut = CUTS["function"](config, ("g", "r"))
     assert np.asarray(cut.function(np.array([18.0]), np.array([17.0]))) == pytest.approx(1)
+
+
+def test_code_is_named_once_before_it_runs(written, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(user_code, "said", said, raising=False)
+    path = written(f"from popinfer.user_code import said\nsaid.append('at work')\n{GOOD}", "named.py")
+    user_code.announce(said.append)
+    try:
+        for _ in range(2):
+            read_function(path, "cut")
+        assert said == [f"runs code of {path}", "at work"]
+        user_code.announce(said.append)  # another command: said again, though nothing runs again
+        read_function(path, "cut")
+        assert said == [f"runs code of {path}", "at work", f"runs code of {path}"]
+    finally:
+        user_code.announce(None)
+    read_function(path, "cut")
+    assert len(said) == 3
+
+
+def test_modules_are_named_and_our_own_are_not(monkeypatch, tmp_path):
+    (tmp_path / "module_of_a_user.py").write_text("class Law:\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    said: list[str] = []
+    user_code.announce(said.append)
+    try:
+        assert user_code.read_class("module_of_a_user", "Law").__name__ == "Law"
+        user_code.read_class("popinfer.errors", "InputError")
+    finally:
+        user_code.announce(None)
+    assert said == ["runs code of module_of_a_user"]

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from popinfer.data.wavelengths import length
 from popinfer.errors import InputError, first_line
+from popinfer.expansion import check_file
 
 FloatArray = NDArray[np.float64]
 Curve = tuple[FloatArray, FloatArray]
@@ -201,6 +202,7 @@ def _check_pivot(name: str | Path, at: float, believed: bool) -> None:
 
 def _read(path: Path, said: FilterFile) -> tuple[FloatArray, FloatArray, str | None]:
     """Raw wavelengths and transmissions of a file, and its own unit of wavelength."""
+    check_file(path)
     name = path.name.lower()
     if name.endswith(_HDF5):
         return _read_hdf5(path, said)

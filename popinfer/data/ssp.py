@@ -34,6 +34,7 @@ from popinfer.data.ssp_checks import (
 )
 from popinfer.data.units import LIGHT
 from popinfer.errors import InputError
+from popinfer.expansion import check_file
 from popinfer.records import SSP, NebularGrid
 
 FloatArray = NDArray[np.float64]
@@ -235,6 +236,7 @@ def _read(file: Path, needed: Mapping[str, str]) -> tuple[dict[str, NDArray], di
 
     ``needed`` are the datasets that have to be there, with their units.
     """
+    check_file(file)
     try:
         with h5py.File(file, "r") as store:
             missing = [name for name in needed if name not in store]

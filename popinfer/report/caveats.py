@@ -28,6 +28,7 @@ def cautions(
 ) -> tuple[str, ...]:
     """List all caveats but the parameters that are far from their priors, which a terminal lists anyway."""
     sentences = [*_halo_noise(summary), *_other_maxima(summary), *starts_left(summary.starts)]
+    sentences += _one_start(summary.starts)
     sentences += [*_parameters(summary, rows), *summary.warnings]
     if histograms is None:
         sentences.append("No predictions were stored, so the report can't show the model beside the data.")
@@ -61,6 +62,16 @@ def starts_left(starts: Sequence[Mapping[str, Any]]) -> list[str]:
         f"{which} of the search ({len(starts)} in all) arrived at no maximum that holds posterior mass: the "
         "climb stopped short, or ended far below. More starts (fit.n_prior_starts) tell whether maxima are "
         "missing."
+    ]
+
+
+def _one_start(starts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A search that began at one point knows of nothing that is elsewhere."""
+    if [end["start"] for end in starts if end["start"] != "ridge"] != [0]:
+        return []
+    return [
+        "The search began at one point only: whether the posterior has mass elsewhere wasn't looked for. "
+        "Starts from the prior (fit.n_prior_starts) tell."
     ]
 
 

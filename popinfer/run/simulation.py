@@ -226,7 +226,10 @@ def fit_tree_files(arguments: list[str], redshift: float | None, say: Reporter) 
         raise InputError(f"{reader.header.source}: {reader.header.format} has no mass histories to fit")
     out.parent.mkdir(parents=True, exist_ok=True)
     with say.task("Fits of merger trees") as update:
-        return write_fits(reader, out, update)
+        made = write_fits(reader, out, update)
+    if made.n_resumed:
+        say.say(f"{out}: {made.n_resumed} parts were there from an earlier call, and are kept")
+    return made
 
 
 def simulation_hashes(config: RunConfig) -> dict[str, str]:

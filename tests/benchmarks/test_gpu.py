@@ -1,14 +1,10 @@
 """`benchmarks/gpu.py` on whatever JAX finds, with few galaxies and halos."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from scripts import run_script
 
-ROOT = Path(__file__).resolve().parents[2]
 RUN_FILE = """
 name: tiny
 catalog:
@@ -36,17 +32,8 @@ def measured(tmp_path_factory):
     options = ["--sizes", "100,200", "--at-once", "100", "--repeats", "1", "--points", "2"]
     options += ["--precision", "double", "--no-nuts-exact", "--n-per-slice", "256"]
     options += ["--run", str(folder / "tiny.yaml"), "--json", str(folder / "gpu.json")]
-    # in a process of its own, where no type checker slows it down
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), *options],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout, json.loads((folder / "gpu.json").read_text(encoding="utf-8"))
+    printed = run_script("gpu.py", *options)
+    return printed, json.loads((folder / "gpu.json").read_text(encoding="utf-8"))
 
 
 def test_every_figure_is_there_with_where_it_comes_from(measured):

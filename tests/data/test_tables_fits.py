@@ -225,7 +225,7 @@ def test_gzip_without_a_suffix_for_it(written, numbers):
 
 
 def test_a_file_that_expands_without_bounds(written, tmp_path, monkeypatch):
-    monkeypatch.setattr("popinfer.data.tables.request._FREE_BYTES", 1 << 20)
+    monkeypatch.setattr("popinfer.expansion.FREE_BYTES", 1 << 20)
     plain = written(Table({"g": np.zeros(3_000_000)}))
     path = tmp_path / "bomb.fits.gz"
     path.write_bytes(gzip.compress(plain.read_bytes()))

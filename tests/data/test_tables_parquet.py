@@ -219,8 +219,8 @@ def test_two_columns_of_one_name(written):
 def test_a_file_that_says_it_has_more_than_it_can_hold(written, monkeypatch):
     path = written({"g": np.zeros(1_000_000)})
     assert_columns(path, {"g": np.zeros(1_000_000)})
-    monkeypatch.setattr("popinfer.data.tables.request._FREE_BYTES", 1 << 20)
-    monkeypatch.setattr("popinfer.data.tables.request._GROWTH", 2)
+    monkeypatch.setattr("popinfer.expansion.FREE_BYTES", 1 << 20)
+    monkeypatch.setattr("popinfer.expansion.GROWTH", 2)
     assert "1000000 rows" in refusal(path, "g") and "bytes on disk" in refusal(path, "g")
 
 

@@ -212,7 +212,7 @@ def test_compressed_text(written, opener, name):
 
 
 def test_a_file_that_expands_without_bounds(written, monkeypatch):
-    monkeypatch.setattr("popinfer.data.tables.request._FREE_BYTES", 1 << 20)
+    monkeypatch.setattr("popinfer.expansion.FREE_BYTES", 1 << 20)
     packed = gzip.compress(HEADER.encode() + b"a,0.1,17.5\n" * 2_000_000)
     assert "expands from" in refusal(written(packed, "c.csv.gz"), "z", "g")
 

@@ -1,9 +1,9 @@
 """The gate passes each sampler's draws of an easy posterior, and catches each broken case."""
 
-import arviz as az
 import jax
 import numpy as np
 import pytest
+from at_the_gate import failed, gate_groups
 from targets import COV5, MEAN5, bimodal, cliff, funnel, gaussian5, infinite, no_slope, nowhere, rugged
 from toy import silent
 
@@ -11,33 +11,13 @@ from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.nuts import NutsSpec, nuts
 from popinfer.infer.tempered import SmcSpec, smc
 from popinfer.report import judge
-from popinfer.run.posterior import sample_statistics, unconstrained_group
 
 FIVE, THREE = Mixture.single(Laplace(MEAN5, COV5)), Mixture.single(Laplace(np.zeros(3), np.eye(3)))
 
 
 def verdict(sample, density, start, spec):
-    """The gate's answer to a sampler's draws, stored as a run stores them."""
-    draws = sample(jax.random.key(3), density, start, spec, silent)
-    draws.attrs["region_settled"] = 1
-    names = tuple(f"p{i}" for i in range(draws.u.shape[-1]))
-    prior = np.random.default_rng(5).normal(size=(1, 2000, len(names)))
-    idata = az.from_dict(
-        **{
-            group: {name: u[..., i] for i, name in enumerate(names)}
-            for group, u in (("posterior", draws.u), ("prior", prior))
-        }
-    )
-    vectors = unconstrained_group(names, draws, start)
-    idata.add_groups(sample_stats=sample_statistics(draws), unconstrained=vectors)
-    return judge(idata)
-
-
-def failed(found):
-    """Titles of the checks that failed; at least one must have."""
-    titles = {check.title for check in found.checks if not check.passed}
-    assert not found.converged and len(found.failures) == len(titles) > 0
-    return titles
+    """The gate's answer to a sampler's draws."""
+    return judge(gate_groups(sample(jax.random.key(3), density, start, spec, silent), start))
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,12 @@ def test_halo_noise_is_flagged_above_ten_percent_only():
 def test_other_maxima_are_ranked_by_their_depth():
     best = synthetic.summary().log_density_best
     assert "maxim" not in _caveats(starts=({"start": 0, "log_density": best - 0.1, "distance": 0.4},))
+    assert "began at one point only" in _caveats(
+        starts=({"start": 0, "log_density": best}, {"start": "ridge"})
+    )
+    assert "began at" not in _caveats(
+        starts=({"start": 0, "log_density": best}, {"start": 1, "log_density": best})
+    )
     assert "maxim" not in _caveats(starts=({"start": 0, "log_density": best - 40, "distance": 8.0},))
     assert "may have several maxima" in _caveats(
         starts=({"start": 0, "log_density": best - 3, "distance": 8.0},)

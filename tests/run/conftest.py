@@ -6,27 +6,7 @@ import pytest
 import yaml
 from recorded_streams import Recorded
 
-TINY = {
-    "name": "tiny",
-    "seed": 3,
-    "catalog": {
-        "path": "sdss_mgs",
-        "redshift": "zs",
-        "bands": {b: {"filter": f"sdss_{b}0", "value": b, "error": f"e{b}"} for b in "gr"},
-        "selection": {"band": "r", "bright_mag": 14.0, "faint_mag": 17.5, "width_mag": 0.05},
-    },
-    "slices": [[0.06, 0.09]],
-    "features": ["g-r", "r"],
-    "halos": {"n_per_slice": 512, "lgm_min": 11.2},
-    "free": {
-        "dust.lg_av": {"loc": -0.4, "scale": 0.2},
-        "metallicity.zero_point": {"loc": 0.0, "scale": 0.15},
-    },
-    "kernels": {"n_centers": 30, "floor_mag": 0.05, "model_error": 0.1},
-    "fit": {"max_steps": 15, "n_prior_starts": 1},
-    "sample": {"kind": "nuts", "n_warmup": 200, "n_draws": 300, "min_ess": 400, "n_kept": 400},
-    "predictive": {"n_draws": 4},
-}
+TINY = yaml.safe_load((Path(__file__).parents[2] / "benchmarks" / "tiny.yaml").read_text())
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import killed
 import pytest
 
 from popinfer import cli, storage
@@ -158,6 +159,31 @@ def test_a_truth_that_a_person_wrote_needs_no_seal(tmp_path):
     assert read_truth(tmp_path / "catalog.parquet", ("dust.lg_av", "b")) == {"dust.lg_av": -0.3}
 
 
+COMMANDS = ["run", "search", "halos", "fit", "fisher", "sample", "report", "calibrate", "mock", "params"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_names_the_code_that_it_is_about_to_run(write_config, tmp_path, capsys, command):
+    (tmp_path / "law.py").write_text("import sys\nprint('at work', file=sys.stderr)\n1 / 0\n")
+    file = write_config(model={"dust_law": {"kind": f"{tmp_path / 'law.py'}:Law"}})
+    out = [] if command == "params" else ["--out", str(tmp_path / "out.parquet")]
+    assert main([command, str(file), *out]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[:2] == [f"runs code of {tmp_path / 'law.py'}", "at work"]
+    assert sum("runs code of" in line for line in said) == 1
+
+
+def test_files_of_cuts_are_named_too_and_quiet_says_nothing(write_config, tmp_path, capsys, tiny_config):
+    (tmp_path / "cuts.py").write_text("raise ValueError('read')\n")
+    cut = {"kind": "function", "path": str(tmp_path / "cuts.py"), "name": "f", "bands": ["g", "r"]}
+    file = write_config(catalog={**tiny_config["catalog"], "cuts": [cut]})
+    for quiet in ([], ["--quiet"]):
+        assert main(["run", str(file), "--out", str(tmp_path / "out"), *quiet]) == 2
+        said = capsys.readouterr().err
+        assert said.count(f"runs code of {tmp_path / 'cuts.py'}\n") == (not quiet)
+        assert "cuts.py: ValueError when it is read: read" in said
+
+
 def test_a_module_that_ends_the_program_is_named(tmp_path, monkeypatch):
     (tmp_path / "ends_the_program.py").write_text("import sys\nsys.exit(0)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -175,7 +201,7 @@ def test_a_function_that_ends_the_program_is_an_error(write_config, tmp_path, ca
 
 
 def test_other_code_that_ends_the_program_is_an_error(write_config, monkeypatch, capsys):
-    def read(_file):
+    def read(_file, _quiet):
         raise SystemExit(0)
 
     monkeypatch.setattr(cli, "_read", read)
@@ -211,6 +237,22 @@ def test_a_dead_worker_is_one_line_and_its_surveys_are_kept(tiny_config, tmp_pat
         calibrate_module.calibrate(RunConfig.model_validate(tiny_config), spec, tmp_path / "out")
     trials = tmp_path / "out" / "trials"
     assert sorted(path.name for path in trials.iterdir()) == ["0000.json", "0001.json"]
+
+
+@pytest.mark.slow
+def test_a_worker_that_the_system_kills_is_one_line_too(tiny_config, tmp_path, monkeypatch):
+    """The same with processes, of which one ends itself with SIGKILL."""
+    from popinfer.config import RunConfig
+
+    monkeypatch.setattr(calibrate_module, "_start_worker", killed.no_start)
+    monkeypatch.setattr(calibrate_module, "_worker_trial", killed.third_trial_kills)
+    config, out = RunConfig.model_validate(tiny_config), tmp_path / "out"
+    with pytest.raises(InputError, match=r"one of them was killed.*finished are kept"):
+        calibrate_module.calibrate(config, calibrate_module.CalibrateSpec(20, 2), out)
+    there = {path.name for path in (out / "trials").iterdir()}
+    assert "0002.json" not in there and there <= {f"{i:04d}.json" for i in range(20)}
+    with storage.only_process(out):  # nobody is left who holds the folder
+        pass
 
 
 def test_exit_codes_are_told(capsys):

@@ -2,55 +2,20 @@
 
 import dataclasses
 import json
+import shutil
 
 import arviz as az
 import numpy as np
 import pytest
+from killed import finish, kill_every
 
-from popinfer.journal import Journal
+from popinfer.config import RunConfig
 from popinfer.report import RunSummary
 from popinfer.run import stages
 from popinfer.run.folder import RunFolder, read_halos
 
 pytestmark = pytest.mark.xdist_group("the tiny run")  # made once
 TIMES = ("wall_time_s", "seal", "arrays")
-
-
-class KilledError(BaseException):
-    """Ends a run as SIGKILL does: nothing in memory is saved."""
-
-
-@pytest.fixture
-def killed_every(monkeypatch):
-    """Make runs end after so many new steps, of which the last few weren't on the disk yet."""
-
-    def arrange(n_steps: int) -> None:
-        count, add = 0, Journal.add
-
-        def add_or_end(journal: Journal, key: bytes, arrays) -> None:
-            nonlocal count
-            add(journal, key, arrays)
-            count += 1
-            if count % n_steps == n_steps - 3:
-                journal.flush()
-            if count % n_steps == 0:
-                journal._pending.clear()
-                raise KilledError
-
-        monkeypatch.setattr(Journal, "add", add_or_end)
-
-    return arrange
-
-
-def finish(run) -> int:
-    """Run all stages again and again until nothing kills them; how often something did."""
-    for times in range(200):
-        try:
-            stages.run_all(run)
-        except KilledError:
-            continue
-        return times
-    raise AssertionError("the run makes no headway")
 
 
 def timeless(path):
@@ -81,15 +46,42 @@ def assert_equal(run, folder: RunFolder, reference: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("n_steps", [25, pytest.param(7, marks=pytest.mark.slow)])
-def test_a_run_that_is_killed_again_and_again_ends_equal(run, tiny_run, tmp_path, killed_every, n_steps):
-    killed_every(n_steps)
+def test_a_run_that_is_killed_again_and_again_ends_equal(run, tiny_run, tmp_path, monkeypatch, n_steps):
+    kill_every(monkeypatch, n_steps)
     again = dataclasses.replace(run, folder=RunFolder(tmp_path / "run"))
-    assert finish(again) >= (10 if n_steps == 7 else 2)
+    _, times = finish(lambda: stages.run_all(again))
+    assert times >= (10 if n_steps == 7 else 2)
     assert_equal(run, again.folder, RunFolder(tiny_run[1]))
     assert (again.folder.report).is_file()
 
 
-def test_a_finished_run_computes_nothing_again(run, tiny_run, killed_every):
-    killed_every(1)  # any step would end it
+SAMPLERS = {
+    "nuts_exact": {"n_chains": 2, "n_warmup": 10, "n_draws": 15, "max_tree_depth": 3},
+    "smc": {"n_particles": 40, "n_moves": 1, "max_leapfrog": 2},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_exact_samplers_that_are_killed_end_equal(run, tiny_run, tmp_path, monkeypatch, kind):
+    """Both on the model itself; `tests/infer/test_killed_samplers.py` has densities that cost nothing."""
+    config = RunConfig.model_validate(run.config.model_dump() | {"sample": {"kind": kind, **SAMPLERS[kind]}})
+    runs = [
+        dataclasses.replace(run, config=config, folder=RunFolder(tmp_path / name))
+        for name in ("whole", "killed")
+    ]
+    for each in runs:
+        shutil.copytree(tiny_run[1], each.folder.path)
+        for path in (each.folder.posterior, each.folder.summary, each.folder.report):
+            path.unlink()
+    stages.sample(runs[0])
+    kill_every(monkeypatch, 5)
+    _, times = finish(lambda: stages.sample(runs[1]))
+    assert times >= 2
+    assert_equal(runs[1], runs[1].folder, runs[0].folder)
+
+
+def test_a_finished_run_computes_nothing_again(run, tiny_run, monkeypatch):
+    kill_every(monkeypatch, 1)  # any step would end it
     outcome = stages.run_all(run)
     assert outcome.converged == (tiny_run[2] != 3)

@@ -1,19 +1,16 @@
 """Which kind of file a path leads to, by its suffix and its first bytes; files are opened here."""
 
-import bz2
 import contextlib
-import gzip
 import io
-import lzma
 import os
 import stat
 import tempfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from popinfer.data.tables.request import Pace, Request
+from popinfer.expansion import DAMAGED, STREAMS
 
 SUFFIXES = {
     ".parquet": "parquet",
@@ -61,11 +58,6 @@ _MAGIC = {
     b"<!DOCTYPE": "HTML",
     b"<html": "HTML",
     b"version https://git-lfs": "Git LFS pointer",
-}
-_COMPRESSED: dict[bytes, Callable[..., Any]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ\x00": lzma.open,
 }
 _OTHER_COMPRESSED = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x9d": "compress (.Z)"}
 _BLOCK = 8 << 20
@@ -150,11 +142,11 @@ def _content(request: Request) -> str | None:
     for magic, name in _OTHER_COMPRESSED.items():
         if head.startswith(magic):
             request.refuse(f"is compressed with {name}; unpack it, or use gzip or bzip2")
-    if head.startswith(tuple(_COMPRESSED)):
+    if head.startswith(tuple(STREAMS)):
         try:
             with open_expanded(request) as stream:
                 head = stream.read(64)
-        except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        except DAMAGED as error:
             request.refuse(f"can't be unpacked ({error})")
         if not head:
             request.refuse("is empty")
@@ -171,7 +163,7 @@ def open_expanded(request: Request) -> io.BufferedIOBase:
     """The file's bytes, expanded where it is compressed with gzip, bzip2 or xz."""
     with request.path.open("rb") as stream:
         head = stream.read(8)
-    for magic, opener in _COMPRESSED.items():
+    for magic, opener in STREAMS.items():
         if head.startswith(magic):
             return opener(request.path, "rb")
     return request.path.open("rb")
@@ -180,7 +172,7 @@ def open_expanded(request: Request) -> io.BufferedIOBase:
 def is_compressed(path: Path) -> bool:
     """Whether the file is compressed as a whole."""
     with path.open("rb") as stream:
-        return stream.read(8).startswith(tuple(_COMPRESSED))
+        return stream.read(8).startswith(tuple(STREAMS))
 
 
 @contextlib.contextmanager
@@ -202,7 +194,7 @@ def expanded_copy(request: Request) -> Iterator[Path]:
                     request.check_expansion(written, size)
                     pace(0, position(stream) / size, "unpacked")
             copy.flush()
-        except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        except DAMAGED as error:
             request.refuse(f"can't be unpacked ({error})")
         yield Path(copy.name)
 

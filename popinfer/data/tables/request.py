@@ -12,15 +12,11 @@ from typing import NamedTuple, NoReturn
 from numpy.typing import NDArray
 
 from popinfer.errors import InputError
+from popinfer.expansion import check_growth, is_too_large
 
 _ELEMENT = re.compile(r"(.+)\[(-?\d{1,9})\]", re.DOTALL)
 _LONGEST_SHOWN = 300  # characters of a path in a message; a path as a person writes it is shorter
 _MOST_COMPARED = 20_000  # names that the nearest are sought among; more take seconds
-
-# A table may take this many bytes in memory, or this many times its size on disk. Photometry shrinks by
-# factors of a few when it is compressed; a file that grows a hundredfold holds next to nothing, or is a trap.
-_FREE_BYTES = 1_000_000_000
-_GROWTH = 100
 
 
 @dataclass(frozen=True)
@@ -120,7 +116,7 @@ class Request:
     def check_size(self, rows: int, bytes_on_disk: int) -> None:
         """Refuse a table that is out of all proportion to its file."""
         needed = rows * 8 * len(self.names)
-        if needed > max(_FREE_BYTES, _GROWTH * bytes_on_disk):
+        if is_too_large(needed, bytes_on_disk):
             self.refuse(
                 f"says that it has {rows} rows, {needed / 1e9:.1f} GB for the columns asked for, in "
                 f"{bytes_on_disk} bytes on disk; that can't be a catalog"
@@ -128,11 +124,7 @@ class Request:
 
     def check_expansion(self, expanded: int, bytes_on_disk: int) -> None:
         """Refuse a compressed file that expands out of all proportion."""
-        if expanded > max(_FREE_BYTES, _GROWTH * bytes_on_disk):
-            self.refuse(
-                f"expands from {bytes_on_disk} bytes to more than {expanded / 1e9:.1f} GB; that can't be a "
-                "catalog"
-            )
+        check_growth(shown(self.path), expanded, bytes_on_disk)
 
 
 class Pace:

@@ -8,9 +8,7 @@ header, and a quoted cell ends on its line, so that no row can be shifted or swa
 import csv
 import io
 import json
-import lzma
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -23,6 +21,7 @@ from popinfer.data.tables.files import open_expanded, position
 from popinfer.data.tables.notes import described, notes_from
 from popinfer.data.tables.request import Column, Note, Pace, Place, Request, quoted
 from popinfer.errors import first_line
+from popinfer.expansion import DAMAGED
 
 _BLOCK = 8 << 20
 _LONGEST_LINE = 64 << 20
@@ -70,7 +69,7 @@ def _read(request: Request, is_ecsv: bool) -> dict[str, Column]:
             for block in blocks:
                 later += _add_block(request, block, layout, places, builder)
                 pace(builder.rows, position(stream) / size)
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+    except DAMAGED as error:
         request.refuse(f"can't be read to its end ({error})")
     if later and request.say is not None:
         request.say(

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from popinfer.errors import InputError
+from popinfer.expansion import check_file
 from popinfer.halos.formats.galacticus import GalacticusTrees
 from popinfer.halos.formats.opencosmo import OpenCosmo
 from popinfer.halos.formats.plain import PlainTable
@@ -56,7 +57,7 @@ def open_halos(paths: Sequence[str], format: str = "auto", asked: Asked | None =
     Raises
     ------
     InputError
-        There is no such file, or its format can't be told.
+        There is no such file, its format can't be told, or it expands out of proportion.
     """
     asked = asked or Asked()
     files = files_of(paths)
@@ -122,6 +123,7 @@ class SeveralFiles(HaloReader):
 def _open_file(path: Path, format: str, asked: Asked) -> HaloReader:
     if format not in FORMATS:
         raise InputError(f"halos.source.format: '{format}' is unknown; there are {', '.join(FORMATS)}")
+    check_file(path)
     format = kind_of(path) if format == "auto" else format
     if format in _READERS:
         return _READERS[format](path, asked)
