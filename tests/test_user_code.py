@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from popinfer.config.survey import FunctionCutConfig
+from popinfer.config.cuts import FunctionCutConfig
 from popinfer.errors import InputError
 from popinfer.run.cuts import CUTS
 from popinfer.user_code import read_function

@@ -14,7 +14,9 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from popinfer.components import ROLES
+from popinfer.config.abundance import AbundanceConfig
 from popinfer.config.checks import Described, Given, problems_across
+from popinfer.config.cuts import OwnCutConfig
 from popinfer.config.errors import Problem, ProblemsError, as_error, problems_in
 from popinfer.config.halos import HalosConfig
 from popinfer.config.inference import (
@@ -29,26 +31,47 @@ from popinfer.config.inference import (
 from popinfer.config.model import ModelConfig, PriorConfig
 from popinfer.config.reading import read_yaml
 from popinfer.config.section import Section, own_component
-from popinfer.config.survey import AbundanceConfig, BandConfig, CatalogConfig, OwnCutConfig
+from popinfer.config.survey import BandConfig, CatalogConfig
 
 
 class RunConfig(Section):
     """A whole run file."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    seed: int = Field(default=1, ge=0, lt=2**63)
-    precision: Literal["single", "double"] = "single"
-    catalog: CatalogConfig
-    slices: list[tuple[float, float]] = Field(min_length=1)
-    features: list[str] = Field(min_length=1, max_length=100)
-    joint: list[AbundanceConfig] = Field(default=[], max_length=1000)
-    halos: HalosConfig = HalosConfig()
-    model: ModelConfig = ModelConfig()
-    free: dict[str, PriorConfig] = Field(min_length=1)
-    kernels: KernelsConfig = KernelsConfig()
-    fit: FitConfig = FitConfig()
-    sample: Annotated[SampleConfig, Field(discriminator="kind")] = NutsConfig(kind="nuts")
-    predictive: PredictiveConfig = PredictiveConfig()
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9_.-]+$", description="Name of the run, and of its folder in results/."
+    )
+    seed: int = Field(default=1, ge=0, lt=2**63, description="Seed of all random numbers.")
+    precision: Literal["single", "double"] = Field(
+        default="single", description="Floating-point precision of halos and model galaxies."
+    )
+    catalog: CatalogConfig = Field(description="The observed catalog.")
+    slices: list[tuple[float, float]] = Field(
+        min_length=1, description="Slices of redshift, low and high of each."
+    )
+    features: list[str] = Field(
+        min_length=1,
+        max_length=100,
+        description="What is compared: colors such as g-r, and magnitudes such as r.",
+    )
+    joint: list[AbundanceConfig] = Field(
+        default=[], max_length=1000, description="Published abundances that are compared too."
+    )
+    halos: HalosConfig = Field(default=HalosConfig(), description="The halo sample.")
+    model: ModelConfig = Field(
+        default=ModelConfig(), description="The forward model's components, and values that are held."
+    )
+    free: dict[str, PriorConfig] = Field(
+        min_length=1,
+        description="Priors of the free parameters by name; popinfer params FILE lists what there is.",
+    )
+    kernels: KernelsConfig = Field(default=KernelsConfig(), description="The kernels that count galaxies.")
+    fit: FitConfig = Field(default=FitConfig(), description="The fit that finds the posterior's maxima.")
+    sample: Annotated[SampleConfig, Field(discriminator="kind")] = Field(
+        default=NutsConfig(kind="nuts"), description="The sampler."
+    )
+    predictive: PredictiveConfig = Field(
+        default=PredictiveConfig(), description="Predictions of posterior draws."
+    )
 
     @field_validator("slices", mode="before")
     @classmethod

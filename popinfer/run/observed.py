@@ -12,12 +12,8 @@ from jaxtyping import Bool, Float
 
 from popinfer.components import load_plug_in
 from popinfer.config import RunConfig
-from popinfer.config.survey import (
-    BandConfig,
-    LuminosityFunctionConfig,
-    MassFunctionConfig,
-    SfrDensityConfig,
-)
+from popinfer.config.abundance import LuminosityFunctionConfig, MassFunctionConfig, SfrDensityConfig
+from popinfer.config.survey import BandConfig
 from popinfer.cosmology import comoving_volume
 from popinfer.data import (
     BandColumns,

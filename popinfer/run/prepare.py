@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from popinfer.config import RunConfig, load_config
-from popinfer.config.survey import CompletenessConfig, FunctionCutConfig
+from popinfer.config.cuts import CompletenessConfig, FunctionCutConfig
 from popinfer.data.embedded import asset_hashes, sha256_of
 from popinfer.data.filters import curve_notes
 from popinfer.data.ssp_checks import oldest_note
