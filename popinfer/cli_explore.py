@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from popinfer.cli_session import RunFile, read_run_file, start
+from popinfer.cli_session import Out, RunFile, read_run_file, start
 
 explore_app = typer.Typer()
 ssp_app = typer.Typer(no_args_is_help=True, help="Stellar population grids.")
@@ -67,3 +67,11 @@ def info(
     from popinfer.data.ssp_convert import describe_ssp
 
     typer.echo(describe_ssp(load_ssp(file)))
+
+
+@explore_app.command()
+def check(file: RunFile, out: Out = None) -> None:
+    """Check a run file and all that it names, and tell what would run; nothing is written."""
+    from popinfer.run.check import check_run_file
+
+    typer.echo("\n".join(check_run_file(file, out).lines()))

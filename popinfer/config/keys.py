@@ -5,6 +5,7 @@ of a list, and ``sample (nuts).n_draws`` a key that a section has when its ``kin
 """
 
 import difflib
+import functools
 import types
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
@@ -72,6 +73,12 @@ def keys_below(section: str) -> list[Key]:
     near = difflib.get_close_matches(wanted, names, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"sections: {', '.join(RunConfig.model_fields)}"
     raise InputError(f"a run file has no section or key '{wanted}'; {hint}")
+
+
+@functools.cache
+def key_names() -> frozenset[str]:
+    """Names of all keys, without those of alternatives and of what the user names."""
+    return frozenset(_plain(key.path) for key in run_file_keys())
 
 
 def key_table(keys: list[Key]) -> str:

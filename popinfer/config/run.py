@@ -7,6 +7,7 @@ doesn't exist is refused with its full name, its line and the nearest right one.
 import contextlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from popinfer.components import ROLES
 from popinfer.config.abundance import AbundanceConfig
 from popinfer.config.checks import Described, Given, problems_across
 from popinfer.config.cuts import OwnCutConfig
+from popinfer.config.errors import Path as KeyPath
 from popinfer.config.errors import Problem, ProblemsError, as_error, problems_in
 from popinfer.config.halos import HalosConfig
 from popinfer.config.inference import (
@@ -32,6 +34,7 @@ from popinfer.config.model import ModelConfig, PriorConfig
 from popinfer.config.reading import read_yaml
 from popinfer.config.section import Section, own_component
 from popinfer.config.survey import BandConfig, CatalogConfig
+from popinfer.errors import InputError
 
 
 class RunConfig(Section):
@@ -87,13 +90,17 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":
-        catalog, fixed, pilot = self.catalog, self.model.fixed, self.halos.pilot
-        described = Described(catalog.bands, catalog.redshift, catalog.id, tuple(catalog.where))
-        given = Given(dict(self), tuple(catalog.bands), tuple(self.free), fixed, pilot, described)
-        problems = problems_across(given)
+        problems = problems_across(self.given)
         if problems:
             raise ProblemsError(problems)
         return self
+
+    @property
+    def given(self) -> Given:
+        """What can be checked across sections."""
+        catalog, fixed, pilot = self.catalog, self.model.fixed, self.halos.pilot
+        described = Described(catalog.bands, catalog.redshift, catalog.id, tuple(catalog.where))
+        return Given(dict(self), tuple(catalog.bands), tuple(self.free), fixed, pilot, described)
 
     @property
     def own_code(self) -> dict[str, str]:
@@ -119,6 +126,52 @@ class RunConfig(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
+@dataclass(frozen=True)
+class ReadRunFile:
+    """A run file as far as it is right.
+
+    Attributes
+    ----------
+    path : of the file.
+    content : as YAML has it. lines : of every key and list item, by its path.
+    config : the whole; None where something is wrong.
+    problems : what is wrong, without a look at any data file.
+    given : the sections that are right in themselves, and names that others mention.
+    """
+
+    path: str
+    content: Mapping[str, Any]
+    lines: Mapping[KeyPath, int]
+    config: RunConfig | None
+    problems: tuple[Problem, ...]
+    given: Given
+
+    def error(self, further: Sequence[Problem] = ()) -> InputError:
+        """One error for all that is wrong, and for further problems."""
+        return as_error(self.path, [*self.problems, *further], self.lines)
+
+
+def examine(path: str | Path) -> ReadRunFile:
+    """Read a run file and note all that is wrong with it; no data file is opened.
+
+    Raises
+    ------
+    InputError
+        It can't be read, or isn't YAML.
+    """
+    content, lines = read_yaml(path)
+    _find_components(content, Path(path).parent)
+    try:
+        config = RunConfig.model_validate(content)
+        return ReadRunFile(str(path), content, lines, config, (), config.given)
+    except ValidationError as error:
+        problems, failed = problems_in(error, RunConfig, content), [e["loc"] for e in error.errors()]
+    given = _given(content, failed)
+    if any(failed):  # else checks across sections were made
+        problems += problems_across(given)
+    return ReadRunFile(str(path), content, lines, None, tuple(problems), given)
+
+
 def load_config(path: str | Path) -> RunConfig:
     """Read and check a run file; no data file is opened.
 
@@ -127,15 +180,10 @@ def load_config(path: str | Path) -> RunConfig:
     InputError
         All that is wrong, one line a problem: file, line, key, and what would be right.
     """
-    content, lines = read_yaml(path)
-    _find_components(content, Path(path).parent)
-    try:
-        return RunConfig.model_validate(content)
-    except ValidationError as error:
-        problems = problems_in(error, RunConfig, content)
-        if any(e["loc"] for e in error.errors()):  # else checks across sections were made
-            problems += _across_valid_sections(content, [e["loc"] for e in error.errors()])
-        raise as_error(str(path), problems, lines) from None
+    read = examine(path)
+    if read.config is None:
+        raise read.error()
+    return read.config
 
 
 def _find_components(content: dict[str, Any], folder: Path) -> None:
@@ -156,8 +204,8 @@ def _find_components(content: dict[str, Any], folder: Path) -> None:
             holder[key] = section | {"kind": there} if isinstance(section, dict) else there
 
 
-def _across_valid_sections(content: Mapping[str, Any], failed: Sequence[tuple[Any, ...]]) -> list[Problem]:
-    """Problems that what is right in itself has with each other.
+def _given(content: Mapping[str, Any], failed: Sequence[tuple[Any, ...]]) -> Given:
+    """What is right in itself, so that it can be checked further.
 
     Parameters
     ----------
@@ -167,7 +215,8 @@ def _across_valid_sections(content: Mapping[str, Any], failed: Sequence[tuple[An
     wrong, sections = {loc[0] for loc in failed if loc}, {}
     for name, field in RunConfig.model_fields.items():
         if name in content and name not in wrong:
-            sections[name] = TypeAdapter(field.rebuild_annotation()).validate_python(content[name])
+            stated = own_component(content[name], with_settings=True)  # as the field's own validator does
+            sections[name] = TypeAdapter(field.rebuild_annotation()).validate_python(stated)
         elif name not in wrong and not field.is_required():
             sections[name] = field.get_default()
     stated = content.get("model")
@@ -180,7 +229,7 @@ def _across_valid_sections(content: Mapping[str, Any], failed: Sequence[tuple[An
         sections["free"] = {name: PriorConfig.model_validate(content["free"][name]) for name in sorted(right)}
     fixed, pilot = (_values(content, sections, *keys) for keys in (("model", "fixed"), ("halos", "pilot")))
     described = _described(content.get("catalog"))
-    return problems_across(Given(sections, _bands_of(content, sections), names, fixed, pilot, described))
+    return Given(sections, _bands_of(content, sections), names, fixed, pilot, described)
 
 
 def _described(catalog: Any) -> Described:

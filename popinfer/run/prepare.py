@@ -36,10 +36,11 @@ from popinfer.run.build import (
     lightcones,
     universe_age,
 )
+from popinfer.run.catalog import build_catalog
 from popinfer.run.folder import RunFolder, check_writable, read_halos
 from popinfer.run.losses import complete_features
 from popinfer.run.memory import check_memory
-from popinfer.run.observed import build_catalog, build_survey
+from popinfer.run.observed import build_survey
 from popinfer.run.plausible import color_doubts, reading_table
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.provenance import Provenance, fingerprint

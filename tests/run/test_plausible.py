@@ -15,7 +15,7 @@ from popinfer.errors import InputError
 from popinfer.halos.source import LightconeSource
 from popinfer.run import run_summary
 from popinfer.run.build import build_light
-from popinfer.run.observed import build_catalog
+from popinfer.run.catalog import build_catalog
 from popinfer.run.plausible import color_doubts, reading_table
 from popinfer.run.prepare import prepare
 from popinfer.run.progress import Silent
