@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from popinfer.cli_session import Out, RunFile, read_run_file, start
+from popinfer.cli_session import Out, RunFile, expanded, read_run_file, start
 
 explore_app = typer.Typer()
 ssp_app = typer.Typer(no_args_is_help=True, help="Stellar population grids.")
@@ -75,3 +75,20 @@ def check(file: RunFile, out: Out = None) -> None:
     from popinfer.run.check import check_run_file
 
     typer.echo("\n".join(check_run_file(file, out).lines()))
+
+
+@explore_app.command()
+def init(
+    catalog: Annotated[str, typer.Argument(help="Catalog file, or sdss_mgs, the embedded sample.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", callback=expanded, help="Run file to write; <catalog>.yaml here when absent."),
+    ] = None,
+) -> None:
+    """Write a first run file for a catalog: bands, filters, redshift, slices and limits are guessed."""
+    from popinfer.run.draft import draft, write_draft
+
+    made = draft(catalog)
+    path = Path(f"{made.name}.yaml") if out is None else out
+    write_draft(made, path)
+    typer.echo("\n".join([*made.said, f"{path}: written; read it, then 'popinfer check {path}'"]))

@@ -184,6 +184,11 @@ def list_filters(pattern: str = "") -> tuple[KnownFilter, ...]:
     return tuple(sorted(rows, key=lambda row: (row.source, row.name.split("_")[0].split("-")[0], row.pivot)))
 
 
+def known_pivot(name: str) -> float:
+    """Pivot wavelength [Angstrom] of a curve that comes with a package, by its full name."""
+    return pivot(*_known_curve(name))
+
+
 def plot_filters(names: Sequence[str], path: str | Path) -> None:
     """Draw curves, each divided by its peak, against wavelength.
 
