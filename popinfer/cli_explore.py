@@ -1,4 +1,4 @@
-"""Commands that explore: keys, parameters, filters and stellar populations; none of them writes results."""
+"""Commands that explore, before a run and after it: none of them writes results."""
 
 from pathlib import Path
 from typing import Annotated
@@ -92,3 +92,18 @@ def init(
     path = Path(f"{made.name}.yaml") if out is None else out
     write_draft(made, path)
     typer.echo("\n".join([*made.said, f"{path}: written; read it, then 'popinfer check {path}'"]))
+
+
+@explore_app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="Folder of a finished run, or a posterior in NetCDF.")],
+    second: Annotated[Path, typer.Argument(help="Another one.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", callback=expanded, help="Folder for a corner plot of both, PNG and PDF."),
+    ] = None,
+) -> None:
+    """Put two posteriors side by side: a table of the parameters that both have, and a corner plot."""
+    from popinfer.run.compare import compare as compared
+
+    typer.echo("\n".join(compared(first, second, out)))
