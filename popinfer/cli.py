@@ -35,7 +35,6 @@ _MEMORY = (
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Population inference of the galaxy-halo connection from survey colors.",
     epilog=_EXIT_CODES,
@@ -338,14 +337,22 @@ def main(arguments: list[str] | None = None) -> int:
 
         leave_on_signals()
     try:
-        code = int(app(arguments, standalone_mode=False) or 0)
+        code = int(app(arguments, prog_name="popinfer", standalone_mode=False) or 0)
         # typer turns Ctrl-C into this code or into an exception, depending on its version
         return code if code != _INTERRUPTED else _fail(["interrupted"], _INTERRUPTED)
     except (Exception, KeyboardInterrupt, SystemExit) as error:
+        if isinstance(error, SystemExit) and _completes(sys.argv[1:] if arguments is None else arguments):
+            return int(error.code or 0)  # typer's way to end after what a shell has asked for
         code, lines = _explained(error)
         if not lines:
             raise
         return _fail(lines, code)
+
+
+def _completes(arguments: Sequence[str]) -> bool:
+    """Whether a shell asks what words may follow, or a person for a shell to ask."""
+    options = ("--show-completion", "--install-completion")
+    return "_POPINFER_COMPLETE" in os.environ or any(word in options for word in arguments)
 
 
 def _explained(error: BaseException) -> tuple[int, Sequence[str]]:
