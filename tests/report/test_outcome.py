@@ -21,7 +21,7 @@ def test_a_misfit_is_a_verdict_of_its_own(p, describes):
     outcome = _outcome(p_value=p)
     assert outcome.converged and outcome.describes is describes
     assert ("NOT DESCRIBE" in str(outcome)) is not describes
-    assert ("unknown" in str(outcome)) is np.isnan(p)
+    assert ("unknown" in str(outcome)) is bool(np.isnan(p))
 
 
 def test_pulled_parameters_are_told_once_with_how_far():
