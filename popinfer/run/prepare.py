@@ -200,9 +200,11 @@ def made_ready(config: RunConfig, folder: RunFolder, say: Reporter | None = None
     with say.task("Reading the catalog") as update:
         catalog = build_catalog(config, say.say)
         update(1, f"{catalog.z.size} galaxies")
-    with say.task("Stellar populations in the survey's bands"):
+    with say.task("Stellar populations in the survey's bands", 4) as update:
         light = build_light(config)
+        update(1, "")
         model = build_model(config, light)
+        update(2, "")
         notes = [*curve_notes(light.filters, tuple(config.catalog.bands))]
         notes.append(oldest_note(np.asarray(light.ssp.ssp_lg_age_gyr), universe_age(config)) or "")
         doubts = color_doubts(config, catalog, light.shining, light.filters)
@@ -211,7 +213,9 @@ def made_ready(config: RunConfig, folder: RunFolder, say: Reporter | None = None
         catalog = _with_doubts(catalog, tuple(doubt.text for doubt in doubts))
         for note in (*catalog.warnings, *filter(None, notes)):
             say.say(f"warning: {note}")
+        update(3, "")
         survey = build_survey(config, catalog)
+        update(4, "")
         if config.fit.loss.kind != "soft_counts":
             complete_features(config, survey)  # refuse before anything is written
     truth = read_truth(config.catalog.path, model.space.names)
