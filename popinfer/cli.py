@@ -8,18 +8,19 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from popinfer import environment
+from popinfer.cli_explore import explore_app
+from popinfer.cli_session import Out, Quiet, RunFile, expanded, name_code
+from popinfer.cli_session import read_run_file as _read
+from popinfer.cli_session import start as _start
 from popinfer.errors import InputError, MisfitError, NotConvergedError, shortened
 
 if TYPE_CHECKING:
-    from popinfer.config import RunConfig
     from popinfer.report import Outcome
 
 _INTERRUPTED = 130
@@ -34,26 +35,10 @@ _MEMORY = (
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Population inference of the galaxy-halo connection from survey colors.",
     epilog=_EXIT_CODES,
 )
-ssp_app = typer.Typer(no_args_is_help=True, help="Stellar population grids.")
-app.add_typer(ssp_app, name="ssp")
-
-
-def _expanded(path: Path | None) -> Path | None:
-    """Replace ``~``, which shells leave alone in ``--out=~/results``."""
-    return path if path is None else Path(os.path.expanduser(path))
-
-
-File = Annotated[Path, typer.Argument(help="Run file (YAML).")]
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", callback=_expanded, help="Folder of results; results/<name> when absent."),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Remove the results that the folder holds, and start over.")
 ]
@@ -63,40 +48,6 @@ Unconverged = Annotated[
 Misfit = Annotated[
     bool, typer.Option("--allow-misfit", help="Don't exit with 4 when the model doesn't describe the data.")
 ]
-
-
-def _start(quiet: bool, *, any_device: bool = False) -> Any:
-    """Folders, precision, device and compilation cache, once a process; the reporter that stages talk to."""
-    lines = environment.settle()
-    try:
-        from popinfer import precision
-    except ValueError as error:  # JAX's own environment variables
-        raise InputError(f"JAX can't start: {error}") from None
-    from popinfer.run.progress import Silent, Terminal
-
-    precision.start(cache_dir=environment.cache_folder())
-    missing = "" if any_device else precision.missing_devices()
-    if missing:
-        raise InputError(f"{missing}: JAX has no such device here; 'popinfer doctor' tells which there are")
-    say = Silent() if quiet else Terminal()
-    for line in lines:
-        say.say(line)
-    return say
-
-
-def _read(file: Path, quiet: bool) -> "RunConfig":
-    """Check the run file first, before diffstar and the data are loaded."""
-    from popinfer.config import load_config
-
-    _name_code(quiet)
-    return load_config(file)
-
-
-def _name_code(quiet: bool) -> None:
-    """Say which code a run file names before it runs; not among results, which other programs may read."""
-    from popinfer.user_code import announce
-
-    announce(None if quiet else partial(typer.echo, err=True))
 
 
 def _finish(outcome: "Outcome", where: Path, quiet: bool, allowed: tuple[bool, bool]) -> None:
@@ -112,7 +63,7 @@ def _finish(outcome: "Outcome", where: Path, quiet: bool, allowed: tuple[bool, b
 
 @app.command()
 def run(
-    file: File,
+    file: RunFile,
     out: Out = None,
     quiet: Quiet = False,
     allow_unconverged: Unconverged = False,
@@ -130,7 +81,7 @@ def run(
 
 
 @app.command()
-def search(file: File, out: Out = None, quiet: Quiet = False, fresh: Fresh = False) -> None:
+def search(file: RunFile, out: Out = None, quiet: Quiet = False, fresh: Fresh = False) -> None:
     """Find where the posterior is, on few halos."""
     config, say = _read(file, quiet), _start(quiet)
     from popinfer.run import stages
@@ -154,7 +105,7 @@ app.add_typer(halos_app, name="halos")
 
 
 @halos_app.command("file")
-def halos(file: File, out: Out = None, quiet: Quiet = False) -> None:
+def halos(file: RunFile, out: Out = None, quiet: Quiet = False) -> None:
     """Describe a run's simulation, and draw the halos that the model is integrated over.
 
     The name of this command may be left out: popinfer halos FILE. Without a search, a simulation is described
@@ -198,7 +149,7 @@ def fit_trees(
 
 
 @app.command()
-def fit(file: File, out: Out = None, quiet: Quiet = False) -> None:
+def fit(file: RunFile, out: Out = None, quiet: Quiet = False) -> None:
     """Find the best population and how well it is known."""
     config, say = _read(file, quiet), _start(quiet)
     from popinfer.run import stages
@@ -211,7 +162,7 @@ def fit(file: File, out: Out = None, quiet: Quiet = False) -> None:
 
 
 @app.command()
-def fisher(file: File, out: Out = None, quiet: Quiet = False) -> None:
+def fisher(file: RunFile, out: Out = None, quiet: Quiet = False) -> None:
     """Rank the free parameters by what the data can tell, and name degenerate combinations."""
     config, say = _read(file, quiet), _start(quiet)
     from popinfer.run import stages
@@ -226,7 +177,7 @@ def fisher(file: File, out: Out = None, quiet: Quiet = False) -> None:
 
 @app.command()
 def sample(
-    file: File,
+    file: RunFile,
     out: Out = None,
     quiet: Quiet = False,
     allow_unconverged: Unconverged = False,
@@ -265,11 +216,11 @@ def report(
 
 @app.command()
 def mock(  # noqa: PLR0913, PLR0917 (options of a command)
-    file: File,
+    file: RunFile,
     out: Annotated[
         Path,
         typer.Option(
-            "--out", callback=_expanded, help="Catalog to write: .parquet, .csv, .fits, .ecsv, .hdf5."
+            "--out", callback=expanded, help="Catalog to write: .parquet, .csv, .fits, .ecsv, .hdf5."
         ),
     ],
     values: Annotated[
@@ -289,7 +240,7 @@ def mock(  # noqa: PLR0913, PLR0917 (options of a command)
     ] = 0,
     results: Annotated[
         Path | None,
-        typer.Option("--results", callback=_expanded, help="With --on-halos: folder of the run's results."),
+        typer.Option("--results", callback=expanded, help="With --on-halos: folder of the run's results."),
     ] = None,
     lines: Annotated[
         str,
@@ -323,7 +274,7 @@ def mock(  # noqa: PLR0913, PLR0917 (options of a command)
 
 @app.command()
 def calibrate(  # noqa: PLR0913, PLR0917 - an argument an option
-    file: File,
+    file: RunFile,
     n: Annotated[int, typer.Option("--n", help="Simulated surveys.")] = 200,
     processes: Annotated[int, typer.Option(help="Processes that share the work.")] = os.cpu_count() or 1,
     sabotage: Annotated[
@@ -362,7 +313,7 @@ def doctor(
     """Versions, devices, precision, embedded data, and a short self-test."""
     _start(quiet, any_device=replay is None)
     if replay is not None:
-        _name_code(quiet)
+        name_code(quiet)
         from popinfer.run.replay import replay as evaluated_again
 
         typer.echo(evaluated_again(replay))
@@ -381,49 +332,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-@app.command()
-def params(
-    file: File,
-    all_: Annotated[
-        bool, typer.Option("--all", help="diffstarpop's own 88 parameters too, which have no default prior.")
-    ] = False,
-) -> None:
-    """List everything that a run file can free or fix: value, prior, domain, unit and meaning."""
-    config = _read(file, quiet=False)
-    from popinfer.run.params import parameter_table
-
-    typer.echo(parameter_table(config, everything=all_))
-
-
-@app.command()
-def filters(
-    pattern: Annotated[str, typer.Argument(help="Part of a name, such as sdss; * and ? as in a shell.")] = "",
-    plot: Annotated[Path | None, typer.Option("--plot", help="Picture of these curves (.png, .pdf).")] = None,
-) -> None:
-    """List the filter curves that can be used by name: source, pivot wavelength and width."""
-    from popinfer.data.filters import list_filters, plot_filters
-
-    rows = list_filters(pattern)
-    if plot is not None:
-        plot_filters([row.name for row in rows], plot)
-    width = max(len(row.name) for row in rows)
-    typer.echo(f"{'name':{width}}  source    pivot [Angstrom]  width [Angstrom]")
-    for row in rows:
-        typer.echo(f"{row.name:{width}}  {row.source:8}  {row.pivot:16.0f}  {row.width:16.0f}")
-    if plot is not None:
-        typer.echo(plot)
-
-
-@ssp_app.command()
-def info(
-    file: Annotated[Path | None, typer.Argument(help="HDF5 file; the embedded grid when absent.")] = None,
-) -> None:
-    """Describe a grid of stellar populations."""
-    _start(True)
-    from popinfer.data import load_ssp
-    from popinfer.data.ssp_convert import describe_ssp
-
-    typer.echo(describe_ssp(load_ssp(file)))
+app.add_typer(explore_app)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -436,14 +345,22 @@ def main(arguments: list[str] | None = None) -> int:
 
         leave_on_signals()
     try:
-        code = int(app(arguments, standalone_mode=False) or 0)
+        code = int(app(arguments, prog_name="popinfer", standalone_mode=False) or 0)
         # typer turns Ctrl-C into this code or into an exception, depending on its version
         return code if code != _INTERRUPTED else _fail(["interrupted"], _INTERRUPTED)
     except (Exception, KeyboardInterrupt, SystemExit) as error:
+        if isinstance(error, SystemExit) and _completes(sys.argv[1:] if arguments is None else arguments):
+            return int(error.code or 0)  # typer's way to end after what a shell has asked for
         code, lines = _explained(error)
         if not lines:
             raise
         return _fail(lines, code)
+
+
+def _completes(arguments: Sequence[str]) -> bool:
+    """Whether a shell asks what words may follow, or a person for a shell to ask."""
+    options = ("--show-completion", "--install-completion")
+    return "_POPINFER_COMPLETE" in os.environ or any(word in options for word in arguments)
 
 
 def _explained(error: BaseException) -> tuple[int, Sequence[str]]:

@@ -24,7 +24,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
-from scipy.stats import qmc
 
 Name = str | int
 
@@ -85,6 +84,8 @@ def numpy_generator(key: PRNGKeyArray) -> np.random.Generator:
 
 def sobol(key: PRNGKeyArray, n: int, dim: int) -> Float[np.ndarray, "n dim"]:
     """Sobol points in the unit cube, scrambled by the key: the first n of a power of two."""
+    from scipy.stats import qmc  # loads for half a second, which checks of a run file needn't wait for
+
     points = qmc.Sobol(dim, scramble=True, rng=numpy_generator(key))
     return points.random_base2(int(np.ceil(np.log2(n))))[:n]
 

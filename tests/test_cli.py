@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -119,3 +122,25 @@ def test_errors_of_files_name_the_file_and_not_a_number(monkeypatch, capsys):
     monkeypatch.setattr(cli, "_read", raising(PermissionError(13, "Permission denied", "/etc/x")))
     assert cli.main(["run", "x.yaml"]) == 2
     assert capsys.readouterr().err == "popinfer: /etc/x: Permission denied\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [("popinfer ch", ["check"]), ("popinfer co", ["compare"]), ("popinfer ssp ", ["info"])],
+)
+def test_shells_can_ask_what_follows(words, offered):
+    shell = {
+        **os.environ,
+        "_POPINFER_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
+    }
+    command = [sys.executable, "-m", "popinfer"]
+    done = subprocess.run(command, env=shell, capture_output=True, text=True, check=False)
+    assert (done.stdout.split(), done.stderr, done.returncode) == (offered, "", 0)
+
+
+def test_completion_is_shown_for_a_shell():
+    command = [sys.executable, "-m", "popinfer", "--show-completion", "bash"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "_POPINFER_COMPLETE=complete_bash" in done.stdout and done.returncode == 0

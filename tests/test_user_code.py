@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from popinfer import user_code
-from popinfer.config.survey import FunctionCutConfig
+from popinfer.config.cuts import FunctionCutConfig
 from popinfer.errors import InputError
 from popinfer.run.cuts import CUTS
 from popinfer.user_code import read_function

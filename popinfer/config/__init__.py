@@ -1,5 +1,5 @@
 """What a run file may say, and how it is read: one section a module, every number with its bounds."""
 
-from popinfer.config.run import RunConfig, load_config
+from popinfer.config.run import ReadRunFile, RunConfig, examine, load_config
 
-__all__ = ["RunConfig", "load_config"]
+__all__ = ["ReadRunFile", "RunConfig", "examine", "load_config"]

@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from popinfer.components import ROLES, load_plug_in, plug_in_class
+from popinfer.config.abundance import MassFunctionConfig
+from popinfer.config.cuts import OwnCutConfig
 from popinfer.config.errors import Problem
-from popinfer.config.survey import BandConfig, FilterConfig, MassFunctionConfig, OwnCutConfig
+from popinfer.config.survey import BandConfig, FilterConfig
 from popinfer.data.conditions import Condition, conflicts
 from popinfer.data.filter_names import is_path, named_curve
 from popinfer.errors import InputError

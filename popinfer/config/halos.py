@@ -14,40 +14,48 @@ Redshift = Annotated[float, Field(ge=0, le=20)]
 class LightconeHalosConfig(Section):
     """Halos drawn from diffhalos' abundances: as many independent ones as are asked for."""
 
-    kind: Literal["lightcone"] = "lightcone"
+    kind: Literal["lightcone"] = Field(
+        default="lightcone", description="Halos drawn from diffhalos' abundances."
+    )
 
 
 class BoxConfig(Section):
-    """A periodic box, ``side_mpc`` comoving Mpc wide (no h), at the ``redshift`` of one snapshot or several.
+    """A periodic box at one snapshot or several."""
 
-    Both are the file's where it says them.
-    """
-
-    kind: Literal["box"]
-    side_mpc: float | None = Field(default=None, gt=0, le=1e5)
-    redshift: Redshift | list[Redshift] | None = None
+    kind: Literal["box"] = Field(description="A periodic box.")
+    side_mpc: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e5,
+        description="Comoving width of the box, without h; the file's own when absent.",
+    )
+    redshift: Redshift | list[Redshift] | None = Field(
+        default=None, description="Redshift of the snapshot, or of several; the file's own when absent."
+    )
 
 
 class ConeConfig(Section):
     """A lightcone of a solid angle, on which each halo has a redshift."""
 
-    kind: Literal["lightcone"]
-    area_deg2: float = Field(gt=0, le=41253)
+    kind: Literal["lightcone"] = Field(description="A lightcone, on which each halo has a redshift.")
+    area_deg2: float = Field(gt=0, le=41253, description="Solid angle of the lightcone.")
 
 
 class HaloUnitsConfig(Section):
-    """Units of a table's masses and lengths, where the file doesn't say them: ``Msun`` or ``Msun/h``, ..."""
+    """Units of a table's masses and lengths, where the file doesn't say them."""
 
-    mass: str = ""
-    length: str = ""
+    mass: str = Field(default="", description="Unit of masses, Msun or Msun/h; the file's own when empty.")
+    length: str = Field(
+        default="", description="Unit of lengths, such as Mpc, Mpc/h or kpc/h; the file's own when empty."
+    )
 
 
 class ResolutionConfig(Section):
     """Where a simulation stops to resolve halos: a mass, or particles of some mass."""
 
-    lgm_min: LgHaloMass | None = None
-    particle_mass_msun: float | None = Field(default=None, gt=0)
-    min_particles: int = Field(default=300, ge=1)
+    lgm_min: LgHaloMass | None = Field(default=None, description="Lowest mass of a halo that is resolved.")
+    particle_mass_msun: float | None = Field(default=None, gt=0, description="Mass of a particle.")
+    min_particles: int = Field(default=300, ge=1, description="Particles of a halo that is resolved.")
 
 
 class _SimulationConfig(Section):
@@ -57,15 +65,39 @@ class _SimulationConfig(Section):
     nothing (``none``), or halos of a drawn ``lightcone``.
     """
 
-    path: str | list[str]
-    format: str = "auto"
-    geometry: Annotated[BoxConfig | ConeConfig, Field(discriminator="kind")]
-    columns: dict[str, str] = Field(default={})
-    units: HaloUnitsConfig = HaloUnitsConfig()
-    resolution: ResolutionConfig | None = None
-    below_resolution: Literal["none", "lightcone"] = "none"
-    satellites: Literal["infall", "none"] = "infall"
-    mass_function: Literal["check", "ignore"] = "check"
+    path: str | list[str] = Field(description="File or pattern of the simulation's halos, or several.")
+    format: str = Field(default="auto", description="Format of the files; auto goes by their content.")
+    geometry: Annotated[BoxConfig | ConeConfig, Field(discriminator="kind")] = Field(
+        description="Volume that the halos fill."
+    )
+    columns: dict[str, str] = Field(
+        default={},
+        description="Columns of the file by the quantity that they hold, where they are called otherwise.",
+    )
+    units: HaloUnitsConfig = Field(
+        default=HaloUnitsConfig(), description="Units of masses and lengths, where the files don't say them."
+    )
+    resolution: ResolutionConfig | None = Field(
+        default=None, description="Where the simulation stops to resolve halos."
+    )
+    below_resolution: Literal["none", "lightcone"] = Field(
+        default="none",
+        description=(
+            "What stands between halos.lgm_min and the mass that the simulation resolves: nothing (none), "
+            "or drawn halos (lightcone)."
+        ),
+    )
+    satellites: Literal["infall", "none"] = Field(
+        default="infall",
+        description=(
+            "Whether subhalos are used, with what the file says of their infall (infall), or centrals "
+            "only (none)."
+        ),
+    )
+    mass_function: Literal["check", "ignore"] = Field(
+        default="check",
+        description="Whether the halos' number is checked against the mass function of their cosmology.",
+    )
 
     @field_validator("path", mode="before")
     @classmethod
@@ -81,46 +113,73 @@ class _SimulationConfig(Section):
 
 
 class CatalogHalosConfig(_SimulationConfig):
-    """A halo catalog: masses, perhaps diffmah parameters.
+    """A halo catalog."""
 
-    ``histories`` are those ``given`` in the file, or ``drawn`` at mass and time; ``auto`` takes what there
-    is.
-    """
-
-    kind: Literal["catalog"]
-    histories: Literal["auto", "given", "drawn"] = "auto"
+    kind: Literal["catalog"] = Field(description="A halo catalog: masses, perhaps diffmah parameters.")
+    histories: Literal["auto", "given", "drawn"] = Field(
+        default="auto",
+        description=(
+            "Mass histories: those given in the file, drawn at mass and time, or auto, what there is."
+        ),
+    )
 
 
 class TreesHalosConfig(_SimulationConfig):
-    """Merger trees, whose main branches are fitted.
+    """Merger trees."""
 
-    ``max_unfit`` is the share of the branches that may have too few points.
-    """
-
-    kind: Literal["trees"]
-    histories: Literal["fit"] = "fit"
-    max_unfit: float = Field(default=0.05, ge=0, le=1)
+    kind: Literal["trees"] = Field(description="Merger trees, whose main branches are fitted.")
+    histories: Literal["fit"] = Field(
+        default="fit", description="Mass histories: fitted to the main branches."
+    )
+    max_unfit: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Largest share of the branches that may have too few points to be fitted.",
+    )
 
 
 SimulationConfig = CatalogHalosConfig | TreesHalosConfig
 
 
 class HalosConfig(Section):
-    """Size of the halo sample; ``lgm_min`` [log10 Msun] per slice or one for all.
+    """Size of the halo sample, and where its halos come from."""
 
-    ``n_per_slice`` halos make up each slice's sample, in 64 equal batches: more where each would have more
-    than 4,096 halos, fewer, but 16 at least, where each would have less than 32. The scatter between batches
-    is the halo sample's noise. ``pilot`` holds parameter
-    values near the expected answer: the search's first halos are drawn where that model's galaxies enter the
-    sample. It changes the noise, never the result's expectation. ``flatten`` is the power of the halo mass
-    function that halos are drawn by; near zero, all masses are equally frequent. ``source`` is where halos
-    come from: a drawn ``lightcone``, or a ``catalog`` or merger ``trees`` of the user's own simulation.
-    """
-
-    n_per_slice: int = Field(default=16384, ge=64, le=100_000_000)
-    lgm_min: LgHaloMass | list[LgHaloMass] = 11.0
-    flatten: float = Field(default=1.0, ge=0.01, le=1)
-    pilot: dict[str, float] = Field(default={})
+    n_per_slice: int = Field(
+        default=16384,
+        ge=64,
+        le=100_000_000,
+        description=(
+            "Halos of each slice, in 64 equal batches: more where each would have more than 4,096 "
+            "halos, fewer, but 16 at least, where each would have less than 32. The scatter between "
+            "batches is the halo sample's noise."
+        ),
+    )
+    lgm_min: LgHaloMass | list[LgHaloMass] = Field(
+        default=11.0, description="Lowest halo mass that is drawn, one for all slices or one each."
+    )
+    flatten: float = Field(
+        default=1.0,
+        ge=0.01,
+        le=1,
+        description=(
+            "Power of the halo mass function that halos are drawn by; near zero, all masses are equally "
+            "frequent."
+        ),
+    )
+    pilot: dict[str, float] = Field(
+        default={},
+        description=(
+            "Values of parameters near the expected answer: the search's first halos are drawn where "
+            "that model's galaxies enter the sample. They change the noise, never the result's "
+            "expectation."
+        ),
+    )
     source: Annotated[
         LightconeHalosConfig | CatalogHalosConfig | TreesHalosConfig, Field(discriminator="kind")
-    ] = LightconeHalosConfig()
+    ] = Field(
+        default=LightconeHalosConfig(),
+        description=(
+            "Where halos come from: a drawn lightcone, or a catalog or merger trees of your own simulation."
+        ),
+    )

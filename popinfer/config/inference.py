@@ -9,32 +9,48 @@ from popinfer.config.section import Section, own_component
 
 
 class KernelsConfig(Section):
-    """Layout of the kernel soft counts.
+    """Layout of the kernel soft counts."""
 
-    ``model_error`` is the fraction by which the model may be wrong about each count, beyond noise: it widens
-    the posterior where the data are better than the physics.
-    """
-
-    n_centers: int = Field(default=100, ge=2, le=20_000)
-    bandwidth: float = Field(default=1.0, ge=0.01, le=100)
-    floor_mag: float = Field(default=0.03, ge=0, le=5)
-    min_count: float = Field(default=5.0, ge=0.1, le=1e6)
+    n_centers: int = Field(default=100, ge=2, le=20_000, description="Kernels of each slice.")
+    bandwidth: float = Field(
+        default=1.0,
+        ge=0.01,
+        le=100,
+        description="Width of the kernels in standard deviations of the whitened features.",
+    )
+    floor_mag: float = Field(
+        default=0.03, ge=0, le=5, description="Kernels are no finer than this in any feature."
+    )
+    min_count: float = Field(
+        default=5.0, ge=0.1, le=1e6, description="Galaxies that a kernel has to count, else it is left out."
+    )
     min_pattern: int = Field(
-        default=50, ge=20, le=1_000_000
-    )  # galaxies of a slice that lack the same bands, else left out
-    model_error: float = Field(default=0.0, ge=0, lt=1)
+        default=50,
+        ge=20,
+        le=1_000_000,
+        description="Galaxies of a slice that have to lack the same bands, else they are left out.",
+    )
+    model_error: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description=(
+            "Fraction by which the model may be wrong about each count, beyond noise: it widens the "
+            "posterior where the data are better than the physics."
+        ),
+    )
 
 
 class SoftCountsConfig(Section):
     """Poisson likelihood of the kernel soft counts."""
 
-    kind: Literal["soft_counts"]
+    kind: Literal["soft_counts"] = Field(description="Poisson likelihood of the kernel soft counts.")
 
 
 class EnergyConfig(Section):
     """Energy distance between galaxies that have all features."""
 
-    kind: Literal["energy"]
+    kind: Literal["energy"] = Field(description="Energy distance between galaxies that have all features.")
 
     @property
     def component(self) -> str:
@@ -43,30 +59,40 @@ class EnergyConfig(Section):
 
 
 class OwnLossConfig(Section):
-    """A loss of the user's own between galaxies that have all features, ``kind: module:Class`` for short."""
+    """A loss of the user's own between galaxies that have all features."""
 
-    kind: Literal["own"]
-    component: str
+    kind: Literal["own"] = Field(description="A loss of your own: write kind: module:Class.")
+    component: str = Field(description="The class, as module:Class or file.py:Class.")
 
 
 LossConfig = SoftCountsConfig | EnergyConfig | OwnLossConfig
 
 
 class FitConfig(Section):
-    """Optimisation: from the prior's centre, and from draws of the prior to look for other modes.
+    """Optimisation: from the prior's centre, and from draws of the prior to look for other modes."""
 
-    ``loss`` is what guides it; the posterior stays that of the soft counts. ``kind`` is the optimiser,
-    ``auto`` Levenberg-Marquardt for soft counts and L-BFGS for other losses, with ``max_steps`` at each
-    bandwidth. ``bandwidths`` are the soft counts' in units of ``kernels.bandwidth``, from wide to the last,
-    one.
-    """
-
-    loss: Annotated[LossConfig, Field(discriminator="kind")] = SoftCountsConfig(kind="soft_counts")
-    kind: Literal["auto", "levenberg_marquardt", "adam", "lbfgs"] = "auto"
-    max_steps: int = Field(default=40, ge=1, le=100_000)
-    n_prior_starts: int = Field(default=4, ge=0, le=1000)
+    loss: Annotated[LossConfig, Field(discriminator="kind")] = Field(
+        default=SoftCountsConfig(kind="soft_counts"),
+        description="What guides the fit; the posterior stays that of the soft counts.",
+    )
+    kind: Literal["auto", "levenberg_marquardt", "adam", "lbfgs"] = Field(
+        default="auto",
+        description="Optimiser; auto is Levenberg-Marquardt for soft counts and L-BFGS for other losses.",
+    )
+    max_steps: int = Field(default=40, ge=1, le=100_000, description="Most steps at each bandwidth.")
+    n_prior_starts: int = Field(
+        default=4,
+        ge=0,
+        le=1000,
+        description="Draws of the prior that the fit starts from, besides the prior's centre.",
+    )
     bandwidths: list[Annotated[float, Field(ge=1, le=1000)]] = Field(
-        default=[1.0], min_length=1, max_length=20
+        default=[1.0],
+        min_length=1,
+        max_length=20,
+        description=(
+            "Bandwidths in units of kernels.bandwidth that the fit goes through, from wide to the last, 1."
+        ),
     )
 
     @field_validator("loss", mode="before")
@@ -95,54 +121,84 @@ class FitConfig(Section):
 
 
 class NutsConfig(Section):
-    """The no-U-turn sampler on the surrogate, its draws weighted by exact evaluations: the default.
+    """The no-U-turn sampler on the surrogate, its draws weighted by exact evaluations: the default."""
 
-    Evaluations go on until the weights are worth ``min_ess`` independent draws, or there are
-    ``max_evaluations``; ``n_kept`` draws are resampled.
-    """
-
-    kind: Literal["nuts"]
-    n_chains: int = Field(default=4, ge=2, le=10_000)
-    n_warmup: int = Field(default=500, ge=100, le=1_000_000)
-    n_draws: int = Field(default=1000, ge=100, le=1_000_000)
-    target_accept: float = Field(default=0.8, gt=0.5, lt=1)
-    min_ess: float = Field(default=400.0, ge=50, le=1_000_000)
-    max_evaluations: int = Field(default=1500, ge=100, le=1_000_000)
-    n_kept: int = Field(default=1000, ge=100, le=1_000_000)
+    kind: Literal["nuts"] = Field(
+        description="The no-U-turn sampler on the surrogate, its draws weighted by exact evaluations."
+    )
+    n_chains: int = Field(default=4, ge=2, le=10_000, description="Chains.")
+    n_warmup: int = Field(
+        default=500, ge=100, le=1_000_000, description="Steps that tune each chain, which are thrown away."
+    )
+    n_draws: int = Field(default=1000, ge=100, le=1_000_000, description="Draws of each chain.")
+    target_accept: float = Field(
+        default=0.8, gt=0.5, lt=1, description="Acceptance probability that the step size is tuned to."
+    )
+    min_ess: float = Field(
+        default=400.0,
+        ge=50,
+        le=1_000_000,
+        description="Exact evaluations go on until the weights are worth so many independent draws.",
+    )
+    max_evaluations: int = Field(default=1500, ge=100, le=1_000_000, description="Most exact evaluations.")
+    n_kept: int = Field(
+        default=1000,
+        ge=100,
+        le=1_000_000,
+        description="Draws that are resampled with the weights and stored.",
+    )
 
 
 class NutsExactConfig(Section):
-    """The no-U-turn sampler on the exact density, the reference.
+    """The no-U-turn sampler on the exact density, the reference."""
 
-    ``auto`` runs chains in sequence on a CPU, batched on a GPU.
-    """
-
-    kind: Literal["nuts_exact"]
-    n_chains: int = Field(default=4, ge=2, le=10_000)
-    n_warmup: int = Field(default=150, ge=10, le=1_000_000)
-    n_draws: int = Field(default=400, ge=10, le=1_000_000)
-    chains: Literal["auto", "sequence", "vmap"] = "auto"
-    target_accept: float = Field(default=0.8, gt=0.5, lt=1)
-    max_tree_depth: int = Field(default=8, ge=2, le=12)
+    kind: Literal["nuts_exact"] = Field(
+        description="The no-U-turn sampler on the exact density, the reference."
+    )
+    n_chains: int = Field(default=4, ge=2, le=10_000, description="Chains.")
+    n_warmup: int = Field(
+        default=150, ge=10, le=1_000_000, description="Steps that tune each chain, which are thrown away."
+    )
+    n_draws: int = Field(default=400, ge=10, le=1_000_000, description="Draws of each chain.")
+    chains: Literal["auto", "sequence", "vmap"] = Field(
+        default="auto",
+        description="Whether chains run one after the other or batched; auto batches them on a GPU.",
+    )
+    target_accept: float = Field(
+        default=0.8, gt=0.5, lt=1, description="Acceptance probability that the step size is tuned to."
+    )
+    max_tree_depth: int = Field(default=8, ge=2, le=12, description="Most doublings of a trajectory.")
 
 
 class SmcConfig(Section):
-    """Tempered sequential Monte Carlo from the prior; ``ess_fraction`` sets how small its steps are."""
+    """Tempered sequential Monte Carlo from the prior."""
 
-    kind: Literal["smc"]
-    n_particles: int = Field(default=1000, ge=40, le=1_000_000)
-    ess_fraction: float = Field(default=0.6, ge=0.3, le=0.95)
-    n_moves: int = Field(default=3, ge=1, le=1000)
-    max_leapfrog: int = Field(default=8, ge=1, le=10_000)
-    particles: Literal["auto", "sequence", "vmap"] = "auto"
+    kind: Literal["smc"] = Field(description="Tempered sequential Monte Carlo from the prior.")
+    n_particles: int = Field(default=1000, ge=40, le=1_000_000, description="Particles.")
+    ess_fraction: float = Field(
+        default=0.6,
+        ge=0.3,
+        le=0.95,
+        description=(
+            "Share of the particles that a step of the temperature leaves effective: how small steps are."
+        ),
+    )
+    n_moves: int = Field(default=3, ge=1, le=1000, description="Moves of each particle at each temperature.")
+    max_leapfrog: int = Field(default=8, ge=1, le=10_000, description="Most leapfrog steps of a move.")
+    particles: Literal["auto", "sequence", "vmap"] = Field(
+        default="auto",
+        description="Whether particles move one after the other or batched; auto batches them on a GPU.",
+    )
 
 
 class OwnSamplerConfig(Section):
-    """A sampler of the user's own, ``kind: module:Class`` with its settings for short."""
+    """A sampler of the user's own."""
 
-    kind: Literal["own"]
-    component: str
-    settings: dict[str, Any] = Field(default={})
+    kind: Literal["own"] = Field(
+        description="A sampler of your own: write kind: module:Class, and its settings beside."
+    )
+    component: str = Field(description="The class, as module:Class or file.py:Class.")
+    settings: dict[str, Any] = Field(default={}, description="Values of the class' fields.")
 
 
 SampleConfig = NutsConfig | NutsExactConfig | SmcConfig | OwnSamplerConfig
@@ -151,4 +207,6 @@ SampleConfig = NutsConfig | NutsExactConfig | SmcConfig | OwnSamplerConfig
 class PredictiveConfig(Section):
     """Posterior draws for which predictions are stored."""
 
-    n_draws: int = Field(default=60, ge=4, le=100_000)
+    n_draws: int = Field(
+        default=60, ge=4, le=100_000, description="Posterior draws for which predictions are stored."
+    )

@@ -30,11 +30,13 @@ class CosmologyConfig(Section):
     calibrations were made with.
     """
 
-    H0: float = Field(ge=30, le=120)
-    Om0: float = Field(gt=0.05, lt=1)
-    w0: float = Field(default=-1.0, ge=-3, le=0)
-    wa: float = Field(default=0.0, ge=-3, le=3)
-    Ob0: float | None = Field(default=None, gt=0, lt=0.2)
+    H0: float = Field(ge=30, le=120, description="Hubble constant.", json_schema_extra={"unit": "km/s/Mpc"})
+    Om0: float = Field(gt=0.05, lt=1, description="Matter density at z = 0 in units of the critical one.")
+    w0: float = Field(default=-1.0, ge=-3, le=0, description="Dark energy's equation of state at z = 0.")
+    wa: float = Field(default=0.0, ge=-3, le=3, description="Its change with the scale factor.")
+    Ob0: float | None = Field(
+        default=None, gt=0, lt=0.2, description="Density of baryons likewise; 0.156 Om0 when absent."
+    )
 
     @model_validator(mode="after")
     def _fewer_baryons_than_matter(self) -> "CosmologyConfig":
@@ -51,19 +53,55 @@ class ModelConfig(Section):
     ``sfh.satellite_quenching`` at zero.
     """
 
-    sfh: ComponentConfig = _default("sfh")
-    metallicity: ComponentConfig = _default("metallicity")
-    dust: ComponentConfig = _default("dust")
-    dust_law: ComponentConfig = _default("dust_law")
-    birth_cloud: ComponentConfig = _default("birth_cloud")
-    nebular: ComponentConfig = _default("nebular")
-    burstiness: ComponentConfig = _default("burstiness")
-    satellites: ComponentConfig = _default("satellites")
-    template: ComponentConfig = _default("template")
-    zero_point: ComponentConfig = _default("zero_point")
-    satellite_quenching: Literal["infall", "off"] = "infall"
-    ssp: str | None = None
-    fixed: dict[str, float] = Field(default={})
+    sfh: ComponentConfig = Field(
+        default=_default("sfh"),
+        description=(
+            "Star formation histories of main-sequence and quenched galaxies, and how many are quenched."
+        ),
+    )
+    metallicity: ComponentConfig = Field(
+        default=_default("metallicity"), description="Mean and width of log10 Z of a galaxy's stars."
+    )
+    dust: ComponentConfig = Field(
+        default=_default("dust"),
+        description="A_V of a galaxy, and the share of its light that meets no dust.",
+    )
+    dust_law: ComponentConfig = Field(
+        default=_default("dust_law"), description="A_lambda / A_V against wavelength."
+    )
+    birth_cloud: ComponentConfig = Field(
+        default=_default("birth_cloud"), description="What young stars and their gas meet besides."
+    )
+    nebular: ComponentConfig = Field(
+        default=_default("nebular"),
+        description="Ionisation, metallicity and escape fraction of the gas around young stars.",
+    )
+    burstiness: ComponentConfig = Field(
+        default=_default("burstiness"), description="Recent star formation about the smooth history."
+    )
+    satellites: ComponentConfig = Field(
+        default=_default("satellites"), description="Which subhalos host galaxies."
+    )
+    template: ComponentConfig = Field(
+        default=_default("template"), description="Errors of stellar population synthesis in the rest frame."
+    )
+    zero_point: ComponentConfig = Field(
+        default=_default("zero_point"), description="Errors of the survey's zero points."
+    )
+    satellite_quenching: Literal["infall", "off"] = Field(
+        default="infall",
+        description=(
+            "Whether satellites quench the more the longer ago they fell in (infall), or like centrals (off)."
+        ),
+    )
+    ssp: str | None = Field(
+        default=None,
+        description="HDF5 file of stellar populations in the DSPS layout; the embedded grid when absent.",
+    )
+    fixed: dict[str, float] = Field(
+        default={},
+        description="Values of parameters that are held, by name; others stay at those of their component.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -97,18 +135,21 @@ class ModelConfig(Section):
 
 
 class PriorConfig(Section):
-    """Prior of a free parameter in its physical unit.
+    """Prior of a free parameter in its physical unit."""
 
-    ``normal`` and ``lognormal`` (median, scatter in ln) need ``loc`` and ``scale``, ``uniform`` needs ``low``
-    and ``high``, ``truncnormal`` all four. An empty section is ``default``: the prior that the parameter's
-    component declares.
-    """
-
-    prior: Literal["normal", "truncnormal", "uniform", "lognormal", "default"] = "normal"
-    loc: float | None = None
-    scale: float | None = None
-    low: float | None = None
-    high: float | None = None
+    prior: Literal["normal", "truncnormal", "uniform", "lognormal", "default"] = Field(
+        default="normal",
+        description=(
+            "Shape: normal and lognormal take loc and scale, uniform low and high, truncnormal all "
+            "four; default is what the parameter's component declares, as an empty section is."
+        ),
+    )
+    loc: float | None = Field(default=None, description="Mean of the normal; median of the lognormal.")
+    scale: float | None = Field(
+        default=None, description="Standard deviation of the normal; scatter in ln of the lognormal."
+    )
+    low: float | None = Field(default=None, description="Lowest value.")
+    high: float | None = Field(default=None, description="Highest value.")
 
     @model_validator(mode="before")
     @classmethod

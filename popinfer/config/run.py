@@ -7,6 +7,7 @@ doesn't exist is refused with its full name, its line and the nearest right one.
 import contextlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +15,10 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from popinfer.components import ROLES
+from popinfer.config.abundance import AbundanceConfig
 from popinfer.config.checks import Described, Given, problems_across
+from popinfer.config.cuts import OwnCutConfig
+from popinfer.config.errors import Path as KeyPath
 from popinfer.config.errors import Problem, ProblemsError, as_error, problems_in
 from popinfer.config.halos import HalosConfig
 from popinfer.config.inference import (
@@ -29,27 +33,52 @@ from popinfer.config.inference import (
 from popinfer.config.model import CosmologyConfig, ModelConfig, PriorConfig
 from popinfer.config.reading import read_yaml
 from popinfer.config.section import Section, own_component
-from popinfer.config.survey import AbundanceConfig, BandConfig, CatalogConfig, OwnCutConfig
+from popinfer.config.survey import BandConfig, CatalogConfig
+from popinfer.errors import InputError
 
 
 class RunConfig(Section):
     """A whole run file."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    seed: int = Field(default=1, ge=0, lt=2**63)
-    precision: Literal["single", "double"] = "single"
-    catalog: CatalogConfig
-    slices: list[tuple[float, float]] = Field(min_length=1)
-    features: list[str] = Field(min_length=1, max_length=100)
-    joint: list[AbundanceConfig] = Field(default=[], max_length=1000)
-    cosmology: CosmologyConfig | None = None  # Planck 2015's, or that of the simulation's files
-    halos: HalosConfig = HalosConfig()
-    model: ModelConfig = ModelConfig()
-    free: dict[str, PriorConfig] = Field(min_length=1)
-    kernels: KernelsConfig = KernelsConfig()
-    fit: FitConfig = FitConfig()
-    sample: Annotated[SampleConfig, Field(discriminator="kind")] = NutsConfig(kind="nuts")
-    predictive: PredictiveConfig = PredictiveConfig()
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9_.-]+$", description="Name of the run, and of its folder in results/."
+    )
+    seed: int = Field(default=1, ge=0, lt=2**63, description="Seed of all random numbers.")
+    precision: Literal["single", "double"] = Field(
+        default="single", description="Floating-point precision of halos and model galaxies."
+    )
+    catalog: CatalogConfig = Field(description="The observed catalog.")
+    slices: list[tuple[float, float]] = Field(
+        min_length=1, description="Slices of redshift, low and high of each."
+    )
+    features: list[str] = Field(
+        min_length=1,
+        max_length=100,
+        description="What is compared: colors such as g-r, and magnitudes such as r.",
+    )
+    joint: list[AbundanceConfig] = Field(
+        default=[], max_length=1000, description="Published abundances that are compared too."
+    )
+    cosmology: CosmologyConfig | None = Field(
+        default=None,
+        description="Cosmology of the run; Planck 2015, or that of the simulation's files, when absent.",
+    )
+    halos: HalosConfig = Field(default=HalosConfig(), description="The halo sample.")
+    model: ModelConfig = Field(
+        default=ModelConfig(), description="The forward model's components, and values that are held."
+    )
+    free: dict[str, PriorConfig] = Field(
+        min_length=1,
+        description="Priors of the free parameters by name; popinfer params FILE lists what there is.",
+    )
+    kernels: KernelsConfig = Field(default=KernelsConfig(), description="The kernels that count galaxies.")
+    fit: FitConfig = Field(default=FitConfig(), description="The fit that finds the posterior's maxima.")
+    sample: Annotated[SampleConfig, Field(discriminator="kind")] = Field(
+        default=NutsConfig(kind="nuts"), description="The sampler."
+    )
+    predictive: PredictiveConfig = Field(
+        default=PredictiveConfig(), description="Predictions of posterior draws."
+    )
 
     @field_validator("slices", mode="before")
     @classmethod
@@ -65,13 +94,17 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":
-        catalog, fixed, pilot = self.catalog, self.model.fixed, self.halos.pilot
-        described = Described(catalog.bands, catalog.redshift, catalog.id, tuple(catalog.where))
-        given = Given(dict(self), tuple(catalog.bands), tuple(self.free), fixed, pilot, described)
-        problems = problems_across(given)
+        problems = problems_across(self.given)
         if problems:
             raise ProblemsError(problems)
         return self
+
+    @property
+    def given(self) -> Given:
+        """What can be checked across sections."""
+        catalog, fixed, pilot = self.catalog, self.model.fixed, self.halos.pilot
+        described = Described(catalog.bands, catalog.redshift, catalog.id, tuple(catalog.where))
+        return Given(dict(self), tuple(catalog.bands), tuple(self.free), fixed, pilot, described)
 
     @property
     def own_code(self) -> dict[str, str]:
@@ -97,6 +130,52 @@ class RunConfig(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
+@dataclass(frozen=True)
+class ReadRunFile:
+    """A run file as far as it is right.
+
+    Attributes
+    ----------
+    path : of the file.
+    content : as YAML has it. lines : of every key and list item, by its path.
+    config : the whole; None where something is wrong.
+    problems : what is wrong, without a look at any data file.
+    given : the sections that are right in themselves, and names that others mention.
+    """
+
+    path: str
+    content: Mapping[str, Any]
+    lines: Mapping[KeyPath, int]
+    config: RunConfig | None
+    problems: tuple[Problem, ...]
+    given: Given
+
+    def error(self, further: Sequence[Problem] = ()) -> InputError:
+        """One error for all that is wrong, and for further problems."""
+        return as_error(self.path, [*self.problems, *further], self.lines)
+
+
+def examine(path: str | Path) -> ReadRunFile:
+    """Read a run file and note all that is wrong with it; no data file is opened.
+
+    Raises
+    ------
+    InputError
+        It can't be read, or isn't YAML.
+    """
+    content, lines = read_yaml(path)
+    _find_components(content, Path(path).parent)
+    try:
+        config = RunConfig.model_validate(content)
+        return ReadRunFile(str(path), content, lines, config, (), config.given)
+    except ValidationError as error:
+        problems, failed = problems_in(error, RunConfig, content), [e["loc"] for e in error.errors()]
+    given = _given(content, failed)
+    if any(failed):  # else checks across sections were made
+        problems += problems_across(given)
+    return ReadRunFile(str(path), content, lines, None, tuple(problems), given)
+
+
 def load_config(path: str | Path) -> RunConfig:
     """Read and check a run file; no data file is opened.
 
@@ -105,15 +184,10 @@ def load_config(path: str | Path) -> RunConfig:
     InputError
         All that is wrong, one line a problem: file, line, key, and what would be right.
     """
-    content, lines = read_yaml(path)
-    _find_components(content, Path(path).parent)
-    try:
-        return RunConfig.model_validate(content)
-    except ValidationError as error:
-        problems = problems_in(error, RunConfig, content)
-        if any(e["loc"] for e in error.errors()):  # else checks across sections were made
-            problems += _across_valid_sections(content, [e["loc"] for e in error.errors()])
-        raise as_error(str(path), problems, lines) from None
+    read = examine(path)
+    if read.config is None:
+        raise read.error()
+    return read.config
 
 
 def _find_components(content: dict[str, Any], folder: Path) -> None:
@@ -134,8 +208,8 @@ def _find_components(content: dict[str, Any], folder: Path) -> None:
             holder[key] = section | {"kind": there} if isinstance(section, dict) else there
 
 
-def _across_valid_sections(content: Mapping[str, Any], failed: Sequence[tuple[Any, ...]]) -> list[Problem]:
-    """Problems that what is right in itself has with each other.
+def _given(content: Mapping[str, Any], failed: Sequence[tuple[Any, ...]]) -> Given:
+    """What is right in itself, so that it can be checked further.
 
     Parameters
     ----------
@@ -145,7 +219,8 @@ def _across_valid_sections(content: Mapping[str, Any], failed: Sequence[tuple[An
     wrong, sections = {loc[0] for loc in failed if loc}, {}
     for name, field in RunConfig.model_fields.items():
         if name in content and name not in wrong:
-            sections[name] = TypeAdapter(field.rebuild_annotation()).validate_python(content[name])
+            stated = own_component(content[name], with_settings=True)  # as the field's own validator does
+            sections[name] = TypeAdapter(field.rebuild_annotation()).validate_python(stated)
         elif name not in wrong and not field.is_required():
             sections[name] = field.get_default()
     stated = content.get("model")
@@ -158,7 +233,7 @@ def _across_valid_sections(content: Mapping[str, Any], failed: Sequence[tuple[An
         sections["free"] = {name: PriorConfig.model_validate(content["free"][name]) for name in sorted(right)}
     fixed, pilot = (_values(content, sections, *keys) for keys in (("model", "fixed"), ("halos", "pilot")))
     described = _described(content.get("catalog"))
-    return problems_across(Given(sections, _bands_of(content, sections), names, fixed, pilot, described))
+    return Given(sections, _bands_of(content, sections), names, fixed, pilot, described)
 
 
 def _described(catalog: Any) -> Described:

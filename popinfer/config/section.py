@@ -1,14 +1,23 @@
 """What all sections of a run file share: no unknown keys, finite numbers, paths with ``~`` expanded."""
 
 import os
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 # keys that name a file or a folder, in whatever section
 PATH_KEYS = ("path", "covariance", "ssp", "filter")
 # what file systems allow: bytes of a whole path and of a part of it
 _LONGEST_PATH, _LONGEST_NAME = 4096, 255
+
+
+def _said(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty; a name is needed")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_said)]  # of a column, a table, or anything else that has a name
 
 
 class _NoNumber:
@@ -52,7 +61,12 @@ class ComponentConfig(Section):
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
-    kind: str = Field(min_length=1)
+    kind: str = Field(
+        min_length=1,
+        description=(
+            "Name of a built-in component, none, or module:Class of your own; further keys are its settings."
+        ),
+    )
 
     @model_validator(mode="before")
     @classmethod

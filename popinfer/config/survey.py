@@ -1,47 +1,41 @@
 """The run file's sections on the survey: catalog, bands, selection. See `popinfer.config`."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, Field, FiniteFloat, field_validator, model_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
+from popinfer.config.cuts import BrightMagnitude, CutConfig, EdgeWidth, FaintMagnitude, MagnitudeCutConfig
 from popinfer.config.errors import Problem, ProblemsError
-from popinfer.config.section import ComponentConfig, Section, own_component
+from popinfer.config.section import ComponentConfig, Name, Section, own_component
 from popinfer.data.wavelengths import length
 from popinfer.errors import InputError
-
-
-def _said(text: str) -> str:
-    if not text.strip():
-        raise ValueError("is empty; a name is needed")
-    return text
-
-
-Name = Annotated[str, AfterValidator(_said)]  # of a column, a table, or anything else that has a name
-
-
-def _identifier(text: str) -> str:
-    if not text.isidentifier():
-        raise ValueError("is no name that a Python function can have")
-    return text
-
 
 ColumnNumber = Annotated[int, Field(ge=1)]
 
 
 class FilterConfig(Section):
-    """A filter curve in a file, of which more has to be said than its path.
+    """A filter curve in a file, of which more has to be said than its path."""
 
-    ``columns`` are the names or numbers (from 1) of wavelength and transmission where there are more than 2;
-    ``unit`` is that of the wavelengths, as in ``nm`` or ``micron``. ``counts`` is ``photon`` for a chance of
-    detection, ``energy`` for a response to energy.
-    """
-
-    path: str
-    columns: tuple[Name | ColumnNumber, Name | ColumnNumber] | None = None
-    unit: Name | None = None
-    counts: Literal["photon", "energy"] | None = None
+    path: str = Field(description="File of the curve: text, ECSV, FITS, VOTable or HDF5.")
+    columns: tuple[Name | ColumnNumber, Name | ColumnNumber] | None = Field(
+        default=None,
+        description=(
+            "Names, or numbers from 1, of wavelength and transmission, where the file has more than two "
+            "columns."
+        ),
+    )
+    unit: Name | None = Field(
+        default=None,
+        description=(
+            "Unit of the file's wavelengths, such as angstrom, nm or micron; the file's own when absent."
+        ),
+    )
+    counts: Literal["photon", "energy"] | None = Field(
+        default=None,
+        description="What the curve is: a chance of detection (photon) or a response to energy (energy).",
+    )
 
     @field_validator("unit")
     @classmethod
@@ -61,45 +55,86 @@ class FilterConfig(Section):
 
 
 Unit = Literal["mag", "mmag", "luptitude", "maggy", "nmgy", "Jy", "mJy", "uJy", "nJy", "cgs"]
-# Apparent AB magnitudes that limits can have. The brightest galaxies of the sky, the Milky Way's companions,
-# have about 0; the deepest fields end between 31 and 32.
-BrightMagnitude = Annotated[float, Field(ge=0, le=32)]
-# a sample that ends before 8 has a dozen galaxies at most
-FaintMagnitude = Annotated[float, Field(ge=8, le=33)]
-_EXTREMES = (0.0, 33.0)
 _MAX_ERROR = 3.0  # mag; a value with such an error is no measurement
 
 
 class BandConfig(Section):
-    """One band of the catalog: which filter (a name, a file, or a mapping), which columns, in which unit.
+    """One band of the catalog: which filter, which columns, in which unit.
 
-    ``error`` is a column or one number for all rows, in the unit of the values; ``error_unit`` is that of the
-    errors where it is another one. Units that the file itself states are used, and must not contradict these.
-    ``unit: luptitude`` is an asinh magnitude of softening ``softening`` [maggies]; ``system: vega`` a
-    magnitude relative to Vega. ``extinction`` is a column [mag] that is subtracted from the magnitudes.
-    ``bright_mag`` and ``faint_mag`` leave out galaxies beyond them, in model and data alike; like all limits
-    they are AB magnitudes after zero points and extinction.
-    With ``missing_bands: keep``, values fainter than ``detection_mag`` [AB] count as not detected;
-    ``observed_fraction`` is the share of galaxies that the band was observed for at all. Without
-    ``detection_mag`` both are fitted to the catalog's own missing values.
+    Units that the file itself states are used, and must not contradict these.
     """
 
-    filter: str | FilterConfig
-    value: Name
-    error: Name | FiniteFloat
-    unit: Unit | None = None
-    error_unit: Unit | None = None
-    system: Literal["ab", "vega"] = "ab"
-    softening: float | None = Field(default=None, ge=1e-14, le=1e-3)
-    error_kind: Literal["sigma", "ivar"] = "sigma"
-    extinction: Name | None = None
-    zero_point_mag: float = Field(default=0.0, ge=-2, le=2)
-    error_floor_mag: float = Field(default=0.0, ge=0, le=1)
-    bright_mag: BrightMagnitude | None = None
-    faint_mag: FaintMagnitude | None = None
-    detection_mag: FaintMagnitude | None = None
-    detection_width_mag: float = Field(default=0.05, ge=1e-4, le=1)
-    observed_fraction: float = Field(default=1.0, gt=0, le=1)
+    filter: str | FilterConfig = Field(
+        description=(
+            "Filter curve: a name that popinfer filters lists, a file, or a mapping that describes a file."
+        )
+    )
+    value: Name = Field(
+        description="Column of the magnitude or flux; name[i] is an element of a column of vectors."
+    )
+    error: Name | FiniteFloat = Field(
+        description=(
+            "Column of the error, or one number for all rows, in the unit of the values or of error_unit."
+        )
+    )
+    unit: Unit | None = Field(
+        default=None,
+        description=(
+            "Unit of the values; the file's own when absent, and magnitudes where it says none. "
+            "luptitude is an asinh magnitude, cgs is erg/s/cm2/Hz."
+        ),
+    )
+    error_unit: Unit | None = Field(
+        default=None, description="Unit of the errors where it isn't that of the values."
+    )
+    system: Literal["ab", "vega"] = Field(
+        default="ab", description="What magnitudes are relative to: AB, or Vega."
+    )
+    softening: float | None = Field(
+        default=None,
+        ge=1e-14,
+        le=1e-3,
+        description="Softening of asinh magnitudes; SDSS' own for its filters when absent.",
+        json_schema_extra={"unit": "maggies"},
+    )
+    error_kind: Literal["sigma", "ivar"] = Field(
+        default="sigma",
+        description="Whether the errors are standard deviations (sigma) or inverse variances (ivar).",
+    )
+    extinction: Name | None = Field(
+        default=None,
+        description="Column of the Galactic extinction [mag], which is subtracted from the magnitudes.",
+    )
+    zero_point_mag: float = Field(
+        default=0.0, ge=-2, le=2, description="Added to the magnitudes to make them AB."
+    )
+    error_floor_mag: float = Field(
+        default=0.0, ge=0, le=1, description="Error that is added to each galaxy's in quadrature."
+    )
+    bright_mag: BrightMagnitude | None = Field(
+        default=None,
+        description="Galaxies brighter than this AB magnitude are left out, in model and data alike.",
+    )
+    faint_mag: FaintMagnitude | None = Field(
+        default=None,
+        description="Galaxies fainter than this AB magnitude are left out, in model and data alike.",
+    )
+    detection_mag: FaintMagnitude | None = Field(
+        default=None,
+        description=(
+            "With missing_bands: keep, values fainter than this AB magnitude count as not detected; "
+            "fitted to the catalog's gaps when absent."
+        ),
+    )
+    detection_width_mag: float = Field(
+        default=0.05, ge=1e-4, le=1, description="Width over which the chance of a detection falls."
+    )
+    observed_fraction: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Share of the galaxies that the band was observed for at all; needs detection_mag.",
+    )
 
     @property
     def filter_name(self) -> str:
@@ -157,10 +192,14 @@ class SelectionConfig(Section):
     extinction.
     """
 
-    band: str
-    bright_mag: BrightMagnitude
-    faint_mag: FaintMagnitude
-    width_mag: float = Field(default=0.02, ge=1e-4, le=1)
+    band: str = Field(description="Band whose magnitude defines the sample.")
+    bright_mag: BrightMagnitude = Field(
+        description="Brightest AB magnitude of the sample, after zero point and extinction."
+    )
+    faint_mag: FaintMagnitude = Field(
+        description="Faintest AB magnitude of the sample, after zero point and extinction."
+    )
+    width_mag: EdgeWidth = 0.02
 
     @model_validator(mode="after")
     def _limits(self) -> "SelectionConfig":
@@ -169,117 +208,27 @@ class SelectionConfig(Section):
         return self
 
 
-class MagnitudeCutConfig(Section):
-    """Further magnitude limits, in another band."""
-
-    kind: Literal["magnitude"]
-    band: str
-    bright_mag: BrightMagnitude | None = None
-    faint_mag: FaintMagnitude | None = None
-    width_mag: float = Field(default=0.02, ge=1e-4, le=1)
-
-    @property
-    def uses(self) -> set[str]:
-        """Bands that every galaxy needs for this cut."""
-        return {self.band}
-
-    @model_validator(mode="after")
-    def _limits(self) -> "MagnitudeCutConfig":
-        given = [x for x in (self.bright_mag, self.faint_mag) if x is not None]
-        if not given or given != sorted(given):
-            raise ValueError("a magnitude cut needs bright_mag, faint_mag or both, the bright one smaller")
-        return self
-
-
-class LinearCutConfig(Section):
-    """Galaxies with sum over bands of coefficient x magnitude at least ``threshold_mag``."""
-
-    kind: Literal["linear"]
-    coefficients: dict[str, Annotated[float, Field(ge=-100, le=100)]] = Field(min_length=1)
-    threshold_mag: FiniteFloat
-    width_mag: float = Field(default=0.02, ge=1e-4, le=1)
-
-    @property
-    def uses(self) -> set[str]:
-        """Bands that every galaxy needs for this cut."""
-        return set(self.coefficients)
-
-    @model_validator(mode="after")
-    def _divides(self) -> "LinearCutConfig":
-        ends = [sorted((c * _EXTREMES[0], c * _EXTREMES[1])) for c in self.coefficients.values()]
-        low, high = sum(a for a, _ in ends), sum(b for _, b in ends)
-        if not low < self.threshold_mag < high:
-            raise ValueError(
-                f"threshold_mag: {self.threshold_mag:g} divides no galaxies: with these coefficients and "
-                f"magnitudes from {_EXTREMES[0]:g} to {_EXTREMES[1]:g} the sum is {low:g} to {high:g}"
-            )
-        return self
-
-
-class CompletenessConfig(Section):
-    """Share of galaxies in the sample against the magnitude in one band: a file of two columns."""
-
-    kind: Literal["completeness"]
-    band: str
-    path: str
-
-    @property
-    def uses(self) -> set[str]:
-        """Bands that every galaxy needs for this cut."""
-        return {self.band}
-
-
-class FunctionCutConfig(Section):
-    """Galaxies for which a Python function of magnitudes in some bands, in this order, is a half at least.
-
-    It takes JAX arrays and gives each galaxy's probability, which falls smoothly from 1 to 0 at the cut.
-    """
-
-    kind: Literal["function"]
-    path: str
-    name: Annotated[Name, AfterValidator(_identifier)]
-    bands: list[str] = Field(min_length=1)
-
-    @property
-    def uses(self) -> set[str]:
-        """Bands that every galaxy needs for this cut."""
-        return set(self.bands)
-
-
-class OwnCutConfig(Section):
-    """A selection of the user's own, ``kind: module:Class`` with its settings for short.
-
-    It takes the magnitudes in ``bands``, in this order.
-    """
-
-    kind: Literal["own"]
-    component: str
-    bands: list[str] = Field(min_length=1)
-    settings: dict[str, Any] = Field(default={})
-
-    @property
-    def uses(self) -> set[str]:
-        """Bands that every galaxy needs for this cut."""
-        return set(self.bands)
-
-
-CutConfig = Annotated[
-    MagnitudeCutConfig | LinearCutConfig | FunctionCutConfig | CompletenessConfig | OwnCutConfig,
-    Field(discriminator="kind"),
-]
-
-
 class PhotozConfig(Section):
     """The redshift column is photometric: scatter and bias of (z_p - z) / (1 + z), and outliers.
 
     Halos are drawn for these values; ``photoz.scatter``, ``photoz.bias`` and ``photoz.outlier_fraction`` may
-    be freed around them. Outliers' redshifts lie anywhere in ``outlier_range``.
+    be freed around them.
     """
 
-    scatter: float = Field(ge=1e-5, lt=0.3)
-    bias: float = Field(default=0.0, gt=-0.3, lt=0.3)
-    outlier_fraction: float = Field(default=0.0, ge=0, lt=1)
-    outlier_range: tuple[FiniteFloat, FiniteFloat] | None = None
+    scatter: float = Field(ge=1e-5, lt=0.3, description="Standard deviation of (z_p - z) / (1 + z).")
+    bias: float = Field(default=0.0, gt=-0.3, lt=0.3, description="Mean of (z_p - z) / (1 + z).")
+    outlier_fraction: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of galaxies whose redshift is wrong altogether; needs outlier_range.",
+    )
+    outlier_range: tuple[FiniteFloat, FiniteFloat] | None = Field(
+        default=None,
+        description=(
+            "Low and high end of the redshifts that outliers are given, any of which is as frequent."
+        ),
+    )
 
     @model_validator(mode="after")
     def _range(self) -> "PhotozConfig":
@@ -294,115 +243,95 @@ class PhotozConfig(Section):
 class NumberDensityConfig(Section):
     """The survey's solid angle is known: the number of galaxies in each slice is compared too.
 
-    ``sampling`` is the share of the galaxies inside the cuts that the catalog lists. The scatter of numbers
-    with the field (cosmic variance) follows from the matter power spectrum and the galaxies' ``bias``.
+    The scatter of numbers with the field (cosmic variance) follows from the matter power spectrum.
     """
 
-    area_deg2: float = Field(ge=1e-6, le=41253)
-    sampling: float = Field(default=1.0, ge=1e-6, le=1)
-    bias: float = Field(default=1.2, ge=0.001, le=20)  # L* galaxies, Zehavi et al. 2011 (ApJ 736, 59)
-
-
-class MassFunctionConfig(Section):
-    """A stellar mass function, compared with the slice that contains its redshift.
-
-    Either a table, ``path``, or a ``published`` fit in bins of 0.2 dex within ``lgm_range``, each uncertain
-    by ``error_dex``. ``scatter_dex`` is the error of single masses, for a Kroupa IMF and the stars alive.
-    """
-
-    kind: Literal["mass_function"]
-    path: str | None = None
-    published: Literal["baldry12"] | None = None
-    redshift: FiniteFloat
-    covariance: str | None = None
-    lgm_range: tuple[FiniteFloat, FiniteFloat] = (9.5, 11.5)
-    error_dex: float = Field(default=0.08, ge=0.005, le=1)
-    scatter_dex: float = Field(default=0.1, ge=0.01, le=2)
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "MassFunctionConfig":
-        if (self.path is None) == (self.published is None):
-            raise ValueError("give either path, a table, or published: baldry12")
-        if self.path is None and self.covariance is not None:
-            raise ValueError("covariance belongs to a table, path")
-        if not 8 <= self.lgm_range[0] <= self.lgm_range[1] - 0.2 <= 12.3:
-            raise ValueError("lgm_range: [low, high] in log10 Msun, within 8 to 12.5 and 0.2 apart at least")
-        return self
-
-    @property
-    def files(self) -> list[str]:
-        """Files that are read."""
-        return [path for path in (self.path, self.covariance) if path is not None]
-
-
-class LuminosityFunctionConfig(Section):
-    """A luminosity function says how many galaxies per volume each slice should list.
-
-    For catalogs whose solid angle isn't known. ``error_dex`` holds for all slices together, as the
-    normalisation's does.
-    """
-
-    kind: Literal["luminosity_function"]
-    published: Literal["blanton03"] = "blanton03"
-    error_dex: float = Field(default=0.043, ge=0.005, le=1)
-    files: ClassVar[list[str]] = []
-
-
-class SfrDensityConfig(Section):
-    """The cosmic star formation rate density, each redshift's uncertain by ``error_dex``."""
-
-    kind: Literal["sfr_density"]
-    published: Literal["madau14"] = "madau14"
-    redshifts: list[Annotated[float, Field(ge=0, le=6)]] = Field(
-        default=[0.0, 0.25, 0.5, 1.0, 1.5, 2.0], min_length=1, max_length=50
+    area_deg2: float = Field(ge=1e-6, le=41253, description="Solid angle of the survey.")
+    sampling: float = Field(
+        default=1.0,
+        ge=1e-6,
+        le=1,
+        description="Share of the galaxies inside the cuts that the catalog lists.",
     )
-    error_dex: float = Field(default=0.15, ge=0.005, le=1)
-    files: ClassVar[list[str]] = []
-
-
-AbundanceConfig = Annotated[
-    MassFunctionConfig | LuminosityFunctionConfig | SfrDensityConfig, Field(discriminator="kind")
-]
+    bias: float = Field(
+        default=1.2,
+        ge=0.001,
+        le=20,
+        description="Galaxies' bias, which makes cosmic variance of the matter's power spectrum.",
+    )
 
 
 class CatalogConfig(Section):
-    """The observed catalog: a file, or ``sdss_mgs`` for the embedded SDSS main sample.
+    """The observed catalog: a file and what its columns are, or the embedded SDSS main sample."""
 
-    ``missing_bands`` says what becomes of galaxies that lack some bands: ``drop`` leaves them out, which is
-    unbiased if they are a random share; ``keep`` counts them in the features that they have. ``cuts`` are
-    selections besides the main magnitude limit; probabilities multiply. ``noise_correlation`` holds the
-    correlation coefficients of pairs of bands' errors, ``g-r: 0.3``; others are independent. ``noise`` says
-    whether model galaxies get random errors (``drawn``) or the kernels average over them (``analytic``).
-    ``errors`` says how large they are: ``fitted`` to the catalog's, or a class of the user's own.
-
-    ``table`` chooses one of several tables in a file: name or number of a FITS HDU, path of an HDF5 group.
-    ``id`` is a column of the galaxies' names. ``where`` holds conditions on rows, a column of true and false
-    or ``column < number``, all of which must be met. ``missing`` adds values and words that mean "not
-    measured" to the usual ones (-9999, -999, -99, 99, 999). ``duplicates: allow`` accepts galaxies that are
-    listed several times, ``implausible: warn`` medians, errors and repeated values that no survey has.
-    ``file_units: ignore`` passes over what the file says of its columns' units and magnitude systems, where
-    that is wrong.
-    """
-
-    path: str
-    redshift: Name
-    table: Name | int | None = None
-    id: Name | None = None
-    where: list[str] = Field(default=[])
-    bands: dict[str, BandConfig] = Field(min_length=1)
-    selection: SelectionConfig
-    cuts: list[CutConfig] = Field(default=[])
-    format: Literal["auto", "parquet", "fits", "hdf5", "csv", "ecsv"] = "auto"
-    missing: list[FiniteFloat | Name] = Field(default=[])
-    duplicates: Literal["refuse", "allow"] = "refuse"
-    implausible: Literal["refuse", "warn"] = "refuse"
-    file_units: Literal["believe", "ignore"] = "believe"
-    missing_bands: Literal["drop", "keep"] = "drop"
-    noise_correlation: dict[str, Annotated[float, Field(gt=-1, lt=1)]] = Field(default={})
-    noise: Literal["drawn", "analytic"] = "drawn"
-    errors: ComponentConfig = ComponentConfig(kind="fitted")
-    photoz: PhotozConfig | None = None
-    number_density: NumberDensityConfig | None = None
+    path: str = Field(
+        description="File or folder of Parquet files, or sdss_mgs, the embedded sample of SDSS."
+    )
+    redshift: Name = Field(description="Column of the redshift.")
+    table: Name | int | None = Field(
+        default=None,
+        description=(
+            "Which of several tables in a file: name or number of a FITS HDU, path of an HDF5 group."
+        ),
+    )
+    id: Name | None = Field(default=None, description="Column of the galaxies' names.")
+    where: list[str] = Field(
+        default=[],
+        description=(
+            "Conditions on rows, all of which must be met: a column of true and false, or column < number."
+        ),
+    )
+    bands: dict[str, BandConfig] = Field(min_length=1, description="The survey's bands by name.")
+    selection: SelectionConfig = Field(description="Magnitude limits that define the sample.")
+    cuts: list[CutConfig] = Field(
+        default=[], description="Selections besides the main magnitude limit; probabilities multiply."
+    )
+    format: Literal["auto", "parquet", "fits", "hdf5", "csv", "ecsv"] = Field(
+        default="auto", description="How to read the file; auto goes by its suffix and first bytes."
+    )
+    missing: list[FiniteFloat | Name] = Field(
+        default=[],
+        description='Values and words that mean "not measured", besides -9999, -999, -99, 99 and 999.',
+    )
+    duplicates: Literal["refuse", "allow"] = Field(
+        default="refuse", description="Whether galaxies that are listed several times are refused."
+    )
+    implausible: Literal["refuse", "warn"] = Field(
+        default="refuse",
+        description="Whether medians, errors and repeated values that no survey has are refused.",
+    )
+    file_units: Literal["believe", "ignore"] = Field(
+        default="believe",
+        description="Whether to believe what the file says of its columns' units and magnitude systems.",
+    )
+    missing_bands: Literal["drop", "keep"] = Field(
+        default="drop",
+        description=(
+            "Galaxies that lack bands are left out (drop: unbiased if they are a random share), or "
+            "counted in the features that they have (keep)."
+        ),
+    )
+    noise_correlation: dict[str, Annotated[float, Field(gt=-1, lt=1)]] = Field(
+        default={},
+        description="Correlation coefficients of pairs of bands' errors, such as g-r: 0.3; others are 0.",
+    )
+    noise: Literal["drawn", "analytic"] = Field(
+        default="drawn",
+        description=(
+            "Whether model galaxies get random errors (drawn) or the kernels average over them (analytic)."
+        ),
+    )
+    errors: ComponentConfig = Field(
+        default=ComponentConfig(kind="fitted"),
+        description=(
+            "How large model galaxies' errors are: fitted to the catalog's, or a class of your own, "
+            "module:Class."
+        ),
+    )
+    photoz: PhotozConfig | None = Field(default=None, description="Redshifts are photometric: their errors.")
+    number_density: NumberDensityConfig | None = Field(
+        default=None, description="The survey's solid angle is known: numbers of galaxies are compared."
+    )
 
     @field_validator("where", "missing", mode="before")
     @classmethod

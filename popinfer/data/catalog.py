@@ -157,14 +157,14 @@ def load_catalog(spec: CatalogSpec, say: Callable[[str], None] | None = None) ->
     if z.size == 0:
         _refuse(path, "has no rows")
     _check_redshift_unit(path, spec, columns[spec.redshift].unit)
-    bands = {name: convert(path, name, band, columns) for name, band in spec.bands.items()}
+    bands = _converted(path, spec, columns)
     shared = shared_column_doubts(spec.bands, columns)
     doubts = [*(doubt for band in bands.values() for doubt in band.doubts), *(doubt for _, doubt in shared)]
     sharing = {name for pair, _ in shared for name in pair}
     if doubts and spec.implausible == "refuse":
-        _refuse(path, f"{doubts[0]}; if that is right, set implausible: warn")
-    for name, band in bands.items():
-        _check_half_present(path, name, band, spec)
+        _refuse_all(path, [f"{doubt}; if that is right, set implausible: warn" for doubt in doubts])
+    absent = [_half_absent(name, band, spec) for name, band in bands.items()]
+    _refuse_all(path, [why for why in absent if why])
     sieve = _Sieve(z, spec.slices)
     for condition, text in zip(conditions, spec.where, strict=True):
         sieve.drop(~condition.met(columns[condition.column].values), f"not {text}")
@@ -316,18 +316,31 @@ def _without_sentinels(values: FloatArray, missing: tuple[float, ...]) -> FloatA
     return np.where(absent, np.nan, values)
 
 
-def _check_half_present(path: Path, name: str, band: BandPhotometry, spec: CatalogSpec) -> None:
-    """Refuse a band that is mostly absent: a wrong column, or a band the sample does not have."""
+def _converted(path: Path, spec: CatalogSpec, columns: Mapping[str, Column]) -> dict[str, BandPhotometry]:
+    """Magnitudes of all bands; InputError with a line for each that can't be converted."""
+    bands, wrong = {}, []
+    for name, band in spec.bands.items():
+        try:
+            bands[name] = convert(path, name, band, columns)
+        except InputError as error:
+            wrong += error.lines
+    if wrong:
+        raise InputError.of_lines(wrong)
+    return bands
+
+
+def _half_absent(name: str, band: BandPhotometry, spec: CatalogSpec) -> str:
+    """What is wrong with a band that is mostly absent, of a wrong column or not in the sample; else ""."""
     lost, rows = int(np.isnan(band.mag).sum()), band.mag.size
     accidents = [bad for reason, bad in band.unusable.items() if reason.startswith(("zero", "implausible"))]
     nonsense = np.any(accidents, axis=0).sum() > (rows - lost)
     if lost > rows / 2 and (not spec.keep_missing or lost == rows or nonsense):
         why = ", ".join(f"{reason} ({int(bad.sum())})" for reason, bad in band.unusable.items() if bad.any())
-        _refuse(
-            path,
+        return (
             f"band {name} can't be used in {lost} of {rows} rows: {why}; check column "
-            f"{spec.bands[name].value!r} or leave the band out",
+            f"{spec.bands[name].value!r} or leave the band out"
         )
+    return ""
 
 
 def _sift_redshift(path: Path, z: FloatArray, spec: CatalogSpec, sieve: _Sieve) -> None:
@@ -375,6 +388,12 @@ def _sift_bands(bands: Mapping[str, BandPhotometry], spec: CatalogSpec, sieve: _
     for name in bands:
         if name not in needed:
             sieve.lack(name, bands[name].unusable)
+
+
+def _refuse_all(path: str | Path, reasons: Sequence[str]) -> None:
+    """Raise one InputError for all reasons, if there are any."""
+    if reasons:
+        raise InputError.of_lines([f"{path}: {why}" for why in reasons])
 
 
 def _refuse(path: str | Path, why: str) -> NoReturn:

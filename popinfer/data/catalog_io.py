@@ -13,10 +13,11 @@ from typing import TypedDict, Unpack
 
 from popinfer.data.embedded import sha256_of
 from popinfer.data.tables.files import SUFFIXES, kind_of, parts_of
+from popinfer.data.tables.listing import Listed, ListingRequest
 from popinfer.data.tables.request import Column, Request
 from popinfer.errors import InputError, first_line
 
-__all__ = ["SUFFIXES", "Column", "ReadOptions", "fingerprint", "read_columns", "user_path"]
+__all__ = ["SUFFIXES", "Column", "ReadOptions", "fingerprint", "read_columns", "table_columns", "user_path"]
 
 
 class ReadOptions(TypedDict, total=False):
@@ -98,6 +99,40 @@ def read_columns(
         raise
     except Exception as error:  # the libraries raise dozens of kinds for damaged files
         request.refuse(f"can't be read as {kind} ({type(error).__name__}: {first_line(error)[:200]})")
+
+
+def table_columns(
+    path: Path, format: str = "auto", table: str | int | None = None
+) -> dict[str, tuple[str, ...]]:
+    """Names of all columns of a table file, by table.
+
+    Parameters
+    ----------
+    path, format, table : as for `read_columns`.
+
+    Returns
+    -------
+    dict
+        Columns of each table of the file, by what messages call it; of the only one or the chosen one by "".
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged or of another format, or has no such table.
+    """
+    request = ListingRequest(path=user_path(path), names=(), table=table)
+    kind = kind_of(request, format)
+    try:
+        _reader(kind)(request)
+    except Listed as listed:
+        tables = listed.tables
+    except (InputError, KeyboardInterrupt):
+        raise
+    except Exception as error:  # the libraries raise dozens of kinds for damaged files
+        request.refuse(f"can't be read as {kind} ({type(error).__name__}: {first_line(error)[:200]})")
+    else:
+        request.refuse("has no columns")
+    return tables if len(tables) > 1 else {"": next(iter(tables.values()), ())}
 
 
 def _reader(kind: str) -> Callable[[Request], dict[str, Column]]:

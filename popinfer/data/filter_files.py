@@ -17,8 +17,6 @@ from typing import Any, Literal, NoReturn
 import h5py
 import numpy as np
 from astropy import units
-from astropy.io import fits, votable
-from astropy.table import Table
 from numpy.typing import NDArray
 
 from popinfer.data.wavelengths import length
@@ -241,7 +239,11 @@ def _read_table(path: Path, said: FilterFile) -> tuple[FloatArray, FloatArray, s
     return _floats(path, wave), _floats(path, trans), unit or None
 
 
-def _astropy_table(path: Path) -> tuple[str, Table]:
+def _astropy_table(path: Path) -> tuple[str, Any]:
+    """Format and table; tables of astropy load for a third of a second, and few filters are in them."""
+    from astropy.io import votable
+    from astropy.table import Table
+
     kind = (
         "ECSV"
         if path.suffix.lower() == ".ecsv"
@@ -264,8 +266,11 @@ def _astropy_table(path: Path) -> tuple[str, Table]:
         raise InputError(f"filter {path}: can't be read as {kind} ({first_line(error)})") from error
 
 
-def _fits_table(path: Path) -> Table:
+def _fits_table(path: Path) -> Any:
     """The file's only table; units stay text, as many are written in ways that the standard doesn't know."""
+    from astropy.io import fits
+    from astropy.table import Table
+
     opened: Any = fits.open(path)
     with opened as hdus:
         tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]

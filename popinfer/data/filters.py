@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from astropy.io import fits
 from numpy.typing import NDArray
 
 from popinfer.data.catalog_io import user_path
@@ -157,6 +156,8 @@ def vega_to_ab(name: FilterName) -> float:
 @functools.cache
 def _vega() -> tuple[FloatArray, FloatArray]:
     """Wavelengths [Angstrom] and flux [erg/s/cm2/Angstrom] of Vega."""
+    from astropy.io import fits  # loads for a quarter of a second, and few surveys are in Vega magnitudes
+
     # Any: astropy's types do not know that this extension is a table
     hdus: Any = fits.open(package_folder("sedpy") / "data" / "alpha_lyr_stis_005.fits")
     with hdus:
@@ -181,6 +182,11 @@ def list_filters(pattern: str = "") -> tuple[KnownFilter, ...]:
     if not rows:
         _refuse(pattern, f"no known name has this in it{suggestion(pattern)}")
     return tuple(sorted(rows, key=lambda row: (row.source, row.name.split("_")[0].split("-")[0], row.pivot)))
+
+
+def known_pivot(name: str) -> float:
+    """Pivot wavelength [Angstrom] of a curve that comes with a package, by its full name."""
+    return pivot(*_known_curve(name))
 
 
 def plot_filters(names: Sequence[str], path: str | Path) -> None:

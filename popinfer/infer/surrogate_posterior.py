@@ -21,14 +21,10 @@ from popinfer.infer.counts import BatchedCounts, Evaluated, evaluate
 from popinfer.infer.data import Data
 from popinfer.infer.laplace import Mixture
 from popinfer.infer.likelihood import Likelihood, SurrogateDensity
+from popinfer.infer.nodes import FEWEST_NODES, MAX_NODES_PER_PARAMETER, NODES_PER_PARAMETER
 from popinfer.infer.nuts import SurrogateNutsSpec, surrogate_nuts
 from popinfer.infer.surrogate import SurrogateFit, fit_surrogate
 
-# exact evaluations for each parameter, measured on the SDSS posteriors: with 8 the surrogate's log-density is
-# off by 0.3 (7 parameters) to 0.6 nat (9), with 16 by 0.2 to 0.3
-NODES_PER_PARAMETER = 16
-FEWEST_NODES = 4  # a parameter; a linear trend alone takes one, and errors must be told from curvature
-MAX_NODES_PER_PARAMETER = 40  # arrays are padded to it, so that compiled programs don't depend on the number
 _WIDER = 1.25  # spread of nodes in units of the posterior's: tails are interpolated too
 _QUICK = SurrogateNutsSpec(n_warmup=200, n_draws=200)
 

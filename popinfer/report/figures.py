@@ -1,6 +1,7 @@
 """All figures of a report, in the order in which they are shown, and their files."""
 
 import io
+from collections.abc import Callable
 
 import arviz as az
 
@@ -50,11 +51,19 @@ def draw_figures(
     return [plot for plot in plots if plot is not None]
 
 
-def figure_files(plots: list[Plot]) -> dict[str, bytes]:
-    """Each figure as PNG and PDF: file name -> content."""
+def figure_files(
+    plots: list[Plot], progress: Callable[[int, int], None] = lambda done, total: None
+) -> dict[str, bytes]:
+    """Each figure as PNG and PDF: file name -> content.
+
+    Parameters
+    ----------
+    plots : the figures.
+    progress : hears how many of how many are saved.
+    """
     files = {}
     with report_style():
-        for plot in plots:
+        for done, plot in enumerate(plots, 1):
             picture, document = io.BytesIO(), io.BytesIO()
             plot.figure.savefig(picture, format="png", dpi=DPI)
             # the layout is found once: PNG and PDF agree, in half the time
@@ -62,4 +71,5 @@ def figure_files(plots: list[Plot]) -> dict[str, bytes]:
             # no creation date: the same run gives the same file
             plot.figure.savefig(document, format="pdf", metadata={"CreationDate": None}, dpi=DPI)
             files |= {f"{plot.name}.png": picture.getvalue(), f"{plot.name}.pdf": document.getvalue()}
+            progress(done, len(plots))
     return files

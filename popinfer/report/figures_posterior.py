@@ -1,5 +1,7 @@
 """Figures of the posterior against the prior: corner plot and shrinkage."""
 
+from typing import Protocol, runtime_checkable
+
 import arviz as az
 import numpy as np
 from matplotlib.axes import Axes
@@ -52,15 +54,15 @@ def corner_plot(idata: az.InferenceData, rows: tuple[ParameterRow, ...]) -> Plot
                 _marginal(ax, draws[below.name], prior[below.name], limits[below.name])
             else:
                 pair = (across.name, below.name)
-                _contours(
+                contours(
                     ax, [prior[name] for name in pair], [limits[name] for name in pair], PRIOR, filled=False
                 )
-                _contours(
+                contours(
                     ax, [draws[name] for name in pair], [limits[name] for name in pair], MODEL, filled=True
                 )
                 ax.set(xlim=limits[across.name], ylim=limits[below.name])
             _mark(ax, across, below if i != j else None)
-            _corner_labels(ax, across, below, (i, j, n), scale)
+            corner_labels(ax, across, below, (i, j, n), scale)
     figure.legend(handles=_legend(rows), loc="upper right", fontsize=9 * scale)
     edges = {"left": left / width, "bottom": below_all / height}
     figure.subplots_adjust(**edges, right=1 - 0.05 / width, top=1 - 0.05 / height, wspace=0.06, hspace=0.06)
@@ -133,7 +135,7 @@ def _marginal(ax: Axes, draws: np.ndarray, prior: np.ndarray, limits: tuple[floa
     ax.set_ylim(bottom=0)
 
 
-def _contours(
+def contours(
     ax: Axes, pair: list[np.ndarray], limits: list[tuple[float, float]], color: str, *, filled: bool
 ) -> None:
     """68 and 95 % contours of draws, smoothed by about one cell; nothing when there are too few."""
@@ -164,9 +166,22 @@ def _mark(ax: Axes, across: ParameterRow, below: ParameterRow | None) -> None:
             ax.plot(x, getattr(below, field), marker, color=color, ms=6, mew=1.3)
 
 
-def _corner_labels(
-    ax: Axes, across: ParameterRow, below: ParameterRow, place: tuple[int, int, int], scale: float
-) -> None:
+@runtime_checkable
+class Named(Protocol):
+    """What a panel's axes are labelled by."""
+
+    @property
+    def name(self) -> str:
+        """Dotted name of a parameter."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """Its unit; "" where it has none."""
+        ...
+
+
+def corner_labels(ax: Axes, across: Named, below: Named, place: tuple[int, int, int], scale: float) -> None:
     """Ticks and names at the left and lower edge only."""
     i, j, n = place
     ax.set_xticks(_inner_ticks(ax.get_xlim()))

@@ -68,6 +68,7 @@ from popinfer.report.gate_draws import (
     surrogate_checks,
     vectors,
 )
+from popinfer.report.remedies import remedy
 from popinfer.resampling import EVEN, MAX_PARETO_K, kish_size, pareto_smooth
 
 MAX_DIVERGENT_FRACTION = 0.001
@@ -217,7 +218,7 @@ def importance_checks(log_weight: np.ndarray) -> list[Check]:
             f">= {MIN_ESS:.0f}",
             ess >= MIN_ESS,
             f"The exact weights are worth {ess:.0f} independent draws, not {MIN_ESS:.0f}: more exact "
-            "evaluations (sample.max_evaluations) or a better surrogate are needed.",
+            "evaluations or a better surrogate are needed.",
         ),
     ]
 
@@ -313,7 +314,7 @@ class Verdict:
     Attributes
     ----------
     converged : whether every check passed.
-    failures : one sentence a failed check, for people; empty when converged.
+    failures : what each failed check found, and what to change; empty when converged.
     checks : every check that was made, passed or not.
     table : convergence numbers, one entry a parameter.
     sampler : "nuts", "nuts_exact", "smc" or whatever the draws say of themselves.
@@ -367,7 +368,7 @@ def judge(idata: az.InferenceData) -> Verdict:
             checks += trajectory_checks(stats)
     where = _coordinate_checks(idata, draws, {str(name): _values(x) for name, x in prior.data_vars.items()})
     checks = [check_finite(draws), *checks, *where]
-    failures = tuple(check.failure for check in checks if not check.passed)
+    failures = tuple(f"{check.failure} {remedy(check, sampler)}" for check in checks if not check.passed)
     return Verdict(not failures, failures, tuple(checks), tuple(table), sampler or "unknown")
 
 

@@ -45,7 +45,12 @@ _PLACES = {
 }
 
 
-def write_report(idata: az.InferenceData, summary: RunSummary, out_dir: Path | str) -> Path:
+def write_report(
+    idata: az.InferenceData,
+    summary: RunSummary,
+    out_dir: Path | str,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Path:
     """Write ``report.html`` and ``figures/*.png`` and ``*.pdf``: all of them, or nothing.
 
     Parameters
@@ -56,6 +61,8 @@ def write_report(idata: az.InferenceData, summary: RunSummary, out_dir: Path | s
         What was run, and its goodness of fit.
     out_dir : path
         The run's folder; made when absent.
+    progress : callable
+        Hears how many of how many figures are saved, which takes most of the time.
 
     Returns
     -------
@@ -71,7 +78,7 @@ def write_report(idata: az.InferenceData, summary: RunSummary, out_dir: Path | s
     verdict = judge(idata)
     rows = tabulate(idata, summary, verdict)
     plots = draw_figures(idata, summary, verdict, rows)
-    files, path = figure_files(plots), out_dir / "report.html"
+    files, path = figure_files(plots, progress), out_dir / "report.html"
     page = render_page(idata, summary, verdict, rows, Figures(plots, files))
     write_page(path, with_seal(page.encode(), path.suffix, "report", summary.posterior or "-"), files)
     return path

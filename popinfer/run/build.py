@@ -24,7 +24,8 @@ from popinfer.model import lightcones as model_lightcones
 from popinfer.population.forward import ForwardModel
 from popinfer.population.parameters import ModelParams, declared_parameters
 from popinfer.records import Halos
-from popinfer.run.observed import build_photoz, curve_of
+from popinfer.run.catalog import curve_of
+from popinfer.run.observed import build_photoz
 from popinfer.run.simulation import SURVIVAL, cosmology_of, simulation_of
 
 _NONE_LISTED = 1e-12  # of the galaxies of a slice: rounding, or the far wings of a soft limit

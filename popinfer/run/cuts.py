@@ -9,7 +9,7 @@ import numpy as np
 
 from popinfer.components import load_plug_in
 from popinfer.config import RunConfig
-from popinfer.config.survey import (
+from popinfer.config.cuts import (
     CompletenessConfig,
     FunctionCutConfig,
     LinearCutConfig,

@@ -19,7 +19,6 @@ from typing import Any
 import h5py
 import jax
 import numpy as np
-from diffmah.diffmah_kernels import DiffmahParams
 
 from popinfer.errors import InputError, shortened
 from popinfer.records import Halos
@@ -225,6 +224,8 @@ def columns_of(halos: Halos) -> dict[str, np.ndarray]:
 
 def halos_of(columns: Mapping[str, np.ndarray]) -> Halos:
     """Undo `columns_of`; arrays may have axes before that of halos."""
+    from diffmah.diffmah_kernels import DiffmahParams  # what only names folders needs none of it
+
     shape = columns["weight"].shape
 
     def rows(name: str) -> np.ndarray:

@@ -5,7 +5,7 @@ from pathlib import Path
 from popinfer.config import RunConfig
 from popinfer.config.inference import NutsConfig, NutsExactConfig, SmcConfig
 from popinfer.errors import InputError
-from popinfer.infer.surrogate_posterior import MAX_NODES_PER_PARAMETER, NODES_PER_PARAMETER
+from popinfer.infer.nodes import MAX_NODES_PER_PARAMETER, NODES_PER_PARAMETER
 from popinfer.run.batches import CANDIDATES, batch_shape
 
 # measured on the shipped run files: numbers that describe a halo, and working memory in single precision

@@ -43,7 +43,7 @@ from popinfer.run.paint_notes import DIFFSTAR, notes_on
 from popinfer.run.prepare import Run, prepare
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.provenance import code_hash
-from popinfer.run.simulation import given_cosmology, reader_of, simulation_in, simulation_of
+from popinfer.run.simulation import as_cosmology, reader_of, simulation_in, simulation_of
 from popinfer.sps.line_table import LineTable
 from popinfer.storage import replacing
 
@@ -303,7 +303,7 @@ def _plan_of(file: str | Path, spec: PaintSpec, say: Reporter) -> _Plan:
     sample = simulation_in(run.source)
     if sample is None:
         raise InputError(f"{file}: its halos are no simulation's")
-    reader = reader_of(source, given_cosmology(config))
+    reader = reader_of(source, as_cosmology(config.cosmology))
     return _Plan(run, sample, reader, spec, _parameters(run, folder, spec))
 
 

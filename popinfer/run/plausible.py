@@ -14,10 +14,10 @@ from jaxtyping import Float
 
 from popinfer.config import RunConfig
 from popinfer.data.filter_files import pivot
-from popinfer.model.survey import slice_members
 from popinfer.records import SSP, Catalog, Filters
 from popinfer.sps.dust import KriekConroy13
 from popinfer.sps.photometry import band_matrix
+from popinfer.survey.features import slice_members
 
 # mag, between the medians of a slice and the nearest mixture: medians of the embedded SDSS sample are within
 # 0.02; the same given as Vega magnitudes are 0.26 to 0.30 away, and with two neighboring filters swapped 0.2

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from popinfer.config import RunConfig, load_config
-from popinfer.config.survey import CompletenessConfig, FunctionCutConfig
+from popinfer.config.cuts import CompletenessConfig, FunctionCutConfig
 from popinfer.data.embedded import asset_hashes, sha256_of
 from popinfer.data.filters import curve_notes
 from popinfer.data.ssp_checks import oldest_note
@@ -36,10 +36,11 @@ from popinfer.run.build import (
     lightcones,
     universe_age,
 )
+from popinfer.run.catalog import build_catalog
 from popinfer.run.folder import RunFolder, check_writable, read_halos
 from popinfer.run.losses import complete_features
 from popinfer.run.memory import check_memory
-from popinfer.run.observed import build_catalog, build_survey
+from popinfer.run.observed import build_survey
 from popinfer.run.plausible import color_doubts, reading_table
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.provenance import Provenance, fingerprint
@@ -199,9 +200,11 @@ def made_ready(config: RunConfig, folder: RunFolder, say: Reporter | None = None
     with say.task("Reading the catalog") as update:
         catalog = build_catalog(config, say.say)
         update(1, f"{catalog.z.size} galaxies")
-    with say.task("Stellar populations in the survey's bands"):
+    with say.task("Stellar populations in the survey's bands", 4) as update:
         light = build_light(config)
+        update(1, "")
         model = build_model(config, light)
+        update(2, "")
         notes = [*curve_notes(light.filters, tuple(config.catalog.bands))]
         notes.append(oldest_note(np.asarray(light.ssp.ssp_lg_age_gyr), universe_age(config)) or "")
         doubts = color_doubts(config, catalog, light.shining, light.filters)
@@ -210,7 +213,9 @@ def made_ready(config: RunConfig, folder: RunFolder, say: Reporter | None = None
         catalog = _with_doubts(catalog, tuple(doubt.text for doubt in doubts))
         for note in (*catalog.warnings, *filter(None, notes)):
             say.say(f"warning: {note}")
+        update(3, "")
         survey = build_survey(config, catalog)
+        update(4, "")
         if config.fit.loss.kind != "soft_counts":
             complete_features(config, survey)  # refuse before anything is written
     truth = read_truth(config.catalog.path, model.space.names)

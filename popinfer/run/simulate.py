@@ -34,7 +34,8 @@ from popinfer.random import numpy_generator, stream
 from popinfer.records import Catalog
 from popinfer.resampling import systematic
 from popinfer.run.build import detectable, in_precision, lightcones
-from popinfer.run.observed import number_counts, true_ranges, without
+from popinfer.run.catalog import without
+from popinfer.run.observed import number_counts, true_ranges
 from popinfer.run.prepare import Run
 from popinfer.run.progress import Reporter, Silent
 from popinfer.survey.abundance import Abundance, NumberCounts

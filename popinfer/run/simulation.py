@@ -9,6 +9,7 @@ import numpy as np
 
 from popinfer.config import RunConfig
 from popinfer.config.halos import BoxConfig, HalosConfig, LightconeHalosConfig, SimulationConfig
+from popinfer.config.model import CosmologyConfig
 from popinfer.config.survey import SfrDensityConfig
 from popinfer.cosmology import PLANCK15, Cosmology
 from popinfer.errors import InputError
@@ -45,15 +46,14 @@ def simulation_of(config: RunConfig) -> SimulationConfig | None:
 
 def cosmology_of(config: RunConfig) -> Cosmology:
     """Cosmology of a run: the run file's, else that of its simulation, else Planck's."""
-    source, given = simulation_of(config), given_cosmology(config)
+    source, given = simulation_of(config), as_cosmology(config.cosmology)
     if source is None:
         return PLANCK15 if given is None else given
     return _cosmology(source.model_dump_json(), given)
 
 
-def given_cosmology(config: RunConfig) -> Cosmology | None:
-    """The run file's cosmology; None where it has none."""
-    said = config.cosmology
+def as_cosmology(said: CosmologyConfig | None) -> Cosmology | None:
+    """The cosmology of a run file's section; None where it has none."""
     if said is None:
         return None
     fb = PLANCK15.fb if said.Ob0 is None else said.Ob0 / said.Om0
@@ -159,7 +159,7 @@ def halo_source(config: RunConfig, say: Reporter | None = None) -> HaloSource:
             say.say(f"warning: {line}")
         return drawn
     with say.task("Reading the simulation's halos") as update:
-        reader = reader_of(source, given_cosmology(config))
+        reader = reader_of(source, as_cosmology(config.cosmology))
         key = stream(root_key(config.seed), "simulation")
         sample = read_sample(key, reader, sample_spec(config, source, reader.header), say.say)
         update(1, f"{sample.n_read:,} halos")

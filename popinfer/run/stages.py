@@ -51,6 +51,8 @@ from popinfer.run.search import (
 )
 from popinfer.storage import only_process, read_sealed, write_sealed
 
+_PARTS = 20  # of the report's bar; how many figures there are is known late
+
 
 def search(run: Run, say: Reporter | None = None, *, fresh: bool = False) -> Region:
     """Find where the posterior is, on few halos.
@@ -232,9 +234,11 @@ def report(folder: RunFolder | Path, say: Reporter | None = None) -> Outcome:
 
 
 def _report(folder: RunFolder, idata: az.InferenceData, summary: RunSummary, say: Reporter) -> Outcome:
-    with say.task("Report"), warnings.catch_warnings():
+    with say.task("Report", _PARTS) as update, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # relations are NaN where a mass has no galaxies
-        write_report(idata, summary, folder.path)
+        write_report(
+            idata, summary, folder.path, lambda done, total: update(round(_PARTS * done / total), "")
+        )
         return outcome_of(idata, summary)
 
 

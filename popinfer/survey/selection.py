@@ -28,7 +28,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erf, ndtr
 from jaxtyping import Array, Float
-from scipy.interpolate import PchipInterpolator
 
 from popinfer.records import Arr
 
@@ -204,6 +203,8 @@ class Completeness(Cut):
         cls, band_index: int, mag: Float[np.ndarray, "node"], probability: Float[np.ndarray, "node"]
     ) -> "Completeness":
         """Interpolate a table of probabilities at increasing magnitudes."""
+        from scipy.interpolate import PchipInterpolator  # loads for a tenth of a second, and few need it
+
         return cls(band_index, np.asarray(mag), np.asarray(PchipInterpolator(mag, probability).c))
 
     def __call__(self, mag: Float[Array, "*n band"]) -> Float[Array, "*n"]:

@@ -31,7 +31,9 @@ def refused(load):
     def read(*args, **keys) -> str:
         with pytest.raises(InputError) as caught:
             load(*args, **keys)
-        assert "\n" not in str(caught.value) and "b." in str(caught.value)
+        lines = caught.value.lines
+        assert str(caught.value) == "\n".join(lines)
+        assert all("\n" not in line and "b." in line for line in lines)
         return str(caught.value)
 
     return read

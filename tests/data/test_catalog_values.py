@@ -16,7 +16,7 @@ from popinfer.config.survey import BandConfig
 from popinfer.data import BandColumns, CatalogSpec, load_catalog
 from popinfer.data.filters import vega_to_ab
 from popinfer.errors import InputError
-from popinfer.run.observed import build_catalog, without
+from popinfer.run.catalog import build_catalog, without
 from tests.support.base_catalog import FORMATS, write
 
 LN = np.log(10) / 2.5

@@ -11,7 +11,8 @@ from popinfer.halos.lightcone import draw_slices
 from popinfer.model import HaloCounts, SurveyModel, survey_data
 from popinfer.random import root_key
 from popinfer.run.build import build_light, build_model, in_precision, lightcones
-from popinfer.run.observed import build_catalog, build_survey
+from popinfer.run.catalog import build_catalog
+from popinfer.run.observed import build_survey
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "sdss.yaml"
 

@@ -15,9 +15,10 @@ from popinfer.infer.counts import evaluate
 from popinfer.infer.exact_weights import FIRST_LOOK, ExactWeightsSpec, sample_with_exact_weights
 from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.likelihood import LogDensity
+from popinfer.infer.nodes import NODES_PER_PARAMETER
 from popinfer.infer.nuts import surrogate_nuts
 from popinfer.infer.search import find_maxima
-from popinfer.infer.surrogate_posterior import NODES_PER_PARAMETER, SurrogatePosterior, build_surrogate
+from popinfer.infer.surrogate_posterior import SurrogatePosterior, build_surrogate
 
 MODEL = toy(level=1.5, noise=0.2, bend=3.0)
 SPEC = ExactWeightsSpec(

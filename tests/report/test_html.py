@@ -133,7 +133,10 @@ def test_report_of_particles_shows_lineages_in_place_of_traces(tmp_path):
     idata.sample_stats = xr.Dataset(
         {"ancestor": (("chain", "draw"), np.arange(2000).reshape(4, 500) // 3)}, attrs={"sampler": "smc"}
     )
-    page = _text(write_report(idata, RunSummary(name="quick"), tmp_path))
+    steps = []
+    page = _text(write_report(idata, RunSummary(name="quick"), tmp_path, lambda *step: steps.append(step)))
+    total = len(list((tmp_path / "figures").glob("*.png")))
+    assert total and steps == [(done, total) for done in range(1, total + 1)]  # of the report's bar
     assert "Tempered particles" in page and "2,000 particles" in page
     assert (tmp_path / "figures" / "lineages.png").exists()
     assert not (tmp_path / "figures" / "trace_rank.png").exists()

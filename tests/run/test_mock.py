@@ -193,8 +193,8 @@ def test_bands_of_a_mock_read_back(keys, tmp_path):
     from popinfer.config.survey import BandConfig
     from popinfer.data.photometry_columns import convert
     from popinfer.data.tables.request import Column
+    from popinfer.run.catalog import _columns
     from popinfer.run.mock import _of_mock
-    from popinfer.run.observed import _columns
 
     band = _of_mock(BandConfig.model_validate({"filter": "sdss_r0", "value": "v[1]", "error": "e", **keys}))
     band = BandConfig.model_validate(band.model_dump(mode="json"))

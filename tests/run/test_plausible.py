@@ -1,8 +1,10 @@
 """Catalogs whose colors no galaxy has are told, in the terminal and in the report."""
 
+import contextlib
 import copy
 import dataclasses
 import inspect
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,20 +17,27 @@ from popinfer.errors import InputError
 from popinfer.halos.source import LightconeSource
 from popinfer.run import run_summary
 from popinfer.run.build import build_light
-from popinfer.run.observed import build_catalog
+from popinfer.run.catalog import build_catalog
 from popinfer.run.plausible import color_doubts, reading_table
 from popinfer.run.prepare import prepare
-from popinfer.run.progress import Silent
+from popinfer.run.progress import Silent, Update
 from tests.support.base_catalog import base_catalog
 
 TO_AB = {"u": -0.036, "g": 0.012, "r": 0.010, "i": 0.028, "z": 0.040}
 
 
 class Listening(Silent):
-    """Keeps the lines that a person would see."""
+    """Keeps the lines that a person would see, and how far each bar came, of how much."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.bars: dict[str, tuple[int | None, list[int]]] = {}
+
+    @contextlib.contextmanager
+    def task(self, title: str, total: int | None = None) -> Iterator[Update]:
+        """Note a bar's steps."""
+        self.bars[title] = total, []
+        yield lambda done, text="": self.bars[title][1].append(done)
 
     def say(self, text: str) -> None:
         """Keep a line."""
@@ -134,6 +143,7 @@ def test_prepare_says_it_and_keeps_it(raw, tmp_path):
     assert len(warnings) == 2 and all(line.startswith("warning: ") for line in warnings)
     assert run.catalog.warnings == tuple(line.removeprefix("warning: ") for line in warnings)
     assert not (tmp_path / "out").exists()
+    assert heard.bars["Stellar populations in the survey's bands"] == (4, [1, 2, 3, 4])
 
 
 def test_catalog_warnings_reach_the_report(monkeypatch):

@@ -83,7 +83,7 @@ class Request:
         places = {name: _place(name, there) for name in self.names}
         for name, place in places.items():
             if place is None:
-                self.refuse(f"has no column {quoted(name)}; {_nearest(name, present)}")
+                self.refuse(f"has no column {quoted(name)}; {nearest(name, present)}")
         known = {name: place for name, place in places.items() if place is not None}
         counts = Counter(present)
         for place in known.values():
@@ -164,7 +164,7 @@ def _place(name: str, there: set[str]) -> Place | None:
     return Place(element[1], int(element[2])) if element and element[1] in there else None
 
 
-def _nearest(name: str, present: Sequence[str]) -> str:
+def nearest(name: str, present: Sequence[str]) -> str:
     """The most similar names, or the first ones."""
     if not present:
         return "it has no columns"

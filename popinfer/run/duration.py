@@ -1,0 +1,36 @@
+"""How long will a run take? A line through the two reference runs, for a person to plan by.
+
+A run evaluates the model at the surrogate's nodes and at the draws that are weighted exactly, each on all
+halos. The times that `results/reference` holds, of stages that ran on two CPU cores in five bands, follow
+
+    seconds = 24 + 4.1e-6 x halos of all slices x evaluations
+
+to a few per cent, because they are two and the line has two numbers (`tests/run/test_check.py` compares). It
+knows nothing of other machines, of the bands' number or of a posterior that is hard to sample: within a
+factor of two or three it is to be believed.
+"""
+
+from popinfer.config import RunConfig
+from popinfer.config.inference import NutsConfig
+from popinfer.infer.nodes import NODES_PER_PARAMETER
+
+_SECONDS_AT_LEAST, _SECONDS_PER_HALO = 24.0, 4.1e-6
+# draws that the reference runs evaluate exactly, for each that their weights are worth: 416/406 and 432/407
+_DRAWS_PER_ESS = 1.05
+
+
+def exact_evaluations(config: RunConfig) -> int | None:
+    """How often a run evaluates the model on all its halos; None for samplers that decide on their way."""
+    settings = config.sample
+    if not isinstance(settings, NutsConfig):
+        return None
+    draws = min(round(_DRAWS_PER_ESS * settings.min_ess), settings.max_evaluations)
+    return NODES_PER_PARAMETER * len(config.free) + draws
+
+
+def estimated_seconds(config: RunConfig) -> float | None:
+    """Time of a run [s], see the module's text; None for samplers that weren't measured."""
+    evaluations = exact_evaluations(config)
+    if evaluations is None:
+        return None
+    return _SECONDS_AT_LEAST + _SECONDS_PER_HALO * config.halos.n_per_slice * len(config.slices) * evaluations
