@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from popinfer.config import RunConfig
+from popinfer.config.abundance import SfrDensityConfig
 from popinfer.config.halos import BoxConfig, HalosConfig, LightconeHalosConfig, SimulationConfig
 from popinfer.config.model import CosmologyConfig
-from popinfer.config.survey import SfrDensityConfig
 from popinfer.cosmology import PLANCK15, Cosmology
 from popinfer.errors import InputError
 from popinfer.halos.description import describe_sample
