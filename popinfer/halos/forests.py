@@ -16,6 +16,7 @@ from popinfer.cosmology import Cosmology, age
 from popinfer.errors import InputError
 from popinfer.halos.table import DISTINCT, Branches, HaloTable
 
+NODES_PER_HALO = 32  # that are read at once, for every halo of a chunk
 _STEP_DIGITS = 5  # of a scale factor; files write as many, and steps are farther apart
 _DEEPEST_HOST = 8  # satellites of satellites of ...
 

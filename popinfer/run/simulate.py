@@ -265,28 +265,31 @@ def _abundances(
     key: PRNGKeyArray, run: Run, truth: Float[np.ndarray, "par"], numbers: tuple[int, ...]
 ) -> tuple[Abundance, ...]:
     """Numbers of the simulated galaxies, and published abundances as the truth has them, errors and all."""
-    config, survey = run.config, run.survey
-    simulated: list[Abundance] = []
-    published = [one for one in survey.abundances if not isinstance(one, NumberCounts)]
-    if published:
-        params, specs = run.model.params_at(jnp.asarray(truth)), lightcones(config)
-        specs = [dataclasses.replace(spec, n_halo=_CHUNK, independent=True) for spec in specs]
-        totals = None
-        for i in range(_PUBLISHED_CHUNKS):
-            halos = in_precision(config, drawn_slices(run.source, stream(key, "halos", i), specs))
-            galaxies = predict_galaxies(run.survey_model, params, halos)
-            predicted = run.survey_model.abundances(params, galaxies, halos)
-            totals = predicted if totals is None else [a + b for a, b in zip(totals, predicted, strict=True)]
-        expected = {
-            id(abundance): np.asarray(total, float) / _PUBLISHED_CHUNKS
-            for abundance, total in zip(survey.abundances, totals or [], strict=True)
-        }
-        for i, abundance in enumerate(published):
+    counts = number_counts(run.config, numbers, true_ranges(run.config, run.survey.photoz))
+    published = [not isinstance(abundance, NumberCounts) for abundance in run.survey.abundances]
+    simulated: list[Abundance] = [] if counts is None else [counts]
+    if any(published):
+        expected = _expected_abundances(key, run, truth)
+        for i, place in enumerate(np.flatnonzero(published)):
+            abundance = run.survey.abundances[place]
             rng = numpy_generator(stream(key, "errors", i))
             error = rng.multivariate_normal(np.zeros(len(abundance.observed)), abundance.relative_cov)
-            simulated.append(abundance.observed_as(expected[id(abundance)] * np.exp(error)))
-    counts = number_counts(config, numbers, true_ranges(config, survey.photoz))
-    return tuple(simulated) if counts is None else (counts, *simulated)
+            simulated.append(abundance.observed_as(expected[place] * np.exp(error)))
+    return tuple(simulated)
+
+
+def _expected_abundances(
+    key: PRNGKeyArray, run: Run, truth: Float[np.ndarray, "par"]
+) -> list[Float[np.ndarray, "_"]]:
+    """What the truth predicts of every abundance of the survey, a mean over many halos."""
+    params, specs = run.model.params_at(jnp.asarray(truth)), lightcones(run.config)
+    specs = [dataclasses.replace(spec, n_halo=_CHUNK, independent=True) for spec in specs]
+    chunks = []
+    for i in range(_PUBLISHED_CHUNKS):
+        halos = in_precision(run.config, drawn_slices(run.source, stream(key, "halos", i), specs))
+        galaxies = predict_galaxies(run.survey_model, params, halos)
+        chunks.append(run.survey_model.abundances(params, galaxies, halos))
+    return [np.mean([np.asarray(x, float) for x in each], axis=0) for each in zip(*chunks, strict=True)]
 
 
 def _in_known_patterns(survey: Survey, catalog: Catalog) -> Bool[np.ndarray, "gal"]:

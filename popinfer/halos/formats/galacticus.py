@@ -15,12 +15,11 @@ import numpy as np
 
 from popinfer.cosmology import PLANCK15, Cosmology
 from popinfer.errors import InputError
-from popinfer.halos.forests import Nodes, halos_at, snapshots, whole_forests
+from popinfer.halos.forests import NODES_PER_HALO, Nodes, halos_at, snapshots, whole_forests
 from popinfer.halos.table import CHUNK, Asked, HaloHeader, HaloReader, HaloTable
 
 MSUN_KG = 1.98841e30
 MPC_M = 3.0856775814913673e22
-_NODES_PER_HALO = 32  # in memory at once, for every halo of a chunk
 
 
 class GalacticusTrees(HaloReader):
@@ -68,7 +67,7 @@ class GalacticusTrees(HaloReader):
         wanted = self._asked.redshifts
         with h5py.File(self._path, "r") as file:
             group = _nodes_of(file, self._path)
-            for rows in _forests(file, len(group["nodeIndex"]), _NODES_PER_HALO * size):  # type: ignore[arg-type]
+            for rows in _forests(file, len(group["nodeIndex"]), NODES_PER_HALO * size):  # type: ignore[arg-type]
                 yield from halos_at(self._nodes(file, group, rows, cosmology.h), wanted, cosmology)
 
     def _nodes(self, file: h5py.File, group: Any, rows: slice, h: float) -> Nodes:

@@ -20,12 +20,11 @@ import pandas as pd
 
 from popinfer.cosmology import PLANCK15, Cosmology, age
 from popinfer.errors import InputError
-from popinfer.halos.forests import Nodes, halos_at
+from popinfer.halos.forests import NODES_PER_HALO, Nodes, halos_at
 from popinfer.halos.table import CHUNK, DISTINCT, Asked, HaloHeader, HaloReader, HaloTable
 
 _NUMBER = r"([-+0-9.eE]+)"
 _HEADER_LINES = 200
-_NODES_PER_HALO = 32  # in memory at once, for every halo of a chunk
 # names without index, in lower case, in the order in which they are looked for
 _NAMES = {
     "scale": ("scale",),
@@ -204,7 +203,7 @@ class ConsistentTrees(HaloReader):
     def chunks(self, size: int = CHUNK) -> Iterator[HaloTable]:
         """Halos of some forests at once; of the whole file where it isn't told which those are."""
         cosmology = self.header.cosmology or PLANCK15
-        for nodes in self._forests(_NODES_PER_HALO * size, cosmology.h):
+        for nodes in self._forests(NODES_PER_HALO * size, cosmology.h):
             yield from halos_at(nodes, self._asked.redshifts, cosmology)
 
     def _forests(self, most: int, h: float) -> Iterator[Nodes]:

@@ -17,10 +17,9 @@ import numpy as np
 
 from popinfer.cosmology import PLANCK15, Cosmology
 from popinfer.errors import InputError
-from popinfer.halos.forests import Nodes, halos_at, whole_forests
+from popinfer.halos.forests import NODES_PER_HALO, Nodes, halos_at, whole_forests
 from popinfer.halos.table import CHUNK, DISTINCT, Asked, HaloHeader, HaloReader, HaloTable
 
-_NODES_PER_HALO = 32
 _MASS, _LENGTH = 1e10, 1e-3  # Msun/h, and Mpc/h
 
 
@@ -58,7 +57,7 @@ class SubLink(HaloReader):
         """Halos of some trees at once."""
         cosmology = self.header.cosmology or PLANCK15
         with h5py.File(self._path, "r") as file:
-            for rows in self._trees(file, _NODES_PER_HALO * size):
+            for rows in self._trees(file, NODES_PER_HALO * size):
                 yield from halos_at(self._nodes(file, rows, cosmology.h), self._asked.redshifts, cosmology)
 
     def _column(self, file: h5py.File, name: str) -> Any:
