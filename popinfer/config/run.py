@@ -94,13 +94,12 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":
-        problems = problems_across(self.given)
+        problems = problems_across(self._across())
         if problems:
             raise ProblemsError(problems)
         return self
 
-    @property
-    def given(self) -> Given:
+    def _across(self) -> Given:
         """What can be checked across sections."""
         catalog, fixed, pilot = self.catalog, self.model.fixed, self.halos.pilot
         described = Described(catalog.bands, catalog.redshift, catalog.id, tuple(catalog.where))
@@ -167,7 +166,7 @@ def examine(path: str | Path) -> ReadRunFile:
     _find_components(content, Path(path).parent)
     try:
         config = RunConfig.model_validate(content)
-        return ReadRunFile(str(path), content, lines, config, (), config.given)
+        return ReadRunFile(str(path), content, lines, config, (), config._across())
     except ValidationError as error:
         problems, failed = problems_in(error, RunConfig, content), [e["loc"] for e in error.errors()]
     given = _given(content, failed)

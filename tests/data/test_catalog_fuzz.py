@@ -64,21 +64,21 @@ def spec(path, rename=None, **changes):
 
 
 def load(path, **options):
-    """The catalog, or None where it is refused in one line that names the file."""
+    """The catalog, or None where it is refused in lines that name the file, one a mistake."""
     return load_as(spec(path, **options))
 
 
 def load_as(described):
-    """The catalog of a description, or None where it is refused in one line that names the file."""
+    """The catalog of a description, or None where it is refused: lines that name the file, one a mistake."""
     path = Path(described.path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)
             return load_catalog(described)
     except InputError as error:
-        message = str(error)
-        assert "\n" not in message and path.name[:20] in message and len(message) < 1500, message
-        assert not MISTAKES.search(message), message
+        for line in error.lines:
+            assert "\n" not in line and path.name[:20] in line and len(line) < 1500, line
+            assert not MISTAKES.search(line), line
         return None
 
 

@@ -60,7 +60,9 @@ def trial_run(tmp_path_factory: pytest.TempPathFactory):
     from popinfer.config import RunConfig
     from popinfer.run.prepare import prepare
 
-    raw = {**TINY, "kernels": {**TINY["kernels"], "model_error": 0.05}}
+    # draws enough for R-hat of chains that are right to stay below 1.01
+    longer = {"sample": {**TINY["sample"], "n_draws": 1000}}
+    raw = {**TINY, "kernels": {**TINY["kernels"], "model_error": 0.05}, **longer}
     return prepare(RunConfig.model_validate(raw), tmp_path_factory.mktemp("calibrate"))
 
 

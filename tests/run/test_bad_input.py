@@ -23,6 +23,7 @@ def refused(tmp_path, capsys, write_config):
         out = tmp_path / "results"
         assert main(["run", str(write_config(**changed)), "--out", str(out)]) == 2
         lines = capsys.readouterr().err.strip().splitlines()
+        lines = [line for line in lines if not line.startswith("runs code of ")]
         assert len(lines) == 1
         assert not out.exists()
         return lines[0]

@@ -150,7 +150,7 @@ def test_catalog_warnings_reach_the_report(monkeypatch):
     """Of the summary only the warnings matter here."""
     free = SimpleNamespace(free=(), names=())
     run = SimpleNamespace(
-        model=SimpleNamespace(space=free),
+        model=SimpleNamespace(space=free, params_at=lambda u: None),
         catalog=SimpleNamespace(warnings=("the catalog's",), dropped=()),
         config=SimpleNamespace(name="n", to_yaml=str, catalog=SimpleNamespace(path="none")),
         fingerprint=str,
@@ -163,7 +163,7 @@ def test_catalog_warnings_reach_the_report(monkeypatch):
     fit = SimpleNamespace(
         per_slice=(),
         wall_time_s=0.0,
-        approx=SimpleNamespace(mean=None),
+        approx=SimpleNamespace(mean=np.zeros(0)),
         log_density=0.0,
         goodness=SimpleNamespace(chi2=0.0, n_eff=0.0, p_value=0.0),
         halo_counts=np.zeros(1),
@@ -179,6 +179,8 @@ def test_catalog_warnings_reach_the_report(monkeypatch):
         sample_stats = SimpleNamespace(attrs={})
 
     monkeypatch.setattr(run_summary, "versions", dict)
+    monkeypatch.setattr(run_summary, "drawn_beside", lambda config: [])
+    monkeypatch.setattr(run_summary, "galaxies_missing", lambda run, params: [])
     monkeypatch.setattr(run_summary, "read_region", lambda run: SimpleNamespace(wall_time_s=0.0))
     taken = {}
     monkeypatch.setattr(run_summary, "RunSummary", lambda **keys: taken.update(keys))

@@ -58,7 +58,7 @@ VALUES = ["--set", "dust.lg_av=-0.35", "--set", "metallicity.zero_point=0.05"]
 
 def is_table(source: dict) -> bool:
     """Whether a source doesn't tell its cosmology."""
-    return str(source["path"]).endswith(".parquet")
+    return str(source.get("path", "")).endswith(".parquet")
 
 
 def content(source: dict, **changed) -> dict:

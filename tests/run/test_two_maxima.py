@@ -84,5 +84,6 @@ def test_chains_at_one_of_both_are_not_converged():
     assert (draws.u[..., 0] > 0).all()
     found = judge(gate_groups(draws, both))
     assert failed(found) == {"Maxima visited"}
-    assert "No draw is near maxima that hold about 30 % of the posterior's mass." in found.failures
+    (failure,) = found.failures
+    assert failure.startswith("No draw is near maxima that hold about 30 % of the posterior's mass.")
     assert judge(gate_groups(draws, known)).converged
