@@ -1,7 +1,8 @@
 """The one check command: ``python -m tests.check [pytest arguments]``.
 
 Runs ruff, pyright, import-linter, Sphinx and pytest, all of them whatever fails, and ends with one line a
-step. Exit code 1 when any failed. Tests marked ``slow`` are left out, and their number is told; ``--all`` runs them too.
+step. Exit code 1 when any failed. Tests marked ``slow`` are left out, and their number is told; ``--all``
+runs them too.
 """
 
 import subprocess

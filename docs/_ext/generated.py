@@ -1,7 +1,8 @@
 """Tables of the reference pages, made at build time from the code that they describe.
 
 A line ``<!-- generated: NAME -->`` of a page is replaced by what the function of that name in `TABLES`
-writes, in Markdown. Nothing that is made here is committed, so that a page can't tell something else than the code.
+writes, in Markdown. Nothing that is made here is committed, so that a page can't tell something else than
+the code.
 """
 
 import dataclasses
