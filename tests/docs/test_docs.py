@@ -1,5 +1,8 @@
 """Pages of the documentation: their commands exist, their run files are right, their tables say all."""
 
+import ast
+import builtins
+import importlib
 import importlib.util
 import re
 import shlex
@@ -131,6 +134,53 @@ def test_unknown_keys_would_be_seen():
     }
     assert list(unknown(wrong, "")) == ["catalog.bands.filtre", "halo"]
     assert "catalog.bands.filter" in key_names()
+
+
+def names_of_code():
+    """Dotted names of the package in pages' text and code, with their pages."""
+    for page, text in TEXTS.items():
+        if page != "CHANGELOG.md":  # tells of names that are gone
+            yield from ((page, name) for name in re.findall(r"\bpopinfer(?:\.[A-Za-z_]\w*)+", text))
+
+
+def found(name):
+    """What a dotted name stands for: a module, or something in one."""
+    parts = name.split(".")
+    for n in range(len(parts), 0, -1):
+        try:
+            here = importlib.import_module(".".join(parts[:n]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[n:]:
+            here = getattr(here, part)
+        return here
+    raise AttributeError(name)
+
+
+@pytest.mark.parametrize(("page", "name"), sorted(set(names_of_code())))
+def test_names_of_code_exist(page, name):
+    assert found(name) is not None
+
+
+def test_a_wrong_name_would_be_seen():
+    with pytest.raises(AttributeError, match="nonsense"):
+        found("popinfer.run.nonsense")
+
+
+PYTHON = [(page, block) for page, text in TEXTS.items() for block in blocks(text, "python")]
+
+
+@pytest.mark.parametrize(("page", "block"), PYTHON, ids=[page for page, _ in PYTHON])
+def test_python_on_pages_uses_public_names(page, block):
+    tree = ast.parse(block)
+    loaded = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    types = {name for name in loaded if name[0].isupper() and not hasattr(builtins, name)}
+    imported = {alias.asname or alias.name for n in ast.walk(tree) for alias in getattr(n, "names", [])}
+    defined = {n.name for n in ast.walk(tree) if isinstance(n, ast.ClassDef)}
+    on_page = {
+        name for other, text in PYTHON if other == page for name in re.findall(r"^class (\w+)", text, re.M)
+    }
+    assert types <= imported | defined | on_page | set(popinfer.__all__)
 
 
 @pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "results/README.md"])
