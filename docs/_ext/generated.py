@@ -38,13 +38,13 @@ def run_file_keys() -> str:
     """Keys of a run file, a section of the page for each of the file's own sections."""
     from popinfer.config.keys import run_file_keys as all_keys
 
-    sections: dict[str, list[tuple[str, ...]]] = {}
+    sections: dict[str, list[str]] = {}
     for key in all_keys():
         top = re.split(r"[.\[ ]", key.path)[0]
-        row = (f"`{key.path}`", _plain(key.type), _plain(key.unit), _plain(key.default), _plain(key.meaning))
-        sections.setdefault(top, []).append(row)
-    names = ("key", "values", "unit", "default", "meaning")
-    return "\n\n".join(f"## `{top}`\n\n{_table(names, rows)}" for top, rows in sections.items())
+        unit = f" [{key.unit}]" if key.unit else ""
+        default = key.default if key.default == "required" else f"default {key.default}"
+        sections.setdefault(top, []).append(_entry(key.path, f"{key.type}{unit}; {default}", key.meaning))
+    return "\n\n".join(f"## `{top}`\n\n{_lines(entries)}" for top, entries in sections.items())
 
 
 def parameters() -> str:
@@ -56,26 +56,26 @@ def parameters() -> str:
     for role, place in ROLES.items():
         for kind in place.kinds:
             component = load_component(role, kind, _SETTINGS.get(role))
-            rows = list(_declared(role, declarations(component.Params), component.fiducial))
-            if rows:
-                parts.append(f"## `{role}`: `{kind}`\n\n{_table(_PARAMETER_COLUMNS, rows)}")
-    rows = list(_declared("photoz", declarations(PhotozParams), PhotozParams()))
-    return "\n\n".join([*parts, f"## `photoz`\n\n{_table(_PARAMETER_COLUMNS, rows)}"])
+            entries = list(_declared(role, declarations(component.Params), component.fiducial))
+            if entries:
+                parts.append(f"## `{role}`: `{kind}`\n\n{_lines(entries)}")
+    entries = _declared("photoz", declarations(PhotozParams), PhotozParams())
+    return "\n\n".join([*parts, f"## `photoz`\n\n{_lines(entries)}"])
 
 
 _SETTINGS = {"zero_point": {"bands": ("g",)}}  # parameters are called after the survey's bands
-_PARAMETER_COLUMNS = ("parameter", "default", "prior", "domain", "meaning")
 
 
-def _declared(role: str, declared: Any, values: Any) -> Iterator[tuple[str, ...]]:
-    """Rows of parameters; those that only have a value and a domain are diffstarpop's own."""
+def _declared(role: str, declared: Any, values: Any) -> Iterator[str]:
+    """Entries of parameters; those that only have a value and a domain are diffstarpop's own."""
     for label, field in declared.items():
         stated = field.declaration
         if role == "sfh" and stated.prior is None:
             continue
-        prior = "" if stated.prior is None else str(stated.prior)
+        prior = "none" if stated.prior is None else str(stated.prior)
         value = f"{float(getattr(values, field.name)):.4g}"
-        yield f"`{role}.{label}`", value, _plain(prior), _plain(stated.domain), _plain(stated.meaning)
+        details = f"default {value}; prior {prior}; domain {stated.domain}"
+        yield _entry(f"{role}.{label}", details, stated.meaning)
 
 
 def filters() -> str:
@@ -247,6 +247,15 @@ def _prose(text: str) -> str:
 def _plain(text: str) -> str:
     """Text without meaning to Markdown."""
     return _SPECIAL.sub(r"\\\1", text)
+
+
+def _entry(name: str, details: str, meaning: str) -> str:
+    """An entry of a list of names, for screens of any width: details in a line, the meaning in the next."""
+    return f"`{name}`\n: {_plain(details)}\\\n  {_plain(meaning)}"
+
+
+def _lines(entries: Iterable[str]) -> str:
+    return "\n\n".join(entries)
 
 
 def _table(names: Iterable[str], rows: Iterable[tuple[str, ...]]) -> str:

@@ -192,7 +192,7 @@ def test_links_outside_the_site_exist(name):
 
 def test_pages_hold_every_key_command_filter_and_name():
     made = {name: table() for name, table in GENERATED.TABLES.items()}
-    assert all(f"| `{key.path}` |" in made["run_file_keys"] for key in run_file_keys())
+    assert all(f"`{key.path}`\n: " in made["run_file_keys"] for key in run_file_keys())
     assert all(f"## `{name}`" in made["commands"] for name in COMMANDS)
     assert {"popinfer run", "popinfer halos fit-trees", "popinfer ssp info"} <= set(COMMANDS)
     assert all(f"`{curve.name}`" in made["filters"] for curve in list_filters())
