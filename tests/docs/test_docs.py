@@ -14,7 +14,10 @@ import yaml
 import popinfer
 from popinfer.config import load_config
 from popinfer.config.keys import key_names, run_file_keys
+from popinfer.cosmology import in_named_units
 from popinfer.data.filters import list_filters
+from popinfer.halos.lightcone import CALIBRATED_IN
+from popinfer.population.satellites import SatelliteSurvivalParams
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -217,3 +220,18 @@ def test_the_guide_names_the_command_that_is_checked():
 
     words = " ".join(STEPS["docs"][1:])
     assert f"python {words}" in TEXTS[".github/CONTRIBUTING.md"]
+
+
+def test_limits_state_the_numbers_of_the_code():
+    page = " ".join(TEXTS["docs/limits.md"].split())
+    theirs = in_named_units(CALIBRATED_IN)
+    assert f"H0 {theirs[0]:g}, Om0 {theirs[1]:.3f}" in page
+    assert f"`satellites.survival` ({SatelliteSurvivalParams().survival:g} by default)" in page
+    quick = load_config(ROOT / "configs" / "sdss_quick.yaml")
+    assert f"an error of {100 * quick.kernels.model_error:g} % of each count" in page
+    assert f"the second at {quick.model.fixed['sfh.critical_mass']:g} " in page
+    assert f"With {quick.halos.n_per_slice:,} halos a slice" in page
+    for number in ("1.10 times", "1.00 +- 0.05", "up to +0.96", "1.17"):
+        assert number in page and number in TEXTS["results/README.md"], number
+    for number in ("0.54", "0.61"):
+        assert number in page and number in TEXTS["docs/simulations.md"]
