@@ -1,7 +1,8 @@
 """The one check command: ``python -m tests.check [pytest arguments]``.
 
-Runs ruff, pyright, import-linter and pytest, all of them whatever fails, and ends with one line a step. Exit
-code 1 when any failed. Tests marked ``slow`` are left out, and their number is told; ``--all`` runs them too.
+Runs ruff, pyright, import-linter, Sphinx and pytest, all of them whatever fails, and ends with one line a
+step. Exit code 1 when any failed. Tests marked ``slow`` are left out, and their number is told; ``--all``
+runs them too.
 """
 
 import subprocess
@@ -18,6 +19,8 @@ STEPS = {
     "ruff format": [str(BIN / "ruff"), "format", "--check", "."],
     "pyright": [str(BIN / "pyright"), "--pythonpath", sys.executable],
     "import layers": [str(BIN / "lint-imports")],
+    # warnings are errors; everything is read anew, because tables are made from the code
+    "docs": [sys.executable, "-m", "sphinx", "-W", "-E", "-q", "-b", "html", "docs", "docs/_build"],
     # in the order of conftest.py, which begins with what takes longest
     "pytest": [sys.executable, "-m", "pytest", "-n2", "--dist=loadgroup", "--no-loadscope-reorder"],
 }

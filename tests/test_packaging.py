@@ -109,7 +109,7 @@ def test_commit_hooks_run_the_linters_of_the_check_command():
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     entries = [hook["entry"] for hook in config["repos"][0]["hooks"]]
     for name, command in STEPS.items():
-        if name != "pytest":
+        if name not in ("docs", "pytest"):
             words = [Path(command[0]).name, *(word for word in command[1:2] if word in ("check", "format"))]
             assert any(entry.startswith(" ".join(words)) for entry in entries), name
 
