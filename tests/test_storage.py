@@ -49,10 +49,19 @@ with kept_in(folder / "stage.journal", "mine") as journal:
 """
 
 
+def _heeding_interrupts() -> None:
+    """Undo what shells do to programs in the background, which inherit that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(folder: Path, code: str = STAGE) -> subprocess.Popen:
     """A process that works in a folder, which is ready when this returns."""
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_heeding_interrupts,  # noqa: PLW1509 - nothing else runs in the child yet
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
