@@ -39,8 +39,8 @@ _FLOW_LGM_RANGE = (10.0, 14.5)  # where the flow was trained; outside, the edge'
 # diffhalos' abundances and histories are fits to SMDPL, of sigma8 0.8228 and ns 0.96 (Klypin et al. 2016,
 # MNRAS 457, 4340)
 CALIBRATED_IN = Cosmology(om0=0.307115, h=0.6777, fb=0.048206 / 0.307115)
-# H0, Om0, w0, wa: with sigma8 held, the mass function of Tinker et al. (2008) at z = 0.1 moves by 3 % with the
-# first, 3 to 5 % with the second between 10^12 and 10^14 Msun, and next to nothing with the others (colossus)
+# H0, Om0, w0, wa: with sigma8 held, the mass function of Tinker et al. (2008) at z = 0.1 moves by 3 % with
+# the first, 3 to 5 % with the second between 10^12 and 10^14 Msun, and next to nothing with the others
 _TOLERATED = (1.0, 0.01, 0.05, 0.2)
 _FLOWS = {"central": "cenflow_v2_0_64bit.eqx", "satellite": "satflow_v2_0_64bit.eqx"}
 
