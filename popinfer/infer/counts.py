@@ -155,6 +155,24 @@ def log_counts_and_jacobian(
     return result["log_m"], result["jacobian"]
 
 
+def jacobians_of_batches(
+    counts: BatchedCounts, u: Float[Array | np.ndarray, "par"]
+) -> Float[np.ndarray, "batch stat par"]:
+    """Each batch's part in the derivative of log-counts; their mean is that of all batches together.
+
+    With m = mean_b m_b, d log m / du = mean_b (m_b / m) d log m_b / du. The derivative of the correction for
+    the logarithm's bias, which isn't a mean over batches, is left out.
+    """
+
+    def compute() -> dict[str, np.ndarray]:
+        of_batches = _over_batches(_value_and_jacobian, counts, u)
+        log_m, jacobians = (jnp.stack(parts) for parts in zip(*of_batches, strict=True))
+        weight = len(log_m) * jax.nn.softmax(log_m, axis=0)
+        return {"jacobians": np.asarray(weight[..., None] * jacobians)}
+
+    return kept("jacobians_of_batches", {"u": np.asarray(u)}, compute)["jacobians"]
+
+
 @dataclass(frozen=True)
 class Evaluated:
     """Exact log-counts at some points.

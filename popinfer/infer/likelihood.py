@@ -94,6 +94,32 @@ class Likelihood:
         return Information(self, self.data.log_observed - log_counts, jacobian)
 
 
+def fisher_between_batches(
+    likelihood: Likelihood, jacobians: Float[np.ndarray, "batch stat par"]
+) -> Float[np.ndarray, "par par"]:
+    """Fisher information without the share that noise of the halo sample adds.
+
+    The derivatives J_b of independent batches have noise, and J^T P J with their mean J counts it as
+    information: with few halos and a sharp magnitude limit more than the galaxies give. Products of different
+    batches don't,
+
+        F = sum_{a != b} J_a^T P J_b / (B (B - 1)),
+
+    whose mean over halo samples is that of the noiseless J; eigenvalues below zero are set to zero.
+
+    Parameters
+    ----------
+    likelihood : its P.
+    jacobians : of `popinfer.infer.counts.jacobians_of_batches`, two batches or more.
+    """
+    n = len(jacobians)
+    whitened = np.einsum("ms,bsp->bmp", likelihood.whiten, jacobians)
+    total = whitened.sum(axis=0)
+    within = np.einsum("bmp,bmq->pq", whitened, whitened)
+    values, vectors = np.linalg.eigh((total.T @ total - within) / (n * (n - 1)))
+    return (vectors * np.maximum(values, 0.0)) @ vectors.T
+
+
 @dataclass(frozen=True)
 class Information:
     """What the modes tell about u at one point; see the module's equations.

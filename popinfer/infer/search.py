@@ -15,10 +15,16 @@ import numpy as np
 from jaxtyping import Float
 
 from popinfer.errors import NotConvergedError
-from popinfer.infer.counts import BatchedCounts, evaluate, log_counts, log_counts_and_jacobian
+from popinfer.infer.counts import (
+    BatchedCounts,
+    evaluate,
+    jacobians_of_batches,
+    log_counts,
+    log_counts_and_jacobian,
+)
 from popinfer.infer.data import Data
 from popinfer.infer.laplace import Laplace, Mixture
-from popinfer.infer.likelihood import Likelihood
+from popinfer.infer.likelihood import Likelihood, fisher_between_batches
 from popinfer.infer.optimise import Fit, levenberg_marquardt
 
 MAX_ROUNDS = 4
@@ -60,6 +66,16 @@ class GivenCovariance:
         """Gradient, and Fisher information plus the prior's."""
         info = self.likelihood.information(log_counts, jacobian)
         return info.gradient - u, info.fisher + np.eye(u.size)
+
+    def covariance(self, u: np.ndarray) -> np.ndarray:
+        """Laplace covariance of the posterior at u, without what halo noise adds to the information."""
+        if self.counts.n_batch < 2:
+            linear = log_counts_and_jacobian(self.counts, u)
+            fisher = self.likelihood.information(*linear).fisher
+        else:
+            fisher = fisher_between_batches(self.likelihood, jacobians_of_batches(self.counts, u))
+        cov = np.linalg.inv(fisher + np.eye(u.size))
+        return 0.5 * (cov + cov.T)
 
 
 @dataclass(frozen=True)
@@ -210,11 +226,13 @@ def _is_near_maximum(maxima: list[Maximum], u: np.ndarray, log_density: float) -
 
 
 def _maximum(objective: GivenCovariance, end: Fit) -> Maximum:
-    """Laplace approximation where a climb ended, a last Newton step away."""
+    """Laplace approximation where a climb ended, a last Newton step away.
+
+    The step is that of the density on these halos; the width is that of the posterior on any.
+    """
     linear = end.linear or (objective.at(end.u)[1], objective.jacobian(end.u))
     gradient, curvature = objective.gradient_and_curvature(end.u, *linear)
-    cov = np.linalg.inv(curvature)
-    gain = 0.5 * float(gradient @ cov @ gradient)
-    if gain > _LAST_STEP:
-        return Maximum(Laplace(end.u, 0.5 * (cov + cov.T)), end.log_density)
-    return Maximum(Laplace(end.u + cov @ gradient, 0.5 * (cov + cov.T)), end.log_density + gain)
+    step = np.linalg.solve(curvature, gradient)
+    gain = 0.5 * float(gradient @ step)
+    u, log_density = (end.u, end.log_density) if gain > _LAST_STEP else (end.u + step, end.log_density + gain)
+    return Maximum(Laplace(u, objective.covariance(end.u)), log_density)

@@ -11,6 +11,7 @@ from popinfer.infer.counts import (
     Evaluated,
     evaluate,
     halo_covariance,
+    jacobians_of_batches,
     log_counts_and_jacobian,
     log_mean,
 )
@@ -134,6 +135,18 @@ def test_jacobian_is_the_derivative_of_the_log_counts():
         np.testing.assert_allclose(log_m, log_counts(counts, TRUTH), rtol=1e-12)
         numeric = central(lambda u, counts=counts: log_counts(counts, u), TRUTH)
         np.testing.assert_allclose(jacobian, numeric, rtol=1e-6, atol=1e-8)
+
+
+def test_batches_parts_of_the_jacobian_have_the_derivative_of_the_mean_as_their_mean():
+    counts = MODEL.counts()
+    each = jax.jit(lambda u: counts.each(u))  # noqa: PLW0108 - a Module with arrays has no hash
+
+    def log_of_mean(u):
+        return np.log(np.mean(np.exp(each(jnp.asarray(u))), axis=0))
+
+    parts = jacobians_of_batches(counts, jnp.asarray(TRUTH))
+    assert parts.shape == (counts.n_batch, N_STAT, N_PAR)
+    np.testing.assert_allclose(parts.mean(axis=0), central(log_of_mean, TRUTH), rtol=1e-6, atol=1e-8)
 
 
 def test_reverse_derivative_is_the_forward_one():

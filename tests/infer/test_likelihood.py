@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal
 from toy import N_BIN, N_PAR, TRUTH, ToyCounts, toy, without_noise
 
 from popinfer.infer.data import eigenmodes
-from popinfer.infer.likelihood import Likelihood, LogDensity, fair_share, poisson
+from popinfer.infer.likelihood import Likelihood, LogDensity, fair_share, fisher_between_batches, poisson
 from popinfer.run.batches import WANTED_BATCHES
 
 NOISY = toy(noise=0.1)  # halo noise of four batches is a few times the counting noise
@@ -304,3 +304,23 @@ def test_memory_of_value_and_gradient_does_not_grow_with_the_number_of_batches()
     few, many = memory_of_value_and_gradient(4), memory_of_value_and_gradient(32)
     assert few > 4000 * N_BIN * 8 / 2  # a batch needs some
     assert many < 1.2 * few
+
+
+def test_noise_of_derivatives_is_no_information(info):
+    """Eight batches whose derivatives have noise that adds a third to the information of their mean."""
+    likelihood, rng, n_batch = info.likelihood, np.random.default_rng(5), 8
+    true = info.fisher
+    noise = rng.standard_normal((2000, n_batch, *info.jacobian.shape))
+    trace = np.trace(likelihood.precision) / n_batch  # of the noise of the mean, per parameter
+    noise *= np.sqrt(np.trace(true) / N_PAR / trace / 3)
+    noisy = info.jacobian + noise
+    plain = [dataclasses.replace(info, jacobian=batches.mean(axis=0)).fisher for batches in noisy]
+    assert np.trace(np.mean(plain, axis=0)) == pytest.approx(4 / 3 * np.trace(true), rel=0.02)
+    unbiased = [fisher_between_batches(likelihood, batches) for batches in noisy]
+    np.testing.assert_allclose(np.mean(unbiased, axis=0), true, atol=0.02 * np.trace(true))
+    assert min(np.linalg.eigvalsh(fisher).min() for fisher in unbiased) > -1e-9
+
+
+def test_without_noise_batches_have_the_information_of_their_mean(info):
+    batches = np.repeat(info.jacobian[None], 3, axis=0)
+    np.testing.assert_allclose(fisher_between_batches(info.likelihood, batches), info.fisher, rtol=1e-9)
