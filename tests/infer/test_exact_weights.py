@@ -150,13 +150,14 @@ def poor(counts, data, mixture):
     return SurrogatePosterior.of(data, evaluate(counts, nodes))
 
 
-def test_a_poor_surrogate_is_refined(counts, poor, mixture):
-    found = sample_with_exact_weights(jax.random.key(4), counts, poor, mixture, SPEC)
+@pytest.mark.parametrize("seed", [4, 5, 6])
+def test_a_poor_surrogate_is_refined(counts, poor, mixture, seed):
+    """Its error where the posterior is falls; left out, a single node far from all others may miss by much."""
+    found = sample_with_exact_weights(jax.random.key(seed), counts, poor, mixture, SPEC)
     attrs = found.draws.attrs
     assert attrs["n_refinements"] >= 1
     assert attrs["n_nodes"] == len(poor.nodes.points) + attrs["n_refinements"] * FIRST_LOOK
-    assert attrs["surrogate_error"] < 0.5
-    assert found.surrogate.left_out_error < 0.1
+    assert attrs["surrogate_error"] < 0.1
     assert found.surrogate.density.beyond(found.chains.u) <= 0.01 < poor.density.beyond(found.chains.u)
     agrees(found.draws.u, quadrature(counts, found.surrogate.likelihood), 250)
 
