@@ -152,7 +152,7 @@ def poor(counts, data, mixture):
 
 @pytest.mark.parametrize("seed", [4, 5, 6])
 def test_a_poor_surrogate_is_refined(counts, poor, mixture, seed):
-    """Its error where the posterior is falls; left out, a single node far from all others may miss by much."""
+    """Its error where the posterior is falls; one far node, left out, may miss by much."""
     found = sample_with_exact_weights(jax.random.key(seed), counts, poor, mixture, SPEC)
     attrs = found.draws.attrs
     assert attrs["n_refinements"] >= 1
