@@ -69,11 +69,7 @@ class GivenCovariance:
 
     def covariance(self, u: np.ndarray) -> np.ndarray:
         """Laplace covariance of the posterior at u, without what halo noise adds to the information."""
-        if self.counts.n_batch < 2:
-            linear = log_counts_and_jacobian(self.counts, u)
-            fisher = self.likelihood.information(*linear).fisher
-        else:
-            fisher = fisher_between_batches(self.likelihood, jacobians_of_batches(self.counts, u))
+        fisher = fisher_between_batches(self.likelihood, jacobians_of_batches(self.counts, u))
         cov = np.linalg.inv(fisher + np.eye(u.size))
         return 0.5 * (cov + cov.T)
 

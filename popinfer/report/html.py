@@ -15,7 +15,6 @@ from typing import Any
 import arviz as az
 import jinja2
 
-from popinfer.report import relations
 from popinfer.report.caveats import MAX_HALO_SHARE, caveats
 from popinfer.report.comparison import read_abundances, read_histograms
 from popinfer.report.figures import draw_figures, figure_files
@@ -128,8 +127,6 @@ def render_page(
         slices=_slices(summary, idata),
         abundances=read_abundances(idata),
         relations=tabulate_relations(idata),
-        relation_names=relations.NAMES,
-        relation_axes=relations.AXES,
         simulation=simulation_sentences(idata),
         figures={place: figures.of_part(place) for place in _PLACES},
         sampler=_SAMPLER_NAMES.get(verdict.sampler, verdict.sampler),

@@ -48,6 +48,16 @@ class RelationRow:
     published: tuple[tuple[str, float], ...]
 
     @property
+    def label(self) -> str:
+        """What the relation is of, with its unit."""
+        return NAMES[self.name]
+
+    @property
+    def axis(self) -> str:
+        """What `x` is."""
+        return AXES[self.name]
+
+    @property
     def differences(self) -> tuple[tuple[str, float], ...]:
         """The posterior's median minus each published value."""
         return tuple((label, self.median - value) for label, value in self.published)
