@@ -10,8 +10,10 @@ and their derivatives with them. It is the unit of compilation too: samples of a
 share the programs of `evaluate`, `log_counts` and `log_counts_and_jacobian`.
 """
 
+import os
 from abc import abstractmethod
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -100,12 +102,16 @@ def _values(
 def _value_and_jacobian(
     counts: BatchedCounts, batch: Any, u: Float[Array, "par"]
 ) -> tuple[Float[Array, "stat"], Float[Array, "stat par"]]:
-    def twice(u: Array) -> tuple[Array, Array]:
-        log_m = counts.of_batch(batch, u)
-        return log_m, log_m
+    """Column by column: all at once their arrays leave the processor's cache, at 2.5 times the time.
 
-    jacobian, log_m = jax.jacfwd(twice, has_aux=True)(u)
-    return log_m, jacobian
+    (28 parameters, batches of 3 x 256 halos, two cores.)
+    """
+
+    def column(direction: Array) -> tuple[Array, Array]:
+        return jax.jvp(lambda u: counts.of_batch(batch, u), (u,), (direction,))
+
+    log_m, columns = jax.lax.map(column, jnp.eye(u.size, dtype=u.dtype))
+    return log_m[0], columns.T
 
 
 def on_device(tree: ModuleT) -> ModuleT:
@@ -123,10 +129,28 @@ def _batch(batches: Any, i: Array) -> Any:
 
 
 def _over_batches(program: Callable[..., Any], counts: BatchedCounts, u: Any) -> list[Any]:
-    """What a compiled program gives for each batch."""
+    """What a compiled program gives for each batch.
+
+    On a CPU each core has a thread that works on a batch: a program of some hundred halos fills one core only.
+    """
     counts, point = on_device(counts), jnp.asarray(u)
     bare = eqx.tree_at(lambda c: c.batches, counts, None)
-    return [program(bare, _batch(counts.batches, i), point) for i in jnp.arange(counts.n_batch)]
+
+    def of_batch(i: Array) -> Any:
+        return jax.block_until_ready(program(bare, _batch(counts.batches, i), point))
+
+    first, *others = jnp.arange(counts.n_batch)
+    results = [of_batch(first)]  # alone: it compiles the program for all
+    with ThreadPoolExecutor(_n_threads()) as pool:
+        return [*results, *pool.map(of_batch, others)]
+
+
+def _n_threads() -> int:
+    """Batches that are worked on at once: one a core of this process on a CPU, else the device's one queue."""
+    if jax.default_backend() != "cpu":
+        return 1
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return len(cores)
 
 
 def log_counts(counts: BatchedCounts, u: Float[Array | np.ndarray, "par"]) -> Float[np.ndarray, "stat"]:
