@@ -131,7 +131,7 @@ def _batch(batches: Any, i: Array) -> Any:
 def _over_batches(program: Callable[..., Any], counts: BatchedCounts, u: Any) -> list[Any]:
     """What a compiled program gives for each batch.
 
-    On a CPU each core has a thread that works on a batch: a program of some hundred halos fills one core only.
+    On a CPU each core has a thread that works on a batch: a program of some hundred halos fills one core.
     """
     counts, point = on_device(counts), jnp.asarray(u)
     bare = eqx.tree_at(lambda c: c.batches, counts, None)
@@ -146,7 +146,7 @@ def _over_batches(program: Callable[..., Any], counts: BatchedCounts, u: Any) ->
 
 
 def _n_threads() -> int:
-    """Batches that are worked on at once: one a core of this process on a CPU, else the device's one queue."""
+    """Batches that are worked on at once: one a core of this process on a CPU, one on another device."""
     if jax.default_backend() != "cpu":
         return 1
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
