@@ -8,12 +8,19 @@ imported under `keep_precision`.
 import contextlib
 import ctypes
 import ctypes.util
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import jaxlib
 
+from popinfer.errors import InputError
+
+# from this jaxlib on, programs for CPUs hand sums of products to a library, YNNPACK
+_FIRST_WITH_YNN = (0, 10, 2)
 # glibc's <malloc.h> parameter numbers
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
@@ -28,6 +35,11 @@ def start(*, cache_dir: str | Path | None = None) -> None:
     ----------
     cache_dir : str or Path, optional
         Folder for JAX's persistent compilation cache; none is used when absent.
+
+    Raises
+    ------
+    InputError
+        This jaxlib computes wrong sums, silently.
     """
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_default_matmul_precision", "highest")
@@ -35,6 +47,28 @@ def start(*, cache_dir: str | Path | None = None) -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     _keep_freed_memory()
+    version = tuple(map(int, re.findall(r"\d+", jaxlib.__version__)[:3]))
+    if version >= _FIRST_WITH_YNN and not missing_devices() and not sums_are_right():
+        raise InputError(
+            f"jaxlib {jaxlib.__version__} computes wrong sums here: install another version, or set "
+            "XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type="
+        )
+
+
+def sums_are_right() -> bool:
+    """Whether a compiled program's sums of products are those of the same operations one by one.
+
+    In jaxlib 0.10.2 they aren't where a small matrix meets many vectors (issue 39103 of jax): of the last
+    vectors some are left out. Gradients of a surrogate came out wrong by a hundred times their size.
+    """
+    rows = jnp.arange(32_769, dtype=jnp.float32)[:, None] * jnp.array([1.0, 0.0, 0.0], jnp.float32)
+
+    def squares(rows: jax.Array) -> jax.Array:
+        matrix = jnp.eye(3, dtype=rows.dtype)
+        return jax.vmap(lambda row: jnp.sum((matrix @ row) ** 2))(rows)
+
+    # whole numbers below 2^15: their squares are exact in single precision but for the last digits
+    return bool(jnp.allclose(jax.jit(squares)(rows), rows[:, 0] ** 2, rtol=1e-5))
 
 
 def missing_devices() -> str:

@@ -5,8 +5,10 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from popinfer import precision
+from popinfer.errors import InputError
 
 IMPORT_ALL = """
 import importlib, pkgutil, jax
@@ -51,3 +53,19 @@ def test_keep_precision_restores_after_an_error():
     except KeyError:
         pass
     assert jnp.zeros(()).dtype == jnp.float64
+
+
+def test_this_jaxlib_computes_right_sums():
+    assert precision.sums_are_right()
+
+
+@pytest.mark.parametrize("version", ["0.10.1", "0.10.2", "0.12.0.dev3"])
+@pytest.mark.parametrize("right", [True, False])
+def test_a_jaxlib_that_sums_wrongly_is_refused(monkeypatch, version, right):
+    monkeypatch.setattr(precision.jaxlib, "__version__", version)
+    monkeypatch.setattr(precision, "sums_are_right", lambda: right)
+    if right or version == "0.10.1":
+        precision.start(cache_dir=jax.config.jax_compilation_cache_dir)
+    else:
+        with pytest.raises(InputError, match="install another version"):
+            precision.start(cache_dir=jax.config.jax_compilation_cache_dir)
