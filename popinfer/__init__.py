@@ -1,7 +1,8 @@
 """popinfer: gradient-based population inference of the galaxy-halo connection.
 
-The public names load on first use; importing the package leaves JAX's settings as they were. Programs call
-`start` first, which makes float64 available:
+The public names load on first use; importing the package leaves JAX's settings as they were, except that a
+compiler that is known to compute wrong sums is told not to. Programs call `start` first, which makes float64
+available:
 
     import popinfer
     popinfer.start()
@@ -12,6 +13,10 @@ The public names load on first use; importing the package leaves JAX's settings 
 # pyright: reportUnsupportedDunderAll=false
 import importlib
 from typing import Any
+
+from popinfer.environment import compile_right_sums
+
+compile_right_sums()
 
 __version__ = "0.1.0"
 

@@ -7,9 +7,33 @@ comes before them. The module imports none of them, and no JAX.
 
 import atexit
 import os
+import re
 import shutil
 import tempfile
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+_FUSES = "--xla_cpu_experimental_ynn_fusion_type"  # what of a program jaxlib hands to YNNPACK
+# versions of jaxlib in which that is wrong (issue 39103 of jax) or crashes (39257); others may lack the flag
+_FROM, _BEFORE = (0, 10, 2), (0, 12)
+
+
+def jaxlib_version() -> tuple[int, ...]:
+    """Numbers of the installed jaxlib's version; none when there is no jaxlib."""
+    try:
+        return tuple(map(int, re.findall(r"\d+", version("jaxlib"))[:3]))
+    except PackageNotFoundError:
+        return ()
+
+
+def compile_right_sums() -> None:
+    """Keep jaxlib from compilations that lose terms of sums on CPUs, unless XLA_FLAGS speak of them already.
+
+    It is done in the environment, which JAX reads when it computes for the first time.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if _FROM <= jaxlib_version() < _BEFORE and _FUSES not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {_FUSES}=".strip()
 
 
 def settle() -> list[str]:

@@ -8,19 +8,21 @@ imported under `keep_precision`.
 import contextlib
 import ctypes
 import ctypes.util
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 
+from popinfer.environment import jaxlib_version
 from popinfer.errors import InputError
 
-# from this jaxlib on, programs for CPUs hand sums of products to a library, YNNPACK
-_FIRST_WITH_YNN = (0, 10, 2)
+_FIRST_WITH_YNN = (
+    0,
+    10,
+    2,
+)  # from this jaxlib on, programs for CPUs hand sums of products to a library, YNNPACK
 # glibc's <malloc.h> parameter numbers
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
@@ -39,7 +41,7 @@ def start(*, cache_dir: str | Path | None = None) -> None:
     Raises
     ------
     InputError
-        This jaxlib computes wrong sums, silently.
+        This jaxlib computes wrong sums, as it is set up.
     """
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_default_matmul_precision", "highest")
@@ -47,11 +49,11 @@ def start(*, cache_dir: str | Path | None = None) -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     _keep_freed_memory()
-    version = tuple(map(int, re.findall(r"\d+", jaxlib.__version__)[:3]))
+    version = jaxlib_version()
     if version >= _FIRST_WITH_YNN and not missing_devices() and not sums_are_right():
         raise InputError(
-            f"jaxlib {jaxlib.__version__} computes wrong sums here: install another version, or set "
-            "XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type="
+            f"jaxlib {'.'.join(map(str, version))} computes wrong sums here: import popinfer before JAX "
+            "computes anything, or install another version of jaxlib"
         )
 
 
