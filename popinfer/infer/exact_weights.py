@@ -22,13 +22,14 @@ from popinfer.infer.counts import BatchedCounts, Evaluated, evaluate
 from popinfer.infer.draws import Draws
 from popinfer.infer.laplace import Mixture
 from popinfer.infer.nuts import SurrogateNutsSpec, surrogate_nuts
-from popinfer.infer.surrogate_posterior import SurrogatePosterior
+from popinfer.infer.surrogate_posterior import MAX_ERROR, SurrogatePosterior
 from popinfer.resampling import EVEN, MAX_PARETO_K, kish_size, pareto_smooth, shuffled_systematic
 
-MAX_ERROR = 0.5  # nat; above it the weights' efficiency is below about 0.6
 MAX_BEYOND = 0.01  # of the draws; a posterior that the nodes cover has hardly any beyond all of them
 MAX_REFINEMENTS = 4
-_FARTHER = 2.0  # spread of new nodes in units of the draws', where these press against the region's edge
+_HELPED = 0.9  # of the error before: a refinement that leaves more is the last
+# radius of new nodes beyond the draws', where these press against the region's edge [standard deviations]
+_FARTHER = 1.5
 _MORE = 1.25  # times as many evaluations, where the weights' tail can't be trusted yet
 FIRST_LOOK = 32  # exact evaluations, a multiple of what is evaluated at once
 
@@ -52,7 +53,7 @@ class ExactWeightsSpec:
     n_draws: int = 1000
     target_accept: float = 0.8
     min_ess: float = 400.0
-    max_evaluations: int = 1500
+    max_evaluations: int = 4000
     n_kept: int = 1000
 
     @property
@@ -108,7 +109,7 @@ def sample_with_exact_weights(
     def towards(expected: int) -> Callable[[int], None]:
         return lambda done: say(done, expected, "exact weights")
 
-    refined = 0
+    refined, before = 0, np.inf
     while True:
         chain_key, pick_key, resample_key = jax.random.split(jax.random.fold_in(key, refined), 3)
         chains = surrogate_nuts(chain_key, surrogate.density, start, spec.chains)
@@ -116,14 +117,16 @@ def sample_with_exact_weights(
         weighted = weighted.evaluate_more(counts, FIRST_LOOK, towards(int(spec.min_ess)))
         beyond = surrogate.density.beyond(chains.u)
         fine = weighted.error <= MAX_ERROR and beyond <= MAX_BEYOND
-        if fine or refined == MAX_REFINEMENTS or surrogate.room < FIRST_LOOK:
+        helped = weighted.error < _HELPED * before or beyond > MAX_BEYOND
+        if fine or not helped or refined == MAX_REFINEMENTS or surrogate.room < FIRST_LOOK:
             break
         assert weighted.evaluated is not None
         new = weighted.evaluated
         if beyond > MAX_BEYOND:
             center = chains.u.mean(axis=(0, 1))
-            new = evaluate(counts, center + _FARTHER * (new.points - center))
-        surrogate, refined = surrogate.with_nodes(new), refined + 1
+            farther = 1 + _FARTHER / np.sqrt(len(center))
+            new = evaluate(counts, center + farther * (new.points - center))
+        surrogate, refined, before = surrogate.with_nodes(new), refined + 1, weighted.error
     limit, together = min(spec.max_evaluations, len(weighted.queue)), counts.n_together
     while not weighted.are_worth(spec.min_ess) and len(weighted.u) < limit:
         # k-hat of a few hundred weights is known to 0.15 only: more of them tell whether it is too large

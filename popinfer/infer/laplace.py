@@ -102,28 +102,6 @@ class Mixture:
         return lost / float(self.weights.sum())
 
 
-def polish(
-    log_density_and_grad: Callable[[Array], tuple[Array, Array]], start: Laplace, *, max_steps: int = 20
-) -> Laplace:
-    """Move the mean to the density's maximum by Newton steps in the Laplace metric (with backtracking)."""
-    u = start.mean
-    value, gradient = (np.asarray(x) for x in log_density_and_grad(jnp.asarray(u)))
-    for _ in range(max_steps):
-        step = start.cov @ gradient
-        gain = 0.5 * gradient @ step
-        if gain < 1e-3:
-            break
-        for shrink in (1.0, 0.5, 0.25, 0.1):
-            trial = u + shrink * step
-            new, new_gradient = (np.asarray(x) for x in log_density_and_grad(jnp.asarray(trial)))
-            if np.isfinite(new) and new > value:
-                u, value, gradient = trial, new, new_gradient
-                break
-        else:
-            break
-    return Laplace(u, start.cov)
-
-
 def flat_parameters(
     log_density: Callable[[Array], Array], names: tuple[str, ...], approx: Laplace, *, n_sigma: float = 3.0
 ) -> list[str]:

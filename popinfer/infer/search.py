@@ -3,7 +3,9 @@
 1. Levenberg-Marquardt climbs the posterior density from each start, and from points along the direction in
    which the best maximum is widest: a ridge may hold another one.
 2. The covariance of the likelihood is taken anew at the best maximum, and the maxima are climbed again, until
-   none moves by more than a standard deviation.
+   none moves by more than a standard deviation (`scale_of` says of what).
+
+On more halos than the search had, `follow_maxima` climbs on from what it found.
 
 Each maximum's share of the mixture is its mass, density times volume.
 """
@@ -28,9 +30,10 @@ from popinfer.infer.likelihood import Likelihood, fisher_between_batches
 from popinfer.infer.optimise import Fit, levenberg_marquardt
 
 MAX_ROUNDS = 4
-SETTLED = 1.0  # standard deviations of a maximum between rounds
-SAME = 2.0  # likewise: nearer ends are one maximum
-ENTERED = 1.0  # likewise: a climb that comes as near to a known maximum, and no higher, goes there
+# in standard deviations, times `scale_of` the number of parameters
+SETTLED = 1.0  # of a maximum between rounds
+SAME = 2.0  # nearer ends are one maximum
+ENTERED = 1.0  # a climb that comes as near to a known maximum, and no higher, goes there
 HOPELESS = 30.0  # nats below the best: a maximum that holds nothing
 MIN_SHARE = 1e-3  # of the posterior's mass: maxima that hold less are left out
 MAX_MAXIMA = 4
@@ -117,6 +120,15 @@ class Search:
         return Mixture(tuple(maximum.approx for maximum in self.maxima), weights / weights.sum())
 
 
+def scale_of(n_par: int) -> float:
+    """Unit of distances between maxima, in standard deviations.
+
+    Most of a Gaussian lies sqrt(n) from its center: two maxima that are twice this unit, sqrt(n), apart lie
+    within each other's bulk. Up to four parameters the unit is one.
+    """
+    return max(1.0, np.sqrt(n_par) / 2)
+
+
 def likelihood_at(counts: BatchedCounts, data: Data, u: Float[np.ndarray, "par"]) -> Likelihood:
     """The likelihood with its covariance taken at one point."""
     exact = evaluate(counts, u[None])
@@ -142,10 +154,34 @@ def find_maxima(
     """
     likelihood = likelihood_at(counts, data, _first_defined(counts, starts))
     maxima, reached = _climb_from(GivenCovariance(counts, likelihood), starts)
-    best, moved = maxima[0].approx, np.inf
+    best = maxima[0].approx
     widest = np.linalg.eigh(best.cov).eigenvectors[:, -1]
-    more = [best.mean + t * widest for t in _ALONG]
-    ends = reached
+    ridge = [best.mean + t * widest for t in _ALONG]
+    return _settled(counts, data, Search(likelihood, maxima, reached, False), ridge, progress)
+
+
+def follow_maxima(counts: BatchedCounts, data: Data, mixture: Mixture, progress: Say | None = None) -> Search:
+    """Find where maxima that few halos told are on more of them.
+
+    Parameters
+    ----------
+    counts : the model on all halo batches.
+    data : observed counts.
+    mixture : the maxima's Laplace approximations.
+    progress : as in `find_maxima`.
+    """
+    starts = [mixture.components[i].mean for i in np.argsort(-mixture.weights, kind="stable")]
+    likelihood = likelihood_at(counts, data, _first_defined(counts, starts))
+    maxima, reached = _climb_from(GivenCovariance(counts, likelihood), starts)
+    return _settled(counts, data, Search(likelihood, maxima, reached, False), [], progress)
+
+
+def _settled(
+    counts: BatchedCounts, data: Data, search: Search, more: list[np.ndarray], progress: Say | None
+) -> Search:
+    """Climb again, with the covariance taken at the best maximum and from more starts, until maxima stay."""
+    likelihood, maxima, ends, moved = search.likelihood, search.maxima, search.ends, np.inf
+    enough = SETTLED * scale_of(maxima[0].approx.mean.size)
     for done in range(1, MAX_ROUNDS + 1):
         before = maxima
         likelihood = likelihood_at(counts, data, before[0].approx.mean)
@@ -155,9 +191,9 @@ def find_maxima(
         moved, more = max(min(old.distance(new.approx.mean) for old in before) for new in maxima), []
         if progress is not None:
             progress(done, moved)
-        if moved < SETTLED:
+        if moved < enough:
             break
-    return Search(likelihood, maxima, ends, bool(moved < SETTLED))
+    return Search(likelihood, maxima, ends, bool(moved < enough))
 
 
 def _first_defined(counts: BatchedCounts, starts: list[np.ndarray]) -> np.ndarray:
@@ -174,7 +210,7 @@ def _first_defined(counts: BatchedCounts, starts: list[np.ndarray]) -> np.ndarra
 def _nearest(maxima: tuple[Maximum, ...], u: np.ndarray) -> Maximum | None:
     """The maximum that u belongs to."""
     nearest = min(maxima, key=lambda maximum: maximum.distance(u))
-    return nearest if nearest.distance(u) < SAME else None
+    return nearest if nearest.distance(u) < SAME * scale_of(u.size) else None
 
 
 def _climb_from(
@@ -190,8 +226,9 @@ def _climb_from(
             climbed.append(_maximum(objective, end))
     climbed.sort(key=lambda maximum: maximum.log_density, reverse=True)
     distinct: list[Maximum] = []
+    same = SAME * scale_of(starts[0].size)
     for maximum in climbed:
-        alone = all(other.distance(maximum.approx.mean) > SAME for other in distinct)
+        alone = all(other.distance(maximum.approx.mean) > same for other in distinct)
         if (
             maximum.log_density > climbed[0].log_density - HOPELESS
             and alone
@@ -218,7 +255,8 @@ def _enough(maxima: list[Maximum]) -> Callable[[np.ndarray, float], bool]:
 
 def _is_near_maximum(maxima: list[Maximum], u: np.ndarray, log_density: float) -> bool:
     """Whether a climb has come so near to a maximum that it can but end there."""
-    return any(maximum.distance(u) < ENTERED and log_density <= maximum.log_density for maximum in maxima)
+    near = ENTERED * scale_of(u.size)
+    return any(maximum.distance(u) < near and log_density <= maximum.log_density for maximum in maxima)
 
 
 def _maximum(objective: GivenCovariance, end: Fit) -> Maximum:

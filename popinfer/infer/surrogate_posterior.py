@@ -1,10 +1,11 @@
 """The surrogate of a posterior: where its nodes are, and the likelihood that goes with it.
 
-1. Half of the nodes fill the mixture of the search's Laplace approximations.
+1. The first nodes fill the mixture of the search's Laplace approximations.
 2. At each the log-counts of every halo batch are computed. They give the values that the surrogate goes
    through, and the halo sample's covariance.
-3. The other half are draws of the first surrogate's posterior, spread somewhat wider than it: there the
-   posterior is, whatever the shape of the mixture.
+3. In rounds, draws of the last surrogate's posterior join, spread somewhat wider than it: there the posterior
+   is, whatever the shape of the mixture. What the last surrogate said there, against the exact values, is its
+   error; rounds go on until it is small enough, or there are as many nodes as pay.
 
 More nodes join wherever exact values become known later (`SurrogatePosterior.with_nodes`).
 """
@@ -21,14 +22,24 @@ from popinfer.infer.counts import BatchedCounts, Evaluated, evaluate
 from popinfer.infer.data import Data
 from popinfer.infer.laplace import Mixture
 from popinfer.infer.likelihood import Likelihood, SurrogateDensity
-from popinfer.infer.nodes import FEWEST_NODES, MAX_NODES_PER_PARAMETER, NODES_PER_PARAMETER
+from popinfer.infer.nodes import (
+    FEWEST_NODES,
+    FIRST_NODES,
+    MAX_NODES_PER_PARAMETER,
+    MOST_IN_ROUNDS,
+    NODES_PER_PARAMETER,
+    ROUND_NODES,
+)
 from popinfer.infer.nuts import SurrogateNutsSpec, surrogate_nuts
 from popinfer.infer.surrogate import SurrogateFit, fit_surrogate
 
-_WIDER = 1.25  # spread of nodes in units of the posterior's: tails are interpolated too
+MAX_ERROR = 0.5  # nat; above it the efficiency of exact weights is below about 0.6
+# spread of the first nodes in units of the Laplace approximations': with 28 parameters and curved valleys a
+# wider spread is mostly where the posterior is not, and surrogates that fit it too err twice as much
+_FIRST_SPREAD = 0.8
 _QUICK = SurrogateNutsSpec(n_warmup=200, n_draws=200)
 
-Say = Callable[[int, int], None]
+Say = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -97,11 +108,32 @@ class SurrogatePosterior:
         errors = np.sum((residual @ whiten.T) * (self.fit.left_out @ whiten.T), axis=1)
         return float(np.sqrt(np.mean(errors**2)))
 
+    def error(self, new: Evaluated) -> float:
+        """Spread of exact over the surrogate's log-densities at points that are no nodes [nat]."""
+        log_p = self.likelihood.log_posteriors(new.values, new.points)
+        log_q = np.asarray(_densities(self.density, new.points))
+        difference = (log_p - log_q)[np.isfinite(log_p)]
+        return float(np.std(difference)) if difference.size > 1 else np.inf
+
     def with_nodes(self, nodes: Evaluated) -> "SurrogatePosterior":
         """The same with further nodes, as many as there is room for."""
         start = self.fit.lengths, self.fit.white
         more = SurrogatePosterior.of(self.data, self.nodes.joined(nodes.first(self.room)), start)
         return replace(more, undefined=np.concatenate([self.undefined, more.undefined]))
+
+
+@eqx.filter_jit
+def _densities(density: SurrogateDensity, points: Float[Array, "point par"]) -> Float[Array, "point"]:
+    return jax.vmap(density)(points)
+
+
+def wider(n_par: int) -> float:
+    """Spread of nodes in units of the posterior's: tails are interpolated too.
+
+    It adds half a standard deviation to the posterior's radius, sqrt(n): a factor that is harmless with few
+    parameters leads to where the posterior is not with many.
+    """
+    return 1 + 0.5 / np.sqrt(n_par)
 
 
 def build_surrogate(
@@ -115,18 +147,33 @@ def build_surrogate(
     counts : the model on all halo batches.
     data : observed counts.
     mixture : where the search found the posterior.
-    progress : called with (nodes so far, all).
+    progress : called with (nodes so far, nodes to expect, text).
     """
-    n_par = len(mixture.main.mean)
-    n = NODES_PER_PARAMETER * n_par
-    spread_key, chain_key, pick_key = jax.random.split(key, 3)
-    say = progress or (lambda *_: None)
-    spread = mixture.with_widths_times(_WIDER).fill(spread_key, n - n // 2)
-    first = evaluate(counts, spread, lambda done: say(done, n))
-    start = SurrogatePosterior.of(data, first)
-    chains = surrogate_nuts(chain_key, start.density, mixture, _QUICK)
-    draws = chains.u.reshape(-1, n_par)
-    picked = draws[np.asarray(jax.random.choice(pick_key, len(draws), (n // 2,), replace=False))]
-    wider = draws.mean(axis=0) + _WIDER * (picked - draws.mean(axis=0))
-    second = evaluate(counts, wider, lambda done: say(len(spread) + done, n))
-    return SurrogatePosterior.of(data, first.joined(second))
+    n_par, report = len(mixture.main.mean), progress or (lambda *_: None)
+    n, most, error = FIRST_NODES * n_par, NODES_PER_PARAMETER * n_par, np.inf
+
+    def say(done: int) -> None:
+        text = f"error {error:.1f} nat" if np.isfinite(error) else ""
+        report(done, max(most, done), text)
+
+    spread = mixture.with_widths_times(_FIRST_SPREAD).fill(jax.random.fold_in(key, 0), n)
+    surrogate = SurrogatePosterior.of(data, evaluate(counts, spread, say))
+    while n < most or (error > MAX_ERROR and n < MOST_IN_ROUNDS * n_par):
+        points = _spread_draws(jax.random.fold_in(key, n), surrogate.density, mixture, ROUND_NODES * n_par)
+        new = evaluate(counts, points, lambda done, n=n: say(n + done))
+        error, n = surrogate.error(new), n + len(points)
+        surrogate = surrogate.with_nodes(new)
+        say(n)
+    return surrogate
+
+
+def _spread_draws(
+    key: Array, density: SurrogateDensity, mixture: Mixture, n: int
+) -> Float[np.ndarray, "n par"]:
+    """Some draws of a surrogate's posterior, somewhat farther from their mean than they are."""
+    chain_key, pick_key = jax.random.split(key)
+    chains = surrogate_nuts(chain_key, density, mixture, _QUICK)
+    draws = chains.u.reshape(-1, chains.u.shape[-1])
+    picked = draws[np.asarray(jax.random.choice(pick_key, len(draws), (n,), replace=False))]
+    center = draws.mean(axis=0)
+    return center + wider(len(center)) * (picked - center)

@@ -1,8 +1,10 @@
 """The fit stage: the surrogate of the posterior on the run's halos, its maximum, and what the fit can't tell.
 
-1. Nodes are spread over the posterior that the search found, and evaluated on all of the run's halo batches:
-   the surrogate (`popinfer.infer.surrogate_posterior`).
-2. Its maximum, flat directions, the halo sample's share of the variance, goodness of fit.
+1. From the search's maxima, found on few halos, the posterior is climbed on all of the run's
+   (`popinfer.infer.search.follow_maxima`).
+2. Nodes are spread over the posterior there, and evaluated: the surrogate
+   (`popinfer.infer.surrogate_posterior`).
+3. Flat directions, the halo sample's share of the variance, goodness of fit at the best maximum.
 """
 
 import dataclasses
@@ -23,9 +25,10 @@ from popinfer.errors import InputError, percent
 from popinfer.infer.counts import Evaluated, log_counts_and_jacobian
 from popinfer.infer.data import Data
 from popinfer.infer.goodness import ChiSquare, chi_square_of_fit, determined_parameters
-from popinfer.infer.laplace import Laplace, Mixture, flat_parameters, polish
+from popinfer.infer.laplace import Laplace, Mixture, flat_parameters
 from popinfer.infer.nodes import NODES_PER_PARAMETER
 from popinfer.infer.optimise import density_and_grad
+from popinfer.infer.search import MAX_ROUNDS, follow_maxima
 from popinfer.infer.surrogate_posterior import SurrogatePosterior, build_surrogate
 from popinfer.journal import began
 from popinfer.random import stream
@@ -50,7 +53,7 @@ class FitResult:
     Attributes
     ----------
     surrogate : of the posterior, and the likelihood that goes with it.
-    log_density : of the surrogate's posterior at its maximum.
+    log_density : of the posterior at its best maximum.
     approx : Laplace approximation there. mixture : of all maxima.
     halo_direction : share of halo noise in the variance along the directions that the data measure.
         halo_counting : in that of counting and halo noise alone, without the errors allowed to the model.
@@ -58,7 +61,7 @@ class FitResult:
     goodness, per_slice : goodness of fit at the maximum.
     starts : where the search's starts ended. flat : names of parameters with flat profiles.
     cautions : sentences for the reader on the halo sample.
-    settled : whether the search's maxima stayed where they were.
+    settled : whether the maxima stayed where they were when they were climbed again.
     """
 
     surrogate: SurrogatePosterior
@@ -88,26 +91,26 @@ class FitResult:
 
 def fit_population(run: Run, population: Population, region: Region, say: Reporter) -> FitResult:
     """Fit the population model; see the module's text for the steps."""
-    start, mixture = began(), region.mixture
-    n_nodes = NODES_PER_PARAMETER * run.model.space.size
-    with say.task("Nodes of the surrogate", n_nodes) as update:
-        key = stream(run.key, "fit", "nodes")
-        surrogate = build_surrogate(
-            key, population.counts, population.data, mixture, lambda done, _: update(done, "")
+    start, problem = began(), (population.counts, population.data)
+    with say.task("Maxima on all halos", MAX_ROUNDS) as update:
+        search = follow_maxima(
+            *problem, region.mixture, lambda step, moved: update(step, f"moved by {moved:.1f} sd")
         )
-    density = density_and_grad(surrogate.density)
-    approx = polish(density, mixture.main)
-    flat = flat_parameters(lambda u: density(u)[0], run.model.space.names, approx)
+    with say.task("Nodes of the surrogate", NODES_PER_PARAMETER * run.model.space.size) as update:
+        key = stream(run.key, "fit", "nodes")
+        surrogate = build_surrogate(key, *problem, search.mixture, lambda done, _, text: update(done, text))
+    density, best = density_and_grad(surrogate.density), search.maxima[0]
+    flat = flat_parameters(lambda u: density(u)[0], run.model.space.names, best.approx)
     result = FitResult(
         surrogate,
-        float(density(jnp.asarray(approx.mean))[0]),
-        approx,
-        mixture,
+        best.log_density,
+        best.approx,
+        search.mixture,
         starts=region.starts,
         flat=flat,
-        cautions=_cautions(run, population, approx.mean),
-        settled=region.settled,
-        **_quality(population, surrogate, approx),
+        cautions=_cautions(run, population, best.approx.mean),
+        settled=search.settled,
+        **_quality(population, surrogate, best.approx),
     )
     return dataclasses.replace(result, wall_time_s=time.perf_counter() - start)
 

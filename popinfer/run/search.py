@@ -59,12 +59,10 @@ class Region:
     ----------
     mixture : Laplace approximations of the maxima, weighted by their mass.
     starts : what the report lists, one entry a start.
-    settled : whether the maxima stayed where they were.
     """
 
     mixture: Mixture
     starts: list[dict[str, Any]]
-    settled: bool
     wall_time_s: float
 
 
@@ -95,7 +93,7 @@ def search_posterior(run: Run, say: Reporter) -> Region:
             starts,
             lambda step, moved: update(step, f"moved by {moved:.1f} sd"),
         )
-    return Region(ended.mixture, listed_starts(ended), ended.settled, time.perf_counter() - begin)
+    return Region(ended.mixture, listed_starts(ended), time.perf_counter() - begin)
 
 
 def _population(run: Run, batches: Halos) -> Population:
@@ -268,7 +266,6 @@ def write_region(run: Run, region: Region) -> None:
         "means": [part.mean.tolist() for part in region.mixture.components],
         "covs": [part.cov.tolist() for part in region.mixture.components],
         "starts": region.starts,
-        "settled": region.settled,
         "wall_time_s": region.wall_time_s,
     }
     write_json(run.folder.search, content, "search", run.fingerprint("search"))
@@ -281,4 +278,4 @@ def read_region(run: Run) -> Region:
     mixture = Mixture(
         tuple(Laplace(np.array(mean), np.array(cov)) for mean, cov in parts), np.array(content["weights"])
     )
-    return Region(mixture, content["starts"], content["settled"], content["wall_time_s"])
+    return Region(mixture, content["starts"], content["wall_time_s"])
