@@ -13,7 +13,9 @@ More nodes join wherever exact values become known later (`SurrogatePosterior.wi
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
@@ -111,7 +113,7 @@ class SurrogatePosterior:
     def error(self, new: Evaluated) -> float:
         """Spread of exact over the surrogate's log-densities at points that are no nodes [nat]."""
         log_p = self.likelihood.log_posteriors(new.values, new.points)
-        log_q = np.asarray(_densities(self.density, new.points))
+        log_q = np.asarray(_densities(self.density, jnp.asarray(new.points)))
         difference = (log_p - log_q)[np.isfinite(log_p)]
         return float(np.std(difference)) if difference.size > 1 else np.inf
 
