@@ -10,12 +10,12 @@ import pytest
 from toy import N_PAR, TRUTH, toy
 
 from popinfer.errors import NotConvergedError
-from popinfer.infer import exact_weights
+from popinfer.infer import exact_weights, surrogate_posterior
 from popinfer.infer.counts import evaluate
 from popinfer.infer.exact_weights import FIRST_LOOK, ExactWeightsSpec, sample_with_exact_weights
 from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.likelihood import LogDensity
-from popinfer.infer.nodes import NODES_PER_PARAMETER
+from popinfer.infer.nodes import MOST_IN_ROUNDS
 from popinfer.infer.nuts import surrogate_nuts
 from popinfer.infer.search import find_maxima
 from popinfer.infer.surrogate_posterior import SurrogatePosterior, build_surrogate
@@ -88,7 +88,7 @@ def test_draws_have_the_exact_moments(counts, sampled):
     agrees(sampled.chains.u, exact, 300)
 
 
-def test_weights_are_worth_what_was_asked_for(sampled):
+def test_weights_are_worth_what_was_asked_for(sampled, surrogate):
     attrs = sampled.draws.attrs
     assert 300 <= attrs["importance_ess"] <= attrs["density_evaluations"] <= 340
     assert attrs["surrogate_error"] < 0.2
@@ -96,7 +96,7 @@ def test_weights_are_worth_what_was_asked_for(sampled):
     # about as many draws of a banana lie beyond the first nodes as call for more of them
     assert attrs["n_refinements"] <= 1
     assert attrs["undefined_fraction"] == 0
-    assert attrs["n_nodes"] == NODES_PER_PARAMETER * N_PAR + attrs["n_refinements"] * FIRST_LOOK
+    assert attrs["n_nodes"] == len(surrogate.nodes.points) + attrs["n_refinements"] * FIRST_LOOK
     assert sampled.draws.u.shape == (4, 100, N_PAR)
 
 
@@ -243,9 +243,10 @@ def test_one_parameter_has_a_density():
 
 def test_progress_counts_evaluations(counts, data, surrogate, mixture):
     nodes, exact = [], []
-    build_surrogate(jax.random.key(0), counts, data, mixture, lambda done, total: nodes.append((done, total)))
-    assert nodes[-1] == (NODES_PER_PARAMETER * N_PAR,) * 2
-    assert nodes == sorted(nodes)
+    build_surrogate(jax.random.key(0), counts, data, mixture, lambda *said: nodes.append(said))
+    made = len(surrogate.nodes.points)
+    assert nodes[-1][:2] == (made, made) and nodes[-1][2].startswith("error ")
+    assert [done for done, _, _ in nodes] == sorted(done for done, _, _ in nodes)
     spec = dataclasses.replace(SPEC, min_ess=100)
     sample_with_exact_weights(
         jax.random.key(1),
@@ -257,3 +258,20 @@ def test_progress_counts_evaluations(counts, data, surrogate, mixture):
     )
     assert [done for done, _ in exact] == sorted(done for done, _ in exact)
     assert exact[-1][0] >= 100
+
+
+def test_a_surrogate_that_errs_gets_more_rounds(counts, data, mixture, surrogate, monkeypatch):
+    """Rounds go on until what draws show is small enough, or nodes are as many as pay."""
+    assert len(surrogate.nodes.points) < MOST_IN_ROUNDS * N_PAR
+    monkeypatch.setattr(surrogate_posterior, "MAX_ERROR", 0.0)
+    larger = build_surrogate(jax.random.key(0), counts, data, mixture)
+    assert len(larger.nodes.points) == MOST_IN_ROUNDS * N_PAR
+    fresh = evaluate(counts, mixture.fill(jax.random.key(9), 64))
+    assert larger.error(fresh) < surrogate.error(fresh)
+
+
+def test_the_error_is_the_spread_of_exact_over_surrogate_densities(counts, surrogate, mixture):
+    fresh = evaluate(counts, mixture.fill(jax.random.key(9), 16))
+    exact = surrogate.likelihood.log_posteriors(fresh.values, fresh.points)
+    said = np.array([float(surrogate.density(jnp.asarray(u))) for u in fresh.points])
+    assert surrogate.error(fresh) == pytest.approx(np.std(exact - said))

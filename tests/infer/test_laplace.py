@@ -1,12 +1,11 @@
-"""Gaussian approximations: polishing, flat parameters, where points of a mixture lie, what draws miss."""
+"""Gaussian approximations: flat parameters, where points of a mixture lie, what draws miss."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from popinfer.errors import NotConvergedError
-from popinfer.infer.laplace import Laplace, Mixture, flat_parameters, polish
+from popinfer.infer.laplace import Laplace, Mixture, flat_parameters
 from popinfer.random import root_key
 
 COV = np.array([[1.0, 0.6, 0.0], [0.6, 0.8, -0.2], [0.0, -0.2, 0.5]])
@@ -20,20 +19,6 @@ def test_factor_is_a_square_root_of_the_covariance():
 
 def gaussian(u):
     return -0.5 * (u - MEAN) @ jnp.linalg.solve(jnp.asarray(COV), u - MEAN)
-
-
-@pytest.mark.parametrize(
-    "start", [MEAN, MEAN + 0.5, np.array([5.0, 5.0, -5.0])], ids=["there", "near", "far"]
-)
-def test_polish_reaches_the_mode(start):
-    found = polish(jax.jit(jax.value_and_grad(gaussian)), Laplace(start, COV))
-    np.testing.assert_allclose(found.mean, MEAN, atol=0.05)
-    np.testing.assert_array_equal(found.cov, COV)
-
-
-def test_polish_survives_a_wrong_metric():
-    found = polish(jax.jit(jax.value_and_grad(gaussian)), Laplace(np.zeros(3), 4 * COV), max_steps=40)
-    assert float(gaussian(jnp.asarray(found.mean))) > -0.1
 
 
 def test_a_gaussian_has_no_flat_direction():

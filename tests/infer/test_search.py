@@ -11,7 +11,7 @@ from toy import N_BIN, N_PAR, TRUTH, ToyCounts, toy
 from popinfer.errors import NotConvergedError
 from popinfer.infer.counts import log_counts_and_jacobian
 from popinfer.infer.likelihood import LogDensity
-from popinfer.infer.search import find_maxima, likelihood_at
+from popinfer.infer.search import find_maxima, follow_maxima, likelihood_at, scale_of
 
 PEAK = 0.8
 RIGHT, LEFT = np.array([0.5, 0.0, 0.0]), np.array([-0.5, 0.0, 0.0])
@@ -153,3 +153,19 @@ def test_distance_is_in_standard_deviations(both):
     approx = both.maxima[0].approx
     z = np.array([0.3, -1.0, 2.0])
     assert both.maxima[0].distance(approx.mean + approx.factor @ z) == pytest.approx(np.linalg.norm(z))
+
+
+def test_maxima_of_few_halos_are_followed_onto_more(both):
+    few = find_maxima(folded().first(4), data(), [RIGHT, LEFT])
+    followed = follow_maxima(folded(), data(), few.mixture)
+    assert followed.settled and len(followed.maxima) == len(both.maxima) == 2
+    for maximum in followed.maxima:
+        near = min(both.maxima, key=lambda other: other.distance(maximum.approx.mean))
+        assert near.distance(maximum.approx.mean) < 0.2
+        assert maximum.log_density == pytest.approx(near.log_density, abs=0.05)
+    moved = [min(m.distance(p.mean) for m in both.maxima) for p in few.mixture.components]
+    assert max(moved) > 0.2  # else there was nothing to follow
+
+
+def test_distances_of_many_parameters_are_judged_by_the_radius_of_a_gaussian():
+    assert [scale_of(n) for n in (1, 4, 16, 64)] == [1.0, 1.0, 2.0, 4.0]

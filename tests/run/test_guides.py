@@ -175,7 +175,6 @@ def test_whatever_guides_the_posterior_is_the_same(tiny_run, write_config, tmp_p
     changed = write_config(fit={"max_steps": 15, "n_prior_starts": 1, **fit})
     assert main(["search", str(changed), "--out", str(tmp_path / "again"), "--quiet"]) == 0
     first, second = read_region(prepare(file, out)), read_region(prepare(changed, tmp_path / "again"))
-    assert first.settled and second.settled
     one, other = first.mixture.main, second.mixture.main
     move = other.mean - one.mean
     assert np.sqrt(move @ np.linalg.solve(one.cov + other.cov, move)) < 1.5
