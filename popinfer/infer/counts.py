@@ -29,6 +29,9 @@ from popinfer.journal import kept
 # halos times points that are evaluated at once: each then costs a third less than alone, and more at once
 # gain nothing
 _AT_ONCE = 4096
+# halos that all cores together work on, in two batches at least: large batches fill cores by themselves, and
+# each takes its memory
+_ON_ALL_CORES = 16384
 
 Progress = Callable[[int], None]
 ModuleT = TypeVar("ModuleT", bound=eqx.Module)
@@ -138,16 +141,20 @@ def _over_batches(program: Callable[..., Any], counts: BatchedCounts, u: Any) ->
 
     first, *others = jnp.arange(counts.n_batch)
     results = [of_batch(first)]  # alone: it compiles the program for all
-    with ThreadPoolExecutor(_n_threads()) as pool:
+    n_halo = max(jax.tree.leaves(counts.batches)[0][0].size, 1)
+    with ThreadPoolExecutor(batches_at_once(n_halo)) as pool:
         return [*results, *pool.map(of_batch, others)]
 
 
-def _n_threads() -> int:
-    """Batches that are worked on at once: one a core of this process on a CPU, one on another device."""
+def batches_at_once(n_halo: int) -> int:
+    """Batches of so many halos that are worked on at once: one on each core, two of large ones.
+
+    On a device that isn't a CPU it is one, which has the whole device.
+    """
     if jax.default_backend() != "cpu":
         return 1
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    return len(cores)
+    return min(len(cores), max(2, _ON_ALL_CORES // n_halo))
 
 
 def log_counts(counts: BatchedCounts, u: Float[Array | np.ndarray, "par"]) -> Float[np.ndarray, "stat"]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from popinfer.config import RunConfig
 from popinfer.config.inference import NutsConfig, NutsExactConfig, SmcConfig
 from popinfer.errors import InputError
+from popinfer.infer.counts import batches_at_once
 from popinfer.infer.nodes import MAX_NODES_PER_PARAMETER, NODES_PER_PARAMETER
 from popinfer.run.batches import CANDIDATES, batch_shape
 
@@ -30,13 +31,13 @@ def needed_bytes(config: RunConfig) -> dict[str, float]:
     ----------
     config : the run file. Halo samples are kept in double precision, numbers of all counts as well: of each
         batch at `_POINTS` points, of all batches at the surrogate's nodes and at the draws that are evaluated
-        exactly. One batch of halos at a time is evaluated.
+        exactly. Few batches of halos at a time are evaluated (`batches_at_once`).
     """
     n_slices, n_par, settings = len(config.slices), len(config.free), config.sample
     n_batch, n_halo = batch_shape(config.halos.n_per_slice)
     sample, batch = float(n_slices * config.halos.n_per_slice), float(n_slices * n_halo)
     statistics, nodes = float(n_slices * config.kernels.n_centers), MAX_NODES_PER_PARAMETER * n_par
-    working = max(_EVALUATION, CANDIDATES * (_GALAXIES + 8 * _HALO_NUMBERS))
+    working = max(_EVALUATION * batches_at_once(round(batch)), CANDIDATES * (_GALAXIES + 8 * _HALO_NUMBERS))
     matrices = _STATISTICS_MATRICES + NODES_PER_PARAMETER * n_par / 2 / _POINTS
     needs = {
         "halos.n_per_slice": 8 * _COPIES * _HALO_NUMBERS * sample

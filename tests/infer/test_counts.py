@@ -7,6 +7,7 @@ import pytest
 from toy import N_PAR, N_STAT, TRUTH, toy, without_noise
 
 from popinfer.errors import InputError
+from popinfer.infer import counts as counts_module
 from popinfer.infer.counts import (
     Evaluated,
     evaluate,
@@ -158,3 +159,11 @@ def test_reverse_derivative_is_the_forward_one():
 def test_noise_of_one_batch_is_refused():
     with pytest.raises(InputError, match="two or more"):
         halo_covariance(np.zeros((3, 1, 4)))
+
+
+@pytest.mark.parametrize(
+    ("cores", "n_halo", "expected"), [(2, 768, 2), (64, 768, 21), (64, 12288, 2), (1, 64, 1)]
+)
+def test_cores_share_batches_as_far_as_memory_goes(monkeypatch, cores, n_halo, expected):
+    monkeypatch.setattr(counts_module.os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    assert counts_module.batches_at_once(n_halo) == expected
