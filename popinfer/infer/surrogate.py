@@ -29,6 +29,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
+from scipy.spatial.distance import cdist
 
 # log of lengths, in standard deviations of the prior, and of the white variance; below the shortest a node
 # says nothing of its neighbours, above the longest the kernel is a parabola whatever the length
@@ -125,29 +126,28 @@ def fit_surrogate(
         The surrogate of all values.
     """
     n_par = nodes.shape[1]
-    squares = (nodes[:, None] - nodes[None]) ** 2
     trend = np.column_stack([np.ones(len(nodes)), nodes])
     modes = values @ combine.T
     lengths, white = start or (np.full(n_par, _FIRST_LENGTH), _FIRST_WHITE)
     if not fixed:
         result = minimize(
-            lambda x: _negative_log_marginal(x, squares, trend, modes),
+            lambda x: _negative_log_marginal(x, nodes, trend, modes),
             np.append(np.log(lengths), np.log(white)),
             jac=True,
             method="L-BFGS-B",
             bounds=[_LOG_LENGTH] * n_par + [_LOG_WHITE],
         )
         lengths, white = np.exp(result.x[:-1]), float(np.exp(result.x[-1]))
-    factor = cho_factor(_kernel(squares, lengths) + white * np.eye(len(nodes)), lower=True)
+    factor = cho_factor(_kernel(nodes, lengths) + white * np.eye(len(nodes)), lower=True)
     projector, gls = _projector(factor, trend)
     beta, weights = gls @ values, projector @ values
     left_out = weights / np.diag(projector)[:, None]
     return SurrogateFit(Surrogate(nodes, 1 / lengths, beta, weights), lengths, white, left_out)
 
 
-def _kernel(squares: Float[np.ndarray, "node node par"], lengths: np.ndarray) -> np.ndarray:
+def _kernel(nodes: Float[np.ndarray, "node par"], lengths: np.ndarray) -> np.ndarray:
     """Squared-exponential kernel between nodes."""
-    return np.exp(-0.5 * squares @ (1 / lengths**2))
+    return np.exp(-0.5 * cdist(nodes / lengths, nodes / lengths, "sqeuclidean"))
 
 
 def _projector(factor: tuple, trend: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -159,11 +159,11 @@ def _projector(factor: tuple, trend: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _negative_log_marginal(
-    x: np.ndarray, squares: np.ndarray, trend: np.ndarray, modes: np.ndarray
+    x: np.ndarray, nodes: np.ndarray, trend: np.ndarray, modes: np.ndarray
 ) -> tuple[float, np.ndarray]:
     """Minus the restricted log marginal likelihood and its gradient, in log lengths and log white."""
     lengths, white = np.exp(x[:-1]), np.exp(x[-1])
-    kernel = _kernel(squares, lengths)
+    kernel = _kernel(nodes, lengths)
     factor = cho_factor(kernel + white * np.eye(len(trend)), lower=True)
     projector, _ = _projector(factor, trend)
     solved = cho_solve(factor, trend)
@@ -173,5 +173,7 @@ def _negative_log_marginal(
     n_mode, degrees = modes.shape[1], len(trend) - trend.shape[1]
     value = 0.5 * n_mode * log_det + 0.5 * degrees * np.log(size).sum()
     slope = 0.5 * n_mode * projector - 0.5 * degrees * (weights / size) @ weights.T
-    by_length = np.einsum("ij,ijp->p", slope * kernel, squares) / lengths**2
+    # sum_ij A_ij (u_i - u_j)^2 of each parameter, A symmetric, without an array [node, node, par]
+    pairs = slope * kernel
+    by_length = 2 * (pairs.sum(axis=1) @ nodes**2 - np.sum(nodes * (pairs @ nodes), axis=0)) / lengths**2
     return float(value), np.append(by_length, white * np.trace(slope))
