@@ -20,6 +20,13 @@ _X, _W = np.polynomial.legendre.leggauss(64)
 _X, _W = 0.5 * (_X + 1), 0.5 * _W
 
 
+def _nodes() -> tuple[Array, Array]:
+    """Nodes between 0 and 1, and weights, in the precision that JAX has now; arguments of programs, which are
+    then those of this precision.
+    """
+    return jnp.asarray(_X), jnp.asarray(_W)
+
+
 class Cosmology(NamedTuple):
     """Flat w0-wa cosmology; ``h`` enters distances only here, no quantity elsewhere carries it."""
 
@@ -53,13 +60,13 @@ def _efunc(cosmology: Cosmology, z: Array) -> Array:
 
 def comoving_distance(cosmology: Cosmology, z: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Line-of-sight comoving distance [Mpc], any shape of z >= 0."""
-    return _comoving_distance(cosmology, jnp.asarray(z))
+    return _comoving_distance(cosmology, jnp.asarray(z), *_nodes())
 
 
 @jax.jit
-def _comoving_distance(cosmology: Cosmology, z: Array) -> Array:
-    nodes = z[..., None] * _X
-    return _C_KM_S / (100 * cosmology.h) * z * jnp.sum(_W / efunc(cosmology, nodes), axis=-1)
+def _comoving_distance(cosmology: Cosmology, z: Array, x: Array, weight: Array) -> Array:
+    nodes = z[..., None] * x
+    return _C_KM_S / (100 * cosmology.h) * z * jnp.sum(weight / efunc(cosmology, nodes), axis=-1)
 
 
 def luminosity_distance(cosmology: Cosmology, z: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
@@ -77,25 +84,25 @@ def age(cosmology: Cosmology, z: Float[ArrayLike, "..."]) -> Float[Array, "..."]
 
     With a = a(z) s^2 the integrand da / (a E) is smooth at the Big Bang.
     """
-    return _age(cosmology, jnp.asarray(z))
+    return _age(cosmology, jnp.asarray(z), *_nodes())
 
 
 @jax.jit
-def _age(cosmology: Cosmology, z: Array) -> Array:
+def _age(cosmology: Cosmology, z: Array, x: Array, weight: Array) -> Array:
     a_obs = 1 / (1 + z)
-    a = a_obs[..., None] * _X**2
-    integrand = 2 * _X * a_obs[..., None] / (a * efunc(cosmology, 1 / a - 1))
-    return _GYR_PER_HUBBLE / (100 * cosmology.h) * jnp.sum(_W * integrand, axis=-1)
+    a = a_obs[..., None] * x**2
+    integrand = 2 * x * a_obs[..., None] / (a * efunc(cosmology, 1 / a - 1))
+    return _GYR_PER_HUBBLE / (100 * cosmology.h) * jnp.sum(weight * integrand, axis=-1)
 
 
 def comoving_volume_per_z(cosmology: Cosmology, z: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Comoving volume per unit redshift over the full sky [Mpc^3]."""
-    return _comoving_volume_per_z(cosmology, jnp.asarray(z))
+    z = jnp.asarray(z)
+    return _comoving_volume_per_z(cosmology, z, comoving_distance(cosmology, z))
 
 
 @jax.jit
-def _comoving_volume_per_z(cosmology: Cosmology, z: Array) -> Array:
-    distance = comoving_distance(cosmology, z)
+def _comoving_volume_per_z(cosmology: Cosmology, z: Array, distance: Array) -> Array:
     return 4 * jnp.pi * distance**2 * _C_KM_S / (100 * cosmology.h * efunc(cosmology, z))
 
 
