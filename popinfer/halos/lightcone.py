@@ -22,7 +22,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from diffmah.diffmah_kernels import DiffmahParams, get_bounded_mah_params
+from diffmah.diffmah_kernels import (
+    DEFAULT_MAH_U_PARAMS,
+    DiffmahParams,
+    _log_mah_kern,
+    get_bounded_mah_params,
+)
 from jaxtyping import Float, PRNGKeyArray
 from scipy.special import ndtri
 
@@ -42,6 +47,7 @@ CALIBRATED_IN = Cosmology(om0=0.307115, h=0.6777, fb=0.048206 / 0.307115)
 # H0, Om0, w0, wa: with sigma8 held, the mass function of Tinker et al. (2008) at z = 0.1 moves by 3 % with
 # the first, 3 to 5 % with the second between 10^12 and 10^14 Msun, and next to nothing with the others
 _TOLERATED = (1.0, 0.01, 0.05, 0.2)
+_BLOCK = 1024  # halos whose histories are drawn together: the flow takes a second to compile for a new number
 _FLOWS = {"central": "cenflow_v2_0_64bit.eqx", "satellite": "satflow_v2_0_64bit.eqx"}
 
 
@@ -319,22 +325,33 @@ def central_abundance(
 ) -> Float[np.ndarray, "halo"]:
     """dn/dlgM [1/Mpc^3/dex] of host halos, element by element."""
     with keep_precision():
-        from diffhalos.hmf.hmf_model import DEFAULT_HMF_PARAMS, _dn_dlgm_kern
+        return np.asarray(_host_kernel()(jnp.asarray(lgm), jnp.asarray(z)))
 
-        kernel = jax.vmap(_dn_dlgm_kern, in_axes=(None, 0, 0))
-        return np.asarray(kernel(DEFAULT_HMF_PARAMS, jnp.asarray(lgm), jnp.asarray(z)))
+
+@functools.cache
+def _host_kernel() -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """The mass function as one compiled program; operation by operation it would be a hundred."""
+    from diffhalos.hmf.hmf_model import DEFAULT_HMF_PARAMS, _dn_dlgm_kern
+
+    return jax.jit(jax.vmap(functools.partial(_dn_dlgm_kern, DEFAULT_HMF_PARAMS)))
 
 
 def _satellites_per_host(lgmu: np.ndarray, lgmhost: np.ndarray) -> np.ndarray:
     """dN/dlgmu [1/dex] of subhalos in a host (peak masses); zero where the satellite outweighs its host."""
+    lgmu, lgmhost = np.broadcast_arrays(lgmu, lgmhost)
+    inside = lgmu < -1e-3
     with keep_precision():
-        from diffhalos.ccshmf.ccshmf_model import DEFAULT_CCSHMF_PARAMS, predict_diff_cshmf
-
-        lgmu, lgmhost = np.broadcast_arrays(lgmu, lgmhost)
-        inside = lgmu < -1e-3
-        kernel = jax.vmap(lambda host, mu: predict_diff_cshmf(DEFAULT_CCSHMF_PARAMS, host, mu[None])[0])
+        kernel = _subhalo_kernel()
         value = kernel(jnp.asarray(lgmhost).ravel(), jnp.asarray(np.where(inside, lgmu, -1.0)).ravel())
         return np.where(inside, 10 ** np.asarray(value).reshape(lgmu.shape), 0.0)
+
+
+@functools.cache
+def _subhalo_kernel() -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """The conditional mass function of subhalos, given host masses and mass ratios, compiled likewise."""
+    from diffhalos.ccshmf.ccshmf_model import DEFAULT_CCSHMF_PARAMS, predict_diff_cshmf
+
+    return jax.jit(jax.vmap(lambda host, mu: predict_diff_cshmf(DEFAULT_CCSHMF_PARAMS, host, mu[None])[0]))
 
 
 def assembly_histories(
@@ -348,35 +365,37 @@ def assembly_histories(
     normals : base normals [halo, 5]. lgm_obs : log10 peak masses [Msun] at t_obs [Gyr].
     logt0 : log10 of the age of the universe today [Gyr].
     """
-    from diffmah.diffmah_kernels import DEFAULT_MAH_U_PARAMS, _log_mah_kern
-
-    clipped = np.clip(lgm_obs, *_FLOW_LGM_RANGE)
-    raw = _flow_transform(_FLOWS[kind], normals, np.stack([clipped, t_obs], axis=1))
-    mah = get_bounded_mah_params(DEFAULT_MAH_U_PARAMS._make(jnp.asarray(raw).T))
-    kernel = jax.vmap(_log_mah_kern, in_axes=(0, 0, None))
-    mah = mah._replace(logm0=mah.logm0 + lgm_obs - kernel(mah, jnp.asarray(t_obs), logt0))
-    logmp0 = kernel(mah, jnp.full(len(t_obs), 10**logt0), logt0)
-    return jax.tree.map(np.asarray, mah), np.asarray(logmp0)
-
-
-def _flow_transform(model_name: str, normals: np.ndarray, condition: np.ndarray) -> np.ndarray:
-    return np.asarray(_load_flow(model_name)(jnp.asarray(normals), jnp.asarray(condition)))
+    histories, n = _compiled_histories(_FLOWS[kind]), len(lgm_obs)
+    rows = np.minimum(np.arange(-(-n // _BLOCK) * _BLOCK), n - 1).reshape(-1, _BLOCK)
+    blocks = [histories(normals[i], lgm_obs[i], t_obs[i], jnp.asarray(logt0)) for i in rows]
+    return jax.tree.map(lambda *x: np.concatenate(x)[:n], *blocks)
 
 
 @functools.cache
-def _load_flow(model_name: str) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """Compiled map from standard normals and (log10 mass, time) to unbounded diffmah parameters."""
+def _compiled_histories(model_name: str) -> Callable[..., tuple[DiffmahParams, jax.Array]]:
+    """Compiled `assembly_histories` of a flow, for a number of halos that is always the same."""
     with keep_precision():
         import paramax
         from diffhalos.mah.diffmahnet import diffmahnet
 
+    def histories(
+        normals: jax.Array, lgm_obs: jax.Array, t_obs: jax.Array, logt0: jax.Array
+    ) -> tuple[DiffmahParams, jax.Array]:
+        # loaded while it is traced: a flow of random weights is made first, to be filled from the file, which
+        # costs six seconds when it is computed, and nothing as a part of the program that no result needs
         model: Any = diffmahnet.load_pretrained_model(model_name)
-    flow, scaler = paramax.unwrap(model.flow), model.scaler
+        flow, scaler = paramax.unwrap(model.flow), model.scaler
 
-    def transform(normals: jax.Array, condition: jax.Array) -> jax.Array:
-        scaled = diffmahnet.scaler_transform(condition, scaler.u_scaler)
-        # the base distribution's location and scale were trained too
-        x = flow.bijection.transform(flow.base_dist.bijection.transform(normals), scaled)
-        return diffmahnet.scaler_transform(x, scaler.x_scaler, inverse=True)
+        def transform(normals: jax.Array, condition: jax.Array) -> jax.Array:
+            scaled = diffmahnet.scaler_transform(condition, scaler.u_scaler)
+            # the base distribution's location and scale were trained too
+            x = flow.bijection.transform(flow.base_dist.bijection.transform(normals), scaled)
+            return diffmahnet.scaler_transform(x, scaler.x_scaler, inverse=True)
 
-    return jax.jit(jax.vmap(transform))
+        condition = jnp.stack([jnp.clip(lgm_obs, *_FLOW_LGM_RANGE), t_obs], axis=1)
+        mah = get_bounded_mah_params(DEFAULT_MAH_U_PARAMS._make(jax.vmap(transform)(normals, condition).T))
+        kernel = jax.vmap(_log_mah_kern, in_axes=(0, 0, None))
+        mah = mah._replace(logm0=mah.logm0 + lgm_obs - kernel(mah, t_obs, logt0))
+        return mah, kernel(mah, jnp.full_like(t_obs, 10**logt0), logt0)
+
+    return jax.jit(histories)

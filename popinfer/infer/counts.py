@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.special import softmax
 
 from popinfer.errors import InputError
 from popinfer.journal import kept
@@ -88,6 +89,21 @@ def log_mean(log_counts: Float[Array, "batch stat"]) -> Float[Array, "stat"]:
     return largest + jnp.log(mean) + 0.5 * variance / mean**2 / n
 
 
+# compiled whole; operation by operation each would be a dozen programs
+_log_mean = jax.jit(log_mean)
+_log_mean_of_points = jax.jit(jax.vmap(log_mean))
+
+
+@jax.jit
+def _log_mean_and_jacobian(
+    log_m: Float[Array, "batch stat"], jacobians: Float[Array, "batch stat par"]
+) -> tuple[Float[Array, "stat"], Float[Array, "stat par"]]:
+    def together(tangent: Array) -> Array:
+        return jax.jvp(log_mean, (log_m,), (tangent,))[1]
+
+    return log_mean(log_m), jax.vmap(together, in_axes=-1, out_axes=-1)(jacobians)
+
+
 @eqx.filter_jit
 def _value(counts: BatchedCounts, batch: Any, u: Float[Array, "par"]) -> Float[Array, "stat"]:
     return counts.of_batch(batch, u)
@@ -139,7 +155,7 @@ def _over_batches(program: Callable[..., Any], counts: BatchedCounts, u: Any) ->
     def of_batch(i: Array) -> Any:
         return jax.block_until_ready(program(bare, _batch(counts.batches, i), point))
 
-    first, *others = jnp.arange(counts.n_batch)
+    first, *others = map(jnp.asarray, range(counts.n_batch))
     results = [of_batch(first)]  # alone: it compiles the program for all
     n_halo = max(jax.tree.leaves(counts.batches)[0][0].size, 1)
     with ThreadPoolExecutor(batches_at_once(n_halo)) as pool:
@@ -161,7 +177,7 @@ def log_counts(counts: BatchedCounts, u: Float[Array | np.ndarray, "par"]) -> Fl
     """Log-counts of all batches together at u."""
 
     def compute() -> dict[str, np.ndarray]:
-        return {"log_m": np.asarray(log_mean(jnp.stack(_over_batches(_value, counts, u))))}
+        return {"log_m": np.asarray(_log_mean(np.stack(_over_batches(_value, counts, u))))}
 
     return kept("log_counts", {"u": np.asarray(u)}, compute)["log_m"]
 
@@ -173,11 +189,9 @@ def log_counts_and_jacobian(
 
     def compute() -> dict[str, np.ndarray]:
         of_batches = _over_batches(_value_and_jacobian, counts, u)
-        log_m, jacobians = (jnp.stack(parts) for parts in zip(*of_batches, strict=True))
-        together = jax.vmap(
-            lambda tangent: jax.jvp(log_mean, (log_m,), (tangent,))[1], in_axes=-1, out_axes=-1
-        )
-        return {"log_m": np.asarray(log_mean(log_m)), "jacobian": np.asarray(together(jacobians))}
+        stacked = (np.stack(parts) for parts in zip(*of_batches, strict=True))
+        log_m, jacobian = _log_mean_and_jacobian(*stacked)
+        return {"log_m": np.asarray(log_m), "jacobian": np.asarray(jacobian)}
 
     result = kept("log_counts_and_jacobian", {"u": np.asarray(u)}, compute)
     return result["log_m"], result["jacobian"]
@@ -194,9 +208,9 @@ def jacobians_of_batches(
 
     def compute() -> dict[str, np.ndarray]:
         of_batches = _over_batches(_value_and_jacobian, counts, u)
-        log_m, jacobians = (jnp.stack(parts) for parts in zip(*of_batches, strict=True))
-        weight = len(log_m) * jax.nn.softmax(log_m, axis=0)
-        return {"jacobians": np.asarray(weight[..., None] * jacobians)}
+        log_m, jacobians = (np.stack(parts) for parts in zip(*of_batches, strict=True))
+        weight = len(log_m) * softmax(log_m, axis=0)
+        return {"jacobians": weight[..., None] * jacobians}
 
     return kept("jacobians_of_batches", {"u": np.asarray(u)}, compute)["jacobians"]
 
@@ -259,7 +273,7 @@ def _evaluated(counts: BatchedCounts, points: Float[np.ndarray, "point par"]) ->
     of_batches = [np.asarray(log_m) for log_m in _over_batches(_values, counts, padded)]
     batches = np.stack(of_batches, axis=1)[: len(points)]
     return {
-        "values": np.asarray(jax.vmap(log_mean)(jnp.asarray(batches))),
+        "values": np.asarray(_log_mean_of_points(batches)),
         "cov": halo_covariance(batches),
         "size": np.asarray(np.isfinite(batches).all(axis=(1, 2)).sum()),
     }

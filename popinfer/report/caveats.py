@@ -90,14 +90,13 @@ def _other_maxima(summary: RunSummary) -> list[str]:
     others = [end for end in summary.starts if float(end.get("distance") or 0) > OTHER_MAXIMUM_DISTANCE]
     if not others:
         return []
-    below = min(summary.log_density_best - float(end["log_density"]) for end in others)
+    # on the same halos: those of the search
+    known = [float(end["log_density"]) for end in summary.starts if end.get("log_density") is not None]
+    below = max(known) - max(float(end["log_density"]) for end in others)
     count = f"{len(others)} other maximum was" if len(others) == 1 else f"{len(others)} other maxima were"
-    if below < 0:
-        better = f"one with a density {-below:.1f} nat higher than the best fit"
-        return [f"{count} found, {better}: fit again from there."]
     if below < RIVAL_LOG_DENSITY:
         return [
-            f"{count} found, the best {below:.1f} nat below this one: the posterior may have several maxima. "
+            f"{count} found, the best {below:.1f} nat below the highest: the posterior may have several maxima. "
             "Look at the figures of pairs of parameters before quoting a mean."
         ]
     return []

@@ -72,8 +72,7 @@ def search_posterior(run: Run, say: Reporter) -> Region:
     model = run.model
     size = min(SEARCH_HALOS, run.config.halos.n_per_slice) // SEARCH_BATCHES
     with say.task("Search: halos near the pilot", GUIDE_BATCHES) as update:
-        pilot = with_values(model.params, run.config.halos.pilot)
-        batches = draw_batches(stream(key, "pilot"), run, [pilot], (GUIDE_BATCHES, size), update)
+        batches = draw_batches(stream(key, "pilot"), run, [_pilot(run)], (GUIDE_BATCHES, size), update)
     center = np.zeros(model.space.size)
     answer = _climb(
         build_guide(run, _population(run, batches), center), center, say, "Search: first answer"
@@ -94,6 +93,20 @@ def search_posterior(run: Run, say: Reporter) -> Region:
             lambda step, moved: update(step, f"moved by {moved:.1f} sd"),
         )
     return Region(ended.mixture, listed_starts(ended), time.perf_counter() - begin)
+
+
+def _pilot(run: Run) -> ModelParams:
+    """Parameters at the pilot's values; arrays where those at any u are, so that both share programs."""
+    model = run.model
+    pilot, at_center = (
+        with_values(model.params, run.config.halos.pilot),
+        model.params_at(jnp.zeros(model.space.size)),
+    )
+
+    def as_there(value: Any, there: Any) -> Any:
+        return jnp.asarray(value, there.dtype) if isinstance(there, jax.Array) else value
+
+    return jax.tree.map(as_there, pilot, at_center)
 
 
 def _population(run: Run, batches: Halos) -> Population:

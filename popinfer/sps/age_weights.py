@@ -20,6 +20,8 @@ With ``binned=True``, phi_j are top hats in lg a, the convention of DSPS (Hearin
 arXiv:2112.06830, section 3; see `bins`); the hat functions converge faster in the age grid.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,15 +83,21 @@ def age_weights(
     dtype = sfr_table.dtype
     t_table, t_obs = jnp.asarray(t_table, dtype), jnp.asarray(t_obs, dtype)
 
-    def of_galaxy(sfr: Array, t: Array) -> Array:
-        return _of_galaxy(t_table, sfr, t, jnp.asarray(ssp_lg_age_gyr), binned)
-
-    if sfr_table.ndim == 1:
-        return of_galaxy(sfr_table, t_obs)
     shape = sfr_table.shape[:-1]
-    times = jnp.broadcast_to(t_obs, shape).ravel()
-    weights = jax.vmap(of_galaxy)(sfr_table.reshape(-1, sfr_table.shape[-1]), times)
-    return weights.reshape(*shape, -1)
+    rows, times = sfr_table.reshape(-1, sfr_table.shape[-1]), jnp.broadcast_to(t_obs, shape).ravel()
+    return _of_galaxies(t_table, rows, times, jnp.asarray(ssp_lg_age_gyr), binned).reshape(*shape, -1)
+
+
+@partial(jax.jit, static_argnames="binned")
+def _of_galaxies(
+    t_table: Float[Array, "t"],
+    sfr_table: Float[Array, "gal t"],
+    t_obs: Float[Array, "gal"],
+    ssp_lg_age_gyr: Float[Array, "age"],
+    binned: bool,
+) -> Float[Array, "gal age"]:
+    """Weights of every galaxy's history: one compiled program."""
+    return jax.vmap(lambda sfr, t: _of_galaxy(t_table, sfr, t, ssp_lg_age_gyr, binned))(sfr_table, t_obs)
 
 
 def _of_galaxy(

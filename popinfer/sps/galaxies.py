@@ -79,7 +79,8 @@ def population_magnitudes(
     sfr = as_floats(stars.sfr_table)
     stars, attenuation = _as_arrays((stars, attenuation), sfr.dtype)
     route = _own_redshifts if jnp.ndim(z) else _one_redshift
-    flux = route(table, stars, attenuation, jnp.asarray(z, sfr.dtype), jnp.asarray(t_obs, sfr.dtype), chunk)
+    z, t_obs = jnp.asarray(z, sfr.dtype), jnp.asarray(t_obs, sfr.dtype)
+    flux = route(table, stars, attenuation, z, t_obs, chunk)
     if distance_modulus is not None and jnp.ndim(distance_modulus) == 1:
         distance_modulus = jnp.asarray(distance_modulus)[:, None]
     return to_magnitudes(flux, distance_modulus)
@@ -176,6 +177,7 @@ def _galaxies(stars: Stars, attenuation: Attenuation | None, z: Array, t_obs: Ar
     return jax.tree.map(lambda x: x if jnp.ndim(x) else jnp.broadcast_to(x, (n,)), everything)
 
 
+@eqx.filter_jit  # what is checked was checked above; operation by operation it would be a hundred programs
 def _one_redshift(
     table: BandTable, stars: Stars, attenuation: Attenuation | None, z: Array, t_obs: Array, chunk: int
 ) -> Float[Array, "gal band"]:
@@ -205,6 +207,7 @@ def _one_redshift(
     return _map(one, _galaxies(stars, attenuation, z, t_obs), chunk)
 
 
+@eqx.filter_jit
 def _own_redshifts(
     table: BandTable, stars: Stars, attenuation: Attenuation | None, z: Array, t_obs: Array, chunk: int
 ) -> Float[Array, "gal band"]:

@@ -20,6 +20,7 @@ wide (10 A at 4000, 28 A at 7000 on the embedded grid), its luminosity and mean 
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -217,8 +218,12 @@ def at_node(
     if ends is not None:
         low, high = float(ends[0]), float(ends[-1])
         require(name, x, low, high, f"the nebular grid covers {low:g} to {high:g}", 1e-4)
-    axis = jnp.asarray(nodes, values.dtype)
-    x = jnp.asarray(x, values.dtype)
+    return _interpolated(values, jnp.asarray(nodes, values.dtype), jnp.asarray(x, values.dtype))
+
+
+@jax.jit
+def _interpolated(values: Array, axis: Array, x: Array) -> Array:
+    """Values at x, along the first axis: one compiled program."""
     inside = jnp.stack([jnp.interp(x, axis, row) for row in jnp.eye(axis.size, dtype=values.dtype)])
     held = jnp.tensordot(inside, values, 1)
     below, above = _excess(axis[0] - x, axis[1] - axis[0]), _excess(x - axis[-1], axis[-1] - axis[-2])

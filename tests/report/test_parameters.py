@@ -69,12 +69,14 @@ def test_other_maxima_are_ranked_by_their_depth():
     assert "began at" not in _caveats(
         starts=({"start": 0, "log_density": best}, {"start": 1, "log_density": best})
     )
-    assert "maxim" not in _caveats(starts=({"start": 0, "log_density": best - 40, "distance": 8.0},))
-    assert "may have several maxima" in _caveats(
-        starts=({"start": 0, "log_density": best - 3, "distance": 8.0},)
-    )
-    assert "higher than the best fit" in _caveats(
-        starts=({"start": 0, "log_density": best + 3, "distance": 8.0},)
+    highest = {
+        "start": 0,
+        "log_density": best + 5,
+        "distance": 0.0,
+    }  # on the search's halos: not the best fit's
+    assert "maxim" not in _caveats(starts=(highest, {"start": 1, "log_density": best - 40, "distance": 8.0}))
+    assert "the best 3.0 nat below the highest: the posterior may have several maxima" in _caveats(
+        starts=(highest, {"start": 1, "log_density": best + 2, "distance": 8.0})
     )
 
 
