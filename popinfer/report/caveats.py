@@ -96,8 +96,8 @@ def _other_maxima(summary: RunSummary) -> list[str]:
     count = f"{len(others)} other maximum was" if len(others) == 1 else f"{len(others)} other maxima were"
     if below < RIVAL_LOG_DENSITY:
         return [
-            f"{count} found, the best {below:.1f} nat below the highest: the posterior may have several maxima. "
-            "Look at the figures of pairs of parameters before quoting a mean."
+            f"{count} found, the best {below:.1f} nat below the highest: the posterior may have several "
+            "maxima. Look at the figures of pairs of parameters before quoting a mean."
         ]
     return []
 
