@@ -27,7 +27,7 @@ from popinfer.errors import InputError
 from popinfer.halos.completed import CompletedHalos, Tally, complete_halos
 from popinfer.halos.per_halo import normals_of_halos, uniforms_of_halos
 from popinfer.halos.sample import SimulatedHalos, checked_chunks, host_masses
-from popinfer.halos.table import DISTINCT, HaloReader, HaloTable, with_hosts
+from popinfer.halos.table import DISTINCT, Directory, HaloReader, HaloTable, with_hosts
 from popinfer.halos.writing import FileNote, kind_of_output, open_writer
 from popinfer.model import PopulationModel
 from popinfer.model.population import light_tables, table_redshifts
@@ -342,10 +342,10 @@ def _write(plan: _Plan, path: Path, kind: str, say: Reporter) -> PaintedFile:
     try:
         with say.task("Galaxies on the simulation's halos") as update:
             for table in checked_chunks(plan.reader, header, spec):
-                index = plan.model_of(with_hosts(table, *hosts))
+                index = plan.model_of(table)
                 outside += int((index < 0).sum())
                 for i, model in enumerate(plan.models):
-                    rows = with_hosts(table, *hosts).take(index == i)
+                    rows = with_hosts(table, hosts).take(index == i)
                     if not len(rows):
                         continue
                     halos = complete_halos(_completed_key(plan), rows, plan.sample.cosmology, spec.histories)
@@ -367,7 +367,7 @@ def _completed_key(plan: _Plan) -> Array:
     return stream(stream(root_key(plan.run.config.seed), "simulation"), "completed")
 
 
-def _directory(plan: _Plan) -> tuple[np.ndarray, np.ndarray]:
+def _directory(plan: _Plan) -> Directory:
     """Names and masses of hosts that are in other chunks than their satellites."""
     spec, header = plan.sample.spec, plan.sample.header
     wanted = []
@@ -377,7 +377,7 @@ def _directory(plan: _Plan) -> tuple[np.ndarray, np.ndarray]:
             wanted.append(np.unique(table.host_id[lacking]))
     names = np.unique(np.concatenate(wanted)) if wanted else np.zeros(0, np.int64)
     if not len(names):
-        return np.zeros(0, np.int64), np.zeros(0)
+        return Directory.of([], plan.is_box)
     return host_masses(plan.reader, header, spec, names)
 
 

@@ -19,6 +19,7 @@ from popinfer.halos.fitted_file import FittedFile
 from popinfer.halos.fitted_file import fit_trees as write_fits
 from popinfer.halos.formats import TREES, files_of, open_halos
 from popinfer.halos.formats.plain import QUANTITIES
+from popinfer.halos.formats.tree_table import TREE_QUANTITIES
 from popinfer.halos.geometry import Geometry
 from popinfer.halos.lightcone import other_cosmology
 from popinfer.halos.sample import SampleSpec, SimulatedHalos, read_sample
@@ -75,11 +76,11 @@ def reader_of(source: SimulationConfig, cosmology: Cosmology | None) -> HaloRead
     InputError
         There are none, or the columns can't be.
     """
-    unknown = sorted(set(source.columns) - set(QUANTITIES))
+    known = (*QUANTITIES, *TREE_QUANTITIES)
+    unknown = sorted(set(source.columns) - set(known))
     if unknown:
         raise InputError(
-            f"halos.source.columns: '{unknown[0]}' is no quantity of a halo; there are "
-            f"{', '.join(QUANTITIES)}"
+            f"halos.source.columns: '{unknown[0]}' is no quantity of a halo; there are {', '.join(known)}"
         )
     reader = open_halos(source.paths, source.format, asked_of(source, cosmology))
     if source.kind == "trees" and reader.header.format not in TREES:
