@@ -330,11 +330,12 @@ def _parameters(run: Run, folder: RunFolder, spec: PaintSpec) -> tuple[ModelPara
 def _write(plan: _Plan, path: Path, kind: str, say: Reporter) -> PaintedFile:
     header, spec = plan.sample.header, plan.sample.spec
     note = FileNote(
-        notes_on(plan.run.survey.bands, _line_labels(plan)),
+        notes_on(plan.run.survey.bands, _line_labels(plan), not plan.is_box),
         plan.sample.cosmology,
         _attributes(plan),
         next(iter(plan.seen_at.values())) if plan.is_box else None,
         spec.geometry.side if plan.is_box else None,
+        None if plan.is_box else (min(low for low, _ in spec.slices), max(high for _, high in spec.slices)),
     )
     hosts = _directory(plan)
     writer = open_writer(path, note, kind)
@@ -438,6 +439,8 @@ def _halo_columns(plan: _Plan, halos: CompletedHalos, z: np.ndarray) -> dict[str
         columns[axis] = table.position[:, i].astype(np.float32)
     for i, axis in enumerate("xyz"):
         columns[f"v{axis}"] = table.velocity[:, i].astype(np.float32)
+    if not plan.is_box:
+        columns |= _directions(table.position)
     columns["redshift_true"] = z
     columns["redshift"] = _observed_redshift(plan, table, z)
     columns["logmp_obs"] = table.lg_mass.astype(np.float32)
@@ -445,6 +448,12 @@ def _halo_columns(plan: _Plan, halos: CompletedHalos, z: np.ndarray) -> dict[str
         columns[name] = values.astype(np.float32)
     columns["p_merge"] = table.p_merge.astype(np.float32)
     return columns
+
+
+def _directions(position: np.ndarray) -> dict[str, np.ndarray]:
+    """Right ascension and declination [deg] of halos around the origin."""
+    x, y, z = position.T
+    return {"ra": np.degrees(np.arctan2(y, x)) % 360, "dec": np.degrees(np.arctan2(z, np.hypot(x, y)))}
 
 
 def _columns(plan: _Plan, painted: Painted, selected: np.ndarray) -> dict[str, np.ndarray]:

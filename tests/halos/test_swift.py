@@ -1,4 +1,4 @@
-"""SOAP catalogs through swiftsimio, which knows units, cosmology and box; skipped where it isn't installed."""
+"""SOAP catalogs through swiftsimio, which knows units, cosmology and box; skipped where it is missing."""
 
 import sys
 

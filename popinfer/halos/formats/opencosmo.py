@@ -145,6 +145,14 @@ class _Group:
         position = np.stack([self.column(axis, rows) for axis in "xyz"], axis=1) * unit.scale(self._h)
         return position * (1 + self.redshift(rows)[:, None]) if unit.physical or self._physical else position
 
+    def velocity(self, rows: slice) -> np.ndarray:
+        """Peculiar velocities [km/s]: comoving ones, as HACC has them, are divided by 1 + z."""
+        names = [_found(self._group, axis) for axis in ("vx", "vy", "vz")]
+        velocity = np.stack([self.column(axis, rows) for axis in ("vx", "vy", "vz")], axis=1)
+        units = [_text(self._group[name].attrs.get("unit")) for name in names if name]
+        is_comoving = any("comoving" in unit for unit in units)
+        return velocity / (1 + self.redshift(rows)[:, None]) if is_comoving else velocity
+
     def redshift(self, rows: slice) -> np.ndarray:
         """Redshifts of the halos, or of the snapshot."""
         snapshot = self._header.redshifts[0] if self._header.redshifts else np.nan
@@ -203,7 +211,7 @@ class _Group:
             self.lg_mass(rows),
             z=self.redshift(rows),
             position=self.position(rows),
-            velocity=np.stack([self.column(axis, rows) for axis in ("vx", "vy", "vz")], axis=1),
+            velocity=self.velocity(rows),
             mah_params=mah,
             lgm_infall=np.where(satellite, self.column("lgm_infall", rows), np.nan),
             lgmhost_infall=np.where(satellite, self.column("lgmhost_infall", rows), np.nan),
