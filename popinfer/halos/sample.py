@@ -58,6 +58,7 @@ from popinfer.records import Halos
 from popinfer.resampling import systematic
 
 _NEXT_TO_NOTHING = 1e-6
+_FEWEST_FILLED, _FEWEST_PIECES = 0.25, 16  # share of the pieces that have halos, of so many
 
 Say = Callable[[str], None]
 
@@ -367,13 +368,8 @@ def _pool(
     position = table.position
 
     def cells(n: int) -> np.ndarray:
-        if np.isfinite(position).all():
-            if geometry.kind == "box":
-                return cells_of_box(position, float(geometry.side or 1.0), n)
-            patches = cells_of_sky(position, float(geometry.area_deg2 or 1.0), n)
-            if patches is not None:
-                return patches
-        return _random_pieces(table, n)
+        places = _cells_by_place(position, geometry, n) if np.isfinite(position).all() else None
+        return _random_pieces(table, n) if places is None else places
 
     density = density[order] * (1 - table.p_merge)
     central = table.is_central
@@ -402,6 +398,16 @@ def _usual_peak_times(limits: tuple[float, float], lgm_min: float, cosmology: Co
     return _percentiles(np.asarray(drawn.mah_params.t_peak)[central], np.asarray(drawn.weight)[central])
 
 
+def _cells_by_place(
+    position: Float[np.ndarray, "halo 3"], geometry: Geometry, n: int
+) -> Int[np.ndarray, "halo"] | None:
+    """Pieces of the volume; None where halos fill too little of it, as those of some forests do."""
+    if geometry.kind == "lightcone":
+        return cells_of_sky(position, float(geometry.area_deg2 or 1.0), n)
+    cells = cells_of_box(position, float(geometry.side or 1.0), n)
+    return cells if len(np.unique(cells)) >= _FEWEST_FILLED * n else None
+
+
 def _random_pieces(table: HaloTable, n: int) -> np.ndarray:
     """Random pieces of hosts with their satellites."""
     host = np.where(table.is_central, table.halo_id, table.host_id)
@@ -411,14 +417,13 @@ def _random_pieces(table: HaloTable, n: int) -> np.ndarray:
 
 def _pieces(pool: SlicePool, spec: SampleSpec) -> str:
     """What batches are pieces of."""
-    position = pool.halos.table.position
-    if not np.isfinite(position).all():
-        return "random pieces of hosts with their satellites (no positions): cosmic variance is left out"
-    if spec.geometry.kind == "box":
-        return "boxes within the box"
-    if cells_of_sky(position, float(spec.geometry.area_deg2 or 1.0), 16) is None:
-        return "random pieces of hosts with their satellites (an irregular sky): cosmic variance is left out"
-    return "patches of equal solid angle"
+    position, geometry = pool.halos.table.position, spec.geometry
+    why = "no positions"
+    if np.isfinite(position).all():
+        if _cells_by_place(position, geometry, _FEWEST_PIECES) is not None:
+            return "boxes within the box" if geometry.kind == "box" else "patches of equal solid angle"
+        why = "a small part of the box" if geometry.kind == "box" else "an irregular sky"
+    return f"random pieces of hosts with their satellites ({why}): cosmic variance is left out"
 
 
 def _notes(pools: list[SlicePool], kept: Kept) -> tuple[str, ...]:

@@ -333,7 +333,8 @@ class Asked:
         said = self.cosmology
         if cosmology is None and said is None:
             raise InputError(
-                f"{source}: has no cosmology; give the run file one, cosmology: {{H0: 67.74, Om0: 0.3089}}"
+                f"{source}: has no cosmology; give the run file one, cosmology: {{H0: 67.74, Om0: 0.3089}}, "
+                "or fit-trees --h0 and --om0"
             )
         if cosmology is None or said is None:
             return said if cosmology is None else cosmology  # type: ignore[return-value]

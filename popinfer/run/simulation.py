@@ -200,12 +200,18 @@ def describe(config: RunConfig, say: Reporter | None = None) -> list[str]:
     return describe_sample(sample, resolution_limit(source, sample.header), time.perf_counter() - begin)
 
 
-def fit_tree_files(arguments: list[str], redshift: float | None, say: Reporter) -> FittedFile:
+def fit_tree_files(
+    arguments: list[str],
+    redshift: float | None,
+    cosmology: tuple[float | None, float | None],
+    say: Reporter,
+) -> FittedFile:
     """Fit the branches of merger trees into a catalog.
 
     Parameters
     ----------
     arguments : files or patterns, and last the file to write. redshift : of the snapshot; the last when None.
+    cosmology : H0 [km/s/Mpc] and Om0, where the trees don't say them; both None to take theirs.
     say : hears about progress.
 
     Raises
@@ -222,7 +228,13 @@ def fit_tree_files(arguments: list[str], redshift: float | None, say: Reporter) 
     check_writable(out.parent, str(out))
     if out.resolve() in [path.resolve() for path in files_of(trees)]:
         raise InputError(f"{out}: would overwrite the trees; choose another name")
-    reader = open_halos(trees, "auto", Asked(redshifts=() if redshift is None else (redshift,)))
+    h0, om0 = cosmology
+    if (h0 is None) != (om0 is None):
+        raise InputError("fit-trees: give both --h0 and --om0, or neither where the trees say them")
+    said = None if h0 is None or om0 is None else as_cosmology(CosmologyConfig(H0=h0, Om0=om0))
+    reader = open_halos(
+        trees, "auto", Asked(redshifts=() if redshift is None else (redshift,), cosmology=said)
+    )
     if reader.header.format not in TREES:
         raise InputError(f"{reader.header.source}: {reader.header.format} has no mass histories to fit")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -123,6 +123,15 @@ def test_an_empty_piece_counts_for_next_to_nothing(box):
     assert (density < 1e-5 * density.max()).sum() == 4
 
 
+def test_halos_in_a_corner_of_the_box_are_divided_at_random(box):
+    """Forests of a large box: boxes within it would be empty, or have all halos."""
+    table = table_of(box)
+    corner = table.take((table.position < 0.45 * SIDE).all(axis=1))
+    result = read_sample(root_key(1), given(corner), dataclasses.replace(SPEC, ignore_mass_function=True))
+    assert "a small part of the box" in result.pieces
+    assert len(np.unique(result.pools[0].cells(16))) == 16
+
+
 def test_what_is_missing_is_drawn_and_counted(box):
     table = table_of(box)
     nan = np.full(len(table), np.nan)
