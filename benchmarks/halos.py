@@ -1,6 +1,6 @@
 """Halos a second: reading a simulation, fitting histories (and diffmah's own fitter), painting galaxies.
 
-    python benchmarks/halos.py [--largest 1000000]
+    python benchmarks/halos.py [--largest 1000000] [--parts fitting reading painting]
 
 Times are of the wall clock and of all threads together: on a busy machine the second is the one to compare.
 Memory is the largest that a process of its own took to keep a sample of N halos of a Parquet table.
@@ -169,22 +169,22 @@ def main() -> None:
     """Measure all of it and print JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--largest", type=int, default=1_000_000)
-    largest = parser.parse_args().largest
+    parser.add_argument("--parts", nargs="+", default=["fitting", "reading", "painting"])
+    options = parser.parse_args()
     precision.start(cache_dir=Path.home() / ".cache" / "popinfer" / "jax")
-    result: dict = {"fitting": fitting(), "reading": []}
+    result: dict = {"fitting": fitting()} if "fitting" in options.parts else {}
     print(result, file=sys.stderr, flush=True)  # each part when it is there
     with tempfile.TemporaryDirectory() as folder:
-        sizes = [n for n in (10_000, 100_000, 1_000_000, 10_000_000) if n <= largest]
-        for n in sizes:
+        sizes = [n for n in (10_000, 100_000, 1_000_000, 10_000_000) if n <= options.largest]
+        for n in sizes if "reading" in options.parts else []:
             content = config_of(write_halos(Path(folder) / f"{n}.parquet", n))
             with multiprocessing.get_context("spawn").Pool(1) as pool:  # memory of a process of its own
-                result["reading"].append(pool.apply(reading, (content,)))
+                result.setdefault("reading", []).append(pool.apply(reading, (content,)))
             print(result["reading"][-1], file=sys.stderr, flush=True)
-        file = Path(folder) / "run.yaml"
-        file.write_text(
-            yaml.safe_dump(config_of(write_halos(Path(folder) / "paint.parquet", 200_000))), encoding="utf-8"
-        )
-        result["painting"] = painting(file, Path(folder) / "out.parquet")
+        if "painting" in options.parts:
+            file, source = Path(folder) / "run.yaml", write_halos(Path(folder) / "paint.parquet", 200_000)
+            file.write_text(yaml.safe_dump(config_of(source)), encoding="utf-8")
+            result["painting"] = painting(file, Path(folder) / "out.parquet")
     print(json.dumps(result, indent=2))
 
 

@@ -336,8 +336,11 @@ class Asked:
                 f"{source}: has no cosmology; give the run file one, cosmology: {{H0: 67.74, Om0: 0.3089}}, "
                 "or fit-trees --h0 and --om0"
             )
-        if cosmology is None or said is None:
-            return said if cosmology is None else cosmology  # type: ignore[return-value]
+        if cosmology is None:
+            return said  # type: ignore[return-value]
+        cosmology = Cosmology(*map(float, cosmology))  # NumPy's numbers would be traced as arrays
+        if said is None:
+            return cosmology
         for name, here, there in zip(NAMES, in_named_units(said), in_named_units(cosmology), strict=True):
             if abs(here - there) > max(1e-3 * abs(there), 1e-6):
                 raise InputError(

@@ -167,6 +167,20 @@ def test_chunks_hold_the_same_halos(tmp_path):
     assert join_tables(parts).halo_id.tolist() == [5, 7, 9]
 
 
+def test_reading_parquet_holds_one_row_group(tmp_path):
+    import pyarrow as pa
+
+    path, rng, n = tmp_path / "halos.parquet", np.random.default_rng(1), 300_000
+    columns = {"name": np.arange(n), "m": rng.uniform(1e11, 1e12, n), "x": rng.random(n)}
+    pd.DataFrame(columns).to_parquet(path, row_group_size=n // 50)
+    asked = Asked((("id", "name"), ("mass", "m"), ("x", "x")), "Msun", "Mpc", cosmology=COSMOLOGY)
+    before, largest = pa.total_allocated_bytes(), 0
+    for table in open_halos([str(path)], asked=asked).chunks(n // 50):
+        largest = max(largest, pa.total_allocated_bytes() - before)
+        assert len(table) == n // 50
+    assert largest < 0.2 * path.stat().st_size
+
+
 def test_units_of_the_file_are_used_and_have_to_agree(tmp_path):
     path = tmp_path / "halos.ecsv"
     table = Table(ROWS)
@@ -285,6 +299,14 @@ def test_what_a_format_says_itself_is_not_overruled(tmp_path, said):
 def test_baryons_are_those_of_whichever_says_them(here, there, expected):
     said, file = COSMOLOGY._replace(fb=here), COSMOLOGY._replace(fb=there)
     assert Asked(cosmology=said).agreed(file, "box").fb == expected
+
+
+def test_a_cosmology_is_of_plain_numbers():
+    """NumPy's, as HDF5 attributes are, would be arrays to JAX, and programs compile for them anew."""
+    numbers = type(COSMOLOGY)(*map(np.float64, COSMOLOGY))
+    for said in (None, COSMOLOGY):
+        agreed = Asked(cosmology=said).agreed(numbers, "box")
+        assert agreed == COSMOLOGY and {type(x) for x in agreed} == {float}
 
 
 def test_baryons_that_conflict_are_refused():

@@ -360,11 +360,13 @@ def _read_parquet(path: Path, columns: Mapping[str, str], size: int) -> Iterator
     lacking = sorted(set(columns.values()) - set(file.schema_arrow.names))
     if lacking:
         raise InputError(f"{path}: has no column '{lacking[0]}'; it has {', '.join(file.schema_arrow.names)}")
-    for batch in file.iter_batches(size, columns=sorted(set(columns.values()))):
-        part = {
-            name: batch.column(name).to_numpy(zero_copy_only=False) for name in sorted(set(columns.values()))
-        }
-        yield {quantity: part[name] for quantity, name in columns.items()}
+    wanted = sorted(set(columns.values()))
+    for group in range(
+        file.num_row_groups
+    ):  # over the whole file at once, what was read would stay in memory
+        for batch in file.iter_batches(size, row_groups=[group], columns=wanted):
+            part = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in wanted}
+            yield {quantity: part[name] for quantity, name in columns.items()}
 
 
 def _read_slices(

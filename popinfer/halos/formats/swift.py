@@ -117,7 +117,7 @@ class SwiftCatalog(HaloReader):
         path = base_of(name)[0]
         if path not in file:
             raise InputError(f"{self._path}: has no column '{path}'")
-        attributes = file[path].attrs
+        attributes: Any = file[path].attrs
         said = {key: float(np.ravel(attributes[key])[0]) for key in attributes if key.endswith("exponent")}
         powers = {letter: said.get(f"U_{letter} exponent", 0.0) for letter in "MLtIT"}
         if powers != {**dict.fromkeys("MLtIT", 0.0), **_POWERS[dimension]}:
