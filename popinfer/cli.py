@@ -133,13 +133,20 @@ def fit_trees(
         list[str], typer.Argument(help="Merger tree files (or a pattern), then the file to write (.h5).")
     ],
     redshift: Annotated[float | None, typer.Option(help="Of the snapshot; the last when absent.")] = None,
+    h0: Annotated[
+        float | None,
+        typer.Option("--h0", min=30, max=120, help="Hubble constant [km/s/Mpc], where trees don't say it."),
+    ] = None,
+    om0: Annotated[
+        float | None, typer.Option("--om0", min=0.06, max=1, help="Matter density, where trees don't say it.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Fit the mass histories of merger trees once, into a halo catalog that runs read in seconds."""
     say = _start(quiet)
     from popinfer.run.simulation import fit_tree_files
 
-    made = fit_tree_files(trees, redshift, say)
+    made = fit_tree_files(trees, redshift, (h0, om0), say)
     if not quiet:
         typer.echo(
             f"{made.n_fitted:,} of {made.n_halos:,} halos fitted; residuals: median {made.rms_median:.3f} "

@@ -286,9 +286,8 @@ def _infall(
     unknown = ~np.isfinite(host)
     if unknown.any():
         uniform = ndtr(normals_of_halos(stream(key, "host"), satellites.halo_id[unknown], 1)[:, 0])
-        z = float(np.round(np.median(satellites.z), 2))
         host[unknown] = hosts_of_satellites(
-            np.asarray(uniform, float), satellites.lg_mass[unknown], max(z, 0.0)
+            np.asarray(uniform, float), satellites.lg_mass[unknown], satellites.z[unknown]
         )
     lgmu[rows], lgmhost[rows], since[rows] = np.minimum(itself - host, 0.0), host, t - t_infall
     return lgmu, lgmhost, since

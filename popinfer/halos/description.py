@@ -58,8 +58,11 @@ def _slice_lines(pool: SlicePool) -> list[str]:
         lines.append(
             f"    residuals of fits: median {np.median(rms):.3f} dex, 95 % below {np.percentile(rms, 95):.3f}"
         )
+    low, high = (f"10^{limit:.3g}" for limit in pool.ratio.limits)
     if np.isfinite(pool.ratio.ratio):
-        lines.append(f"    hosts of 10^12 to 10^13 Msun: {pool.ratio.ratio:.2f} times diffhalos'")
+        lines.append(f"    hosts of {low} to {high} Msun: {pool.ratio.ratio:.2f} times diffhalos'")
+    else:
+        lines.append(f"    hosts of {low} to {high} Msun: too few to compare their number with diffhalos'")
     here, usual = (", ".join(f"{x:.1f}" for x in t) for t in (pool.t_peak, pool.t_peak_calibration))
     lines.append(f"    t_peak of centrals, 16/50/84 %: {here} Gyr; in diffhalos {usual} Gyr")
     return lines

@@ -175,7 +175,7 @@ def _gather_parts(
     _check_room(sum(part.stat().st_size for part, _ in parts), out)
     redshift = float(_read(*parts[0])["redshift_true"][0])
     attributes = {"made_from": Path(header.source).name, "format": header.format, "fitter": "popinfer"}
-    note = FileNote(_NOTES, cosmology, attributes, redshift, header.side, "halo_properties")
+    note = FileNote(_NOTES, cosmology, attributes, redshift, header.side, data_type="halo_properties")
     with replacing(out) as temporary:
         rows, n, rms = OpenCosmoRows(temporary, note), 0, []
         for part in parts:

@@ -14,11 +14,10 @@ from jaxtyping import Float, Int
 
 from popinfer.cosmology import Cosmology, age
 from popinfer.errors import InputError
-from popinfer.halos.table import DISTINCT, Branches, HaloTable
+from popinfer.halos.table import DEEPEST_HOST, DISTINCT, Branches, HaloTable
 
 NODES_PER_HALO = 32  # that are read at once, for every halo of a chunk
 _STEP_DIGITS = 5  # of a scale factor; files write as many, and steps are farther apart
-_DEEPEST_HOST = 8  # satellites of satellites of ...
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Nodes:
     Attributes
     ----------
     node_id, descendant_id, host_id : names; -1 (or an unknown one) for none, the own name as host for none.
-    lg_mass : log10 mass [Msun].
+    lg_mass : log10 mass [Msun]; NaN where the file has none.
     scale_factor : of the node's snapshot.
     position : comoving [Mpc]. velocity : [km/s].
     is_main : 1 for a main progenitor, 0 for others; zeros where the file doesn't say.
@@ -108,13 +107,14 @@ class _Links:
             twice = names[1:][names[1:] == names[:-1]][0]
             raise InputError(f"merger trees: node {twice} is listed twice")
         descendant = rows_of(names, order, nodes.descendant_id)
-        ranked = np.lexsort((nodes.lg_mass, nodes.is_main, descendant))
+        known = np.nan_to_num(nodes.lg_mass, nan=-np.inf)
+        ranked = np.lexsort((known, nodes.is_main, descendant))
         ranked = ranked[descendant[ranked] >= 0]
         progenitor = np.full(len(names), -1)
         progenitor[descendant[ranked]] = ranked  # the last of each descendant stays
         host = rows_of(names, order, nodes.host_id)
         host = np.where(host == np.arange(len(host)), -1, host)
-        for _ in range(_DEEPEST_HOST):
+        for _ in range(DEEPEST_HOST):
             above = np.where(host >= 0, host[host], -1)
             if not (above >= 0).any():
                 break
@@ -145,7 +145,7 @@ def _at_step(
     return HaloTable.of(
         nodes.node_id[roots],
         host_id,
-        np.nanmax(branch, axis=1),
+        np.fmax.reduce(branch, axis=1),
         z=np.full(len(roots), 1 / steps[last] - 1),
         position=nodes.position[roots],
         velocity=nodes.velocity[roots],

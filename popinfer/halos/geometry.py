@@ -6,7 +6,7 @@ volume of its solid angle. Pieces are boxes within the box, or patches of sky of
 halos fill the rectangle around them in right ascension and sine of declination; elsewhere there are none.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -14,10 +14,14 @@ from jaxtyping import Float, Int
 
 from popinfer.cosmology import Cosmology, age, comoving_volume
 from popinfer.errors import InputError
-from popinfer.halos.table import HaloTable
+from popinfer.halos.table import HaloHeader, HaloTable
 
 MAX_AGE_GYR = 0.3
+_SAME_SIDE = 2e-3
+_REDSHIFT_MATCH = 0.01  # by which file and run file may differ on a snapshot
+_MOST_SNAPSHOTS = 500  # of one box
 FULL_SKY_DEG2 = 129600 / np.pi
+_FEWEST_PLACES, _FILLS = 1000, 0.8  # halos that reach so far through their box, whatever clusters there are
 _FILLED = 0.1  # by which the rectangle's solid angle may differ from the lightcone's
 
 
@@ -42,6 +46,81 @@ class Geometry:
         if self.kind == "box":
             return float(self.side or 0.0) ** 3
         return comoving_volume(limits, cosmology) * float(self.area_deg2 or 0.0) / FULL_SKY_DEG2
+
+
+def with_volume(header: HaloHeader, geometry: Geometry) -> Geometry:
+    """A geometry that has a volume.
+
+    Parameters
+    ----------
+    header : of the file. geometry : as the run file has it.
+
+    Raises
+    ------
+    InputError
+        The volume can't be told, or file and run file disagree.
+    """
+    if header.is_lightcone is not None and header.is_lightcone != (geometry.kind == "lightcone"):
+        is_, isnt = ("lightcone", "box") if header.is_lightcone else ("box", "lightcone")
+        raise InputError(
+            f"halos.source.geometry.kind: is {isnt}, and {header.source} says that it is a {is_}"
+        )
+    if geometry.kind == "lightcone":
+        if not geometry.area_deg2:
+            raise InputError("halos.source.geometry.area_deg2: is missing; a lightcone has a solid angle")
+        return geometry
+    if geometry.side and header.side and abs(geometry.side / header.side - 1) > _SAME_SIDE:
+        raise InputError(
+            f"halos.source.geometry.side_mpc: is {geometry.side:g}, and {header.source} has a box of "
+            f"{header.side:.6g} Mpc (comoving, without h); leave it out to take the file's"
+        )
+    side = geometry.side or header.side
+    if not side:
+        raise InputError(
+            f"halos.source.geometry.side_mpc: is missing, and {header.source} doesn't say it; give the side "
+            "of the periodic box in comoving Mpc (without h)"
+        )
+    for z in geometry.redshifts:
+        apart = [abs(z - is_known) for is_known in header.redshifts]
+        if apart and min(apart) > _REDSHIFT_MATCH:
+            listed = ", ".join(f"{is_known:.4g}" for is_known in header.redshifts[:20])
+            raise InputError(
+                f"halos.source.geometry.redshift: {z:g} is no snapshot of {header.source}; it has {listed}"
+            )
+    return replace(geometry, side=side)
+
+
+def with_redshift(table: HaloTable, geometry: Geometry, source: str) -> HaloTable:
+    """The table with the redshift that the run file gives a box whose file gives none.
+
+    Parameters
+    ----------
+    table : of one chunk. geometry : as the run file has it. source : the file, for messages.
+
+    Raises
+    ------
+    InputError
+        The file gives redshifts that aren't those of the run file's snapshots, or of no snapshots at all.
+    """
+    given = np.asarray(geometry.redshifts)
+    if geometry.kind != "box" or not len(table):
+        return table
+    if len(given) == 1 and np.isnan(table.z).all():
+        return replace(table, z=np.full(len(table), given[0]))
+    there = np.unique(table.z[np.isfinite(table.z)])
+    if len(there) > _MOST_SNAPSHOTS:
+        raise InputError(
+            f"{source}: halos of the box have {len(there):,} different redshifts, from {there[0]:.4g} to "
+            f"{there[-1]:.4g}; columns.redshift has to be that of the snapshot (leave it out for one), or "
+            "geometry.kind to be lightcone"
+        )
+    apart = np.abs(there[:, None] - given).min(axis=1) if len(given) else np.zeros(len(there))
+    if (apart > _REDSHIFT_MATCH).all() and len(there):
+        raise InputError(
+            f"halos.source.geometry.redshift: is {', '.join(f'{z:g}' for z in given)}, and halos of {source} "
+            f"are at z = {there[np.argmin(apart)]:.4g}; write that"
+        )
+    return table
 
 
 def snapshot_of(
@@ -113,29 +192,49 @@ def cells_of_sky(
     return np.asarray(np.ravel_multi_index(tuple(index.T), pieces))
 
 
-def position_trouble(table: HaloTable, side: float, source: str) -> str:
-    """What positions say against the side of a box; "" for nothing.
+class Span:
+    """Where the positions of a box's halos begin and end, chunk after chunk.
 
-    Raises
-    ------
-    InputError
-        Halos lie outside.
+    Parameters
+    ----------
+    side : of the box [Mpc]. source : the file, for messages.
     """
-    position = table.position
-    if not np.isfinite(position).any() or not len(table):
-        return ""
-    low, high = float(np.nanmin(position)), float(np.nanmax(position))
-    if high - low > 1.01 * side:
-        raise InputError(
-            f"{source}: positions span {high - low:.5g} Mpc, and the box has a side of {side:.5g} Mpc: check "
-            "halos.source.units.length and geometry.side_mpc (without h)"
-        )
-    if len(table) >= 1000 and high - low < 0.8 * side:
+
+    def __init__(self, side: float, source: str) -> None:
+        self._side, self._source = side, source
+        self._low, self._high, self._n = np.full(3, np.inf), np.full(3, -np.inf), 0
+
+    def add(self, position: Float[np.ndarray, "halo 3"]) -> None:
+        """Look at further halos.
+
+        Parameters
+        ----------
+        position : comoving [Mpc]; NaN where unknown.
+
+        Raises
+        ------
+        InputError
+            Halos lie outside the box.
+        """
+        given = position[np.isfinite(position).all(axis=1)]
+        if not len(given):
+            return
+        self._low = np.minimum(self._low, given.min(axis=0))
+        self._high = np.maximum(self._high, given.max(axis=0))
+        self._n += len(given)
+        if (self._high - self._low).max() > 1.01 * self._side:
+            raise InputError(f"{self._source}: {self._text()}")
+
+    def trouble(self) -> str:
+        """What positions say against the box's side; "" for nothing."""
+        narrow = self._n >= _FEWEST_PLACES and (self._high - self._low).max() < _FILLS * self._side
+        return self._text() if narrow else ""
+
+    def _text(self) -> str:
         return (
-            f"positions span {high - low:.5g} Mpc of a box with a side of {side:.5g} Mpc: check "
-            "halos.source.units.length and geometry.side_mpc (without h)"
+            f"positions span {(self._high - self._low).max():.5g} Mpc, and the box has a side of "
+            f"{self._side:.5g} Mpc: check halos.source.units.length and geometry.side_mpc (without h)"
         )
-    return ""
 
 
 def _factors(n: int, parts: int) -> tuple[int, ...]:

@@ -40,6 +40,7 @@ from popinfer.records import Halos
 N_MAH = 5
 N_SPACE = 3  # mass, redshift, host-to-satellite mass ratio
 _LGM_MAX = 15.3
+_HOST_STEP, _LOWEST_HOSTED = 0.05, 9.0  # of redshift, and log10 Msun: hosts of satellites are tabulated so
 _FLOW_LGM_RANGE = (10.0, 14.5)  # where the flow was trained; outside, the edge's shapes are rescaled
 # diffhalos' abundances and histories are fits to SMDPL, of sigma8 0.8228 and ns 0.96 (Klypin et al. 2016,
 # MNRAS 457, 4340)
@@ -306,18 +307,23 @@ def _draw_rows(
 
 
 def hosts_of_satellites(
-    uniform: Float[np.ndarray, "halo"], lgm: Float[np.ndarray, "halo"], z: float
+    uniform: Float[np.ndarray, "halo"], lgm: Float[np.ndarray, "halo"], z: Float[np.ndarray, "halo"]
 ) -> Float[np.ndarray, "halo"]:
     """Log10 masses of hosts given those of satellites [Msun], by diffhalos' abundance of both.
 
+    A satellite's host doesn't depend on which others are asked for.
+
     Parameters
     ----------
-    uniform : between 0 and 1, a number a satellite. lgm : their peak masses. z : redshift of all.
+    uniform : between 0 and 1, a number a satellite. lgm : their peak masses. z : their redshifts.
     """
-    lowest = float(np.clip(np.floor(10 * lgm.min()) / 10, 9.0, 13.0))
-    lg_sat, lg_host, joint = _satellites_by_host(lowest, z)
-    below = np.clip(((lgm - lg_sat[0]) / (lg_sat[1] - lg_sat[0])).astype(int), 0, len(lg_sat) - 1)
-    return _draw_rows(uniform, lg_host, joint[below] + 1e-300)[0]
+    nearest, hosts = np.round(np.maximum(z, 0.0) / _HOST_STEP).astype(int), np.empty(len(lgm))
+    for step in np.unique(nearest).tolist():
+        rows = np.flatnonzero(nearest == step)
+        lg_sat, lg_host, joint = _satellites_by_host(_LOWEST_HOSTED, round(step * _HOST_STEP, 3))
+        below = ((lgm[rows] - lg_sat[0]) / (lg_sat[1] - lg_sat[0])).astype(int).clip(0, len(lg_sat) - 1)
+        hosts[rows] = _draw_rows(uniform[rows], lg_host, joint[below] + 1e-300)[0]
+    return hosts
 
 
 def central_abundance(

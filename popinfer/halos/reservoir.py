@@ -13,11 +13,10 @@ import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from popinfer.halos.per_halo import order_of_halos
-from popinfer.halos.table import HaloTable, join_tables
+from popinfer.halos.table import EPOCH_DIGITS, HaloTable, join_tables
 
 _BIN_DEX = 0.1
 _LOWEST, _N_BINS = 8.0, 90
-_EPOCH_DIGITS = 4  # of a snapshot's redshift
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class Reservoir:
 
     def _epochs_of(self, table: HaloTable) -> np.ndarray:
         if self._slices is None:
-            rounded, place = np.unique(np.round(table.z, _EPOCH_DIGITS), return_inverse=True)
+            rounded, place = np.unique(np.round(table.z, EPOCH_DIGITS), return_inverse=True)
             number = [self._snapshots.setdefault(float(z), len(self._snapshots)) for z in rounded]
             return np.array(number, int)[place]
         epoch = np.full(len(table), -1)

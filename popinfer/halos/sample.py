@@ -26,10 +26,12 @@ from popinfer.halos.checks import MassFunctionRatio
 from popinfer.halos.completed import CompletedHalos, complete_halos
 from popinfer.halos.geometry import (
     Geometry,
+    Span,
     cells_of_box,
     cells_of_sky,
-    position_trouble,
     snapshot_of,
+    with_redshift,
+    with_volume,
 )
 from popinfer.halos.lightcone import (
     LightconeSpec,
@@ -42,15 +44,21 @@ from popinfer.halos.lightcone import (
 from popinfer.halos.per_halo import order_of_halos
 from popinfer.halos.reservoir import Kept, Reservoir
 from popinfer.halos.source import HaloPart
-from popinfer.halos.table import CHUNK, HaloHeader, HaloReader, HaloTable, with_hosts
+from popinfer.halos.table import (
+    CHUNK,
+    DEEPEST_HOST,
+    Directory,
+    HaloHeader,
+    HaloReader,
+    HaloTable,
+    with_hosts,
+)
 from popinfer.random import fixed_key, numpy_generator, stream
 from popinfer.records import Halos
 from popinfer.resampling import systematic
 
-MAX_UNFIT, WARN_DRAWN = 0.05, 0.1
-MAX_PEAK_GYR = 1.0
-_REDSHIFT_MATCH = 0.01  # by which file and run file may differ on a snapshot
 _NEXT_TO_NOTHING = 1e-6
+_FEWEST_FILLED, _FEWEST_PIECES = 0.25, 16  # share of the pieces that have halos, of so many
 
 Say = Callable[[str], None]
 
@@ -79,7 +87,7 @@ class SampleSpec:
     satellites: bool = True
     capacity: int = 2048
     ignore_mass_function: bool = False
-    max_unfit: float = MAX_UNFIT
+    max_unfit: float = checks.MAX_UNFIT
 
 
 @dataclass(frozen=True)
@@ -214,58 +222,18 @@ def read_sample(
     InputError
         One line that says what in the file, or in the run file, can't be used.
     """
-    header, spec = _with_volume(reader.header, spec)
+    header = reader.header
+    spec = replace(spec, geometry=with_volume(header, spec.geometry))
     if header.cosmology is None:
         raise InputError(f"{header.source}: has no cosmology; give halos.source.cosmology")
-    kept = _read(stream(key, "kept"), reader, header, spec, say)
+    kept, places = _read(stream(key, "kept"), reader, header, spec, say)
     kept, orphans = _hosts_looked_up(kept, reader, header, spec)
-    checks.check_kept(kept, header.source, header.claims_satellites and spec.satellites, header.cosmology)
+    claims = header.claims_satellites and spec.satellites
+    checks.check_kept(kept, header.source, claims, header.cosmology, spec.histories)
     pools, warnings = _pools(stream(key, "completed"), kept, header, spec)
     pieces = _pieces(pools[0], spec)
-    used = dict.fromkeys([*filter(None, [orphans]), *warnings])
+    used = dict.fromkeys(filter(None, [places, checks.check_claims(header), orphans, *warnings]))
     return SimulatedHalos(header, spec, tuple(pools), pieces, tuple(used), _notes(pools, kept), kept.n_read)
-
-
-def _with_volume(header: HaloHeader, spec: SampleSpec) -> tuple[HaloHeader, SampleSpec]:
-    """Header and spec with a volume.
-
-    Raises
-    ------
-    InputError
-        The volume can't be told, or file and run file disagree.
-    """
-    geometry = spec.geometry
-    if header.is_lightcone is not None and header.is_lightcone != (geometry.kind == "lightcone"):
-        is_, isnt = ("lightcone", "box") if header.is_lightcone else ("box", "lightcone")
-        raise InputError(
-            f"halos.source.geometry.kind: is {isnt}, and {header.source} says that it is a {is_}"
-        )
-    if geometry.kind == "lightcone":
-        if not geometry.area_deg2:
-            raise InputError("halos.source.geometry.area_deg2: is missing; a lightcone has a solid angle")
-        return header, spec
-    side = geometry.side or header.side
-    if not side:
-        raise InputError(
-            f"halos.source.geometry.side_mpc: is missing, and {header.source} doesn't say it; give the side "
-            "of the periodic box in comoving Mpc (without h)"
-        )
-    for z in geometry.redshifts:
-        apart = [abs(z - is_known) for is_known in header.redshifts]
-        if apart and min(apart) > _REDSHIFT_MATCH:
-            listed = ", ".join(f"{is_known:.4g}" for is_known in header.redshifts[:20])
-            raise InputError(
-                f"halos.source.geometry.redshift: {z:g} is no snapshot of {header.source}; it has {listed}"
-            )
-    return header, replace(spec, geometry=replace(geometry, side=side))
-
-
-def with_redshift(table: HaloTable, spec: SampleSpec) -> HaloTable:
-    """The table with the redshift that the run file gives a box whose file gives none."""
-    given = spec.geometry.redshifts
-    if spec.geometry.kind == "box" and len(given) == 1 and np.isnan(table.z).all():
-        return replace(table, z=np.full(len(table), given[0]))
-    return table
 
 
 def checked_chunks(
@@ -278,32 +246,34 @@ def checked_chunks(
     reader, header : the file. spec : where it is, and whether satellites are wanted. size : of a chunk.
     """
     for chunk in reader.chunks(size):
-        table = with_redshift(chunk, spec)
+        table = with_redshift(chunk.without_marks(), spec.geometry, header.source)
         checks.check_chunk(table, header.source)
-        order = np.argsort(table.halo_id)
-        table = with_hosts(table, table.halo_id[order], table.lg_mass[order])
+        table = with_hosts(table, Directory.of([table], spec.geometry.kind == "box"))
         yield table if spec.satellites else table.take(table.is_central)
 
 
 def _read(
     key: PRNGKeyArray, reader: HaloReader, header: HaloHeader, spec: SampleSpec, say: Say | None
-) -> Kept:
-    """What is kept of the file."""
+) -> tuple[Kept, str]:
+    """What is kept of the file, and what positions say against the geometry."""
     box = spec.geometry.kind == "box"
     reservoir = Reservoir(key, spec.capacity, None if box else spec.slices)
-    lowest, seen, span, trouble = min(spec.lgm_min), 0, [np.inf, -np.inf], set()
+    lowest, seen, span = min(spec.lgm_min), 0, [np.inf, -np.inf]
+    places = Span(float(spec.geometry.side or 0), header.source)
     for table in checked_chunks(reader, header, spec):
         seen += len(table)
         if len(table):
             span = [min(span[0], float(table.z.min())), max(span[1], float(table.z.max()))]
         if box:
-            trouble.add(position_trouble(table, float(spec.geometry.side or 0), header.source))
+            places.add(table.position)
         reservoir.add(table.take(table.lg_mass >= lowest))
         if say is not None and seen > CHUNK:
             say(f"{header.source}: {seen:,} halos read")
     kept = reservoir.kept()
+    if kept is not None and box:
+        return kept, places.trouble()
     if kept is not None:
-        return kept
+        return kept, checks.check_distances(kept.table, header.cosmology or Cosmology())
     if not box and (span[1] < min(a for a, _ in spec.slices) or span[0] >= max(b for _, b in spec.slices)):
         raise InputError(
             f"{header.source}: its halos are at z = {span[0]:.4g} to {span[1]:.4g}, outside all slices"
@@ -323,28 +293,28 @@ def _hosts_looked_up(
         return kept, ""
     unknown = ~table.is_central & ~np.isfinite(table.lg_host)
     if unknown.any():
-        ids, lg_mass = host_masses(reader, header, spec, table.host_id[unknown])
-        table = with_hosts(table, ids, lg_mass)
+        table = with_hosts(table, host_masses(reader, header, spec, table.host_id[unknown]))
     return replace(kept, table=table), checks.check_hosts(table, header.source)
 
 
 def host_masses(
     reader: HaloReader, header: HaloHeader, spec: SampleSpec, wanted: Int[np.ndarray, "satellite"]
-) -> tuple[Int[np.ndarray, "host"], Float[np.ndarray, "host"]]:
-    """Names, ascending, and log10 masses of those hosts that the file has.
+) -> Directory:
+    """Those hosts that the file has, and the hosts that these are in.
 
     Parameters
     ----------
     reader, header, spec : the file. wanted : names.
     """
-    names = np.unique(wanted)
-    found_ids, found_mass = [np.zeros(0, np.int64)], [np.zeros(0)]
-    for table in checked_chunks(reader, header, spec):
-        inside = np.isin(table.halo_id, names)
-        found_ids.append(table.halo_id[inside])
-        found_mass.append(table.lg_mass[inside])
-    ids, first = np.unique(np.concatenate(found_ids), return_index=True)
-    return ids, np.concatenate(found_mass)[first]
+    names, box = np.unique(wanted), spec.geometry.kind == "box"
+    for _ in range(DEEPEST_HOST):
+        tables = checked_chunks(reader, header, spec)
+        directory = Directory.of((table.take(np.isin(table.halo_id, names)) for table in tables), box)
+        more = directory.unlisted_hosts
+        if not len(np.setdiff1d(more, names)):
+            break
+        names = np.union1d(names, more)
+    return directory
 
 
 def _pools(
@@ -366,17 +336,19 @@ def _pools(
                 f"{place} (z = {limits[0]:g} to {limits[1]:g}); at least {checks.FEWEST_HALOS}"
             )
         volume = geometry.volume(limits, cosmology)
-        ratio = checks.mass_function_ratio(kept, epoch, volume)
+        ratio = checks.mass_function_ratio(kept, epoch, volume, min(spec.lgm_min))
         if not spec.ignore_mass_function:
             warnings.append(checks.check_mass_function(ratio, cosmology.h, header.source))
         if epoch not in ready or geometry.kind == "lightcone":
-            everything = np.flatnonzero(kept.epoch == epoch)
-            ready[epoch] = complete_halos(key, kept.table.take(everything), cosmology, spec.histories)
-            warnings.append(_check_fits(ready[epoch], header, spec))
+            everything = kept.table.take(kept.epoch == epoch)
+            if spec.histories != "drawn":
+                checks.check_histories(everything, header.source, cosmology)
+            ready[epoch] = complete_halos(key, everything, cosmology, spec.histories)
+            warnings.append(checks.check_fits(ready[epoch], header, spec.histories, spec.max_unfit))
         rows = np.searchsorted(np.flatnonzero(kept.epoch == epoch), inside)
         density = kept.stands_for[inside] / volume
         pools.append(_pool(_rows(ready[epoch], rows), density, index, spec, ratio, cosmology))
-        warnings.append(_late_or_early(pools[-1]))
+        warnings.append(checks.check_peak_times(pools[-1].t_peak, pools[-1].t_peak_calibration))
     return pools, [text for text in warnings if text]
 
 
@@ -396,13 +368,8 @@ def _pool(
     position = table.position
 
     def cells(n: int) -> np.ndarray:
-        if np.isfinite(position).all():
-            if geometry.kind == "box":
-                return cells_of_box(position, float(geometry.side or 1.0), n)
-            patches = cells_of_sky(position, float(geometry.area_deg2 or 1.0), n)
-            if patches is not None:
-                return patches
-        return _random_pieces(table, n)
+        places = _cells_by_place(position, geometry, n) if np.isfinite(position).all() else None
+        return _random_pieces(table, n) if places is None else places
 
     density = density[order] * (1 - table.p_merge)
     central = table.is_central
@@ -431,15 +398,14 @@ def _usual_peak_times(limits: tuple[float, float], lgm_min: float, cosmology: Co
     return _percentiles(np.asarray(drawn.mah_params.t_peak)[central], np.asarray(drawn.weight)[central])
 
 
-def _late_or_early(pool: SlicePool) -> str:
-    """A warning where halos peak at other times than the calibration's; "" for none."""
-    here, usual = float(pool.t_peak[1]), float(pool.t_peak_calibration[1])
-    if not abs(here - usual) > MAX_PEAK_GYR:
-        return ""
-    return (
-        f"the median t_peak of centrals is {here:.1f} Gyr, and {usual:.1f} Gyr in diffhalos: quenched "
-        "fractions are functions of it (1.0 at 8 Gyr, 0.23 at 13.5 Gyr for 10^12 Msun)"
-    )
+def _cells_by_place(
+    position: Float[np.ndarray, "halo 3"], geometry: Geometry, n: int
+) -> Int[np.ndarray, "halo"] | None:
+    """Pieces of the volume; None where halos fill too little of it, as those of some forests do."""
+    if geometry.kind == "lightcone":
+        return cells_of_sky(position, float(geometry.area_deg2 or 1.0), n)
+    cells = cells_of_box(position, float(geometry.side or 1.0), n)
+    return cells if len(np.unique(cells)) >= _FEWEST_FILLED * n else None
 
 
 def _random_pieces(table: HaloTable, n: int) -> np.ndarray:
@@ -451,38 +417,23 @@ def _random_pieces(table: HaloTable, n: int) -> np.ndarray:
 
 def _pieces(pool: SlicePool, spec: SampleSpec) -> str:
     """What batches are pieces of."""
-    position = pool.halos.table.position
-    if not np.isfinite(position).all():
-        return "random pieces of hosts with their satellites (no positions): cosmic variance is left out"
-    if spec.geometry.kind == "box":
-        return "boxes within the box"
-    if cells_of_sky(position, float(spec.geometry.area_deg2 or 1.0), 16) is None:
-        return "random pieces of hosts with their satellites (an irregular sky): cosmic variance is left out"
-    return "patches of equal solid angle"
-
-
-def _check_fits(halos: CompletedHalos, header: HaloHeader, spec: SampleSpec) -> str:
-    """Refuse too many branches without a fit; a warning where many histories are drawn, "" for none."""
-    tally = halos.tally
-    if spec.histories == "drawn" or not tally.n:
-        return ""
-    fraction = tally.drawn / tally.n
-    if tally.fitted and fraction > spec.max_unfit:
-        raise InputError(
-            f"{header.source}: {percent(fraction)} of the branches have too few points for a fit; at most "
-            f"{percent(spec.max_unfit)}: raise halos.lgm_min, or halos.source.max_unfit"
-        )
-    if tally.drawn == tally.n:
-        return (
-            "the file has no histories: all are drawn at their mass and time, so that how halos were "
-            "assembled doesn't go with where they are (assembly bias is lost)"
-        )
-    if fraction > WARN_DRAWN:
-        return f"{percent(fraction)} of the halos' histories are drawn: the file has none that can be used"
-    return ""
+    position, geometry = pool.halos.table.position, spec.geometry
+    why = "no positions"
+    if np.isfinite(position).all():
+        if _cells_by_place(position, geometry, _FEWEST_PIECES) is not None:
+            return "boxes within the box" if geometry.kind == "box" else "patches of equal solid angle"
+        why = "a small part of the box" if geometry.kind == "box" else "an irregular sky"
+    return f"random pieces of hosts with their satellites ({why}): cosmic variance is left out"
 
 
 def _notes(pools: list[SlicePool], kept: Kept) -> tuple[str, ...]:
     """Numbers for a person."""
-    n = sum(len(pool) for pool in pools)
-    return (f"{n:,} of {kept.n_read:,} halos are kept",) if n < kept.n_read else ()
+    n, notes = sum(len(pool) for pool in pools), []
+    if n < kept.n_read:
+        notes.append(f"{n:,} of {kept.n_read:,} halos are kept")
+    satellite = ~kept.table.is_central
+    weight = kept.stands_for[satellite]
+    merged = float((weight * kept.table.p_merge[satellite]).sum() / max(weight.sum(), 1e-300))
+    if merged > 0:
+        notes.append(f"{percent(merged)} of the satellites count as merged (p_merge), the rest as galaxies")
+    return tuple(notes)

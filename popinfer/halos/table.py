@@ -5,18 +5,22 @@ satellite belongs to is ``host_id``, and -1 marks halos that belong to none, wha
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import numpy as np
 from diffmah.diffmah_kernels import DiffmahParams
 from jaxtyping import Bool, Float, Int
 
-from popinfer.cosmology import NAMES, Cosmology, in_named_units
+from popinfer.cosmology import NAMES, PLANCK15, Cosmology, in_named_units
 from popinfer.errors import InputError
 
 DISTINCT = -1  # host of a halo that is in none
 CHUNK = 1 << 17  # halos that are read at once
+EPOCH_DIGITS = 4  # of a snapshot's redshift
+DEEPEST_HOST = 8  # satellites of satellites of ...
+_SAME_SHARE = 1e-3  # of baryons: files round it
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,20 @@ class HaloTable:
         """Halos whose diffmah parameters are known."""
         return np.asarray(np.isfinite(np.stack(self.mah_params)).all(axis=0))
 
+    def without_marks(self) -> "HaloTable":
+        """The table with NaN where files mark what they don't have by numbers that can't be.
+
+        Marks are zero, -1 or -99 of logarithmic masses and times, and of a halo's whole fit where its mass or
+        its time of peak is such a number.
+        """
+        no_fit = ~((self.mah_params.logm0 > 0) & (self.mah_params.t_peak > 0))
+        positive = {
+            name: np.where(getattr(self, name) > 0, getattr(self, name), np.nan)
+            for name in ("lgm_infall", "lgmhost_infall", "t_infall", "half_mass_scale")
+        }
+        mah = DiffmahParams(*(np.where(no_fit, np.nan, column) for column in self.mah_params))
+        return replace(self, mah_params=mah, **positive)
+
     def take(self, index: np.ndarray) -> "HaloTable":
         """Some of the halos.
 
@@ -153,19 +171,106 @@ def _join_branches(parts: list[Branches | None]) -> Branches | None:
     return Branches(steps, np.concatenate(rows))
 
 
-def with_hosts(table: HaloTable, ids: np.ndarray, lg_mass: np.ndarray) -> HaloTable:
-    """The table with the masses of hosts that are among some halos.
+def snapshot_keys(table: HaloTable, by_snapshot: bool) -> Float[np.ndarray, "halo"]:
+    """What tells the snapshots of halos apart: their redshifts, rounded; zero on lightcones.
 
     Parameters
     ----------
-    table : whose satellites look for their hosts.
-    ids : names, ascending. lg_mass : log10 masses of these [Msun].
+    table : halos. by_snapshot : whether they are those of a box.
     """
-    if not len(ids) or table.is_central.all():
+    return np.round(table.z, EPOCH_DIGITS) if by_snapshot else np.zeros(len(table))
+
+
+class Listed(NamedTuple):
+    """Halos of one snapshot by name.
+
+    Attributes
+    ----------
+    halo_id : ascending. host_id, lg_mass : as in `HaloTable`.
+    """
+
+    halo_id: Int[np.ndarray, "halo"]
+    host_id: Int[np.ndarray, "halo"]
+    lg_mass: Float[np.ndarray, "halo"]
+
+    def rows_of(self, names: Int[np.ndarray, "name"]) -> Int[np.ndarray, "name"]:
+        """Row of each name, -1 where there is none."""
+        if not len(self.halo_id):
+            return np.full(len(names), -1)
+        place = np.searchsorted(self.halo_id, names).clip(0, len(self.halo_id) - 1)
+        return np.where(self.halo_id[place] == names, place, -1)
+
+
+@dataclass(frozen=True)
+class Directory:
+    """Halos by their names. A box's halos may have one name in several snapshots.
+
+    Attributes
+    ----------
+    by_snapshot : whether halos are told apart by their snapshots, too.
+    parts : halos of each snapshot (`snapshot_keys`).
+    """
+
+    by_snapshot: bool
+    parts: Mapping[float, Listed]
+
+    @classmethod
+    def of(cls, tables: Iterable[HaloTable], by_snapshot: bool) -> "Directory":
+        """All halos of some tables.
+
+        Parameters
+        ----------
+        tables : halos. by_snapshot : see the attributes.
+        """
+        found: dict[float, list[Listed]] = {}
+        for table in tables:
+            keys = snapshot_keys(table, by_snapshot)
+            for key in np.unique(keys).tolist():
+                rows = np.flatnonzero(keys == key)
+                some = Listed(table.halo_id[rows], table.host_id[rows], table.lg_mass[rows])
+                found.setdefault(key, []).append(some)
+        parts = {}
+        for key, pieces in found.items():
+            together = Listed(*(np.concatenate(columns) for columns in zip(*pieces, strict=True)))
+            first = np.unique(together.halo_id, return_index=True)[1]
+            parts[key] = Listed(*(column[first] for column in together))
+        return cls(by_snapshot, parts)
+
+    @property
+    def unlisted_hosts(self) -> Int[np.ndarray, "host"]:
+        """Names of hosts that aren't listed themselves, of halos that are."""
+        names = [
+            part.host_id[(part.host_id >= 0) & (part.rows_of(part.host_id) < 0)]
+            for part in self.parts.values()
+        ]
+        return np.unique(np.concatenate([np.zeros(0, np.int64), *names]))
+
+
+def with_hosts(table: HaloTable, directory: Directory) -> HaloTable:
+    """The table with the outermost hosts that are among some halos, and their masses.
+
+    Parameters
+    ----------
+    table : whose satellites look for their hosts. directory : where they look.
+    """
+    if table.is_central.all():
         return table
-    place = np.searchsorted(ids, table.host_id).clip(0, len(ids) - 1)
-    given = (ids[place] == table.host_id) & ~table.is_central
-    return replace(table, lg_host=np.where(given, lg_mass[place], table.lg_host))
+    keys = snapshot_keys(table, directory.by_snapshot)
+    host_id, lg_host = np.array(table.host_id), np.array(table.lg_host)
+    for key, part in directory.parts.items():
+        rows = np.flatnonzero((keys == key) & ~table.is_central)
+        host = host_id[rows]
+        for _ in range(DEEPEST_HOST):
+            place = part.rows_of(host)
+            above = np.where(place >= 0, part.host_id[place], DISTINCT)
+            if (above == DISTINCT).all():
+                break
+            host = np.where(above == DISTINCT, host, above)
+        place = part.rows_of(host)
+        outermost = (place >= 0) & (part.host_id[place] == DISTINCT)
+        host_id[rows] = host
+        lg_host[rows[outermost]] = part.lg_mass[place[outermost]]
+    return replace(table, host_id=host_id, lg_host=lg_host)
 
 
 @dataclass(frozen=True)
@@ -228,17 +333,31 @@ class Asked:
         said = self.cosmology
         if cosmology is None and said is None:
             raise InputError(
-                f"{source}: has no cosmology; give the run file one, cosmology: {{H0: 67.74, Om0: 0.3089}}"
+                f"{source}: has no cosmology; give the run file one, cosmology: {{H0: 67.74, Om0: 0.3089}}, "
+                "or fit-trees --h0 and --om0"
             )
-        if cosmology is None or said is None:
-            return said if cosmology is None else cosmology  # type: ignore[return-value]
+        if cosmology is None:
+            return said  # type: ignore[return-value]
+        cosmology = Cosmology(*map(float, cosmology))  # NumPy's numbers would be traced as arrays
+        if said is None:
+            return cosmology
         for name, here, there in zip(NAMES, in_named_units(said), in_named_units(cosmology), strict=True):
             if abs(here - there) > max(1e-3 * abs(there), 1e-6):
                 raise InputError(
                     f"cosmology.{name}: is {here:g} in the run file and {there:g} in {source}; leave the "
                     "section out to take the file's"
                 )
-        return cosmology
+        return cosmology._replace(fb=self._agreed_fb(said.fb, cosmology.fb, source))
+
+    @staticmethod
+    def _agreed_fb(said: float, there: float, source: str) -> float:
+        """Share of baryons: that of whichever gives one; the other has Planck's."""
+        if abs(said - there) > _SAME_SHARE and PLANCK15.fb not in (said, there):
+            raise InputError(
+                f"cosmology.Ob0: makes baryons {said:.4g} of the matter, and {source} has {there:.4g}; "
+                "leave it out to take the file's"
+            )
+        return said if there == PLANCK15.fb else there
 
 
 class HaloReader(ABC):

@@ -2,7 +2,8 @@
 
 Every column has a unit and a description, and the file has attributes; memory is that of one chunk whatever
 the number of rows. The OpenCosmo layout (``.h5``, ``.hdf5``) has columns in ``/data`` with attributes
-``unit`` and ``description``, and ``/header/file``, ``/header/cosmology`` and ``/header/simulation``.
+``unit`` and ``description``, and ``/header/file``, ``/header/simulation/cosmology`` and ``.../parameters``;
+its velocities are comoving, peculiar ones times 1 + z.
 """
 
 import json
@@ -21,6 +22,10 @@ from popinfer.errors import InputError
 SUFFIXES = {".parquet": "parquet", ".fits": "fits", ".h5": "opencosmo", ".hdf5": "opencosmo"}
 _FITS_BLOCK = 2880  # bytes
 _HDF5_CHUNK = 1 << 14
+VELOCITY = "km/s"
+# opencosmo opens no file without these; they have no part in what popinfer computes, and are zero for unknown
+_ASKED_FOR = {"n_eff_massless": 3.04, "sigma_8": 0.0}
+_SKY = {"region_nside": 1, "region_pixels": list(range(12))}  # where a lightcone's halos may be: anywhere
 _LONGEST_COMMENT = 45  # characters that fit into a FITS card beside a value
 
 
@@ -48,6 +53,7 @@ class FileNote:
     attributes : names and values: texts or numbers.
     redshift : of a box's snapshot; None on lightcones.
     side : of a box, comoving [Mpc]; None on lightcones.
+    z_range : of a lightcone's halos; None for boxes.
     data_type : OpenCosmo's word for the content.
     """
 
@@ -56,6 +62,7 @@ class FileNote:
     attributes: Mapping[str, str | float | int]
     redshift: float | None = None
     side: float | None = None
+    z_range: tuple[float, float] | None = None
     data_type: str = "synthetic_galaxies"
 
 
@@ -204,8 +211,12 @@ class OpenCosmoRows:
         }
         if note.redshift is not None:
             said["redshift"] = note.redshift
+        if note.side is not None:
+            said |= {"region_p1": [0.0] * 3, "region_p2": [note.side] * 3}
+        if note.redshift is None:
+            said |= _SKY
         self._file.create_group("header/file").attrs.update(said)
-        self._file.create_group("header/cosmology").attrs.update(
+        self._file.create_group("header/simulation/cosmology").attrs.update(
             {
                 "h": cosmology.h,
                 "omega_m": cosmology.om0,
@@ -213,22 +224,28 @@ class OpenCosmoRows:
                 "omega_l": 1 - cosmology.om0,
                 "w_0": cosmology.w0,
                 "w_a": cosmology.wa,
+                **_ASKED_FOR,
             }
         )
         box = {} if note.side is None else {"box_size": note.side * cosmology.h, "box_size_mpc": note.side}
-        self._file.create_group("header/simulation").attrs.update(box)
+        self._file.create_group("header/simulation/parameters").attrs.update(box)
+        if note.z_range is not None:
+            self._file.create_group("header/lightcone").attrs["z_range"] = note.z_range
         self._file.create_group("header/popinfer").attrs.update(note.attributes)
 
     def write(self, rows: Mapping[str, np.ndarray]) -> None:
-        """Append rows."""
-        for name, values in rows.items():
-            path = f"data/{name}"
+        """Append rows; velocities become comoving ones, as the layout has them."""
+        for name, given in rows.items():
+            path, note = f"data/{name}", self._note.columns[name]
+            is_velocity = note.unit == VELOCITY
+            growth = 1 + rows["redshift_true"].astype(given.dtype) if is_velocity else 1
+            values = given * growth if is_velocity else given
             if path not in self._file:
-                note = self._note.columns[name]
                 made = self._file.create_dataset(
                     path, (0,), values.dtype, maxshape=(None,), chunks=(_HDF5_CHUNK,)
                 )
-                made.attrs.update({"unit": note.unit, "description": note.description})
+                unit = f"comoving {VELOCITY}" if is_velocity else note.unit
+                made.attrs.update({"unit": unit, "description": note.description})
             column: Any = self._file[path]
             begin = len(column)
             column.resize((begin + len(values),))

@@ -27,7 +27,7 @@ from popinfer.errors import InputError
 from popinfer.halos.completed import CompletedHalos, Tally, complete_halos
 from popinfer.halos.per_halo import normals_of_halos, uniforms_of_halos
 from popinfer.halos.sample import SimulatedHalos, checked_chunks, host_masses
-from popinfer.halos.table import DISTINCT, HaloReader, HaloTable, with_hosts
+from popinfer.halos.table import DISTINCT, Directory, HaloReader, HaloTable, with_hosts
 from popinfer.halos.writing import FileNote, kind_of_output, open_writer
 from popinfer.model import PopulationModel
 from popinfer.model.population import light_tables, table_redshifts
@@ -330,11 +330,12 @@ def _parameters(run: Run, folder: RunFolder, spec: PaintSpec) -> tuple[ModelPara
 def _write(plan: _Plan, path: Path, kind: str, say: Reporter) -> PaintedFile:
     header, spec = plan.sample.header, plan.sample.spec
     note = FileNote(
-        notes_on(plan.run.survey.bands, _line_labels(plan)),
+        notes_on(plan.run.survey.bands, _line_labels(plan), not plan.is_box),
         plan.sample.cosmology,
         _attributes(plan),
         next(iter(plan.seen_at.values())) if plan.is_box else None,
         spec.geometry.side if plan.is_box else None,
+        None if plan.is_box else (min(low for low, _ in spec.slices), max(high for _, high in spec.slices)),
     )
     hosts = _directory(plan)
     writer = open_writer(path, note, kind)
@@ -342,10 +343,10 @@ def _write(plan: _Plan, path: Path, kind: str, say: Reporter) -> PaintedFile:
     try:
         with say.task("Galaxies on the simulation's halos") as update:
             for table in checked_chunks(plan.reader, header, spec):
-                index = plan.model_of(with_hosts(table, *hosts))
+                index = plan.model_of(table)
                 outside += int((index < 0).sum())
                 for i, model in enumerate(plan.models):
-                    rows = with_hosts(table, *hosts).take(index == i)
+                    rows = with_hosts(table, hosts).take(index == i)
                     if not len(rows):
                         continue
                     halos = complete_halos(_completed_key(plan), rows, plan.sample.cosmology, spec.histories)
@@ -367,7 +368,7 @@ def _completed_key(plan: _Plan) -> Array:
     return stream(stream(root_key(plan.run.config.seed), "simulation"), "completed")
 
 
-def _directory(plan: _Plan) -> tuple[np.ndarray, np.ndarray]:
+def _directory(plan: _Plan) -> Directory:
     """Names and masses of hosts that are in other chunks than their satellites."""
     spec, header = plan.sample.spec, plan.sample.header
     wanted = []
@@ -377,7 +378,7 @@ def _directory(plan: _Plan) -> tuple[np.ndarray, np.ndarray]:
             wanted.append(np.unique(table.host_id[lacking]))
     names = np.unique(np.concatenate(wanted)) if wanted else np.zeros(0, np.int64)
     if not len(names):
-        return np.zeros(0, np.int64), np.zeros(0)
+        return Directory.of([], plan.is_box)
     return host_masses(plan.reader, header, spec, names)
 
 
@@ -438,6 +439,8 @@ def _halo_columns(plan: _Plan, halos: CompletedHalos, z: np.ndarray) -> dict[str
         columns[axis] = table.position[:, i].astype(np.float32)
     for i, axis in enumerate("xyz"):
         columns[f"v{axis}"] = table.velocity[:, i].astype(np.float32)
+    if not plan.is_box:
+        columns |= _directions(table.position)
     columns["redshift_true"] = z
     columns["redshift"] = _observed_redshift(plan, table, z)
     columns["logmp_obs"] = table.lg_mass.astype(np.float32)
@@ -445,6 +448,12 @@ def _halo_columns(plan: _Plan, halos: CompletedHalos, z: np.ndarray) -> dict[str
         columns[name] = values.astype(np.float32)
     columns["p_merge"] = table.p_merge.astype(np.float32)
     return columns
+
+
+def _directions(position: np.ndarray) -> dict[str, np.ndarray]:
+    """Right ascension and declination [deg] of halos around the origin."""
+    x, y, z = position.T
+    return {"ra": np.degrees(np.arctan2(y, x)) % 360, "dec": np.degrees(np.arctan2(z, np.hypot(x, y)))}
 
 
 def _columns(plan: _Plan, painted: Painted, selected: np.ndarray) -> dict[str, np.ndarray]:

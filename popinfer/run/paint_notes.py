@@ -14,18 +14,24 @@ DIFFSTAR = {
 }
 
 
-def notes_on(bands: tuple[str, ...], lines: tuple[str, ...]) -> dict[str, ColumnNote]:
+def notes_on(bands: tuple[str, ...], lines: tuple[str, ...], on_sky: bool = False) -> dict[str, ColumnNote]:
     """Units and descriptions of all columns.
 
     Parameters
     ----------
     bands : of the survey. lines : names of the nebular lines that are wanted.
+    on_sky : whether the halos are on a lightcone.
     """
+    sky = {
+        "ra": ("deg", "direction of the halo, right ascension: from the x axis towards y"),
+        "dec": ("deg", "direction of the halo, declination: towards z"),
+    }
     said = {
         "halo_id": ("", "name of the halo, from the simulation"),
         "upid": ("", "name of the halo that this one is in; -1 for none"),
         **{axis: ("Mpc", f"comoving position of the halo, {axis}") for axis in "xyz"},
         **{f"v{axis}": ("km/s", f"peculiar velocity of the halo, {axis}") for axis in "xyz"},
+        **(sky if on_sky else {}),
         "redshift_true": ("", "redshift without peculiar velocity"),
         "redshift": ("", "redshift with the peculiar velocity along the line of sight"),
         "logmp_obs": ("", "log10 peak mass of the halo when it is observed [Msun]"),

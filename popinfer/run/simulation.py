@@ -19,6 +19,7 @@ from popinfer.halos.fitted_file import FittedFile
 from popinfer.halos.fitted_file import fit_trees as write_fits
 from popinfer.halos.formats import TREES, files_of, open_halos
 from popinfer.halos.formats.plain import QUANTITIES
+from popinfer.halos.formats.tree_table import TREE_QUANTITIES
 from popinfer.halos.geometry import Geometry
 from popinfer.halos.lightcone import other_cosmology
 from popinfer.halos.sample import SampleSpec, SimulatedHalos, read_sample
@@ -75,11 +76,11 @@ def reader_of(source: SimulationConfig, cosmology: Cosmology | None) -> HaloRead
     InputError
         There are none, or the columns can't be.
     """
-    unknown = sorted(set(source.columns) - set(QUANTITIES))
+    known = (*QUANTITIES, *TREE_QUANTITIES)
+    unknown = sorted(set(source.columns) - set(known))
     if unknown:
         raise InputError(
-            f"halos.source.columns: '{unknown[0]}' is no quantity of a halo; there are "
-            f"{', '.join(QUANTITIES)}"
+            f"halos.source.columns: '{unknown[0]}' is no quantity of a halo; there are {', '.join(known)}"
         )
     reader = open_halos(source.paths, source.format, asked_of(source, cosmology))
     if source.kind == "trees" and reader.header.format not in TREES:
@@ -199,12 +200,18 @@ def describe(config: RunConfig, say: Reporter | None = None) -> list[str]:
     return describe_sample(sample, resolution_limit(source, sample.header), time.perf_counter() - begin)
 
 
-def fit_tree_files(arguments: list[str], redshift: float | None, say: Reporter) -> FittedFile:
+def fit_tree_files(
+    arguments: list[str],
+    redshift: float | None,
+    cosmology: tuple[float | None, float | None],
+    say: Reporter,
+) -> FittedFile:
     """Fit the branches of merger trees into a catalog.
 
     Parameters
     ----------
     arguments : files or patterns, and last the file to write. redshift : of the snapshot; the last when None.
+    cosmology : H0 [km/s/Mpc] and Om0, where the trees don't say them; both None to take theirs.
     say : hears about progress.
 
     Raises
@@ -221,7 +228,13 @@ def fit_tree_files(arguments: list[str], redshift: float | None, say: Reporter) 
     check_writable(out.parent, str(out))
     if out.resolve() in [path.resolve() for path in files_of(trees)]:
         raise InputError(f"{out}: would overwrite the trees; choose another name")
-    reader = open_halos(trees, "auto", Asked(redshifts=() if redshift is None else (redshift,)))
+    h0, om0 = cosmology
+    if (h0 is None) != (om0 is None):
+        raise InputError("fit-trees: give both --h0 and --om0, or neither where the trees say them")
+    said = None if h0 is None or om0 is None else as_cosmology(CosmologyConfig(H0=h0, Om0=om0))
+    reader = open_halos(
+        trees, "auto", Asked(redshifts=() if redshift is None else (redshift,), cosmology=said)
+    )
     if reader.header.format not in TREES:
         raise InputError(f"{reader.header.source}: {reader.header.format} has no mass histories to fit")
     out.parent.mkdir(parents=True, exist_ok=True)

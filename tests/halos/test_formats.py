@@ -167,6 +167,20 @@ def test_chunks_hold_the_same_halos(tmp_path):
     assert join_tables(parts).halo_id.tolist() == [5, 7, 9]
 
 
+def test_reading_parquet_holds_one_row_group(tmp_path):
+    import pyarrow as pa
+
+    path, rng, n = tmp_path / "halos.parquet", np.random.default_rng(1), 300_000
+    columns = {"name": np.arange(n), "m": rng.uniform(1e11, 1e12, n), "x": rng.random(n)}
+    pd.DataFrame(columns).to_parquet(path, row_group_size=n // 50)
+    asked = Asked((("id", "name"), ("mass", "m"), ("x", "x")), "Msun", "Mpc", cosmology=COSMOLOGY)
+    before, largest = pa.total_allocated_bytes(), 0
+    for table in open_halos([str(path)], asked=asked).chunks(n // 50):
+        largest = max(largest, pa.total_allocated_bytes() - before)
+        assert len(table) == n // 50
+    assert largest < 0.2 * path.stat().st_size
+
+
 def test_units_of_the_file_are_used_and_have_to_agree(tmp_path):
     path = tmp_path / "halos.ecsv"
     table = Table(ROWS)
@@ -201,6 +215,105 @@ def test_groups_and_ranks_as_in_hbt(tmp_path):
     np.testing.assert_allclose(table.position[1], [3, 4, 5])
 
 
+@pytest.mark.parametrize("size", [2, 10**6])
+def test_a_group_may_be_spread_over_chunks(tmp_path, size):
+    """HBT lists tracks by their names: a satellite may be rows before its central."""
+    path = tmp_path / "halos.parquet"
+    frame = pd.DataFrame({"id": [1, 2, 3, 4, 5], "fof": [30, 10, 10, -1, 30], "rank": [2, 1, 0, 0, 0]})
+    frame.assign(mass=1e12).to_parquet(path)
+    columns = (("id", "id"), ("group", "fof"), ("rank", "rank"), ("mass", "mass"))
+    said = Asked(columns, "Msun", cosmology=COSMOLOGY)
+    assert join_tables(list(open_halos([str(path)], asked=said).chunks(size))).host_id.tolist() == [
+        5,
+        3,
+        -1,
+        -1,
+        -1,
+    ]
+    frame.assign(mass=1e12, rank=0).to_parquet(path)
+    with pytest.raises(InputError, match="10 has two centrals"):
+        list(open_halos([str(path)], asked=said).chunks(size))
+
+
+def test_velocities_and_times_are_converted(tmp_path):
+    path = tmp_path / "halos.ecsv"
+    table = Table(ROWS | {"v": np.array([1e5, 2e5, 3e5]), "t": np.array([9e9, 1e10, 1.1e10])})
+    table["m"].unit, table["v"].unit, table["t"].unit = units.Msun, units.m / units.s, units.yr
+    for axis in "xyz":
+        table[axis].unit = units.Mpc
+    table.write(path, format="ascii.ecsv")
+    columns = (*COLUMNS, ("vx", "v"), ("t_peak", "t"))
+    result = read(path, columns=columns, cosmology=COSMOLOGY)
+    np.testing.assert_allclose(result.velocity[:, 0], [100, 200, 300])
+    np.testing.assert_allclose(result.mah_params.t_peak, [9, 10, 11])
+    table["v"].unit = units.kpc
+    table.write(path, format="ascii.ecsv", overwrite=True)
+    with pytest.raises(InputError, match=r"column 'v': its unit is kpc; it has to be km/s"):
+        read(path, columns=columns, cosmology=COSMOLOGY)
+
+
+def test_physical_lengths_grow_with_the_scale_factor(tmp_path):
+    path = tmp_path / "halos.parquet"
+    pd.DataFrame(ROWS).drop(columns="zz").to_parquet(path)
+    said = {
+        "columns": COLUMNS[:-1],
+        "mass_unit": "Msun",
+        "length_unit": "physical Mpc",
+        "cosmology": COSMOLOGY,
+    }
+    np.testing.assert_allclose(read(path, redshifts=(0.5,), **said).position[:, 0], [10.5, 21, 31.5])
+    with pytest.raises(InputError, match="physical lengths, of halos without redshift"):
+        read(path, **said)
+
+
+def test_empty_cells_are_no_numbers(tmp_path):
+    path = tmp_path / "halos.ecsv"
+    table = Table(ROWS, masked=True)
+    table["m"].unit = units.Msun
+    for axis in "xyz":
+        table[axis].unit = units.Mpc
+    table["x"].mask[1] = table["m"].mask[2] = True
+    table.write(path, format="ascii.ecsv")
+    result = read(path, columns=COLUMNS, cosmology=COSMOLOGY)
+    assert np.isnan(result.position[:, 0]).tolist() == [False, True, False]
+    assert np.isnan(result.lg_mass).tolist() == [False, False, True]
+    table["upid"].mask[1] = True
+    table.write(path, format="ascii.ecsv", overwrite=True)
+    with pytest.raises(InputError, match="'upid': names of halos have to be whole numbers"):
+        read(path, columns=COLUMNS, cosmology=COSMOLOGY)
+
+
+@pytest.mark.parametrize(
+    "said", [{"columns": (("id", "n"), ("mass", "m"))}, {"mass_unit": "Msun"}, {"length_unit": "Mpc"}]
+)
+def test_what_a_format_says_itself_is_not_overruled(tmp_path, said):
+    path = tmp_path / "hlist_0.95.list"
+    write_hlist(path)
+    with pytest.raises(InputError, match=r"halos\.source\.(columns|units\.\w+): .* is read as hlist"):
+        open_halos([str(path)], asked=Asked(**said))
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "expected"), [(0.156, 0.17, 0.17), (0.16, 0.156, 0.16), (0.16, 0.1604, 0.1604)]
+)
+def test_baryons_are_those_of_whichever_says_them(here, there, expected):
+    said, file = COSMOLOGY._replace(fb=here), COSMOLOGY._replace(fb=there)
+    assert Asked(cosmology=said).agreed(file, "box").fb == expected
+
+
+def test_a_cosmology_is_of_plain_numbers():
+    """NumPy's, as HDF5 attributes are, would be arrays to JAX, and programs compile for them anew."""
+    numbers = type(COSMOLOGY)(*map(np.float64, COSMOLOGY))
+    for said in (None, COSMOLOGY):
+        agreed = Asked(cosmology=said).agreed(numbers, "box")
+        assert agreed == COSMOLOGY and {type(x) for x in agreed} == {float}
+
+
+def test_baryons_that_conflict_are_refused():
+    with pytest.raises(InputError, match=r"cosmology\.Ob0: makes baryons 0\.16 of .* box has 0\.18"):
+        Asked(cosmology=COSMOLOGY._replace(fb=0.16)).agreed(COSMOLOGY._replace(fb=0.18), "box")
+
+
 @pytest.mark.parametrize(
     ("changed", "asked", "message"),
     [
@@ -213,6 +326,9 @@ def test_groups_and_ranks_as_in_hbt(tmp_path):
         ({}, {"cosmology": None}, "has no cosmology"),
         ({}, {"columns": (("id", "name"),)}, "no column for mass"),
         ({}, {"columns": (*COLUMNS[:-1], ("redshift", "nowhere"))}, "nowhere"),
+        ({"m": ["1e12", "none", "2e12"]}, {}, "column 'm': has to hold numbers"),
+        ({"name": ["a", "b", "c"]}, {}, "column 'name': has to hold numbers"),
+        ({}, {"columns": (*COLUMNS[:1], COLUMNS[2], ("group", "upid"))}, "which halos of .* are centrals"),
     ],
 )
 def test_tables_that_are_refused(tmp_path, changed, asked, message):

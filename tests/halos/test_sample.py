@@ -123,6 +123,15 @@ def test_an_empty_piece_counts_for_next_to_nothing(box):
     assert (density < 1e-5 * density.max()).sum() == 4
 
 
+def test_halos_in_a_corner_of_the_box_are_divided_at_random(box):
+    """Forests of a large box: boxes within it would be empty, or have all halos."""
+    table = table_of(box)
+    corner = table.take((table.position < 0.45 * SIDE).all(axis=1))
+    result = read_sample(root_key(1), given(corner), dataclasses.replace(SPEC, ignore_mass_function=True))
+    assert "a small part of the box" in result.pieces
+    assert len(np.unique(result.pools[0].cells(16))) == 16
+
+
 def test_what_is_missing_is_drawn_and_counted(box):
     table = table_of(box)
     nan = np.full(len(table), np.nan)
@@ -219,7 +228,7 @@ def changed_row(values, row, value):
         (lambda t: {"lg_mass": t.lg_mass + 0.19}, "taken as Msun/h"),
         (
             lambda t: {"z": np.full(len(t), 0.3), "t_infall": np.full(len(t), np.nan)},
-            "Gyr from the nearest snapshot",
+            "redshift: is 0.075, and halos of box are at z = 0.3",
         ),
         (lambda t: {"z": np.where(np.arange(len(t)) % 2, 0.075, np.nan)}, "have no redshift"),
     ],
@@ -242,7 +251,8 @@ def test_refusals(box, change, message):
             {"is_lightcone": False},
             "says that it is a box",
         ),
-        ({"geometry": Geometry("box", SIDE / 0.7)}, {}, "times as frequent"),
+        ({"geometry": Geometry("box", SIDE / 0.7)}, {"side": None}, "times as frequent"),
+        ({"geometry": Geometry("box", SIDE / 0.7)}, {}, "side_mpc: is 114.286, and box has a box of 80 Mpc"),
         ({"geometry": Geometry("box", SIDE, redshifts=(0.5,))}, {"redshifts": (0.075,)}, "no snapshot"),
         ({"slices": ((0.02, 0.14),)}, {}, "make the slice narrower"),
         (
@@ -274,11 +284,15 @@ def test_late_halos_are_a_warning(box):
     assert any("median t_peak of centrals is 9.0 Gyr" in text for text in result.warnings)
 
 
-def test_a_fraction_of_a_box_is_a_warning(box):
+def test_positions_that_leave_the_box_empty_are_a_warning(box, sample):
     table = table_of(box)
-    some = dataclasses.replace(table, position=0.7 * table.position)
+    some = dataclasses.replace(table, position=0.7 * table.position)  # Mpc/h taken as Mpc
     result = read_sample(root_key(1), given(some), SPEC)
-    assert any("positions span" in text for text in result.warnings) or result.pieces
+    (text,) = set(result.warnings) - set(sample.warnings)
+    assert text.startswith("positions span 55.996 Mpc, and the box has a side of 80 Mpc")
+    # a file in the order of place fills its box though none of its chunks does
+    ordered = table.take(np.argsort(table.position[:, 0]))
+    assert read_sample(root_key(1), given(ordered), SPEC).warnings == sample.warnings
 
 
 def test_satellites_can_be_left_out(box):

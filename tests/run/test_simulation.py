@@ -13,7 +13,7 @@ import yaml
 from astropy.table import Table
 from diffmah.diffmah_kernels import DiffmahParams
 from halo_boxes import make_box, opencosmo_of, parquet_of
-from halo_texts import write_box_trees
+from halo_texts import write_box_trees, write_sublink
 
 from popinfer.cli import main
 from popinfer.config import RunConfig
@@ -335,6 +335,22 @@ def test_fits_of_trees_are_a_catalog(files, tmp_path, capsys):
     assert "infall known" in text
 
 
+def test_trees_without_a_cosmology_are_given_one(tmp_path, capsys):
+    trees, out = tmp_path / "tree_extended.0.hdf5", tmp_path / "fits.h5"
+    write_sublink(trees)
+    with h5py.File(trees, "r+") as file:
+        del file["Header"]
+    command = ["halos", "fit-trees", str(trees), str(out), "--quiet"]
+    assert main(command) == 2
+    assert "has no cosmology" in capsys.readouterr().err
+    assert main([*command, "--h0", "70"]) == 2
+    assert "both --h0 and --om0" in capsys.readouterr().err
+    assert main([*command, "--h0", "70", "--om0", "0.3"]) == 0
+    with h5py.File(out) as file:
+        assert file["header/simulation/cosmology"].attrs["h"] == pytest.approx(0.7)
+        np.testing.assert_allclose(10 ** file["data/logmp_obs"][:], [1e13 / 0.7, 5e11 / 0.7], rtol=1e-4)
+
+
 def test_fits_of_trees_go_on_where_they_stopped(files, tmp_path, monkeypatch):
     from popinfer.halos import fitted_file
     from popinfer.halos.formats import open_halos
@@ -426,9 +442,9 @@ def test_on_halos_needs_a_simulation_and_results(files, tmp_path, capsys, write_
     assert "suffix" in capsys.readouterr().err
 
 
-def test_unfit_trees_are_refused(tmp_path, box):
-    few = dataclasses.replace(box, columns=box.columns)
-    source = write_box_trees(few, tmp_path / "tree_0_0_0.dat", n_step=4)
+@pytest.mark.parametrize("n_step", [2, 4])  # no branch has a fit, and a part of them
+def test_unfit_trees_are_refused(tmp_path, box, n_step):
+    source = write_box_trees(box, tmp_path / "tree_0_0_0.dat", n_step)
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(content(source)), encoding="utf-8")
     with pytest.raises(InputError, match="too few points"):

@@ -1,8 +1,8 @@
 """Readers of halo files, one format a module; `open_halos` finds out which is wanted.
 
 Each reader gives a `popinfer.halos.table.HaloHeader`, and chunks of a `HaloTable` in Msun and comoving Mpc. A
-reader of the user's own is any object with these two; further formats can be read through yt's ytree or
-swiftsimio where these are installed, by a class of a few lines.
+reader of the user's own is any object with these two. Two formats need packages that popinfer does without:
+``ytree`` reads what yt's ytree can load, ``swift`` SOAP catalogs by swiftsimio.
 """
 
 import glob
@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from popinfer.errors import InputError
 from popinfer.expansion import check_file
 from popinfer.halos.formats.galacticus import GalacticusTrees
@@ -18,11 +20,14 @@ from popinfer.halos.formats.opencosmo import OpenCosmo
 from popinfer.halos.formats.plain import PlainTable
 from popinfer.halos.formats.rockstar import ConsistentTrees, RockstarCatalog
 from popinfer.halos.formats.sublink import SubLink
+from popinfer.halos.formats.swift import SwiftCatalog
+from popinfer.halos.formats.tree_table import TreeTable
 from popinfer.halos.formats.universemachine import UniverseMachine
+from popinfer.halos.formats.ytree_trees import YtreeTrees
 from popinfer.halos.table import CHUNK, Asked, HaloHeader, HaloReader, HaloTable
 
-TREES = ("galacticus_trees", "consistent_trees", "sublink", "universemachine")
-FORMATS = ("auto", "opencosmo", "hlist", *TREES, "table")
+TREES = ("galacticus_trees", "consistent_trees", "sublink", "universemachine", "tree_table", "ytree")
+FORMATS = ("auto", "opencosmo", "hlist", *TREES, "swift", "table")
 _TABLES = {
     ".parquet": "parquet",
     ".pq": "parquet",
@@ -41,7 +46,11 @@ _READERS: dict[str, Callable[[Path, Asked], HaloReader]] = {
     "galacticus_trees": GalacticusTrees,
     "sublink": SubLink,
     "universemachine": UniverseMachine,
+    "ytree": YtreeTrees,
+    "swift": SwiftCatalog,
 }
+# what the run file may say of these formats all the same: columns in place of the usual ones, missing units
+_OPEN = {"ytree": ("columns", "units.mass", "units.length"), "swift": ("columns",)}
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -124,13 +133,28 @@ def _open_file(path: Path, format: str, asked: Asked) -> HaloReader:
     if format not in FORMATS:
         raise InputError(f"halos.source.format: '{format}' is unknown; there are {', '.join(FORMATS)}")
     check_file(path)
-    format = kind_of(path) if format == "auto" else format
+    if format == "auto":
+        format = kind_of(path)
+        format = "table" if format == "swift" and asked.columns else format  # named in full: no need of more
     if format in _READERS:
+        _refuse_overruled(path, format, asked)
         return _READERS[format](path, asked)
     kind = _TABLES.get(path.suffix.lower())
     if kind is None:
         raise InputError(f"{path}: a table of halos has one of the suffixes {', '.join(_TABLES)}")
-    return PlainTable(path, kind, asked)
+    has_nodes = format == "tree_table" or "descendant" in dict(asked.columns)
+    return TreeTable(path, kind, asked) if has_nodes else PlainTable(path, kind, asked)
+
+
+def _refuse_overruled(path: Path, format: str, asked: Asked) -> None:
+    """InputError where the run file says what such a file says itself, and would be passed over."""
+    said = {"columns": asked.columns, "units.mass": asked.mass_unit, "units.length": asked.length_unit}
+    for key, value in said.items():
+        if value and key not in _OPEN.get(format, ()):
+            raise InputError(
+                f"halos.source.{key}: {path} is read as {format}, whose columns and units are known; leave "
+                "it out, or set halos.source.format to table"
+            )
 
 
 def kind_of(path: Path) -> str:
@@ -169,4 +193,6 @@ def _kind_of_hdf5(path: Path) -> str:
             return "opencosmo"
         if {"SubhaloID", "DescendantID"} <= names:
             return "sublink"
+        if "Header" in names and b"SOAP" in np.bytes_(file["Header"].attrs.get("OutputType", "")):
+            return "swift"
     return "table"

@@ -73,7 +73,7 @@ class GalacticusTrees(HaloReader):
     def _nodes(self, file: h5py.File, group: Any, rows: slice, h: float) -> Nodes:
         mass = group["nodeMass"][rows] * (_scale(file, "mass", self._path, h) / MSUN_KG)
         spelled = _descendants(group)
-        a = _scale_factor(group)[rows]
+        a = _scale_factor(group, rows)
         length = _scale(file, "length", self._path, h) / MPC_M
         exponent = _attributes(file, "units").get("lengthScaleFactorExponent", 1)
         comoving = a[:, None] ** (exponent - 1.0)  # physical lengths grow with the scale factor
@@ -120,10 +120,10 @@ def _scale(file: h5py.File, kind: str, path: Path, h: float) -> float:
     return float(said[f"{kind}UnitsInSI"]) * h ** float(said.get(f"{kind}HubbleExponent", 0))
 
 
-def _scale_factor(group: Any) -> np.ndarray:
+def _scale_factor(group: Any, rows: slice = slice(None)) -> np.ndarray:
     if "expansionFactor" in group:
-        return group["expansionFactor"][:].astype(float)
-    return 1 / (1 + group["redshift"][:].astype(float))
+        return group["expansionFactor"][rows].astype(float)
+    return 1 / (1 + group["redshift"][rows].astype(float))
 
 
 def _forests(file: h5py.File, n_node: int, most: int) -> Iterator[slice]:

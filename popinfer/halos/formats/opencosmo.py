@@ -2,7 +2,8 @@
 
 ``/data`` holds one dataset a column with attributes ``unit`` (astropy's words; h is ``littleh``) and
 ``description``; lightcones may have several groups ``<step>_<name>/data``. ``/header/file`` says whether the
-file is a lightcone, its redshift, and the convention of units (``scalefree``: Mpc/h and Msun/h throughout);
+file is a lightcone, its redshift, and the convention of units (``scalefree``: Mpc/h and Msun/h throughout;
+``physical``: lengths are to be multiplied by 1 + z);
 ``/header/cosmology`` and ``/header/simulation`` hold parameters. diffsky gives diffmah parameters
 (``has_diffmah_fit`` tells which are fitted), ``logmp_obs``, hosts as row numbers (``top_host_idx``), masses
 at infall, and ``p_merge``; the time of infall is t_peak (`popinfer.halos.completed`).
@@ -42,6 +43,7 @@ _NAMES = {
     "vy": ("vy", "fof_halo_com_vy"),
     "vz": ("vz", "fof_halo_com_vz"),
 }
+_NO_HOST = -2  # host of a satellite for which none is named: no halo's name
 _FAR = 4  # chunks: hosts within so many rows are read in one piece
 _REDSHIFT_KEYS = ("redshift", "z")
 
@@ -85,9 +87,9 @@ class OpenCosmo(HaloReader):
         """Halos as the file lists them, group after group."""
         header = self.header
         with h5py.File(self._path, "r") as file:
-            scalefree = _text(_header_attributes(file).get("unit_convention")) == "scalefree"
+            convention = _text(_header_attributes(file).get("unit_convention"))
             for group in _data_groups(file, self._path):
-                reader = _Group(group, self._path, header, scalefree)
+                reader = _Group(group, self._path, header, convention)
                 n = len(group[reader.name("id")])
                 for first in range(0, n, size):
                     yield reader.table(slice(first, min(first + size, n)))
@@ -96,8 +98,9 @@ class OpenCosmo(HaloReader):
 class _Group:
     """One group of columns."""
 
-    def __init__(self, group: Any, path: Path, header: HaloHeader, scalefree: bool) -> None:
-        self._group, self._path, self._header, self._scalefree = group, path, header, scalefree
+    def __init__(self, group: Any, path: Path, header: HaloHeader, convention: str) -> None:
+        self._group, self._path, self._header = group, path, header
+        self._scalefree, self._physical = convention == "scalefree", convention == "physical"
         self._h = (header.cosmology or PLANCK15).h
 
     def name(self, quantity: str) -> str:
@@ -121,6 +124,8 @@ class _Group:
             values, unit = self._group[name][rows], _text(self._group[name].attrs.get("unit"))
             return np.asarray(values, float) - (np.log10(self._h) if "littleh" in unit else 0.0)
         unit = self._unit(self.name("mass"), mass_unit)
+        if unit.log10:
+            return self.column("mass", rows) + np.log10(unit.scale(self._h))
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.log10(self.column("mass", rows) * unit.scale(self._h))
 
@@ -136,8 +141,22 @@ class _Group:
         """Comoving positions [Mpc]."""
         if not _found(self._group, "x"):
             return np.full((rows.stop - rows.start, 3), np.nan)
-        scale = self._unit(self.name("x"), length_unit).scale(self._h)
-        return np.stack([self.column(axis, rows) for axis in "xyz"], axis=1) * scale
+        unit = self._unit(self.name("x"), length_unit)
+        position = np.stack([self.column(axis, rows) for axis in "xyz"], axis=1) * unit.scale(self._h)
+        return position * (1 + self.redshift(rows)[:, None]) if unit.physical or self._physical else position
+
+    def velocity(self, rows: slice) -> np.ndarray:
+        """Peculiar velocities [km/s]: comoving ones, as HACC has them, are divided by 1 + z."""
+        names = [_found(self._group, axis) for axis in ("vx", "vy", "vz")]
+        velocity = np.stack([self.column(axis, rows) for axis in ("vx", "vy", "vz")], axis=1)
+        units = [_text(self._group[name].attrs.get("unit")) for name in names if name]
+        is_comoving = any("comoving" in unit for unit in units)
+        return velocity / (1 + self.redshift(rows)[:, None]) if is_comoving else velocity
+
+    def redshift(self, rows: slice) -> np.ndarray:
+        """Redshifts of the halos, or of the snapshot."""
+        snapshot = self._header.redshifts[0] if self._header.redshifts else np.nan
+        return self.column("redshift", rows, snapshot)
 
     def hosts(self, rows: slice, halo_id: np.ndarray) -> np.ndarray:
         """Names of outermost hosts, -1 for none."""
@@ -148,16 +167,15 @@ class _Group:
         central = self.column("central", rows, 1.0) > 0.5
         name = _found(self._group, "host_row")
         if not name:
-            return np.where(central, DISTINCT, -2)
+            return np.where(central, DISTINCT, _NO_HOST)
         row = self._group[name][rows].astype(np.int64)
         row_itself = np.arange(rows.start, rows.stop)
-        host = np.full(len(row), DISTINCT)
-        satellite = (
-            (row >= 0)
-            & (row != row_itself)
-            & ~(central if _found(self._group, "central") else row == row_itself)
-        )
-        host[satellite] = self._names_at(row[satellite], rows.stop - rows.start)
+        elsewhere = (row >= 0) & (row != row_itself)
+        if not _found(self._group, "central"):
+            central = ~elsewhere
+        host = np.where(central, DISTINCT, _NO_HOST)
+        inside = elsewhere & ~central
+        host[inside] = self._names_at(row[inside], rows.stop - rows.start)
         return host
 
     def _names_at(self, rows: np.ndarray, chunk: int) -> np.ndarray:
@@ -179,7 +197,7 @@ class _Group:
             nan = np.full(rows.stop - rows.start, np.nan)
             return DiffmahParams(*(nan,) * 5)
         mah = [np.asarray(self._group[name][rows], float) for name in DiffmahParams._fields]
-        bad = (self.column("fitted", rows, 1.0) < 0.5) | (mah[0] <= 0)
+        bad = self.column("fitted", rows, 1.0) < 0.5
         return DiffmahParams(*(np.where(bad, np.nan, column) for column in mah))
 
     def table(self, rows: slice) -> HaloTable:
@@ -187,14 +205,13 @@ class _Group:
         halo_id = self._group[self.name("id")][rows].astype(np.int64)
         host_id, mah = self.hosts(rows, halo_id), self.mah_params(rows)
         satellite = host_id != DISTINCT
-        snapshot = self._header.redshifts[0] if self._header.redshifts else np.nan
         return HaloTable.of(
             halo_id,
             host_id,
             self.lg_mass(rows),
-            z=self.column("redshift", rows, snapshot),
+            z=self.redshift(rows),
             position=self.position(rows),
-            velocity=np.stack([self.column(axis, rows) for axis in ("vx", "vy", "vz")], axis=1),
+            velocity=self.velocity(rows),
             mah_params=mah,
             lgm_infall=np.where(satellite, self.column("lgm_infall", rows), np.nan),
             lgmhost_infall=np.where(satellite, self.column("lgmhost_infall", rows), np.nan),
