@@ -1,5 +1,6 @@
 """Figures of the posterior against the prior: corner plot and shrinkage."""
 
+import itertools
 from typing import Protocol, runtime_checkable
 
 import arviz as az
@@ -74,7 +75,22 @@ def corner_plot(idata: az.InferenceData, rows: tuple[ParameterRow, ...]) -> Plot
         "they fit in the panel). Vermilion: highest posterior density"
         + ("; green: the truth of this mock catalog." if _has_truth(rows) else ".")
     )
-    return Plot("corner", "Posterior and prior", caption, figure)
+    return Plot("corner", "Posterior and prior", caption, figure, _correlations(idata, rows))
+
+
+def _correlations(idata: az.InferenceData, rows: tuple[ParameterRow, ...]) -> str:
+    """What a corner plot shows, in words: how many parameters, and which are correlated most."""
+    shown = f"Corner plot of {len(rows)} parameters."
+    draws = np.stack([np.asarray(idata.posterior[row.name].values, float).ravel() for row in rows])
+    draws = draws[:, np.isfinite(draws).all(axis=0)]
+    if len(rows) < 2 or draws.shape[1] < 2 or (draws.std(axis=1) == 0).any():
+        return shown
+    matrix = np.corrcoef(draws)
+    pairs = sorted(itertools.combinations(range(len(rows)), 2), key=lambda pair: -abs(matrix[pair]))
+    listed = "; ".join(
+        f"{rows[i].name} and {rows[j].name} {f'{matrix[i, j]:+.2f}'.replace('-', '−')}" for i, j in pairs[:3]
+    )
+    return f"{shown} Strongest correlations: {listed}."
 
 
 def shrinkage_plot(rows: tuple[ParameterRow, ...], idata: az.InferenceData) -> Plot | None:
@@ -105,7 +121,11 @@ def shrinkage_plot(rows: tuple[ParameterRow, ...], idata: az.InferenceData) -> P
         "prior standard deviations). Right: shrinkage, 1 − sd(posterior)/sd(prior); near 0 the data said "
         "nothing."
     )
-    return Plot("shrinkage", "What the data taught", caption, figure)
+    listed = ", ".join(f"{row.name} {row.shrinkage:.2f}" for row in informed)
+    alt = (
+        f"Medians and intervals of {len(informed)} parameters in units of their priors. Shrinkage: {listed}."
+    )
+    return Plot("shrinkage", "What the data taught", caption, figure, alt)
 
 
 def _limits(draws: np.ndarray, prior: np.ndarray) -> tuple[float, float]:

@@ -144,7 +144,9 @@ def overlaid_corners(
         axes[n - 1, k].xaxis.set_label_coords(0.5, -0.42 * scale * n / size)
         axes[k, 0].yaxis.set_label_coords(-0.42 * scale * n / size, 0.5)
     caption = f"Contours hold 68 and 95 %. Blue: {labels[0]}; vermilion: {labels[1]}."
-    return Plot("compare", "Two posteriors", caption, figure)
+    farthest = max(rows, key=lambda row: abs(row.shift))
+    alt = f"Corner plots of {n} parameters; {farthest.name} moved most, by {farthest.shift:+.2f} sd."
+    return Plot("compare", "Two posteriors", caption, figure, alt)
 
 
 def _limits(draws: list[np.ndarray]) -> tuple[float, float]:

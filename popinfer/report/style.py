@@ -47,12 +47,21 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Plot:
-    """A finished figure: `name` is its file name, `caption` says what is data and what is model."""
+    """A finished figure.
+
+    Attributes
+    ----------
+    name : of its file. title : of the figure.
+    caption : says what is data and what is model.
+    figure : the drawing.
+    alt : what the figure shows, for those who don't see it; its caption is read to them as well.
+    """
 
     name: str
     title: str
     caption: str
     figure: Figure
+    alt: str = ""
 
 
 @contextlib.contextmanager
