@@ -5,7 +5,7 @@
   if (!source) return;
   const data = JSON.parse(source.textContent);
   const SVG = "http://www.w3.org/2000/svg";
-  const BLUE = "#0072B2", GREY = "#8a8a8a", VERMILION = "#D55E00", GREEN = "#009E73", INK = "#1b1f24";
+  const BLUE = "#0072B2", GREY = "#6e6e6e", VERMILION = "#D55E00", GREEN = "#009E73", INK = "#1b1f24";
   const WIDTH = 560, HEIGHT = 400, BOX = { left: 66, right: 548, top: 10, bottom: 350 };
 
   const make = (parent, name, attributes, text) => {
