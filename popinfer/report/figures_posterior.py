@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 import arviz as az
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -169,7 +170,8 @@ def contours(
     x, y = (np.arange(-3, _GRID + 3) * (e[1] - e[0]) + e[0] + 0.5 * (e[1] - e[0]) for e in edges)
     levels = enclosing_levels(density)
     if filled:
-        ax.contourf(x, y, density, [*levels, density.max() * 1.001], colors=[color, color], alpha=0.35)
+        shades = [to_rgba(color, alpha) for alpha in (0.2, 0.5)]  # the inner region is the darker one
+        ax.contourf(x, y, density, [*levels, density.max() * 1.001], colors=shades)
     ax.contour(x, y, density, levels, colors=color, linewidths=0.9, linestyles="-" if filled else "--")
     ax.set(xlim=limits[0], ylim=limits[1])
 

@@ -4,8 +4,8 @@ WeasyPrint is the optional extra ``pdf``. It needs the system's Pango library, w
 have. Nothing is fetched: the page holds everything.
 """
 
+import importlib
 from collections.abc import Callable
-from typing import Any
 
 from popinfer.errors import InputError, first_line
 
@@ -25,8 +25,8 @@ def pdf_maker() -> Callable[[str], bytes]:
         WeasyPrint isn't installed, or a library of the system that it needs.
     """
     try:
-        import weasyprint
-        from weasyprint.urls import URLFetcher
+        weasyprint = importlib.import_module("weasyprint")  # needn't be there
+        urls = importlib.import_module("weasyprint.urls")
     except ImportError:
         raise InputError("a PDF needs WeasyPrint; pip install 'popinfer[pdf]'") from None
     except OSError as error:
@@ -36,8 +36,8 @@ def pdf_maker() -> Callable[[str], bytes]:
         ) from None
 
     def made(page: str) -> bytes:
-        fetcher: Any = URLFetcher(allowed_protocols=("data",))  # the page holds everything
-        document: Any = weasyprint.HTML(string=page, url_fetcher=fetcher)
+        fetcher = urls.URLFetcher(allowed_protocols=("data",))  # the page holds everything
+        document = weasyprint.HTML(string=page, url_fetcher=fetcher)
         return document.write_pdf(pdf_tags=True)
 
     return made
