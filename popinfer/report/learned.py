@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from popinfer.report.numbers import fixed_decimals, measured
+from popinfer.report.numbers import fixed_decimals, measured, of_parameter
 from popinfer.report.parameters import WEAK_SHRINKAGE, ParameterRow
 from popinfer.report.relations import RelationRow
 
@@ -74,6 +74,12 @@ def _words(row: ParameterRow) -> str:
 
 
 def _against(row: ParameterRow) -> str:
+    """The posterior in units of the prior, and the truth where it is known."""
+    truth = f"the truth is {of_parameter(row.truth, row)}" if np.isfinite(row.truth) else ""
+    return "; ".join(filter(None, (_against_prior(row), truth)))
+
+
+def _against_prior(row: ParameterRow) -> str:
     if not np.isfinite(row.shrinkage):
         return ""
     narrower = 1 / max(1 - row.shrinkage, 1e-3)

@@ -158,14 +158,15 @@ def remove_pages(folder: RunFolder) -> None:
 
     Folders without a page, and files without a seal that fits, aren't popinfer's and stay.
     """
-    for page in (folder.report, folder.path / "calibration.html"):
-        if page.is_file():
-            page.unlink()
-            for path in folder.beside_page:
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                elif seal_identity(path) is not None:
-                    path.unlink()
+    pages = [page for page in (folder.report, folder.path / "calibration.html") if page.is_file()]
+    for page in pages:
+        page.unlink()
+    for path in folder.beside_page:
+        if path.is_dir():
+            if pages:
+                shutil.rmtree(path, ignore_errors=True)
+        elif seal_identity(path) is not None:
+            path.unlink()
 
 
 def remove_results(folder: RunFolder) -> None:

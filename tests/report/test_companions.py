@@ -110,6 +110,7 @@ def test_a_readme_of_draws_that_failed_says_so():
     files = companion_files(html.find(synthetic.chains(posterior), RunSummary(name="bad")))
     text = files["README.md"].decode()
     assert "**NOT CONVERGED.**" in text and "must not be read as a posterior" in text
+    assert "The draws are not a posterior" in text and "Central galaxies" not in text
 
 
 def test_nothing_in_a_run_becomes_markup_or_a_command(tmp_path):

@@ -223,6 +223,7 @@ def test_truth_of_a_mock_has_its_column():
     summary = dataclasses.replace(synthetic.summary(), truth={"sfh.efficiency": -0.0123})
     text = _page(_small(), summary)
     assert '<th class="n">truth</th>' in text and "−0.012" in text
+    assert re.search(r"narrower than the prior[^<]*; the truth is −0\.012</td>", text)
 
 
 def test_no_posterior_is_refused(tmp_path):
