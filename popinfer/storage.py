@@ -128,8 +128,8 @@ def write_page(
     ----------
     path : of the page.
     page : its content.
-    folders : name of a folder beside the page -> name of a file in it -> content; other files there are
-        removed, unless there was no page that they could belong to.
+    folders : name of a folder beside the page -> name of a file in it -> content; others of these suffixes
+        are removed, unless there was no page that they could belong to.
     files : name of a file beside the page -> its content with its seal, or None to remove it. A file of that
         name without a seal that fits isn't popinfer's: it stays as it is.
 
@@ -151,8 +151,8 @@ def write_page(
                 fresh.mkdir()
                 for name, contents in folders.items():
                     _fill(fresh / name, contents)
-                    if not path.exists():
-                        _keep_others(path.parent / name, fresh / name)
+                    former = {Path(one).suffix for one in contents} if path.exists() else set()
+                    _keep_others(path.parent / name, fresh / name, former)
                 for name, content in {**beside, path.name: page}.items():
                     if content is not None:
                         _write_through(fresh / name, content)
@@ -174,11 +174,11 @@ def _fill(folder: Path, files: Mapping[str, bytes]) -> None:
         _write_through(folder / name, content)
 
 
-def _keep_others(shown: Path, fresh: Path) -> None:
-    """Copy what a folder holds beside the files that are to take its place."""
+def _keep_others(shown: Path, fresh: Path, former: set[str]) -> None:
+    """Copy what a folder holds beside the files that take its place and beside those of some suffixes."""
     if shown.is_dir():
         for other in shown.iterdir():
-            if not (fresh / other.name).exists():
+            if not (fresh / other.name).exists() and (other.is_dir() or other.suffix not in former):
                 shutil.copytree(other, fresh / other.name) if other.is_dir() else shutil.copy2(other, fresh)
 
 

@@ -254,6 +254,8 @@ def test_pages_and_figures_are_of_one_report(older):
     write_page(older / "report.html", b"next", {"figures": {"a.png": b"next"}})
     assert contents(older / "figures") == {"a.png": b"next", "b.png": b"new", "mine.txt": b"kept"}
     assert not list(older.glob(".*"))
+    write_page(older / "report.html", b"last", {"figures": {"d.png": b"last"}})
+    assert contents(older / "figures") == {"d.png": b"last", "mine.txt": b"kept"}  # no picture of a report
 
 
 def test_files_beside_a_page_are_replaced_and_removed_where_they_are_ours(older):

@@ -32,6 +32,7 @@ from popinfer.storage import (
     write_sealed,
 )
 
+_OF_PAGES = {"figures": (".png", ".pdf"), "tables": (".ecsv",)}  # what pages' folders hold
 STAGES = ("search", "halos", "fit", "sample")
 
 
@@ -94,7 +95,7 @@ class RunFolder:
     @property
     def beside_page(self) -> tuple[Path, ...]:
         """Folders and files that are written with the page."""
-        names = ("figures", "tables", "README.md", "reproduce.sh", "references.bib", "report.pdf")
+        names = (*_OF_PAGES, "README.md", "reproduce.sh", "references.bib", "report.pdf")
         return tuple(self.path / name for name in names)
 
     @property
@@ -156,15 +157,18 @@ def check_writable(folder: Path, what: str = "") -> None:
 def remove_pages(folder: RunFolder) -> None:
     """Remove the report, or that of a calibration, and what was written with it.
 
-    Folders without a page, and files without a seal that fits, aren't popinfer's and stay.
+    Pictures and tables without a page, other files beside them, and files without a seal that fits aren't
+    popinfer's and stay.
     """
     pages = [page for page in (folder.report, folder.path / "calibration.html") if page.is_file()]
     for page in pages:
         page.unlink()
     for path in folder.beside_page:
         if path.is_dir():
-            if pages:
-                shutil.rmtree(path, ignore_errors=True)
+            for file in (x for x in path.iterdir() if pages and x.suffix in _OF_PAGES[path.name]):
+                file.unlink()
+            if not any(path.iterdir()):
+                path.rmdir()
         elif seal_identity(path) is not None:
             path.unlink()
 
