@@ -14,6 +14,13 @@ from popinfer.report.relations import RelationRow
 
 _AS_EXPECTED = 0.5  # prior standard deviations: nearer to the prior's mean nothing is said
 _NUISANCES = ("template.", "zero_point.")  # errors of tools, which come after what is said of galaxies
+_HELD = 3e-3  # dex, or a fraction: nobody knows a relation that well
+_RELATIONS = {
+    "smhm": "stellar mass at fixed halo mass",
+    "quenched_fraction": "quenched fraction",
+    "lg_ssfr": "specific star formation rate",
+    "csfrd": "cosmic star formation rate density",
+}
 _POINTS = {"smhm": 12.0, "quenched_fraction": 10.5, "lg_ssfr": 10.0, "csfrd": 0.0}  # where a sentence is told
 
 
@@ -43,11 +50,13 @@ class Learned:
     parameters : those that the data taught something about, the best known first, nuisances last.
     weak : names of those they said little about.
     relations : a sentence each.
+    held : relations that no free parameter moves.
     """
 
     parameters: tuple[LearnedParameter, ...]
     weak: tuple[str, ...]
     relations: tuple[str, ...]
+    held: tuple[str, ...]
 
 
 def learned_of(rows: Sequence[ParameterRow], relations: Sequence[RelationRow]) -> Learned:
@@ -61,10 +70,13 @@ def learned_of(rows: Sequence[ParameterRow], relations: Sequence[RelationRow]) -
     weak = tuple(row.name for row in rows if row.shrinkage < WEAK_SHRINKAGE)
     taught = [row for row in rows if row.name not in weak]
     taught.sort(key=lambda row: (row.name.startswith(_NUISANCES), -np.nan_to_num(row.shrinkage)))
+    told = [row for row in relations if row.x == _POINTS[row.name] and np.isfinite(row.median)]
+    held = [row for row in told if row.high - row.low < _HELD]
     return Learned(
         tuple(LearnedParameter(row.name, _words(row), measured(row), _against(row)) for row in taught),
         weak,
-        tuple(_sentence(row) for row in relations if row.x == _POINTS[row.name] and np.isfinite(row.median)),
+        tuple(_sentence(row) for row in told if row not in held),
+        tuple(_RELATIONS[row.name] for row in held),
     )
 
 
