@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+import xarray as xr
 from astropy.table import Table
 
 from popinfer.report import RunSummary, html
@@ -72,6 +73,22 @@ def test_tables_are_read_by_what_knows_csv_alone(folder):
             and "nan" not in path.read_text().lower().split(",")
         )
     assert pd.read_csv(folder / "tables" / "parameters.ecsv", comment="#")["truth"].isna().all()
+
+
+def test_fitted_abundances_have_a_table():
+    idata = synthetic.chains()
+    drawn = 1000 * (1 + 0.1 * np.linspace(-2, 2, 101)).reshape(1, 101, 1)
+    number = {"abundance": (("number",), [1300.0]), "abundance_sd": (("number",), [100.0])}
+    idata.add_groups(
+        {
+            "posterior_predictive": xr.Dataset({"abundance": (("chain", "draw", "number"), drawn)}),
+            "observed_data": xr.Dataset(number | {"abundance_name": (("number",), ["galaxies, z < 0.1"])}),
+        }
+    )
+    content = table_files(idata, synthetic.summary(), html.find(idata, synthetic.summary()).rows)
+    (row,) = Table.read(io.BytesIO(content["abundances.ecsv"]), format="ascii.ecsv")
+    assert row["abundance"] == "galaxies, z < 0.1" and row["observed"] == 1300
+    assert row["median"] == pytest.approx(1000) and row["low68"] == pytest.approx(864)
 
 
 def test_a_table_keeps_names_that_hold_separators():
