@@ -204,11 +204,14 @@ def sample(
 def report(
     where: Annotated[Path, typer.Argument(help="Run file, or a run's folder.")],
     out: Out = None,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Write report.pdf too; needs WeasyPrint, the extra 'pdf'.")
+    ] = False,
     quiet: Quiet = False,
     allow_unconverged: Unconverged = False,
     allow_misfit: Misfit = False,
 ) -> None:
-    """Write the page to read from the stored draws."""
+    """Write the page to read, its tables and citations from the stored draws."""
     config = None if where.is_dir() else _read(where, quiet)
     say = _start(quiet)
     from popinfer.run import stages
@@ -218,7 +221,7 @@ def report(
     if config is not None:
         stages.refuse_other_run(folder, config)
     allowed = (allow_unconverged, allow_misfit)
-    _finish(stages.report(folder, say), folder.report, quiet, allowed)
+    _finish(stages.report(folder, say, pdf=pdf), folder.report, quiet, allowed)
 
 
 @app.command()

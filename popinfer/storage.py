@@ -23,6 +23,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from popinfer.errors import InputError
 from popinfer.expansion import check_content
@@ -39,6 +40,10 @@ _WRAPS = {
     ".json": (b',\n  "seal": "', b'"\n}\n'),
     ".yaml": (b"# ", b"\n"),
     ".html": (b"<!-- ", b" -->\n"),
+    ".md": (b"\n<!-- ", b" -->\n"),
+    ".sh": (b"# ", b"\n"),
+    ".bib": (b"% ", b"\n"),
+    ".pdf": (b"%", b"\n"),  # readers look for a document's end in its last kilobyte
 }
 _BARE = (b"\n", b"\n")
 _SEAL = re.compile(rb"popinfer (\d{1,6}) ([a-z]{1,20}) ([!-~]{1,100}) sha256 ([0-9a-f]{64})")
@@ -108,45 +113,73 @@ def replacing(path: Path) -> Iterator[Path]:
         raise cant_write(path, error) from None
 
 
-def write_page(path: Path, page: bytes, figures: Mapping[str, bytes]) -> None:
-    """Write a page and its folder ``figures``, both or neither; a page that was there goes first.
+def write_page(
+    path: Path,
+    page: bytes,
+    folders: Mapping[str, Mapping[str, bytes]],
+    files: Mapping[str, bytes | None] | None = None,
+) -> None:
+    """Write a page with the folders and files that belong to it, all or none.
+
+    A page that was there goes first and the new one comes last: where there is a page, what is beside it is
+    of the same report.
 
     Parameters
     ----------
     path : of the page.
     page : its content.
-    figures : name of a file in the folder -> content; other files there are removed.
+    folders : name of a folder beside the page -> name of a file in it -> content; others of these suffixes
+        are removed, unless there was no page that they could belong to.
+    files : name of a file beside the page -> its content with its seal, or None to remove it. A file of that
+        name without a seal that fits isn't popinfer's: it stays as it is.
 
     Raises
     ------
     InputError
-        They can't be written; page and figures are as they were.
+        They can't be written; everything is as it was.
     """
-    fresh, shown = _temporary(path.parent), path.with_name("figures")
+    fresh = _temporary(path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        beside = {
+            name: content
+            for name, content in (files or {}).items()
+            if seal_identity(path.parent / name) is not None or not os.path.lexists(path.parent / name)
+        }
         with WRITING:
             try:
                 fresh.mkdir()
-                (fresh / "figures").mkdir()
-                for name, content in figures.items():
-                    _write_through(fresh / "figures" / name, content)
-                _write_through(fresh / path.name, page)
-                if shown.exists() and not path.exists():
-                    for other in shown.iterdir():
-                        if other.name not in figures:
-                            shutil.copy2(other, fresh / "figures" / other.name)
-                _move_all(
-                    (path, fresh / "former page"),
-                    (shown, fresh / "former figures"),
-                    (fresh / "figures", shown),
-                    (fresh / path.name, path),
-                )
+                for name, contents in folders.items():
+                    _fill(fresh / name, contents)
+                    former = {Path(one).suffix for one in contents} if path.exists() else set()
+                    _keep_others(path.parent / name, fresh / name, former)
+                for name, content in {**beside, path.name: page}.items():
+                    if content is not None:
+                        _write_through(fresh / name, content)
+                names = (path.name, *folders, *beside)
+                out = [(path.parent / name, fresh / f"former {name}") for name in names]
+                into = [(fresh / name, path.parent / name) for name in (*names[1:], path.name)]
+                _move_all(*out, *into)
                 sync_folder(path.parent)
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
     except OSError as error:
         raise cant_write(path, error) from None
+
+
+def _fill(folder: Path, files: Mapping[str, bytes]) -> None:
+    """A new folder with files."""
+    folder.mkdir()
+    for name, content in files.items():
+        _write_through(folder / name, content)
+
+
+def _keep_others(shown: Path, fresh: Path, former: set[str]) -> None:
+    """Copy what a folder holds beside the files that take its place and beside those of some suffixes."""
+    if shown.is_dir():
+        for other in shown.iterdir():
+            if not (fresh / other.name).exists() and (other.is_dir() or other.suffix not in former):
+                shutil.copytree(other, fresh / other.name) if other.is_dir() else shutil.copy2(other, fresh)
 
 
 def _move_all(*moves: tuple[Path, Path]) -> None:
@@ -241,27 +274,54 @@ def read_sealed(path: Path, kind: str, stage: str, identity: str | None = None) 
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror}); {again}") from None
-    wrap = _WRAPS.get(path.suffix, _BARE)
-    seals = list(_SEAL.finditer(content[-_LONGEST_SEAL:]))
-    if not seals:
+    found = _seal_of(content, path.suffix)
+    if found is None:
         raise InputError(
             f"{path}: damaged, cut short, or of an older version: no checksum at its end; {again}"
         )
-    schema, stored_kind, stored_identity, digest = (x.decode() for x in seals[-1].groups())
-    start = max(len(content) - _LONGEST_SEAL, 0) + seals[-1].start() - len(wrap[0])
-    head = content[: -len(wrap[1]) - len(digest)]
-    whole = content.endswith(digest.encode() + wrap[1]) and content[max(start, 0) :].startswith(wrap[0])
-    if not whole or hashlib.sha256(head).hexdigest() != digest:
+    if not found.fits:
         raise InputError(f"{path}: damaged: its content doesn't fit its checksum; {again}")
+    schema, stored_kind, stored_identity, digest = found.words
     if int(schema) != SCHEMA:
         raise InputError(f"{path}: written in format {schema}, this version reads {SCHEMA}; {again}")
     if stored_kind != kind:
         raise InputError(f"{path}: holds '{stored_kind}', not '{kind}'; {again}")
     if identity is not None and stored_identity != identity:
         raise InputError(f"{path}: made from another configuration or other data; {again}")
-    body = content[:start]
+    body = content[: found.start]
     check_content(io.BytesIO(body), path)  # a seal says that nothing has changed, not who made it
     return Sealed(body + _CLOSING if path.suffix == ".json" else body, stored_identity, digest)
+
+
+def seal_identity(path: Path) -> str | None:
+    """What a file was made from, as its seal says; None where it is absent, or has no seal that fits."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    found = _seal_of(content, path.suffix)
+    return found.words[2] if found is not None and found.fits else None
+
+
+class _Seal(NamedTuple):
+    """A seal as it was found: where it begins, its schema, kind, identity and hash, whether it fits."""
+
+    start: int
+    words: tuple[str, ...]
+    fits: bool
+
+
+def _seal_of(content: bytes, suffix: str) -> _Seal | None:
+    """The seal at a file's end; None where there is none."""
+    before, after = _WRAPS.get(suffix, _BARE)
+    seals = list(_SEAL.finditer(content[-_LONGEST_SEAL:]))
+    if not seals:
+        return None
+    words = tuple(word.decode() for word in seals[-1].groups())
+    start = max(len(content) - _LONGEST_SEAL, 0) + seals[-1].start() - len(before)
+    head = content[: -len(after) - len(words[-1])]
+    whole = content.endswith(words[-1].encode() + after) and content[max(start, 0) :].startswith(before)
+    return _Seal(start, words, whole and hashlib.sha256(head).hexdigest() == words[-1])
 
 
 def remove_leftovers(folder: Path, *, locked: bool) -> None:

@@ -44,7 +44,9 @@ WRITERS = {
     "sealed": lambda folder: write_sealed(folder / "a.npz", LARGE, "arrays"),
     "plain": lambda folder: write_bytes(folder / "a.csv", LARGE),
     "in pieces": write_in_pieces,
-    "page": lambda folder: write_page(folder / "report.html", b"new", {"a.png": b"new", "b.png": LARGE}),
+    "page": lambda folder: write_page(
+        folder / "report.html", b"new", {"figures": {"a.png": b"new", "b.png": LARGE}}
+    ),
 }
 
 

@@ -19,6 +19,8 @@ from popinfer.storage import (
     only_process,
     read_sealed,
     remove_leftovers,
+    seal_identity,
+    with_seal,
     write_bytes,
     write_page,
     write_sealed,
@@ -178,7 +180,12 @@ def full(*_args, **_kwargs):
 WRITERS = {
     "sealed": lambda folder: write_sealed(folder / "a.json", b"{\n}\n", "fit"),
     "plain": lambda folder: write_bytes(folder / "a.csv", b"new"),
-    "page": lambda folder: write_page(folder / "report.html", b"new", {"a.png": b"new", "b.png": b"new"}),
+    "page": lambda folder: write_page(
+        folder / "report.html",
+        b"new",
+        {"figures": {"a.png": b"new", "b.png": b"new"}},
+        {"R.md": with_seal(b"new", ".md", "readme")},
+    ),
 }
 
 
@@ -240,13 +247,40 @@ def test_folders_that_are_not_there_or_files_in_their_place(tmp_path):
 
 
 def test_pages_and_figures_are_of_one_report(older):
-    write_page(older / "report.html", b"new", {"a.png": b"new", "b.png": b"new"})
+    write_page(older / "report.html", b"new", {"figures": {"a.png": b"new", "b.png": b"new"}})
     assert contents(older / "figures") == {"a.png": b"new", "b.png": b"new"}
     (older / "report.html").unlink()
     (older / "figures" / "mine.txt").write_bytes(b"kept")
-    write_page(older / "report.html", b"next", {"a.png": b"next"})
+    write_page(older / "report.html", b"next", {"figures": {"a.png": b"next"}})
     assert contents(older / "figures") == {"a.png": b"next", "b.png": b"new", "mine.txt": b"kept"}
     assert not list(older.glob(".*"))
+    write_page(older / "report.html", b"last", {"figures": {"d.png": b"last"}})
+    assert contents(older / "figures") == {"d.png": b"last", "mine.txt": b"kept"}  # no picture of a report
+
+
+def test_files_beside_a_page_are_replaced_and_removed_where_they_are_ours(older):
+    def sealed(text: bytes) -> bytes:
+        return with_seal(text, ".md", "readme", "first")
+
+    (older / "mine.md").write_bytes(b"a file of the user's own")
+    (older / "edited.md").write_bytes(sealed(b"old").replace(b"old", b"own"))
+    for name in ("ours.md", "gone.md"):
+        (older / name).write_bytes(sealed(b"old"))
+    new = {name: sealed(b"new") for name in ("mine.md", "edited.md", "ours.md", "fresh.md")}
+    write_page(older / "report.html", b"new", {}, {**new, "gone.md": None, "never.md": None})
+    assert (older / "mine.md").read_bytes() == b"a file of the user's own"
+    assert b"own" in (older / "edited.md").read_bytes()
+    assert (older / "ours.md").read_bytes() == (older / "fresh.md").read_bytes() == sealed(b"new")
+    assert not (older / "gone.md").exists() and not (older / "never.md").exists()
+
+
+@pytest.mark.parametrize("suffix", [".md", ".sh", ".bib", ".pdf", ".json", ".html"])
+def test_seals_of_all_kinds_of_text(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(with_seal(b"{\n  x\n}\n", suffix, "text", "whose"))
+    assert seal_identity(path) == "whose" and read_sealed(path, "text", "report").content == b"{\n  x\n}\n"
+    path.write_bytes(path.read_bytes().replace(b"x", b"y"))
+    assert seal_identity(path) is None and seal_identity(tmp_path) is None
 
 
 def test_two_processes_in_one_folder(tmp_path):

@@ -14,8 +14,9 @@ from popinfer.infer.calibration import (
     tarp_band,
 )
 from popinfer.report.figures import figure_files
-from popinfer.report.html import embed_images, render
+from popinfer.report.html import embed_images
 from popinfer.report.style import MODEL, PAGE_WIDTH, Plot, report_style, wrap_label
+from popinfer.report.templates import render
 from popinfer.storage import with_seal, write_page
 
 _COLUMNS = 4
@@ -44,7 +45,7 @@ def write_calibration(calibration: Calibration, out_dir: Path | str) -> Path:
         figures=embed_images(plots, files),
         tarp_sigma=TARP_SIGMA,
     )
-    write_page(path, with_seal(page.encode(), path.suffix, "calibration"), files)
+    write_page(path, with_seal(page.encode(), path.suffix, "calibration"), {"figures": files})
     return path
 
 
@@ -72,7 +73,12 @@ def rank_plot(calibration: Calibration) -> Plot:
         "where 99 % of the bins of a right posterior lie. High ends say that posteriors are too narrow, a "
         "high middle that they are too wide, a slope that they are biased. p: that the ranks are uniform."
     )
-    return Plot("calibration_ranks", "Ranks of the truth among posterior draws", caption, figure)
+    worst = min(calibration.parameters, key=lambda one: one.p_value)
+    alt = (
+        f"Rank histograms of {len(calibration.names)} parameters over {calibration.n_trials} surveys. Least "
+        f"uniform: {worst.name}, p = {worst.p_value:.2g}."
+    )
+    return Plot("calibration_ranks", "Ranks of the truth among posterior draws", caption, figure, alt)
 
 
 def coverage_plot(calibration: Calibration) -> Plot:
@@ -90,4 +96,8 @@ def coverage_plot(calibration: Calibration) -> Plot:
         "Share of simulated surveys whose truth lies in the region of a given credibility around a random "
         "reference point, all parameters together (TARP)."
     )
-    return Plot("calibration_coverage", "Expected coverage", caption, figure)
+    alt = (
+        "Expected coverage against credibility. Largest distance from the diagonal: "
+        f"{calibration.tarp_excursion:.1f} standard deviations."
+    )
+    return Plot("calibration_coverage", "Expected coverage", caption, figure, alt)

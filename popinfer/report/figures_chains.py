@@ -41,7 +41,12 @@ def trace_plot(idata: az.InferenceData, summary: RunSummary) -> Plot:
         "chains, relative to a flat one; well-mixed chains stay within the grey band (99 % for independent "
         "draws)."
     )
-    return Plot("trace_rank", "Traces and ranks", caption, figure)
+    sizes = chains.sizes
+    alt = (
+        f"Traces of {len(names)} parameters in {sizes['chain']} chains of {sizes['draw']} draws, and "
+        "histograms of their ranks. The table of checks has R-hat and effective sample sizes."
+    )
+    return Plot("trace_rank", "Traces and ranks", caption, figure, alt)
 
 
 def _ranks(ax: Axes, draws: np.ndarray) -> None:
@@ -82,7 +87,8 @@ def energy_plot(idata: az.InferenceData, verdict: Verdict) -> Plot | None:
         "Energy of the Hamiltonian chains (blue) and its change from draw to draw (black). When the change "
         f"is much narrower, the chains explore the tails too slowly; the gate asks for E-BFMI > {MIN_BFMI}."
     )
-    return Plot("energy", "Energies", caption, figure)
+    alt = f"Histograms of energy and of its changes; the smallest E-BFMI of a chain is {measured}."
+    return Plot("energy", "Energies", caption, figure, alt)
 
 
 def weight_plot(idata: az.InferenceData) -> Plot | None:
@@ -110,7 +116,12 @@ def weight_plot(idata: az.InferenceData) -> Plot | None:
         "width is the surrogate's error, and a long tail to the right means that the surrogate misses part "
         "of the posterior. Right: the share of the total weight held by the largest weights."
     )
-    return Plot("importance_weights", "Exact weights", caption, figure)
+    tenth = cumulated[max(round(0.1 * weight.size) - 1, 0)]
+    alt = (
+        f"Distribution of {weight.size} log weights, and the share of the total that the largest hold: a "
+        f"tenth of the draws holds {100 * tenth:.0f} %, of a perfect surrogate it would hold 10 %."
+    )
+    return Plot("importance_weights", "Exact weights", caption, figure, alt)
 
 
 def lineage_plot(idata: az.InferenceData) -> Plot | None:
@@ -128,4 +139,8 @@ def lineage_plot(idata: az.InferenceData) -> Plot | None:
         "Share of the particles that descend from each of the prior draws with descendants. A few large "
         "lineages mean that few prior draws decided how much of the posterior each maximum got."
     )
-    return Plot("lineages", "Lineages", caption, figure)
+    alt = (
+        f"Shares of {fraction.size} lineages, the largest first: it holds {100 * fraction[0]:.1f} % of the "
+        f"particles, and all are worth {1 / np.sum(fraction**2):.0f} equal ones."
+    )
+    return Plot("lineages", "Lineages", caption, figure, alt)

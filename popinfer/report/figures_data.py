@@ -65,8 +65,21 @@ def _pages(
             if not cells or not cells[0]:
                 continue
             suffix = f"_{len(plots) + 1}" if plots else ""
-            plots.append(Plot(name + suffix, title, caption, _grid(histograms, cells, log=log)))
+            alt = _alt(histograms, [features[f] for f in across], down)
+            plots.append(Plot(name + suffix, title, caption, _grid(histograms, cells, log=log), alt))
     return plots
+
+
+def _alt(histograms: Histograms, features: list[int], slices: range) -> str:
+    """What histograms of some features and slices show: where the model is farthest from the data."""
+    names = [histograms.features[f].replace("-", " − ") for f in features]
+    shown = f"Histograms of {', '.join(names)} in {len(slices)} slice{'' if len(slices) == 1 else 's'}."
+    rms = histograms.rms_residuals()[np.ix_(list(slices), features)]
+    if not np.isfinite(rms).any():
+        return shown
+    s, f = np.unravel_index(int(np.nanargmax(rms)), rms.shape)
+    where = slice_label(histograms.slice_z[slices[int(s)]])
+    return f"{shown} The model misses {names[int(f)]} at {where} most: rms residual {rms[s, f]:.1f} σ."
 
 
 def _grid(histograms: Histograms, cells: list[list[tuple[int, int]]], *, log: bool) -> Figure:
@@ -170,7 +183,9 @@ def pair_plots(pairs: ColorPairs) -> list[Plot]:
                 continue
             suffix = f"_{len(plots) + 1}" if plots else ""
             figure = _planes(pairs, rows, columns)
-            plots.append(Plot("color_color" + suffix, "Color-color planes", caption, figure))
+            planes = "; ".join(" against ".join(reversed(pairs.names[i])) for i in rows).replace("-", " − ")
+            alt = f"Contours of observed galaxies and of the model, {planes}, in {len(columns)} slices."
+            plots.append(Plot("color_color" + suffix, "Color-color planes", caption, figure, alt))
     return plots
 
 

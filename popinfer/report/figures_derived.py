@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from popinfer.report import literature
 from popinfer.report.literature import Published
+from popinfer.report.relations import NAMES
 from popinfer.report.style import PAGE_WIDTH, PUBLISHED_COLORS, PUBLISHED_MARKERS, Plot, band
 
 _LG_MSTAR = r"$\log_{10}\,M_\star\ [M_\odot]$"
@@ -37,7 +38,11 @@ def derived_plot(idata: az.InferenceData) -> Plot | None:
         "Definitions of halo mass differ among papers by about 0.1 dex, those of quenched by about 0.1. Away "
         "from the redshifts and masses of the data the bands extrapolate the model."
     )
-    return Plot("derived", "Galaxies and halos", caption, figure)
+    alt = (
+        f"{len(panels)} panels, posterior bands beside published values: "
+        f"{'; '.join(NAMES[name] for name, _ in panels)}. The table below has the numbers."
+    )
+    return Plot("derived", "Galaxies and halos", caption, figure, alt)
 
 
 def _relation(ax: Axes, relations: xr.Dataset, name: str, published: tuple[Published, ...]) -> None:

@@ -59,7 +59,12 @@ def misfit_plot(histograms: Histograms, checks: FeatureChecks | None) -> Plot:
             "best; below each, its size in standard deviations of replicate surveys. These have counting "
             "noise, the posterior's spread and the halo sample's noise, but no model error."
         )
-    return Plot("misfit", "Which colors, which slices", caption, figure)
+    alt = f"Maps of {', '.join(names)} in {n_slice} slices."
+    if np.isfinite(rms).any():
+        s, f = np.unravel_index(int(np.nanargmax(rms)), rms.shape)
+        where = slice_label(histograms.slice_z[int(s)])
+        alt += f" The largest rms residual is {rms[s, f]:.1f} σ, of {names[int(f)]} at {where}."
+    return Plot("misfit", "Which colors, which slices", caption, figure, alt)
 
 
 def _check_maps(checks: FeatureChecks) -> list[_Map]:
@@ -119,7 +124,11 @@ def kernel_plots(soft: SoftCounts) -> list[Plot]:
     for columns in chunks(len(soft.slice_z), _PER_PAGE):
         suffix = f"_{len(plots) + 1}" if plots else ""
         figure = _kernel_figure(soft, planes, columns)
-        plots.append(Plot("misfit_kernels" + suffix, "Which kernels", caption, figure))
+        shown = soft.residuals[list(columns)]
+        far = int((np.abs(np.nan_to_num(shown)) > _PLAIN).sum())
+        n_shown = int(np.isfinite(shown).sum())
+        alt = f"Kernels of {len(columns)} slices; {far} of {n_shown} are off by more than {_PLAIN:.0f} σ."
+        plots.append(Plot("misfit_kernels" + suffix, "Which kernels", caption, figure, alt))
     return plots
 
 
@@ -184,12 +193,13 @@ def soft_count_plot(soft: SoftCounts) -> Plot:
     figure = Figure(figsize=(PAGE_WIDTH, 0.4 + 1.7 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False, sharex=True)
     edges = np.linspace(-5, 5, 26)
-    grid = np.linspace(-5, 5, 201)
+    grid, all_rms = np.linspace(-5, 5, 201), list[float]()
     for ax, s in zip(axes.ravel(), range(n), strict=False):
         values = soft.residuals[s][np.isfinite(soft.residuals[s])]
         ax.hist(np.clip(values, -5, 5), edges, density=True, color=DATA, alpha=0.35)
         ax.plot(grid, norm.pdf(grid), color=MODEL)
-        rms = np.sqrt(np.mean(values**2)) if values.size else np.nan
+        rms = float(np.sqrt(np.mean(values**2))) if values.size else np.nan
+        all_rms.append(rms)
         ax.text(0.04, 0.95, f"rms {rms:.2f}\nn {values.size}", transform=ax.transAxes, va="top", fontsize=7.5)
         ax.set(title=slice_label(soft.slice_z[s]), xlabel="residual [σ]", yticks=[], xlim=(-5, 5))
     for ax in axes.ravel()[n:]:
@@ -201,4 +211,6 @@ def soft_count_plot(soft: SoftCounts) -> Plot:
         "unit normal that a perfect model would give; neighboring kernels share galaxies, so the histogram "
         "is less smooth than its size suggests."
     )
-    return Plot("soft_counts", "Soft counts", caption, figure)
+    listed = ", ".join(f"{one:.2f} at {slice_label(z)}" for one, z in zip(all_rms, soft.slice_z, strict=True))
+    alt = f"Histograms of residuals against a unit normal; rms {listed}."
+    return Plot("soft_counts", "Soft counts", caption, figure, alt)

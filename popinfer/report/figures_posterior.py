@@ -1,10 +1,12 @@
 """Figures of the posterior against the prior: corner plot and shrinkage."""
 
+import itertools
 from typing import Protocol, runtime_checkable
 
 import arviz as az
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -74,7 +76,22 @@ def corner_plot(idata: az.InferenceData, rows: tuple[ParameterRow, ...]) -> Plot
         "they fit in the panel). Vermilion: highest posterior density"
         + ("; green: the truth of this mock catalog." if _has_truth(rows) else ".")
     )
-    return Plot("corner", "Posterior and prior", caption, figure)
+    return Plot("corner", "Posterior and prior", caption, figure, _correlations(idata, rows))
+
+
+def _correlations(idata: az.InferenceData, rows: tuple[ParameterRow, ...]) -> str:
+    """What a corner plot shows, in words: how many parameters, and which are correlated most."""
+    shown = f"Corner plot of {len(rows)} parameters."
+    draws = np.stack([np.asarray(idata.posterior[row.name].values, float).ravel() for row in rows])
+    draws = draws[:, np.isfinite(draws).all(axis=0)]
+    if len(rows) < 2 or draws.shape[1] < 2 or (draws.std(axis=1) == 0).any():
+        return shown
+    matrix = np.corrcoef(draws)
+    pairs = sorted(itertools.combinations(range(len(rows)), 2), key=lambda pair: -abs(matrix[pair]))
+    listed = "; ".join(
+        f"{rows[i].name} and {rows[j].name} {f'{matrix[i, j]:+.2f}'.replace('-', '−')}" for i, j in pairs[:3]
+    )
+    return f"{shown} Strongest correlations: {listed}."
 
 
 def shrinkage_plot(rows: tuple[ParameterRow, ...], idata: az.InferenceData) -> Plot | None:
@@ -105,7 +122,11 @@ def shrinkage_plot(rows: tuple[ParameterRow, ...], idata: az.InferenceData) -> P
         "prior standard deviations). Right: shrinkage, 1 − sd(posterior)/sd(prior); near 0 the data said "
         "nothing."
     )
-    return Plot("shrinkage", "What the data taught", caption, figure)
+    listed = ", ".join(f"{row.name} {row.shrinkage:.2f}" for row in informed)
+    alt = (
+        f"Medians and intervals of {len(informed)} parameters in units of their priors. Shrinkage: {listed}."
+    )
+    return Plot("shrinkage", "What the data taught", caption, figure, alt)
 
 
 def _limits(draws: np.ndarray, prior: np.ndarray) -> tuple[float, float]:
@@ -149,7 +170,8 @@ def contours(
     x, y = (np.arange(-3, _GRID + 3) * (e[1] - e[0]) + e[0] + 0.5 * (e[1] - e[0]) for e in edges)
     levels = enclosing_levels(density)
     if filled:
-        ax.contourf(x, y, density, [*levels, density.max() * 1.001], colors=[color, color], alpha=0.35)
+        shades = [to_rgba(color, alpha) for alpha in (0.2, 0.5)]  # the inner region is the darker one
+        ax.contourf(x, y, density, [*levels, density.max() * 1.001], colors=shades)
     ax.contour(x, y, density, levels, colors=color, linewidths=0.9, linestyles="-" if filled else "--")
     ax.set(xlim=limits[0], ylim=limits[1])
 

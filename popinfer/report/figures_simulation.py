@@ -29,7 +29,13 @@ def simulation_plot(idata: az.InferenceData) -> Plot | None:
         + "share of these halos by the time of their largest mass, until today. Grey: halos of the same "
         "masses and redshifts that diffhalos draws, for which galaxies' calibrations were made."
     )
-    return Plot("simulation", "The simulation's halos", caption, figure)
+    parts = [
+        "Mass function",
+        *(["residuals of fitted histories"] if fitted else []),
+        "time of the largest mass",
+    ]
+    alt = f"{', '.join(parts)} of halos in {halos.sizes['slice']} slices, beside those that diffhalos draws."
+    return Plot("simulation", "The simulation's halos", caption, figure, alt)
 
 
 def simulation_sentences(idata: az.InferenceData) -> list[str]:

@@ -56,7 +56,7 @@ def judge_fit(chi2: float, n_eff: float, p: float) -> FitVerdict:
     chance = f"{of} repeated surveys would lie this far from it or farther"
     detail = f"{numbers}: if the model were true to its allowed error, {chance}."
     if grade == "poor":
-        detail += " The intervals below leave out what is wrong with the model."
+        detail += " The intervals leave out what is wrong with the model."
     return FitVerdict(grade, numbers, headline, detail)
 
 

@@ -1,37 +1,57 @@
-"""The report as one HTML file that needs nothing else: styles and figures are inside it.
+"""The report as one HTML file that needs nothing else: styles, figures and data are inside it.
 
-Convergence comes first, then goodness of fit, then the numbers and figures, then what was run. Pages are made
-from the templates beside this file; everything that comes from a run is escaped.
+It opens with what was learnt, then tells whether that can be trusted (of draws that aren't converged, this
+comes first and nothing was learnt), then the numbers and figures, then what was run. Everything that comes
+from a run is escaped.
 """
 
 import base64
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import arviz as az
-import jinja2
 
 from popinfer.report.caveats import MAX_HALO_SHARE, caveats
+from popinfer.report.citations import citations_of
+from popinfer.report.companions import Findings, companion_files
 from popinfer.report.comparison import read_abundances, read_histograms
+from popinfer.report.explorer import as_script_data, explorer_data, script
 from popinfer.report.figures import draw_figures, figure_files
 from popinfer.report.figures_simulation import simulation_sentences
-from popinfer.report.gate import PARTICLE_SAMPLERS, SURROGATE_SAMPLERS, Verdict, judge
+from popinfer.report.gate import PARTICLE_SAMPLERS, SURROGATE_SAMPLERS, judge
 from popinfer.report.goodness import judge_fit, misfits, read_checks, tabulate_checks, verdict_of_checks
-from popinfer.report.parameters import ParameterRow, tabulate
+from popinfer.report.learned import learned_of
+from popinfer.report.numbers import (
+    fixed_decimals,
+    interval,
+    measured,
+    of_parameter,
+    probability,
+    seconds,
+    significant,
+)
+from popinfer.report.parameters import tabulate
+from popinfer.report.pdf import pdf_maker
 from popinfer.report.relations import tabulate_relations
 from popinfer.report.style import Plot, slice_label
 from popinfer.report.summary import RunSummary
-from popinfer.storage import with_seal, write_page
+from popinfer.report.tables import table_files
+from popinfer.report.templates import render
+from popinfer.storage import seal_identity, with_seal, write_page
 
 _SAMPLER_NAMES = {
     "nuts": "Hamiltonian Monte Carlo (NUTS) on a surrogate, weighted by exact evaluations",
     "nuts_exact": "Hamiltonian Monte Carlo (NUTS) on the exact density",
     "smc": "Tempered particles (sequential Monte Carlo)",
     "own": "A sampler of the user's own",
+}
+_GRADE_WORDS = {
+    "good": "DESCRIBES THE DATA",
+    "strained": "DESCRIBES THE DATA, STRAINED",
+    "poor": "DOES NOT DESCRIBE THE DATA",
+    "unknown": "goodness of fit unknown",
 }
 # which part of the report a figure belongs to, by the start of its name
 _PLACES = {
@@ -49,8 +69,10 @@ def write_report(
     summary: RunSummary,
     out_dir: Path | str,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    pdf: bool = False,
 ) -> Path:
-    """Write ``report.html`` and ``figures/*.png`` and ``*.pdf``: all of them, or nothing.
+    """Write ``report.html``, its figures and tables, README, script and citations: all of them, or nothing.
 
     Parameters
     ----------
@@ -59,9 +81,12 @@ def write_report(
     summary : RunSummary
         What was run, and its goodness of fit.
     out_dir : path
-        The run's folder; made when absent.
+        The run's folder; made when absent. Files of the user's own there that are called like the report's
+        are kept, and the report's aren't written then.
     progress : callable
         Hears how many of how many figures are saved, which takes most of the time.
+    pdf : bool
+        Write ``report.pdf`` too; one that is there of the same draws stays otherwise.
 
     Returns
     -------
@@ -71,16 +96,44 @@ def write_report(
     Raises
     ------
     InputError
+        When there is no posterior; when a PDF is asked for and can't be made here.
+    """
+    make_pdf = pdf_maker() if pdf else None
+    path = Path(out_dir) / "report.html"
+    found = find(idata, summary)
+    plots = draw_figures(idata, summary, found.verdict, found.rows)
+    pictures = figure_files(plots, progress)
+    page = render_page(idata, found, Figures(plots, pictures))
+    identity = summary.posterior or "-"
+    beside: dict[str, bytes | None] = dict(companion_files(found))
+    if make_pdf is not None:
+        beside["report.pdf"] = with_seal(make_pdf(page), ".pdf", "pdf", identity)
+    elif identity == "-" or seal_identity(path.with_name("report.pdf")) != identity:
+        beside["report.pdf"] = None
+    folders = {"figures": pictures, "tables": table_files(idata, summary, found.rows)}
+    write_page(path, with_seal(page.encode(), path.suffix, "report", identity), folders, beside)
+    return path
+
+
+def find(idata: az.InferenceData, summary: RunSummary) -> Findings:
+    """What a run's draws and summary say, for page and README.
+
+    Raises
+    ------
+    InputError
         When there is no posterior.
     """
-    out_dir = Path(out_dir)
     verdict = judge(idata)
     rows = tabulate(idata, summary, verdict)
-    plots = draw_figures(idata, summary, verdict, rows)
-    files, path = figure_files(plots, progress), out_dir / "report.html"
-    page = render_page(idata, summary, verdict, rows, Figures(plots, files))
-    write_page(path, with_seal(page.encode(), path.suffix, "report", summary.posterior or "-"), files)
-    return path
+    return Findings(
+        summary,
+        verdict,
+        judge_fit(summary.chi2, summary.n_eff, summary.p_value),
+        rows,
+        learned_of(rows, tabulate_relations(idata)),
+        caveats(summary, rows, read_histograms(idata)),
+        citations_of(idata, summary),
+    )
 
 
 @dataclass(frozen=True)
@@ -96,43 +149,39 @@ class Figures:
         return embed_images(chosen, self.files)
 
 
-def render_page(
-    idata: az.InferenceData,
-    summary: RunSummary,
-    verdict: Verdict,
-    rows: tuple[ParameterRow, ...],
-    figures: Figures,
-) -> str:
+def render_page(idata: az.InferenceData, found: Findings, figures: Figures) -> str:
     """Return the page as HTML; arguments as `write_report` makes them."""
     histograms, checks = read_histograms(idata), read_checks(idata)
     filters = {
-        "number": _number,
-        "rounded": _fixed_decimals,
-        "seconds": _seconds,
-        "interval": _interval,
-        "probability": _probability,
-        "significant": _significant,
+        "number": of_parameter,
+        "rounded": fixed_decimals,
+        "seconds": seconds,
+        "interval": interval,
+        "probability": probability,
+        "significant": significant,
+        "measured": measured,
     }
+    explored = explorer_data(idata, found.rows)
     return render(
         "report.html",
         filters,
-        summary=summary,
-        verdict=verdict,
-        rows=rows,
-        goodness=judge_fit(summary.chi2, summary.n_eff, summary.p_value),
+        **vars(found),
+        goodness_word=_GRADE_WORDS[found.goodness.grade],
         misfits=misfits(histograms, checks),
         checks=tabulate_checks(checks),
         checks_verdict=verdict_of_checks(checks),
-        caveats=caveats(summary, rows, histograms),
-        slices=_slices(summary, idata),
+        slices=_slices(found.summary, idata),
         abundances=read_abundances(idata),
         relations=tabulate_relations(idata),
         simulation=simulation_sentences(idata),
         figures={place: figures.of_part(place) for place in _PLACES},
-        sampler=_SAMPLER_NAMES.get(verdict.sampler, verdict.sampler),
-        amount=_amount(idata, verdict.sampler),
-        has_truth=any(math.isfinite(row.truth) for row in rows),
+        sampler=_SAMPLER_NAMES.get(found.verdict.sampler, found.verdict.sampler),
+        amount=_amount(idata, found.verdict.sampler),
+        has_truth=any(math.isfinite(row.truth) for row in found.rows),
         max_halo_share=MAX_HALO_SHARE,
+        explored=explored,
+        explorer_data=as_script_data(explored),
+        program=script() if explored else "",
     )
 
 
@@ -166,76 +215,14 @@ def _slices(summary: RunSummary, idata: az.InferenceData) -> list[dict[str, str]
             {
                 "z": limits[i] if i < len(limits) else f"slice {i + 1}",
                 "galaxies": f"{summary.n_galaxies[i]:,}" if i < len(summary.n_galaxies) else "–",
-                "chi2": _fixed_decimals(chi2, 1),
-                "n_eff": _fixed_decimals(n_eff, 0),
-                "ratio": _fixed_decimals(chi2 / n_eff if n_eff else math.nan, 2),
-                "p": _probability(p),
-                "predictive_p": _probability(mean_p),
+                "chi2": fixed_decimals(chi2, 1),
+                "n_eff": fixed_decimals(n_eff, 0),
+                "ratio": fixed_decimals(chi2 / n_eff if n_eff else math.nan, 2),
+                "p": probability(p),
+                "predictive_p": probability(mean_p),
             }
         )
     return table
-
-
-def _fixed_decimals(value: float, decimals: int = 2) -> str:
-    """Write a number with fixed decimals and a true minus sign; a dash when it isn't finite."""
-    if not math.isfinite(value):
-        return "–"
-    rounded = round(value, decimals) + 0.0  # adding zero turns a negative zero into a plain one
-    return f"{rounded:,.{decimals}f}".replace("-", "−")
-
-
-def _probability(p: float) -> str:
-    """Write a p-value to two significant figures, with a floor."""
-    return "–" if not math.isfinite(p) else f"{p:.2g}" if p >= 1e-4 else "< 0.0001"
-
-
-def _significant(value: float) -> str:
-    """Write a number of any size to three figures."""
-    return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-
-
-def _number(value: float, row: ParameterRow) -> str:
-    """Write a parameter's value to two significant figures of its posterior width."""
-    return _fixed_decimals(value, _decimals(row.posterior_sd))
-
-
-def _interval(row: ParameterRow) -> str:
-    """Write the 95 % interval of a parameter."""
-    decimals = _decimals(row.posterior_sd)
-    return f"{_fixed_decimals(row.low95, decimals)} … {_fixed_decimals(row.high95, decimals)}"
-
-
-def _decimals(sd: float) -> int:
-    if not (math.isfinite(sd) and sd > 0):
-        return 3
-    return max(0, 1 - math.floor(math.log10(sd)))
-
-
-def _seconds(value: float) -> str:
-    """Write a duration as people read it."""
-    if not math.isfinite(value):
-        return "–"
-    if value < 60:
-        return f"{value:.1f} s"
-    minutes, seconds = divmod(round(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
-
-
-def render(name: str, filters: dict[str, Callable[..., str]] | None = None, **content: Any) -> str:
-    """Fill a template, with the pages' style sheet; a value that it lacks is an error."""
-    files = resources.files("popinfer.report")
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (files / name).read_text(encoding="utf-8")),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(filters or {})
-    return environment.get_template(name).render(
-        css=(files / "report.css").read_text(encoding="utf-8"), **content
-    )
 
 
 def embed_images(plots: list[Plot], files: dict[str, bytes]) -> list[tuple[Plot, str]]:

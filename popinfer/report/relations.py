@@ -20,6 +20,12 @@ NAMES = {
     "lg_ssfr": "log10 sSFR [1/yr]",
     "csfrd": "log10 SFR density [Msun/yr/Mpc^3]",
 }
+UNITS = {
+    "smhm": "log10 Msun",
+    "quenched_fraction": "fraction",
+    "lg_ssfr": "log10 1/yr",
+    "csfrd": "log10 Msun/yr/Mpc^3",
+}
 AXES = {"smhm": "log10 M_halo", "quenched_fraction": "log10 M*", "lg_ssfr": "log10 M*", "csfrd": "z"}
 POINTS = {
     "smhm": (11.5, 12.0, 12.5, 13.0, 13.5, 14.0),
@@ -38,6 +44,8 @@ class RelationRow:
     name : of the relation, a key of `NAMES`. x : where.
     median, low, high : of the posterior, with its 68 % interval.
     published : label and value of each published relation that reaches to x.
+    z : redshift at which the relation was evaluated, NaN where `x` is the redshift.
+    of : which galaxies a specific star formation rate is of.
     """
 
     name: str
@@ -46,6 +54,8 @@ class RelationRow:
     low: float
     high: float
     published: tuple[tuple[str, float], ...]
+    z: float = np.nan
+    of: str = "Star-forming galaxies"
 
     @property
     def label(self) -> str:
@@ -101,7 +111,9 @@ def _row(name: str, x: float, relation: xr.DataArray, published: tuple[Published
     low, median, high = np.percentile(at_x, [16, 50, 84]) if at_x.size else np.full(3, np.nan)
     values = [(p.label.split(" (")[0], _interpolated(p, x)) for p in published]
     known = tuple((label, value) for label, value in values if np.isfinite(value))
-    return RelationRow(name, x, float(median), float(low), float(high), known)
+    z, of_all = float(relation.attrs.get("z", np.nan)), relation.attrs.get("definition") == "all"
+    of = "Galaxies" if of_all else "Star-forming galaxies"
+    return RelationRow(name, x, float(median), float(low), float(high), known, z, of)
 
 
 def _interpolated(relation: Published, x: float) -> float:

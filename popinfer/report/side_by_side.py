@@ -11,11 +11,13 @@ from typing import NamedTuple
 import arviz as az
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy.stats import gaussian_kde
 
-from popinfer.errors import InputError
+from popinfer.errors import InputError, shortened
 from popinfer.report.figures_posterior import contours, corner_labels
 from popinfer.report.parameters import flat_draws
 from popinfer.report.style import BEST_FIT, MODEL, Plot
@@ -123,19 +125,21 @@ def overlaid_corners(
         if j > i:
             ax.set_axis_off()
             continue
-        for draws, color in zip(both, COLORS, strict=True):
+        for draws, color, filled in zip(both, COLORS, (True, False), strict=True):
             if i == j:
-                _marginal(ax, draws[i], color, limits[i])
+                _marginal(ax, draws[i], color, limits[i], filled=filled)
             else:
-                contours(ax, [draws[j], draws[i]], [limits[j], limits[i]], color, filled=True)
+                contours(ax, [draws[j], draws[i]], [limits[j], limits[i]], color, filled=filled)
         # a lower end alone, and only after both curves: the higher one decides where the panel ends
         ax.set(xlim=limits[j], **({"yticks": []} if i == j else {"ylim": limits[i]}))
         if i == j:
             ax.set_ylim(bottom=0)
         corner_labels(ax, shown[j], shown[i], (i, j, n), scale)
+    most = int((width - 1.0) * 72 / (0.62 * 8 * scale))  # letters beside a key
+    names = [f"{letter}: {shortened(label, most)}" for letter, label in zip("AB", labels, strict=True)]
     handles = [
-        Patch(facecolor=color, alpha=0.5, edgecolor=color, label=f"{letter}: {label}")
-        for letter, label, color in zip("AB", labels, COLORS, strict=True)
+        Patch(facecolor=to_rgba(COLORS[0], 0.5), edgecolor=COLORS[0], label=names[0]),
+        Line2D([], [], color=COLORS[1], ls="--", label=names[1]),
     ]
     figure.legend(handles=handles, loc="upper right", fontsize=8 * scale)
     edges = {"left": left / width, "bottom": below_all / height}
@@ -143,8 +147,10 @@ def overlaid_corners(
     for k in range(n):
         axes[n - 1, k].xaxis.set_label_coords(0.5, -0.42 * scale * n / size)
         axes[k, 0].yaxis.set_label_coords(-0.42 * scale * n / size, 0.5)
-    caption = f"Contours hold 68 and 95 %. Blue: {labels[0]}; vermilion: {labels[1]}."
-    return Plot("compare", "Two posteriors", caption, figure)
+    caption = f"Contours hold 68 and 95 %. Blue, filled: {labels[0]}; vermilion, dashed: {labels[1]}."
+    farthest = max(rows, key=lambda row: abs(row.shift))
+    alt = f"Corner plots of {n} parameters; {farthest.name} moved most, by {farthest.shift:+.2f} sd."
+    return Plot("compare", "Two posteriors", caption, figure, alt)
 
 
 def _limits(draws: list[np.ndarray]) -> tuple[float, float]:
@@ -155,10 +161,11 @@ def _limits(draws: list[np.ndarray]) -> tuple[float, float]:
     return float(low - margin), float(high + margin)
 
 
-def _marginal(ax: Axes, draws: np.ndarray, color: str, limits: tuple[float, float]) -> None:
+def _marginal(ax: Axes, draws: np.ndarray, color: str, limits: tuple[float, float], *, filled: bool) -> None:
     """Density of one parameter."""
     if np.ptp(draws) > 0:
         grid = np.linspace(*limits, 300)
         density = gaussian_kde(draws)(grid)
-        ax.fill_between(grid, density, color=color, alpha=0.25, lw=0)
-        ax.plot(grid, density, color=color, lw=1.1)
+        if filled:
+            ax.fill_between(grid, density, color=color, alpha=0.35, lw=0)
+        ax.plot(grid, density, color=color, lw=1.1, ls="-" if filled else "--")

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-DATA, MODEL, PRIOR, BEST_FIT, TRUTH = "black", "#0072B2", "#8a8a8a", "#D55E00", "#009E73"
+DATA, MODEL, PRIOR, BEST_FIT, TRUTH = "black", "#0072B2", "#6e6e6e", "#D55E00", "#009E73"
 CHAIN_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#555555")
 PUBLISHED_COLORS = ("#E69F00", "#009E73", "#CC79A7", "#D55E00")
 PUBLISHED_MARKERS = ("o", "s", "D", "^")
@@ -47,12 +47,21 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Plot:
-    """A finished figure: `name` is its file name, `caption` says what is data and what is model."""
+    """A finished figure.
+
+    Attributes
+    ----------
+    name : of its file. title : of the figure.
+    caption : says what is data and what is model.
+    figure : the drawing.
+    alt : what the figure shows, for those who don't see it; its caption is read to them as well.
+    """
 
     name: str
     title: str
     caption: str
     figure: Figure
+    alt: str = ""
 
 
 @contextlib.contextmanager

@@ -23,8 +23,16 @@ import numpy as np
 from popinfer.errors import InputError, shortened
 from popinfer.records import Halos
 from popinfer.run.provenance import Provenance, named
-from popinfer.storage import LONGEST_NAME, only_process, read_sealed, remove_leftovers, write_sealed
+from popinfer.storage import (
+    LONGEST_NAME,
+    only_process,
+    read_sealed,
+    remove_leftovers,
+    seal_identity,
+    write_sealed,
+)
 
+_OF_PAGES = {"figures": (".png", ".pdf"), "tables": (".ecsv",)}  # what pages' folders hold
 STAGES = ("search", "halos", "fit", "sample")
 
 
@@ -85,9 +93,10 @@ class RunFolder:
         return self.path / "report.html"
 
     @property
-    def figures(self) -> Path:
-        """Folder of the page's figures."""
-        return self.path / "figures"
+    def beside_page(self) -> tuple[Path, ...]:
+        """Folders and files that are written with the page."""
+        names = (*_OF_PAGES, "README.md", "reproduce.sh", "references.bib", "report.pdf")
+        return tuple(self.path / name for name in names)
 
     @property
     def trials(self) -> Path:
@@ -146,11 +155,22 @@ def check_writable(folder: Path, what: str = "") -> None:
 
 
 def remove_pages(folder: RunFolder) -> None:
-    """Remove the report, or that of a calibration, and its figures; a folder of figures alone isn't ours."""
-    for page in (folder.report, folder.path / "calibration.html"):
-        if page.is_file():
-            page.unlink()
-            shutil.rmtree(folder.figures, ignore_errors=True)
+    """Remove the report, or that of a calibration, and what was written with it.
+
+    Pictures and tables without a page, other files beside them, and files without a seal that fits aren't
+    popinfer's and stay.
+    """
+    pages = [page for page in (folder.report, folder.path / "calibration.html") if page.is_file()]
+    for page in pages:
+        page.unlink()
+    for path in folder.beside_page:
+        if path.is_dir():
+            for file in (x for x in path.iterdir() if pages and x.suffix in _OF_PAGES[path.name]):
+                file.unlink()
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif seal_identity(path) is not None:
+            path.unlink()
 
 
 def remove_results(folder: RunFolder) -> None:

@@ -25,6 +25,7 @@ from popinfer.infer.fisher import Identifiability, identifiability
 from popinfer.infer.search import likelihood_at
 from popinfer.journal import began, kept_in
 from popinfer.report import Outcome, RunSummary, outcome_of, write_report
+from popinfer.report.pdf import pdf_maker
 from popinfer.run.batches import batch_shape
 from popinfer.run.fitting import FitResult, fit_population, read_fit, write_fit
 from popinfer.run.folder import (
@@ -223,22 +224,40 @@ def refuse_other_run(folder: RunFolder, config: RunConfig) -> None:
         )
 
 
-def report(folder: RunFolder | Path, say: Reporter | None = None) -> Outcome:
-    """Write the report from what a run's folder holds; return the verdicts that it shows."""
+def report(folder: RunFolder | Path, say: Reporter | None = None, *, pdf: bool = False) -> Outcome:
+    """Write the report from what a run's folder holds; return the verdicts that it shows.
+
+    Parameters
+    ----------
+    folder : of the results.
+    say : hears about progress.
+    pdf : write the page as PDF too.
+
+    Raises
+    ------
+    InputError
+        Results are absent, damaged or of different runs; or a PDF can't be made here.
+    """
+    if pdf:
+        pdf_maker()  # refused before anything is read
     folder = RunFolder(folder) if isinstance(folder, Path) else folder
     say = say or Silent()
     idata, summary = read_results(folder)
     check_writable(folder.path)
     with only_process(folder.path):
-        return _report(folder, idata, summary, say)
+        return _report(folder, idata, summary, say, pdf=pdf)
 
 
-def _report(folder: RunFolder, idata: az.InferenceData, summary: RunSummary, say: Reporter) -> Outcome:
+def _report(
+    folder: RunFolder, idata: az.InferenceData, summary: RunSummary, say: Reporter, *, pdf: bool = False
+) -> Outcome:
     with say.task("Report", _PARTS) as update, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # relations are NaN where a mass has no galaxies
-        write_report(
-            idata, summary, folder.path, lambda done, total: update(round(_PARTS * done / total), "")
-        )
+
+        def heard(done: int, total: int) -> None:
+            update(round(_PARTS * done / total), "")
+
+        write_report(idata, summary, folder.path, heard, pdf=pdf)
         return outcome_of(idata, summary)
 
 

@@ -1,5 +1,8 @@
 """Figures carry labels with units, and show what was stored."""
 
+import itertools
+
+import matplotlib
 import numpy as np
 import pytest
 import synthetic
@@ -115,6 +118,37 @@ def test_enclosing_levels_of_a_known_density():
     density = np.exp(-0.5 * (x[:, None] ** 2 + x[None, :] ** 2))
     # a 2-d Gaussian holds a fraction f above exp(-r^2/2) = 1 - f
     assert figures_posterior.enclosing_levels(density, (0.68, 0.95)) == pytest.approx([0.05, 0.32], abs=0.01)
+
+
+# what dichromats see, in linear RGB (Machado, Oliveira & Fernandes 2009, severity 1)
+DICHROMATS = {
+    "protan": ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.0039, -0.0481, 1.0520)),
+    "deutan": ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.0118, 0.0429, 0.9689)),
+    "tritan": ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.0047, 0.6914, 0.3039)),
+}
+XYZ = np.array([(0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505)])
+
+
+def _lab(linear: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* of linear RGB."""
+    xyz = XYZ @ linear / (XYZ @ np.ones(3))
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(np.maximum(xyz, 0)), 7.787 * xyz + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("seen_by", DICHROMATS)
+def test_colors_that_share_a_panel_differ_for_color_blind_readers(seen_by):
+    shared = (
+        (style.DATA, style.MODEL, style.PRIOR, style.BEST_FIT, style.TRUTH),
+        (style.MODEL, *style.PUBLISHED_COLORS),
+        style.CHAIN_COLORS[:4],
+    )
+    for colors in shared:
+        rgb = [np.array(matplotlib.colors.to_rgb(color)) for color in colors]
+        linear = [np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4) for x in rgb]
+        seen = [_lab(np.clip(np.array(DICHROMATS[seen_by]) @ x, 0, 1)) for x in linear]
+        for (first, a), (second, b) in itertools.combinations(zip(colors, seen, strict=True), 2):
+            assert np.linalg.norm(a - b) > 12, (first, second)  # a few units are seen side by side
 
 
 def test_gehrels_errors():

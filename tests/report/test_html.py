@@ -14,7 +14,8 @@ from popinfer.errors import InputError
 from popinfer.report import RunSummary, html, judge, write_report
 from popinfer.report.comparison import read_abundances
 from popinfer.report.figures import draw_figures
-from popinfer.report.html import _decimals, _probability, _seconds
+from popinfer.report.numbers import decimals_of, probability
+from popinfer.report.numbers import seconds as written_seconds
 from popinfer.report.parameters import tabulate
 
 
@@ -26,8 +27,7 @@ def _small(posterior: dict[str, np.ndarray] | None = None) -> az.InferenceData:
 
 def _page(idata: az.InferenceData, summary: RunSummary) -> str:
     """The page without its figures, which are most of the time."""
-    verdict = judge(idata)
-    return html.render_page(idata, summary, verdict, tabulate(idata, summary, verdict), html.Figures([], {}))
+    return html.render_page(idata, html.find(idata, summary), html.Figures([], {}))
 
 
 def _text(path: Path) -> str:
@@ -38,17 +38,64 @@ def test_report_is_one_file_that_needs_no_other(report_folder):
     text = _text(report_folder / "report.html")
     sources = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", text)
     assert sources and all(one.startswith(("data:image/png;base64,", "#")) for one in sources)
-    assert "url(" not in text and "@import" not in text and "<script" not in text
+    assert "url(" not in text and "@import" not in text
     assert text.count("<img") == len(list((report_folder / "figures").glob("*.png")))
 
 
-def test_verdict_comes_before_everything_else(report_folder):
+def test_what_was_learnt_comes_first_under_its_verdicts(report_folder):
     text = _text(report_folder / "report.html")
-    places = [
-        text.index(one) for one in ("<h2>CONVERGED", "The model is strained", 'id="fit"', 'id="parameters"')
-    ]
+    needles = (
+        *('<span class="badge pass">CONVERGED', "DESCRIBES THE DATA, STRAINED", "<h2>What was learnt"),
+        *(
+            "<h2>Can it be trusted?",
+            "<h3>CONVERGED",
+            "<h3>The model is strained",
+            'id="fit"',
+            'id="parameters"',
+        ),
+    )
+    places = [text.index(one) for one in needles]
     assert places == sorted(places)
     assert "NOT CONVERGED" not in text
+
+
+def test_parameters_are_told_in_words_with_units_and_against_their_priors(report_folder):
+    text = _text(report_folder / "report.html")
+    learned = text[text.index('<table class="learned">') : text.index("<h2>Can it be trusted?")]
+    row = re.search(r"<tr><td>Shift of the peak star formation efficiency.*?</tr>", learned, re.DOTALL)
+    assert row and re.search(r">−0\.05\d .*0\.0\d\d dex<", row[0]) and "sfh.efficiency" in row[0]
+    assert re.search(r"[67](\.\d)? times narrower than the prior, near its mean", row[0])
+    assert learned.index("sfh.efficiency") < learned.index("sfh.quenching_time")  # the best known first
+    assert (
+        "The data said little about <code>metallicity.zero_point</code>: its posterior is mostly the prior"
+        in learned
+    )
+    assert "stellar metallicity" not in learned
+    smhm = re.search(r"<li>Central galaxies of halos of 10<sup>12</sup> Msun.*?</li>", learned)
+    assert smhm and "(z = 0.08)" in smhm[0] and "Moster+13: 10<sup>" in smhm[0]
+    assert re.search(r"Of galaxies of 10<sup>10\.5</sup> Msun \(z = 0\.08\), \d\d\xa0% are quenched", learned)
+
+
+def test_a_misfit_is_said_before_any_number():
+    summary = dataclasses.replace(synthetic.summary(), p_value=1e-6)
+    text = _page(_small(), summary)
+    warned = text.index("These are values of a model that does not describe the data")
+    assert text.index("DOES NOT DESCRIBE THE DATA</span>") < warned < text.index('<table class="learned">')
+
+
+def test_meanings_are_escaped():
+    summary = dataclasses.replace(synthetic.summary(), meanings={"sfh.efficiency": "<b>10^12 & more</b>"})
+    assert "&lt;b&gt;10<sup>12</sup> &amp; more&lt;/b&gt;" in _page(_small(), summary)
+
+
+def test_every_picture_is_told_in_words(report_folder):
+    text = _text(report_folder / "report.html")
+    alts = re.findall(r'<img[^>]* alt="([^"]*)"', text)
+    assert (
+        len(alts) == text.count("<img") and all(len(alt) > 40 for alt in alts) and len(set(alts)) == len(alts)
+    )
+    assert any("sfh.critical_mass and sfh.efficiency +0." in alt for alt in alts)
+    assert any("misses u − g at 0.12 &lt; z &lt; 0.16 most" in alt for alt in alts)
 
 
 def test_every_parameter_has_its_row(report_folder):
@@ -59,7 +106,7 @@ def test_every_parameter_has_its_row(report_folder):
 
 def test_numbers_of_the_run_are_there(report_folder):
     text = _text(report_folder / "report.html")
-    for needle in ("χ² = 243.1", "p = 0.004", "12 min 11 s", "1,230", "ab" * 32, "17 %", "21,456", "7.20"):
+    for needle in ("χ² = 243.1", "p = 0.004", "12 min 11 s", "1,230", "ab" * 32, "17\xa0%", "21,456", "7.20"):
         assert needle in text, needle
 
 
@@ -121,8 +168,9 @@ def test_failed_run_says_so_first_with_reasons():
     posterior = {name: values.copy() for name, values in list(synthetic.draws().items())[:2]}
     posterior["sfh.efficiency"][1] += 0.3
     text = _page(_small(posterior), RunSummary(name="bimodal"))
-    assert "<h2>NOT CONVERGED</h2>" in text and 'class="banner fail"' in text
+    assert "<h3>NOT CONVERGED</h3>" in text and 'class="banner fail"' in text
     assert text.index("R-hat is") < text.index('id="checks"')
+    assert "<h2>What was learnt" not in text and "nothing was learnt from them" in text
     assert "must not be read as a posterior" in text and "✗ FAIL" in text
     assert "No predictions were stored" in text  # nothing is silently left out
     assert "Goodness of fit was not computed" in text
@@ -164,7 +212,7 @@ def test_broken_draws_still_make_a_page_and_figures(broken: str):
         posterior = {name: values[:1] for name, values in posterior.items()}
     idata, summary = _small(posterior), RunSummary(name=broken)
     text = _page(idata, summary)
-    assert "<h2>NOT CONVERGED</h2>" in text
+    assert "<h3>NOT CONVERGED</h3>" in text
     assert broken == "one chain" or broken in text
     verdict = judge(idata)
     names = [one.name for one in draw_figures(idata, summary, verdict, tabulate(idata, summary, verdict))]
@@ -175,6 +223,7 @@ def test_truth_of_a_mock_has_its_column():
     summary = dataclasses.replace(synthetic.summary(), truth={"sfh.efficiency": -0.0123})
     text = _page(_small(), summary)
     assert '<th class="n">truth</th>' in text and "−0.012" in text
+    assert re.search(r"narrower than the prior[^<]*; the truth is −0\.012</td>", text)
 
 
 def test_no_posterior_is_refused(tmp_path):
@@ -186,16 +235,16 @@ def test_no_posterior_is_refused(tmp_path):
     ("seconds", "text"), [(3.21, "3.2 s"), (59.96, "60.0 s"), (61, "1 min 01 s"), (7260, "2 h 01 min")]
 )
 def test_durations(seconds: float, text: str):
-    assert _seconds(seconds) == text
+    assert written_seconds(seconds) == text
 
 
 @pytest.mark.parametrize(("sd", "decimals"), [(0.05, 3), (0.3, 2), (2.0, 1), (25, 0), (400, 0), (0.0, 3)])
 def test_two_figures_of_the_uncertainty(sd: float, decimals: int):
-    assert _decimals(sd) == decimals
+    assert decimals_of(sd) == decimals
 
 
 def test_probabilities():
-    assert [_probability(p) for p in (0.5, 0.0123, 1e-9, float("nan"))] == ["0.5", "0.012", "< 0.0001", "–"]
+    assert [probability(p) for p in (0.5, 0.0123, 1e-9, float("nan"))] == ["0.5", "0.012", "< 0.0001", "–"]
 
 
 def test_abundances_stand_beside_their_predictions():

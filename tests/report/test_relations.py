@@ -4,6 +4,7 @@ import pytest
 import synthetic
 import xarray as xr
 
+from popinfer.report.learned import learned_of
 from popinfer.report.literature import moster13_lg_mstar
 from popinfer.report.relations import POINTS, tabulate_relations
 
@@ -27,6 +28,14 @@ def test_every_stored_relation_has_rows_with_published_numbers():
     labels = {label for row in rows if row.name == "csfrd" and row.x == 3.0 for label, _ in row.published}
     assert labels == {"Madau & Dickinson 14", "Cucciati+12", "Gruppioni+13", "Enia+22"}
     assert {label for row in rows if row.name == "lg_ssfr" for label, _ in row.published} == {"Bauer+13"}
+
+
+def test_relations_that_nothing_moves_were_not_learnt():
+    relations = synthetic.run()["derived"]
+    relations["smhm"] = relations["smhm"].isel(draw=[0] * relations.sizes["draw"])
+    learned = learned_of((), tabulate_relations(az.InferenceData(derived=relations)))
+    assert learned.held == ("stellar mass at fixed halo mass",)
+    assert len(learned.relations) == 3 and not any("Central galaxies" in one for one in learned.relations)
 
 
 def test_without_relations_there_are_no_rows():

@@ -1,6 +1,9 @@
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import arviz as az
 import h5py
@@ -14,6 +17,7 @@ from popinfer.errors import InputError
 from popinfer.infer.optimise import log_counts
 from popinfer.report import RunSummary, judge, outcome_of
 from popinfer.run.fitting import read_fit
+from popinfer.run.folder import RunFolder
 from popinfer.run.prepare import load_population
 from popinfer.run.search import read_region
 
@@ -50,6 +54,11 @@ def test_all_files_are_there_and_no_temporary_ones(tiny_run):
         "posterior.nc",
         "summary.json",
         "report.html",
+        "figures",
+        "tables",
+        "README.md",
+        "references.bib",
+        "reproduce.sh",
     }
     assert not [name for name in names if name.startswith(".")]
 
@@ -200,8 +209,31 @@ def test_sample_again_and_report_from_stored_files(tiny_run, idata):
         np.testing.assert_allclose(again.posterior[name].values, idata.posterior[name].values, rtol=1e-6)
     assert "kind: nuts" in (out / "run.yaml").read_text()
     assert not (out / "report.html").exists()  # of other draws
+    assert not any(path.exists() for path in RunFolder(out).beside_page)
     assert main(["report", str(out), "--quiet", "--allow-unconverged", "--allow-misfit"]) == 0
     assert "tiny" in (out / "report.html").read_text()
+    assert "Doi2010sdss" in (out / "references.bib").read_text()
+
+
+@pytest.mark.slow
+def test_the_script_makes_the_results_again(tiny_run, idata, tmp_path):
+    """In a process of its own, from the stored run file."""
+    program = tmp_path / "popinfer"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m popinfer "$@"\n')
+    program.chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["sh", str(tiny_run[1] / "reproduce.sh"), str(tmp_path / "again")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    again = az.from_netcdf(str(tmp_path / "again" / "posterior.nc"), engine="h5netcdf")
+    for name in idata.posterior.data_vars:
+        np.testing.assert_allclose(again.posterior[name].values, idata.posterior[name].values, rtol=1e-5)
+    assert "largest shift" in done.stdout
 
 
 @pytest.mark.parametrize(
