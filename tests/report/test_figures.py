@@ -1,8 +1,10 @@
 """Figures carry labels with units, and show what was stored."""
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 import synthetic
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from popinfer.report import comparison, figures_data, figures_posterior, judge, style
 from popinfer.report.figures import draw_figures
@@ -51,6 +53,24 @@ def test_labels_and_units(plots, name: str, needed: tuple[str, ...]):
     texts = _texts(plots[name].figure)
     for one in needed:
         assert one in texts, (one, texts)
+
+
+def test_settings_of_the_user_change_nothing_and_stay():
+    def picture():
+        with style.report_style():
+            figure = mpl.figure.Figure(figsize=(2, 2))
+            figure.subplots().plot([0, 1], label="line")
+            canvas = FigureCanvasAgg(figure)
+            canvas.draw()
+            return np.asarray(canvas.buffer_rgba()), figure.get_layout_engine()
+
+    plain, _ = picture()
+    theirs = {"figure.constrained_layout.use": True, "axes.grid": True, "image.cmap": "gray", "font.size": 20}
+    with mpl.rc_context(theirs):
+        pixels, engine = picture()
+        assert engine is None  # a layout engine would ignore the margins that figures set
+        assert (pixels == plain).all()
+        assert all(mpl.rcParams[name] == value for name, value in theirs.items())
 
 
 def test_every_caption_is_a_sentence(plots):
