@@ -38,7 +38,7 @@ def executed(path: Path) -> Any:
     notebook = nbformat.read(path, as_version=4)
     # times of cells change from run to run, and would make every run a change
     client = NotebookClient(
-        notebook, timeout=600, record_timing=False, resources={"metadata": {"path": str(FOLDER)}}
+        notebook, timeout=1800, record_timing=False, resources={"metadata": {"path": str(FOLDER)}}
     )
     client.execute()
     notebook.metadata.language_info = {"name": "python"}  # without the version of the machine's Python
