@@ -16,8 +16,8 @@ author = "The popinfer developers"
 version = release = popinfer.__version__
 html_title = f"popinfer {version}"
 
-extensions = ["myst_parser", "generated"]
-source_suffix = {".md": "markdown"}
+extensions = ["myst_parser", "generated", "notebooks"]
+source_suffix = {".md": "markdown", ".ipynb": "markdown"}  # _ext/notebooks.py makes the second the first
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
@@ -26,7 +26,7 @@ suppress_warnings = ["misc.highlighting_failure"]  # shell and YAML fragments
 
 html_theme = "furo"
 html_static_path = ["_static"]
-html_css_files = ["tables.css"]
+html_css_files = ["tables.css", "notebooks.css"]
 html_copy_source = False
 html_show_copyright = False
 html_theme_options = {"navigation_with_keys": True}

@@ -66,8 +66,10 @@ class Plot:
 
 @contextlib.contextmanager
 def report_style() -> Iterator[None]:
-    """Draw and save inside this block; matplotlib's own settings come back after it."""
-    with mpl.rc_context(_STYLE):
+    """Draw and save inside this block, whatever settings the user has; those come back after it."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
         yield
 
 

@@ -2,10 +2,11 @@
 
 import itertools
 
-import matplotlib
+import matplotlib as mpl
 import numpy as np
 import pytest
 import synthetic
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from popinfer.report import comparison, figures_data, figures_posterior, judge, style
 from popinfer.report.figures import draw_figures
@@ -54,6 +55,24 @@ def test_labels_and_units(plots, name: str, needed: tuple[str, ...]):
     texts = _texts(plots[name].figure)
     for one in needed:
         assert one in texts, (one, texts)
+
+
+def test_settings_of_the_user_change_nothing_and_stay():
+    def picture():
+        with style.report_style():
+            figure = mpl.figure.Figure(figsize=(2, 2))
+            figure.subplots().plot([0, 1], label="line")
+            canvas = FigureCanvasAgg(figure)
+            canvas.draw()
+            return np.asarray(canvas.buffer_rgba()), figure.get_layout_engine()
+
+    plain, _ = picture()
+    theirs = {"figure.constrained_layout.use": True, "axes.grid": True, "image.cmap": "gray", "font.size": 20}
+    with mpl.rc_context(theirs):
+        pixels, engine = picture()
+        assert engine is None  # a layout engine would ignore the margins that figures set
+        assert (pixels == plain).all()
+        assert all(mpl.rcParams[name] == value for name, value in theirs.items())
 
 
 def test_every_caption_is_a_sentence(plots):
@@ -144,7 +163,7 @@ def test_colors_that_share_a_panel_differ_for_color_blind_readers(seen_by):
         style.CHAIN_COLORS[:4],
     )
     for colors in shared:
-        rgb = [np.array(matplotlib.colors.to_rgb(color)) for color in colors]
+        rgb = [np.array(mpl.colors.to_rgb(color)) for color in colors]
         linear = [np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4) for x in rgb]
         seen = [_lab(np.clip(np.array(DICHROMATS[seen_by]) @ x, 0, 1)) for x in linear]
         for (first, a), (second, b) in itertools.combinations(zip(colors, seen, strict=True), 2):
