@@ -13,8 +13,6 @@ The public names load on first use; importing the package leaves JAX's settings 
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
-
 _HOMES = {
     "Component": "popinfer.components",
     "RunConfig": "popinfer.config",
@@ -286,7 +284,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from its module on first use."""
+    """Load a public name from its module, or the version from the package's metadata, on first use."""
+    if name == "__version__":
+        from importlib import metadata
+
+        try:
+            return metadata.version("popinfer")
+        except metadata.PackageNotFoundError:  # a checkout that isn't installed
+            return "unknown"
     if name not in _HOMES:
         raise AttributeError(f"module 'popinfer' has no attribute '{name}'")
     return getattr(importlib.import_module(_HOMES[name]), name)

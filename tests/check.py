@@ -3,6 +3,9 @@
 Runs ruff, pyright, import-linter, Sphinx and pytest, all of them whatever fails, and ends with one line a
 step. Exit code 1 when any failed. Tests marked ``slow`` are left out, and their number is told; ``--all``
 runs them too.
+
+``python -m tests.check --interpreters [3.12 ...]`` runs the fast part in every Python that is there, with the
+newest and with the lowest versions of the dependencies (`tests.interpreters`).
 """
 
 import subprocess
@@ -28,6 +31,10 @@ STEPS = {
 
 def main(arguments: list[str]) -> int:
     """Run every step; 0 when all passed."""
+    if arguments[:1] == ["--interpreters"]:
+        from tests import interpreters
+
+        return interpreters.main(arguments[1:])
     outcome = {}
     for name, command in STEPS.items():
         print(f"\n== {name}", flush=True)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import arviz as az
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -11,6 +10,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from popinfer.errors import InputError
+from popinfer.inference_data import InferenceData, from_groups, group_names, read_group
 from popinfer.params import ParamSpace
 
 
@@ -41,7 +41,7 @@ def to_inference_data(
     space: ParamSpace,
     u: Float[np.ndarray, "chain draw par"],
     stats: Mapping[str, Float[np.ndarray, "chain draw"]] | None = None,
-) -> az.InferenceData:
+) -> InferenceData:
     """Vectors from any sampler as an InferenceData.
 
     Parameters
@@ -61,15 +61,14 @@ def to_inference_data(
     >>> draw_vectors(space, idata).shape
     (10, 1)
     """
-    idata = az.InferenceData()
-    idata.add_groups({"posterior": named_draws(space, u)})
+    groups = {"posterior": named_draws(space, u)}
     if stats:
         sample_stats = {name: (("chain", "draw"), np.asarray(x)) for name, x in stats.items()}
-        idata.add_groups({"sample_stats": xr.Dataset(sample_stats)})
-    return idata
+        groups["sample_stats"] = xr.Dataset(sample_stats)
+    return from_groups(groups)
 
 
-def draws_table(idata: az.InferenceData, group: str = "posterior") -> pd.DataFrame:
+def draws_table(idata: InferenceData, group: str = "posterior") -> pd.DataFrame:
     """Physical values of all draws: a column a parameter, a row a draw, indexed by chain and draw.
 
     Raises
@@ -77,15 +76,15 @@ def draws_table(idata: az.InferenceData, group: str = "posterior") -> pd.DataFra
     InputError
         There is no such group.
     """
-    if group not in idata.groups():
-        raise InputError(f"no group '{group}' in the draws; there are {', '.join(idata.groups())}")
-    dataset = idata[group]
+    if group not in group_names(idata):
+        raise InputError(f"no group '{group}' in the draws; there are {', '.join(group_names(idata))}")
+    dataset = read_group(idata, group)
     values = {name: dataset[name].transpose("chain", "draw").values.ravel() for name in dataset.data_vars}
     axes = [dataset["chain"].values, dataset["draw"].values]
     return pd.DataFrame(values, index=pd.MultiIndex.from_product(axes, names=["chain", "draw"]))
 
 
-def draw_vectors(space: ParamSpace, draws: az.InferenceData | pd.DataFrame) -> Float[np.ndarray, "draw par"]:
+def draw_vectors(space: ParamSpace, draws: InferenceData | pd.DataFrame) -> Float[np.ndarray, "draw par"]:
     """Draws as vectors of the free parameters, all chains one after the other.
 
     Parameters

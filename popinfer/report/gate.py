@@ -49,6 +49,7 @@ import xarray as xr
 from scipy.stats import rankdata
 
 from popinfer.errors import InputError
+from popinfer.inference_data import InferenceData, read_group
 from popinfer.report.checks import (
     MIN_ESS,
     Check,
@@ -332,7 +333,7 @@ class Verdict:
         return "NOT CONVERGED: " + " ".join(self.failures)
 
 
-def judge(idata: az.InferenceData) -> Verdict:
+def judge(idata: InferenceData) -> Verdict:
     """Apply the convergence gate to stored draws.
 
     Parameters
@@ -349,10 +350,11 @@ def judge(idata: az.InferenceData) -> Verdict:
     InputError
         When there is no posterior, or it has no parameters.
     """
-    if "posterior" not in idata.groups() or not idata.posterior.data_vars:
+    posterior = read_group(idata, "posterior")
+    if not posterior.data_vars:
         raise InputError("the draws have no 'posterior' group with at least one parameter")
-    draws = {str(name): _chains(values) for name, values in idata["posterior"].data_vars.items()}
-    stats, prior = _group(idata, "sample_stats"), _group(idata, "prior")
+    draws = {str(name): _chains(values) for name, values in posterior.data_vars.items()}
+    stats, prior = read_group(idata, "sample_stats"), read_group(idata, "prior")
     sampler = str(stats.attrs.get("sampler", ""))
     if sampler not in SAMPLERS:
         checks, table = [not_stored("the sampler", "sampler")], [_undefined(name) for name in draws]
@@ -373,26 +375,26 @@ def judge(idata: az.InferenceData) -> Verdict:
 
 
 def _judge_surrogate(
-    idata: az.InferenceData, draws: dict[str, np.ndarray], stats: xr.Dataset
+    idata: InferenceData, draws: dict[str, np.ndarray], stats: xr.Dataset
 ) -> tuple[list[Check], list[ParameterDiagnostics]]:
     """Checks of a surrogate's chains and of its exact weights, and the chains' numbers."""
-    group = _group(idata, "chains")
+    group = read_group(idata, "chains")
     chains = {str(name): _chains(values) for name, values in group.data_vars.items()}
     table, checks = [_undefined(name) for name in draws], [not_stored("chains of the surrogate", "chains")]
     if list(chains) == list(draws):
         table = [diagnose_chains(name, values) for name, values in chains.items()]
         checks = [check_finite(chains, "Finite chains"), *chain_checks(chains, table)]
-        checks += trajectory_checks(_group(idata, "chain_stats"))
+        checks += trajectory_checks(read_group(idata, "chain_stats"))
     if "log_weight" not in stats:
         return [*checks, not_stored("Exact weights", "log_weight")], table
     return checks + importance_checks(_values(stats["log_weight"])), table
 
 
 def _coordinate_checks(
-    idata: az.InferenceData, draws: dict[str, np.ndarray], prior: dict[str, np.ndarray]
+    idata: InferenceData, draws: dict[str, np.ndarray], prior: dict[str, np.ndarray]
 ) -> list[Check]:
     """Checks that need draws as vectors: repetitions, copies, changed values, regions not entered."""
-    stats, unconstrained = _group(idata, "sample_stats"), _group(idata, "unconstrained")
+    stats, unconstrained = read_group(idata, "sample_stats"), read_group(idata, "unconstrained")
     weighted = stats.attrs.get("sampler") in SURROGATE_SAMPLERS
     names = [str(name) for name in unconstrained["par"].values] if "par" in unconstrained.coords else []
     if "posterior" not in unconstrained or set(names) != set(draws):
@@ -402,8 +404,8 @@ def _coordinate_checks(
         check_distinct(u, least_distinct(weighted=weighted)),
         check_coordinates({name: draws[name] for name in names}, u, prior),
     ]
-    if weighted and "chains" in unconstrained and set(names) <= set(_group(idata, "chains").data_vars):
-        chains = {name: _chains(idata["chains"][name]) for name in names}
+    if weighted and "chains" in unconstrained and set(names) <= set(read_group(idata, "chains").data_vars):
+        chains = {name: _chains(read_group(idata, "chains")[name]) for name in names}
         u = vectors(unconstrained, "chains")
         checks.append(check_distinct(u, least_distinct(weighted=False)))
         checks.append(check_coordinates(chains, u, prior, "Coordinates of chains"))
@@ -412,10 +414,6 @@ def _coordinate_checks(
     if weighted and "log_weight" in stats:
         checks += surrogate_checks(unconstrained, _values(stats["log_weight"]))
     return checks + region_checks(stats, unconstrained, u)
-
-
-def _group(idata: az.InferenceData, name: str) -> xr.Dataset:
-    return idata[name] if name in idata.groups() else xr.Dataset()
 
 
 def _values(variable: xr.DataArray) -> np.ndarray:

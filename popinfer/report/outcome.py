@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-import arviz as az
-
+from popinfer.inference_data import InferenceData
 from popinfer.report.caveats import PULLED, cautions, pulled_from_prior
 from popinfer.report.comparison import read_histograms
 from popinfer.report.gate import Verdict, judge
@@ -52,7 +51,7 @@ class Outcome:
         return f"{'CONVERGED' if self.converged else 'NOT CONVERGED'}, {described}"
 
 
-def outcome_of(idata: az.InferenceData, summary: RunSummary) -> Outcome:
+def outcome_of(idata: InferenceData, summary: RunSummary) -> Outcome:
     """Judge stored draws and the fit that they belong to.
 
     Parameters

@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-import arviz as az
 import jax.numpy as jnp
 import numpy as np
 
@@ -23,6 +22,7 @@ from popinfer.errors import InputError
 from popinfer.infer.counts import log_counts_and_jacobian
 from popinfer.infer.fisher import Identifiability, identifiability
 from popinfer.infer.search import likelihood_at
+from popinfer.inference_data import InferenceData
 from popinfer.journal import began, kept_in
 from popinfer.report import Outcome, RunSummary, outcome_of, write_report
 from popinfer.run.batches import batch_shape
@@ -157,7 +157,7 @@ def _write_config(run: Run) -> None:
     write_sealed(run.folder.config, run.config.to_yaml().encode(), "config", run.fingerprint("sample"))
 
 
-def _store_draws(run: Run, idata: az.InferenceData, summary: RunSummary) -> None:
+def _store_draws(run: Run, idata: InferenceData, summary: RunSummary) -> None:
     """Store draws and summary; what is there of other draws goes first, so that nothing is mixed."""
     folder, identity = run.folder, run.fingerprint("sample")
     remove_pages(folder)
@@ -200,7 +200,7 @@ def _stored_population(run: Run, say: Reporter) -> Population:
     return _halos(run, say, region)
 
 
-def read_results(folder: RunFolder) -> tuple[az.InferenceData, RunSummary]:
+def read_results(folder: RunFolder) -> tuple[InferenceData, RunSummary]:
     """Draws and numbers that the sample stage left; InputError when absent, damaged or of different runs."""
     stored = read_sealed(folder.posterior, "posterior", "sample")
     summary = RunSummary.read(folder.summary)
@@ -233,7 +233,7 @@ def report(folder: RunFolder | Path, say: Reporter | None = None) -> Outcome:
         return _report(folder, idata, summary, say)
 
 
-def _report(folder: RunFolder, idata: az.InferenceData, summary: RunSummary, say: Reporter) -> Outcome:
+def _report(folder: RunFolder, idata: InferenceData, summary: RunSummary, say: Reporter) -> Outcome:
     with say.task("Report", _PARTS) as update, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # relations are NaN where a mass has no galaxies
         write_report(

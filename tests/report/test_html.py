@@ -4,13 +4,14 @@ import dataclasses
 import re
 from pathlib import Path
 
-import arviz as az
 import numpy as np
 import pytest
 import synthetic
 import xarray as xr
+from inference_groups import draws_of
 
 from popinfer.errors import InputError
+from popinfer.inference_data import InferenceData, add_groups, read_group
 from popinfer.report import RunSummary, html, judge, write_report
 from popinfer.report.comparison import read_abundances
 from popinfer.report.figures import draw_figures
@@ -18,13 +19,13 @@ from popinfer.report.html import _decimals, _probability, _seconds
 from popinfer.report.parameters import tabulate
 
 
-def _small(posterior: dict[str, np.ndarray] | None = None) -> az.InferenceData:
+def _small(posterior: dict[str, np.ndarray] | None = None) -> InferenceData:
     """Two parameters without predictions: quick to draw."""
     posterior = posterior or {name: synthetic.draws()[name] for name in list(synthetic.PARAMETERS)[:2]}
     return synthetic.chains(posterior)
 
 
-def _page(idata: az.InferenceData, summary: RunSummary) -> str:
+def _page(idata: InferenceData, summary: RunSummary) -> str:
     """The page without its figures, which are most of the time."""
     verdict = judge(idata)
     return html.render_page(idata, summary, verdict, tabulate(idata, summary, verdict), html.Figures([], {}))
@@ -130,9 +131,8 @@ def test_failed_run_says_so_first_with_reasons():
 
 def test_report_of_particles_shows_lineages_in_place_of_traces(tmp_path):
     idata = _small()
-    idata.sample_stats = xr.Dataset(
-        {"ancestor": (("chain", "draw"), np.arange(2000).reshape(4, 500) // 3)}, attrs={"sampler": "smc"}
-    )
+    ancestor = (("chain", "draw"), np.arange(2000).reshape(4, 500) // 3)
+    add_groups(idata, {"sample_stats": xr.Dataset({"ancestor": ancestor}, attrs={"sampler": "smc"})})
     steps = []
     page = _text(write_report(idata, RunSummary(name="quick"), tmp_path, lambda *step: steps.append(step)))
     total = len(list((tmp_path / "figures").glob("*.png")))
@@ -145,7 +145,7 @@ def test_report_of_particles_shows_lineages_in_place_of_traces(tmp_path):
 def test_report_of_a_surrogate_shows_its_chains_and_its_weights(tmp_path):
     idata = synthetic.weighted(0.2 * np.random.default_rng(0).normal(size=600))
     names = list(synthetic.PARAMETERS)[:2]
-    idata.posterior, idata["chains"] = idata.posterior[names], idata["chains"][names]
+    add_groups(idata, {group: read_group(idata, group)[names] for group in ("posterior", "chains")})
     text = _text(write_report(idata, RunSummary(name="quick"), tmp_path))
     assert "Pareto k-hat" in text and '<th class="n">R-hat' in text
     assert "4 chains of 500 draws of the surrogate, 1,000 resampled by the exact weights of 600" in text
@@ -179,7 +179,7 @@ def test_truth_of_a_mock_has_its_column():
 
 def test_no_posterior_is_refused(tmp_path):
     with pytest.raises(InputError):
-        write_report(az.from_dict(prior={"a": np.zeros((1, 9))}), RunSummary(name="x"), tmp_path)
+        write_report(draws_of(prior={"a": np.zeros((1, 9))}), RunSummary(name="x"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,8 @@ def test_probabilities():
 def test_abundances_stand_beside_their_predictions():
     idata = _small()
     numbers = np.array([1000.0, 2.0e-3]) * (1 + 0.1 * np.random.default_rng(3).standard_normal((1, 500, 2)))
-    idata.add_groups(
+    add_groups(
+        idata,
         {
             "posterior_predictive": xr.Dataset({"abundance": (("chain", "draw", "number"), numbers)}),
             "observed_data": xr.Dataset(
@@ -211,7 +212,7 @@ def test_abundances_stand_beside_their_predictions():
                     "abundance_name": (("number",), ["galaxies at 0.06 < z < 0.09", "log M* 10 to 10.5"]),
                 }
             ),
-        }
+        },
     )
     rows = read_abundances(idata)
     assert rows[0].median == pytest.approx(1000, rel=0.02)
