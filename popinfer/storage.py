@@ -55,7 +55,8 @@ class Sealed:
 
     Attributes
     ----------
-    content : without the seal. digest : the seal's hash.
+    content : without the seal.
+    digest : the seal's hash.
     identity : fingerprint of what the file was made from.
     """
 
@@ -113,9 +114,12 @@ def write_page(path: Path, page: bytes, figures: Mapping[str, bytes]) -> None:
 
     Parameters
     ----------
-    path : of the page.
-    page : its content.
-    figures : name of a file in the folder -> content; other files there are removed.
+    path : Path
+        Of the page.
+    page : bytes
+        Its content.
+    figures : Mapping[str, bytes]
+        Name of a file in the folder -> content; other files there are removed.
 
     Raises
     ------
@@ -196,10 +200,14 @@ def write_sealed(path: Path, content: bytes, kind: str, identity: str = "-") -> 
 
     Parameters
     ----------
-    path : whose suffix says how the seal is wrapped.
-    content : for ``.json`` an object over several lines.
-    kind : what the file holds, one lower-case word.
-    identity : fingerprint of what it was made from.
+    path : Path
+        Whose suffix says how the seal is wrapped.
+    content : bytes
+        For ``.json`` an object over several lines.
+    kind : str
+        What the file holds, one lower-case word.
+    identity : str
+        Fingerprint of what it was made from.
 
     Returns
     -------
@@ -224,10 +232,14 @@ def read_sealed(path: Path, kind: str, stage: str, identity: str | None = None) 
 
     Parameters
     ----------
-    path : of the file.
-    kind : what it has to hold.
-    stage : the command that makes it.
-    identity : fingerprint that it has to have; any when None.
+    path : Path
+        Of the file.
+    kind : str
+        What it has to hold.
+    stage : str
+        The command that makes it.
+    identity : str or None
+        Fingerprint that it has to have; any when None.
 
     Raises
     ------
@@ -269,9 +281,10 @@ def remove_leftovers(folder: Path, *, locked: bool) -> None:
 
     Parameters
     ----------
-    folder : where to look.
-    locked : whether no other process can be writing there; else only files of this machine's dead processes
-        go.
+    folder : Path
+        Where to look.
+    locked : bool
+        Whether no other process can be writing there; else only files of this machine's dead processes go.
     """
     for path in folder.glob(".*.part"):
         match = _TEMPORARY.fullmatch(path.name)

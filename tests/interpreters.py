@@ -27,21 +27,18 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # what the fast part needs of the extra `test`
-TOOLS = ("pytest", "pytest-xdist", "hypothesis", "beartype", "dsps")
-FAST = (
-    *("tests/config", "tests/survey", "tests/report", "tests/population", "tests/loss"),
-    *("tests/run/test_check.py", "tests/run/test_draft.py", "tests/run/test_stored.py"),
-    *(
-        "tests/data/test_tables_parquet.py",
-        "tests/data/test_tables_hdf5.py",
-        "tests/data/test_tables_fits.py",
-    ),
-    *("tests/data/test_catalog.py", "tests/data/test_filters.py", "tests/data/test_ssp.py"),
-    *("tests/halos/test_formats.py", "tests/halos/test_sample.py"),
-    *("tests/sps/test_photometry.py", "tests/sps/test_dust.py", "tests/sps/test_age_weights.py"),
-    *("tests/infer/test_nuts.py", "tests/infer/test_draw_tables.py", "tests/infer/test_exact_weights.py"),
-    *("tests/test_cli.py", "tests/test_params.py", "tests/test_public.py", "tests/test_doctests.py"),
-    *("tests/test_random.py", "tests/test_storage.py", "tests/test_precision.py"),
+TOOLS = ("pytest", "pytest-xdist", "hypothesis", "beartype", "dsps", "numpydoc")
+FAST = (  # the chain from a run file to a posterior and a report, each part in the tests that take least
+    *("tests/config/test_run.py", "tests/config/test_checks.py", "tests/run/test_check.py"),
+    *("tests/data/test_catalog.py", "tests/data/test_tables_parquet.py", "tests/data/test_tables_fits.py"),
+    *("tests/data/test_tables_hdf5.py", "tests/data/test_filters.py", "tests/data/test_ssp.py"),
+    *("tests/halos/test_formats.py", "tests/halos/test_lightcone.py"),
+    *("tests/sps/test_photometry.py", "tests/sps/test_dust.py", "tests/population/test_dust.py"),
+    *("tests/population/test_metallicity.py", "tests/population/test_declarations.py", "tests/survey"),
+    *("tests/infer/test_draw_tables.py", "tests/infer/test_laplace.py", "tests/infer/test_likelihood.py"),
+    *("tests/report/test_gate.py", "tests/report/test_parameters.py", "tests/report/test_side_by_side.py"),
+    *("tests/run/test_stored.py", "tests/test_cli.py", "tests/test_public.py", "tests/test_docstrings.py"),
+    *("tests/test_params.py", "tests/test_random.py", "tests/test_doctests.py"),
 )
 FORWARD = """
 import jax, jax.numpy as jnp, numpy as np

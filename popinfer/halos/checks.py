@@ -31,7 +31,8 @@ class MassFunctionRatio:
 
     Attributes
     ----------
-    ratio : NaN where there are too few. n : hosts of the file there.
+    ratio : NaN where there are too few.
+    n : hosts of the file there.
     """
 
     ratio: float
@@ -116,7 +117,10 @@ def check_hosts(table: HaloTable, source: str) -> str:
 
     Parameters
     ----------
-    table : after hosts were looked up. source : the file.
+    table : HaloTable
+        After hosts were looked up.
+    source : str
+        The file.
     """
     satellite = ~table.is_central
     orphan = satellite & ~np.isfinite(table.lg_host)
@@ -138,7 +142,12 @@ def mass_function_ratio(kept: Kept, epoch: int, volume: float) -> MassFunctionRa
 
     Parameters
     ----------
-    kept : halos of the file. epoch : snapshot or slice. volume : of the epoch [Mpc^3].
+    kept : Kept
+        Halos of the file.
+    epoch : int
+        Snapshot or slice.
+    volume : float
+        Of the epoch [Mpc^3].
     """
     table, here = kept.table, kept.epoch == epoch
     inside = here & table.is_central & (table.lg_mass >= _MASS_RANGE[0]) & (table.lg_mass < _MASS_RANGE[1])
@@ -156,7 +165,12 @@ def check_mass_function(result: MassFunctionRatio, h: float, source: str) -> str
 
     Parameters
     ----------
-    found : the ratio. h : of the simulation. source : the file.
+    result : MassFunctionRatio
+        The ratio.
+    h : float
+        Of the simulation.
+    source : str
+        The file.
     """
     ratio = result.ratio
     if not np.isfinite(ratio):

@@ -109,20 +109,38 @@ def draw_halos(key: PRNGKeyArray, spec: LightconeSpec, cosmology: Cosmology = PL
 
     Parameters
     ----------
-    key : of the Sobol scrambling or of independent numbers; equal keys give equal halos.
-    spec : the slice.
-    cosmology : for volumes and ages; the mass functions are diffhalos' calibrations.
+    key : PRNGKeyArray
+        Random key of the Sobol scrambling or of independent numbers; equal keys give equal halos.
+    spec : LightconeSpec
+        Redshifts of the slice, number of halos, and lowest mass.
+    cosmology : Cosmology
+        Cosmology for volumes and ages; the mass functions are diffhalos' calibrations.
 
     Returns
     -------
     Halos
-        float64 NumPy arrays, centrals first.
+        NumPy arrays of float64, centrals first.
     """
     return jax.tree.map(lambda x: x[0], _draw_batches([key], spec, cosmology))
 
 
 def draw_slices(key: PRNGKeyArray, specs: Sequence[LightconeSpec], cosmology: Cosmology = PLANCK15) -> Halos:
-    """Halos of all slices, stacked on a leading slice axis."""
+    """Draw the weighted halos of all slices.
+
+    Parameters
+    ----------
+    key : PRNGKeyArray
+        Random key of the Sobol scrambling or of independent numbers; equal keys give equal halos.
+    specs : Sequence[LightconeSpec]
+        Redshifts of each slice, number of halos, and lowest mass.
+    cosmology : Cosmology
+        Cosmology for volumes and ages; the mass functions are diffhalos' calibrations.
+
+    Returns
+    -------
+    Halos
+        NumPy arrays of float64 [slice, halo].
+    """
     return jax.tree.map(lambda x: x[0], draw_slice_batches([key], specs, cosmology))
 
 
@@ -142,7 +160,10 @@ def surviving(halos: Halos, survival: float) -> Halos:
 
     Parameters
     ----------
-    halos : of any shape. survival : share of all subhalos that ever fell in.
+    halos : Halos
+        Of any shape.
+    survival : float
+        Share of all subhalos that ever fell in.
     """
     left = np.where(np.asarray(halos.is_central) > 0.5, 1.0, survival)
     # batches have more axes than the record's constructor allows
@@ -236,7 +257,10 @@ def detection_curve(
 
     Parameters
     ----------
-    lgm : log10 halo mass of a pilot sample. seen, total : selected and total weight of each of its halos.
+    lgm : np.ndarray
+        Log10 halo mass of a pilot sample.
+    seen, total : np.ndarray
+        Selected and total weight of each of its halos.
     """
     grid = np.linspace(lgm.min(), lgm.max(), 60)
     kernel = np.exp(-0.5 * ((grid[:, None] - lgm) / 0.1) ** 2)
@@ -306,7 +330,12 @@ def hosts_of_satellites(
 
     Parameters
     ----------
-    uniform : between 0 and 1, a number a satellite. lgm : their peak masses. z : redshift of all.
+    uniform : Float[np.ndarray, "halo"]
+        Between 0 and 1, a number a satellite.
+    lgm : Float[np.ndarray, "halo"]
+        Their peak masses.
+    z : float
+        Redshift of all.
     """
     lowest = float(np.clip(np.floor(10 * lgm.min()) / 10, 9.0, 13.0))
     lg_sat, lg_host, joint = _satellites_by_host(lowest, z)
@@ -344,9 +373,14 @@ def assembly_histories(
 
     Parameters
     ----------
-    kind : "central" or "satellite".
-    normals : base normals [halo, 5]. lgm_obs : log10 peak masses [Msun] at t_obs [Gyr].
-    logt0 : log10 of the age of the universe today [Gyr].
+    kind : str
+        "central" or "satellite".
+    normals : np.ndarray
+        Base normals [halo, 5].
+    lgm_obs : np.ndarray
+        Log10 peak masses [Msun] at t_obs [Gyr].
+    logt0 : float
+        Log10 of the age of the universe today [Gyr].
     """
     from diffmah.diffmah_kernels import DEFAULT_MAH_U_PARAMS, _log_mah_kern
 

@@ -30,7 +30,8 @@ class ColumnNote:
 
     Attributes
     ----------
-    unit : in astropy's words; "" for none. description : a sentence.
+    unit : in astropy's words; "" for none.
+    description : a sentence.
     """
 
     unit: str
@@ -91,7 +92,12 @@ def open_writer(path: Path, note: FileNote, kind: str) -> RowWriter:
 
     Parameters
     ----------
-    path : where. note : what the file says. kind : "parquet", "fits" or "opencosmo".
+    path : Path
+        Where.
+    note : FileNote
+        What the file says.
+    kind : str
+        "parquet", "fits" or "opencosmo".
     """
     return {"parquet": ParquetRows, "fits": FitsRows, "opencosmo": OpenCosmoRows}[kind](path, note)
 

@@ -21,9 +21,12 @@ def named_draws(
 
     Parameters
     ----------
-    space : the free parameters.
-    u : their vectors.
-    attrs : what the dataset says of itself.
+    space : ParamSpace
+        The free parameters.
+    u : Float[np.ndarray, "chain draw par"]
+        Vectors of the free parameters, each a standard normal number where its prior is.
+    attrs : Mapping[str, Any] or None
+        What the dataset says of itself.
     """
     variables = {
         p.name: (
@@ -46,9 +49,18 @@ def to_inference_data(
 
     Parameters
     ----------
-    space : the free parameters.
-    u : their vectors.
-    stats : sample statistics by ArviZ's names, such as ``lp`` and ``diverging``.
+    space : ParamSpace
+        The free parameters.
+    u : Float[np.ndarray, "chain draw par"]
+        Vectors of the free parameters, each a standard normal number where its prior is.
+    stats : Mapping[str, Float[np.ndarray, "chain draw"]] or None
+        Sample statistics by ArviZ's names, such as ``lp`` and ``diverging``.
+
+    Returns
+    -------
+    InferenceData
+        Group ``posterior`` with a variable [chain, draw] a parameter, in physical units, and group
+        ``sample_stats`` where there are statistics; with ArviZ 1 a DataTree.
 
     Examples
     --------
@@ -69,7 +81,19 @@ def to_inference_data(
 
 
 def draws_table(idata: InferenceData, group: str = "posterior") -> pd.DataFrame:
-    """Physical values of all draws: a column a parameter, a row a draw, indexed by chain and draw.
+    """Physical values of all draws as a table.
+
+    Parameters
+    ----------
+    idata : InferenceData
+        The draws; with ArviZ 1 a DataTree.
+    group : str
+        Group whose variables [chain, draw] become columns.
+
+    Returns
+    -------
+    pd.DataFrame
+        A column a parameter, in physical units, and a row a draw, indexed by chain and draw.
 
     Raises
     ------
@@ -89,8 +113,15 @@ def draw_vectors(space: ParamSpace, draws: InferenceData | pd.DataFrame) -> Floa
 
     Parameters
     ----------
-    space : the free parameters.
-    draws : physical values, an InferenceData's ``posterior`` or a table with a column a parameter.
+    space : ParamSpace
+        The free parameters.
+    draws : InferenceData or pd.DataFrame
+        Physical values, an InferenceData's ``posterior`` or a table with a column a parameter.
+
+    Returns
+    -------
+    Float[np.ndarray, "draw par"]
+        Vectors u, each component a standard normal number where its prior is.
 
     Raises
     ------

@@ -111,11 +111,16 @@ def build_surrogate(
 
     Parameters
     ----------
-    key : random key.
-    counts : the model on all halo batches.
-    data : observed counts.
-    mixture : where the search found the posterior.
-    progress : called with (nodes so far, all).
+    key : Array
+        Random key.
+    counts : BatchedCounts
+        The model on all halo batches.
+    data : Data
+        Observed counts.
+    mixture : Mixture
+        Where the search found the posterior.
+    progress : Say or None
+        Called with (nodes so far, all).
     """
     n_par = len(mixture.main.mean)
     n = NODES_PER_PARAMETER * n_par

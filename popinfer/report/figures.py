@@ -57,8 +57,10 @@ def figure_files(
 
     Parameters
     ----------
-    plots : the figures.
-    progress : hears how many of how many are saved.
+    plots : list[Plot]
+        The figures.
+    progress : callable
+        Hears how many of how many are saved.
     """
     files = {}
     with report_style():

@@ -1,4 +1,4 @@
-"""The convergence gate: may the draws be read as a posterior?
+"""The convergence gate: whether the draws may be read as a posterior.
 
 Whatever was stored is computed again from draws and weights, as far as it can be
 (`popinfer.report.gate_draws`); what a criterion needs and wasn't stored fails it. Every draw must be finite,
@@ -76,6 +76,7 @@ MAX_DIVERGENT_FRACTION = 0.001
 MAX_RHAT = 1.01
 MIN_BFMI = 0.3
 MAX_SATURATED_FRACTION = 0.01
+TAILS = (0.05, 0.95)  # quantiles whose effective size is that of the tails
 MIN_DISTINCT_FRACTION = 0.05  # fewer distinct draws than this: the chain stood still most of the time
 
 
@@ -121,7 +122,7 @@ def diagnose_chains(name: str, values: np.ndarray) -> ParameterDiagnostics:
         return ParameterDiagnostics(name, np.nan, np.nan, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):  # a frozen chain has no variance: R-hat infinite
         rhat = az.rhat(values, method="rank")
-        bulk, tail = (az.ess(values, method=method) for method in ("bulk", "tail"))
+        bulk, tail = az.ess(values, method="bulk"), az.ess(values, method="tail", prob=TAILS)
     return ParameterDiagnostics(name, float(rhat), float(bulk), float(tail))
 
 
@@ -226,7 +227,6 @@ def importance_checks(log_weight: np.ndarray) -> list[Check]:
 
 MIN_LINEAGES = 25.0
 MIN_MOVED_FRACTION = 0.5
-_TAILS = (0.05, 0.95)
 
 
 def particle_checks(stats: xr.Dataset, table: list[ParameterDiagnostics]) -> list[Check]:
@@ -246,7 +246,7 @@ def diagnose_particles(name: str, values: np.ndarray, stats: xr.Dataset) -> Para
     if "ancestor" not in stats or not np.isfinite(values).all() or np.ptp(values) == 0:
         return ParameterDiagnostics(name, np.nan, np.nan, np.nan)
     flat, ancestor = values.ravel(), np.asarray(stats["ancestor"].values).ravel()
-    tails = [(flat <= np.quantile(flat, q)).astype(float) for q in _TAILS]
+    tails = [(flat <= np.quantile(flat, q)).astype(float) for q in TAILS]
     tail = min(lineage_ess(below, ancestor) for below in tails)
     return ParameterDiagnostics(name, np.nan, lineage_ess(rankdata(flat), ancestor), tail)
 
@@ -344,6 +344,7 @@ def judge(idata: InferenceData) -> Verdict:
     Returns
     -------
     Verdict
+        Whether the draws may be read as a posterior, and every check that was made.
 
     Raises
     ------

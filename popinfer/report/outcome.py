@@ -56,8 +56,10 @@ def outcome_of(idata: InferenceData, summary: RunSummary) -> Outcome:
 
     Parameters
     ----------
-    idata : draws and predictions as described in `popinfer.report`.
-    summary : what was run.
+    idata : InferenceData
+        Draws and predictions as described in `popinfer.report`.
+    summary : RunSummary
+        What was run.
     """
     gate = judge(idata)
     rows = tabulate(idata, summary, gate)

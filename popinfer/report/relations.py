@@ -35,7 +35,8 @@ class RelationRow:
 
     Attributes
     ----------
-    name : of the relation, a key of `NAMES`. x : where.
+    name : of the relation, a key of `NAMES`.
+    x : where.
     median, low, high : of the posterior, with its 68 % interval.
     published : label and value of each published relation that reaches to x.
     """
@@ -78,7 +79,8 @@ def tabulate_relations(idata: InferenceData) -> list[RelationRow]:
 
     Parameters
     ----------
-    idata : draws and derived relations as described in `popinfer.report`.
+    idata : InferenceData
+        Draws and derived relations as described in `popinfer.report`.
     """
     if "derived" not in group_names(idata):
         return []

@@ -17,8 +17,10 @@ def compare(first: Path, second: Path, out: Path | None) -> list[str]:
 
     Parameters
     ----------
-    first, second : folders of runs, or files in NetCDF that ArviZ reads.
-    out : folder for ``compare.png`` and ``compare.pdf``; none is drawn when absent.
+    first, second : Path
+        Folders of runs, or files in NetCDF that ArviZ reads.
+    out : Path or None
+        Folder for ``compare.png`` and ``compare.pdf``; none is drawn when absent.
 
     Returns
     -------

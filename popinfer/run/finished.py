@@ -107,7 +107,13 @@ def open_run(folder: str | Path) -> FinishedRun:
 
     Parameters
     ----------
-    folder : of its results.
+    folder : str or Path
+        Folder of the run's results, such as ``results/sdss_quick``.
+
+    Returns
+    -------
+    FinishedRun
+        Draws, numbers and verdicts; its model and its exact density are built when they are asked for.
 
     Raises
     ------

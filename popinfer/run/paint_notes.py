@@ -19,7 +19,10 @@ def notes_on(bands: tuple[str, ...], lines: tuple[str, ...]) -> dict[str, Column
 
     Parameters
     ----------
-    bands : of the survey. lines : names of the nebular lines that are wanted.
+    bands : tuple[str, ...]
+        Of the survey.
+    lines : tuple[str, ...]
+        Names of the nebular lines that are wanted.
     """
     said = {
         "halo_id": ("", "name of the halo, from the simulation"),

@@ -25,7 +25,8 @@ def replay(file: Path) -> str:
 
     Parameters
     ----------
-    file : a run's ``posterior.nc``, beside its ``run.yaml`` and ``halos.h5``.
+    file : Path
+        A run's ``posterior.nc``, beside its ``run.yaml`` and ``halos.h5``.
 
     Raises
     ------

@@ -69,7 +69,8 @@ def _halo_noise(halo_counting: Float[np.ndarray, "direction"]) -> list[str]:
 
     Parameters
     ----------
-    halo_counting : share of halo noise in the variance of counting and halo noise.
+    halo_counting : Float[np.ndarray, "direction"]
+        Share of halo noise in the variance of counting and halo noise.
     """
     over_counting = halo_counting / np.maximum(1 - halo_counting, np.finfo(float).tiny)
     largest, median = over_counting.max(), np.median(over_counting)

@@ -204,8 +204,12 @@ def fit_tree_files(arguments: list[str], redshift: float | None, say: Reporter) 
 
     Parameters
     ----------
-    arguments : files or patterns, and last the file to write. redshift : of the snapshot; the last when None.
-    say : hears about progress.
+    arguments : list[str]
+        Files or patterns, and last the file to write.
+    redshift : float or None
+        Of the snapshot; the last when None.
+    say : Reporter
+        Hears about progress.
 
     Raises
     ------

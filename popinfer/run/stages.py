@@ -59,9 +59,12 @@ def search(run: Run, say: Reporter | None = None, *, fresh: bool = False) -> Reg
 
     Parameters
     ----------
-    run : run file made ready.
-    say : hears about progress.
-    fresh : remove what its folder holds, whatever it is, and start over.
+    run : Run
+        Run file made ready.
+    say : Reporter or None
+        Hears about progress.
+    fresh : bool
+        Remove what its folder holds, whatever it is, and start over.
 
     Raises
     ------
@@ -247,9 +250,12 @@ def run_all(run: Run, say: Reporter | None = None, *, fresh: bool = False) -> Ou
 
     Parameters
     ----------
-    run : run file made ready.
-    say : hears about progress.
-    fresh : remove what the folder holds, whatever it is, and start over.
+    run : Run
+        Run file made ready.
+    say : Reporter or None
+        Hears about progress.
+    fresh : bool
+        Remove what the folder holds, whatever it is, and start over.
 
     Returns
     -------

@@ -71,7 +71,12 @@ class PlainTable(HaloReader):
 
     Parameters
     ----------
-    path : the file. kind : "parquet", "fits", "hdf5", "csv" or "ecsv". asked : what the run file says.
+    path : Path
+        The file.
+    kind : str
+        "parquet", "fits", "hdf5", "csv" or "ecsv".
+    asked : Asked
+        What the run file says.
 
     Raises
     ------
