@@ -219,10 +219,8 @@ def read_sample(
         own.
     reader : HaloReader
         The file.
-    spec : SampleSpec
-        What is wanted.
-    say : Say or None
-        Hears about progress.
+    spec, say : SampleSpec, Say or None
+        What is wanted, and what hears about progress.
 
     Raises
     ------

@@ -112,14 +112,10 @@ def paint_halos(
 
     Parameters
     ----------
-    model, survey : PopulationModel, AnySurvey
-        The model with tables of one slice; the survey's errors and selection.
-    params : ModelParams
-        Physical.
-    halos : Halos
-        Their normals are the galaxies' random numbers.
-    uniform : Float[Array, "halo"]
-        Chooses between branches.
+    model, survey, params : PopulationModel, AnySurvey, ModelParams
+        The model with tables of one slice; the survey's errors and selection; physical parameters.
+    halos, uniform : Halos, Float[Array, "halo"]
+        The halos, whose normals are the galaxies' random numbers; uniform numbers choose between branches.
     lines : LineTable or None
         Nebular lines that are wanted.
     """
@@ -181,9 +177,7 @@ class _Plan:
     Attributes
     ----------
     run, sample : the run and its halos.
-    reader : the files.
-    spec : what is painted.
-    params : parameters of each draw.
+    reader, spec, params : the files, what is painted, and the parameters of each draw.
     """
 
     run: Run
@@ -265,9 +259,7 @@ class PaintedFile:
     Attributes
     ----------
     path : the file.
-    n_halos : painted.
-    n_outside : halos outside all slices.
-    n_selected : galaxies in the survey.
+    n_halos, n_outside, n_selected : halos that were painted, halos outside all slices, galaxies in the survey.
     tally : where the halos' histories come from.
     """
 

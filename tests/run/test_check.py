@@ -63,6 +63,7 @@ def folder(tmp_path_factory):
     table.assign(eg=1 / table.eg**2, er=1 / table.er**2).to_parquet(path / "ivar.parquet")
     (path / "cut.parquet").write_bytes((path / "galaxies.parquet").read_bytes()[:900])
     table.assign(g=np.nan).to_parquet(path / "nan.parquet")
+    table.assign(eg=0.0, er=0.0).to_parquet(path / "zero.parquet")
     (path / "empty.dat").write_text("")
     (path / "text.dat").write_text("400 0\n500 a\n")
     (path / "nm.dat").write_text("".join(f"{w} {t}\n" for w, t in ((400, 0), (500, 1), (600, 1), (700, 0))))
