@@ -259,7 +259,7 @@ class PaintedFile:
     Attributes
     ----------
     path : the file.
-    n_halos, n_outside, n_selected : halos that were painted, those outside all slices, galaxies in the survey.
+    n_halos, n_outside, n_selected : halos painted, halos outside all slices, galaxies in the survey.
     tally : where the halos' histories come from.
     """
 
