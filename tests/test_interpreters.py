@@ -1,4 +1,4 @@
-"""The check in every interpreter: what it looks for, installs and runs; the check itself takes too long here."""
+"""The check in every interpreter: what it looks for, installs and runs. The check itself takes too long."""
 
 import sys
 
