@@ -181,7 +181,9 @@ def _features(given: Given) -> Iterator[Problem]:
         first, *second = (given.bands.index(band) for band in feature.split("-"))
         rows[i, first] += 1
         rows[i, second[:1]] -= 1
-        if rows[i].any() and np.linalg.matrix_rank(rows[: i + 1]) < np.linalg.matrix_rank(rows[:i]) + 1:
+        # NumPy 2.4.0 refuses to tell the rank of no rows
+        before = np.linalg.matrix_rank(rows[:i]) if i else 0
+        if rows[i].any() and np.linalg.matrix_rank(rows[: i + 1]) < before + 1:
             yield Problem(
                 ("features", i),
                 f"features: '{feature}' follows from those before it ({', '.join(features[:i])}); leave "

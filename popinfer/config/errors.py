@@ -239,7 +239,8 @@ def _known(root: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
 
 def _has_default(root: type[BaseModel], loc: tuple[Any, ...]) -> bool:
     """Whether the key at a location may be left out."""
-    fields = [model.model_fields[loc[-1]] for model in _holders(root, loc) if loc[-1] in model.model_fields]
+    last = loc[-1] if loc else None
+    fields = [model.model_fields[last] for model in _holders(root, loc) if last in model.model_fields]
     return bool(fields) and not any(field.is_required() for field in fields)
 
 
