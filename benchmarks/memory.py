@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 
 RUN_FILE = Path(__file__).resolve().with_name("tiny.yaml")
-MADE_UP = RUN_FILE.parents[1] / "tests" / "report"  # draws with the layout of a run's
+# draws with the layout of a run's, and what makes them
+MADE_UP = [str(RUN_FILE.parents[1] / "tests" / folder) for folder in ("report", "support")]
 WARM, MOST_GROWTH, MOST_BYTES = 5, 0.05, 2e9
 
 
@@ -65,7 +66,7 @@ def growth(memory: Sequence[float]) -> float:
 
 def report_here(n_draws: int, out: Path) -> float:
     """Judge and report four chains of so many draws; this process' largest memory [bytes]."""
-    sys.path.insert(0, str(MADE_UP))
+    sys.path[:0] = MADE_UP
     import synthetic
 
     from popinfer.infer.draw_tables import draws_table

@@ -18,7 +18,7 @@ html_title = f"popinfer {version}"
 
 extensions = ["myst_parser", "generated", "notebooks"]
 source_suffix = {".md": "markdown", ".ipynb": "markdown"}  # _ext/notebooks.py makes the second the first
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "paper"]  # the paper is a document of its own
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 smartquotes = False  # "--out" has to stay as it is typed

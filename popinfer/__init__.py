@@ -18,8 +18,6 @@ from popinfer.environment import compile_right_sums
 
 compile_right_sums()
 
-__version__ = "0.1.0"
-
 _HOMES = {
     "Component": "popinfer.components",
     "RunConfig": "popinfer.config",
@@ -291,7 +289,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from its module on first use."""
+    """Load a public name from its module, or the version from the package's metadata, on first use."""
+    if name == "__version__":
+        from importlib import metadata
+
+        try:
+            return metadata.version("popinfer")
+        except metadata.PackageNotFoundError:  # a checkout that isn't installed
+            return "unknown"
     if name not in _HOMES:
         raise AttributeError(f"module 'popinfer' has no attribute '{name}'")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -127,9 +127,12 @@ def load_component(role: str, kind: str, settings: Mapping[str, Any] | None = No
 
     Parameters
     ----------
-    role : one of `ROLES`.
-    kind : name of a built-in component, ``module:Class`` or ``file.py:Class``.
-    settings : values of the class' fields.
+    role : str
+        One of `ROLES`.
+    kind : str
+        Name of a built-in component, ``module:Class`` or ``file.py:Class``.
+    settings : Mapping[str, Any] or None
+        Values of the class' fields.
 
     Raises
     ------
@@ -159,8 +162,10 @@ def plug_in_class(role: str, kind: str) -> type[Any]:
 
     Parameters
     ----------
-    role : one of `PLUG_INS`.
-    kind : name of a built-in one, ``module:Class`` or ``file.py:Class``.
+    role : str
+        One of `PLUG_INS`.
+    kind : str
+        Name of a built-in one, ``module:Class`` or ``file.py:Class``.
 
     Raises
     ------
@@ -269,8 +274,10 @@ def declared_params(name: str, fields: Mapping[str, tuple[Declaration, float]]) 
 
     Parameters
     ----------
-    name : of the type.
-    fields : declaration and default value by field.
+    name : str
+        Of the type.
+    fields : Mapping[str, tuple[Declaration, float]]
+        Declaration and default value by field.
     """
     params = namedtuple(name, fields, defaults=[default for _, default in fields.values()])
     params.__annotations__ = {

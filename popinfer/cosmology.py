@@ -28,7 +28,15 @@ def _nodes() -> tuple[Array, Array]:
 
 
 class Cosmology(NamedTuple):
-    """Flat w0-wa cosmology; ``h`` enters distances only here, no quantity elsewhere carries it."""
+    """Flat w0-wa cosmology; ``h`` enters distances only here, no quantity elsewhere carries it.
+
+    Attributes
+    ----------
+    om0 : density of matter today, a fraction of the critical one.
+    w0, wa : equation of state of dark energy, w(a) = w0 + wa (1 - a).
+    h : Hubble constant today [100 km/s/Mpc].
+    fb : baryons, a fraction of matter.
+    """
 
     om0: float = 0.3075
     w0: float = -1.0

@@ -43,9 +43,12 @@ def check_growth(source: Path | str, expanded: float, on_disk: int) -> None:
 
     Parameters
     ----------
-    source : the file, for the message.
-    expanded : bytes that it stands for, or those so far.
-    on_disk : bytes that it has.
+    source : Path or str
+        The file, for the message.
+    expanded : float
+        Bytes that it stands for, or those so far.
+    on_disk : int
+        Bytes that it has.
     """
     if is_too_large(expanded, on_disk):
         raise InputError(
@@ -67,8 +70,10 @@ def check_content(stream: io.BufferedIOBase, source: Path) -> None:
 
     Parameters
     ----------
-    stream : the content, which is read from its beginning.
-    source : the file that it is of.
+    stream : io.BufferedIOBase
+        The content, which is read from its beginning.
+    source : Path
+        The file that it is of.
     """
     stream.seek(0)
     head, on_disk = stream.read(8), stream.seek(0, io.SEEK_END)

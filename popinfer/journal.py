@@ -154,8 +154,10 @@ def kept_in(path: Path, identity: str) -> Iterator[Journal]:
 
     Parameters
     ----------
-    path : of the file.
-    identity : what the results depend on; records of another one are dropped.
+    path : Path
+        Of the file.
+    identity : str
+        What the results depend on; records of another one are dropped.
     """
     journal = Journal(path, identity)
     _journals.append(journal)
@@ -196,9 +198,12 @@ def kept(name: str, inputs: Mapping[str, np.ndarray], compute: Callable[[], Arra
 
     Parameters
     ----------
-    name : of the call.
-    inputs : what tells it from other calls of the same name.
-    compute : makes the call; gives named arrays.
+    name : str
+        Of the call.
+    inputs : Mapping[str, np.ndarray]
+        What tells it from other calls of the same name.
+    compute : callable
+        Makes the call; gives named arrays.
     """
     if not _journals:
         return compute()

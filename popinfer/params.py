@@ -147,7 +147,15 @@ class Declaration:
 
 @dataclass(frozen=True)
 class FreeParam:
-    """One free parameter: dotted name, prior, and words for the report."""
+    """One free parameter.
+
+    Attributes
+    ----------
+    name : dotted name, such as ``dust.lg_av``.
+    prior : its prior, in physical units.
+    unit : unit of its values; empty where it has none.
+    meaning : one line in plain words, for the report.
+    """
 
     name: str
     prior: Prior
@@ -157,7 +165,12 @@ class FreeParam:
 
 @dataclass(frozen=True)
 class ParamSpace:
-    """The free parameters, in the order of the vector's axis."""
+    """The free parameters.
+
+    Attributes
+    ----------
+    free : each parameter with its prior, in the order of the vector's axis.
+    """
 
     free: tuple[FreeParam, ...]
 

@@ -35,7 +35,13 @@ def root_key(seed: int) -> PRNGKeyArray:
 
     Parameters
     ----------
-    seed : any whole number from zero; equal seeds give equal random numbers everywhere.
+    seed : int
+        Any whole number from zero; equal seeds give equal random numbers everywhere.
+
+    Returns
+    -------
+    PRNGKeyArray
+        A typed key of JAX, of no shape.
     """
     if not 0 <= seed < 2**64:  # a key holds 64 bits
         return _derived(_plain_key(0), ("seed", seed))
@@ -47,7 +53,8 @@ def fixed_key(*names: Name) -> PRNGKeyArray:
 
     Parameters
     ----------
-    names : where the numbers are used.
+    *names : Name
+        Where the numbers are used.
     """
     return _derived(_plain_key(0), ("fixed", *names))
 
@@ -57,9 +64,16 @@ def stream(key: PRNGKeyArray, name: Name, *names: Name) -> PRNGKeyArray:
 
     Parameters
     ----------
-    key : the parent's, left as it is.
-    name, names : the path from there; texts and whole numbers. ``stream(key, "a", "b")`` is
-        ``stream(stream(key, "a"), "b")``.
+    key : PRNGKeyArray
+        The parent's, left as it is.
+    name, *names : Name
+        The path from there; texts and whole numbers. ``stream(key, "a", "b")`` is ``stream(stream(key, "a"),
+        "b")``.
+
+    Returns
+    -------
+    PRNGKeyArray
+        A typed key of JAX, of the parent's shape.
 
     Raises
     ------

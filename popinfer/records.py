@@ -25,7 +25,8 @@ class SliceLoss(NamedTuple):
     ----------
     low, high : the slice; redshifts from low to below high.
     band : whose values the reason is about; empty where it is about galaxies as such.
-    reason : why. rows : how many galaxies, or values of galaxies that are kept without them.
+    reason : why.
+    rows : how many galaxies, or values of galaxies that are kept without them.
     """
 
     low: float
@@ -48,7 +49,8 @@ class Catalog(eqx.Module):
     source, sha256 : where the rows came from.
     losses : the same by slice and band, where slices were named; also values that kept galaxies lack.
     id : name of each galaxy; None where the table names none.
-    warnings : sentences on what a person should look at. notes : on what was done.
+    warnings : sentences on what a person should look at.
+    notes : on what was done.
     doubtful_bands : bands whose columns some of the warnings are about.
     """
 
@@ -80,7 +82,7 @@ class SSP(eqx.Module):
     ssp_emline_wave, ssp_emline_luminosity, ssp_emline_name : wavelengths [Angstrom], luminosities [Lsun per
         Msun formed] and names of nebular lines, or None.
     emission_in_flux : whether ``ssp_flux`` already holds nebular emission.
-    source, sha256 : provenance.
+    source, sha256 : where the grid came from.
     """
 
     ssp_lgmet: Float[Arr, "met"]
@@ -92,7 +94,6 @@ class SSP(eqx.Module):
     ssp_emline_luminosity: Float[Arr, "met age line"] | None = None
     ssp_emline_name: tuple[str, ...] = eqx.field(static=True, default=())
     emission_in_flux: bool = eqx.field(static=True, default=False)
-    losses: tuple[SliceLoss, ...] = eqx.field(static=True, default=())
     source: str = eqx.field(static=True, default="")
     sha256: str = eqx.field(static=True, default="")
 
@@ -107,6 +108,7 @@ class NebularGrid(eqx.Module):
     neb_lg_age_gyr : log10 age of the ionising stars [Gyr].
     line_wave, line_lum, line_name : vacuum/air as listed by Cloudy [Angstrom]; [Lsun/Msun].
     cont_wave, cont_flux : nebular continuum [Angstrom], [Lsun/Hz/Msun].
+    source, sha256 : where the grid came from.
     """
 
     neb_lgmet: Float[Arr, "met"]
@@ -117,13 +119,19 @@ class NebularGrid(eqx.Module):
     cont_wave: Float[Arr, "wave"]
     cont_flux: Float[Arr, "met logu age wave"]
     line_name: tuple[str, ...] = eqx.field(static=True, default=())
-    losses: tuple[SliceLoss, ...] = eqx.field(static=True, default=())
     source: str = eqx.field(static=True, default="")
     sha256: str = eqx.field(static=True, default="")
 
 
 class Filters(eqx.Module):
-    """Photon-counting filter curves, one pair of arrays a band [Angstrom; dimensionless]."""
+    """Photon-counting filter curves, one pair of arrays a band.
+
+    Attributes
+    ----------
+    wave : wavelengths of each curve [Angstrom].
+    trans : its transmissions there, dimensionless.
+    names : full name of each curve.
+    """
 
     wave: tuple[Float[Arr, "_"], ...]
     trans: tuple[Float[Arr, "_"], ...]

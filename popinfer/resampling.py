@@ -21,7 +21,12 @@ def systematic(weights: Float[np.ndarray, "item"], n: int, start: float) -> Int[
 
     Parameters
     ----------
-    weights : not negative. n : how many. start : of the first pick, a share of a step; uniform when random.
+    weights : Float[np.ndarray, "item"]
+        Not negative.
+    n : int
+        How many.
+    start : float
+        Of the first pick, a share of a step; uniform when random.
     """
     edges = np.cumsum(weights)
     return np.searchsorted(edges, (start + np.arange(n)) * edges[-1] / n).clip(0, len(edges) - 1)
@@ -48,12 +53,13 @@ def pareto_smooth(log_weight: Float[np.ndarray, "draw"]) -> tuple[Float[np.ndarr
     Log weights that aren't finite count as weights of zero. With fewer than `MIN_SMOOTHED` others nothing is
     smoothed, and k-hat is infinite.
     """
-    import arviz as az  # takes a second, which whoever draws halos only shouldn't wait for
+    # ArviZ takes a second to import, which whoever draws halos only shouldn't wait for
+    from popinfer.inference_data import smooth_tail
 
     smoothed, finite = np.full(log_weight.shape, -np.inf), np.isfinite(log_weight)
     weights = log_weight[finite]
     if weights.size < MIN_SMOOTHED:
         smoothed[finite] = weights - np.logaddexp.reduce(weights, initial=-np.inf)
         return smoothed, np.inf
-    smoothed[finite], pareto_k = az.psislw(weights - weights.max())
-    return smoothed, float(pareto_k)
+    smoothed[finite], pareto_k = smooth_tail(weights - weights.max())
+    return smoothed, pareto_k

@@ -60,7 +60,8 @@ class Sealed:
 
     Attributes
     ----------
-    content : without the seal. digest : the seal's hash.
+    content : without the seal.
+    digest : the seal's hash.
     identity : fingerprint of what the file was made from.
     """
 
@@ -126,11 +127,15 @@ def write_page(
 
     Parameters
     ----------
-    path : of the page.
-    page : its content.
-    folders : name of a folder beside the page -> name of a file in it -> content; others of these suffixes
-        are removed, unless there was no page that they could belong to.
-    files : name of a file beside the page -> its content with its seal, or None to remove it. A file of that
+    path : Path
+        Of the page.
+    page : bytes
+        Its content.
+    folders : Mapping[str, Mapping[str, bytes]]
+        Name of a folder beside the page -> name of a file in it -> content; others of these suffixes are
+        removed, unless there was no page that they could belong to.
+    files : Mapping[str, bytes | None]
+        Name of a file beside the page -> its content with its seal, or None to remove it. A file of that
         name without a seal that fits isn't popinfer's: it stays as it is.
 
     Raises
@@ -229,10 +234,14 @@ def write_sealed(path: Path, content: bytes, kind: str, identity: str = "-") -> 
 
     Parameters
     ----------
-    path : whose suffix says how the seal is wrapped.
-    content : for ``.json`` an object over several lines.
-    kind : what the file holds, one lower-case word.
-    identity : fingerprint of what it was made from.
+    path : Path
+        Whose suffix says how the seal is wrapped.
+    content : bytes
+        For ``.json`` an object over several lines.
+    kind : str
+        What the file holds, one lower-case word.
+    identity : str
+        Fingerprint of what it was made from.
 
     Returns
     -------
@@ -257,10 +266,14 @@ def read_sealed(path: Path, kind: str, stage: str, identity: str | None = None) 
 
     Parameters
     ----------
-    path : of the file.
-    kind : what it has to hold.
-    stage : the command that makes it.
-    identity : fingerprint that it has to have; any when None.
+    path : Path
+        Of the file.
+    kind : str
+        What it has to hold.
+    stage : str
+        The command that makes it.
+    identity : str or None
+        Fingerprint that it has to have; any when None.
 
     Raises
     ------
@@ -329,9 +342,10 @@ def remove_leftovers(folder: Path, *, locked: bool) -> None:
 
     Parameters
     ----------
-    folder : where to look.
-    locked : whether no other process can be writing there; else only files of this machine's dead processes
-        go.
+    folder : Path
+        Where to look.
+    locked : bool
+        Whether no other process can be writing there; else only files of this machine's dead processes go.
     """
     for path in folder.glob(".*.part"):
         match = _TEMPORARY.fullmatch(path.name)

@@ -50,10 +50,12 @@ def check_component(component: Component, role: str | None = None, rtol: float =
 
     Parameters
     ----------
-    component : an instance, for example ``MyLaw()``.
-    role : its place in the model, one of `popinfer.components.ROLES`; the first that its class fits when
-        absent.
-    rtol : relative difference of gradients and finite differences that is allowed.
+    component : Component
+        An instance, for example ``MyLaw()``.
+    role : str or None
+        Its place in the model, one of `popinfer.components.ROLES`; the first that its class fits when absent.
+    rtol : float
+        Relative difference of gradients and finite differences that is allowed.
 
     Raises
     ------

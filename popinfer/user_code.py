@@ -46,7 +46,8 @@ def announce(say: Callable[[str], object] | None) -> None:
 
     Parameters
     ----------
-    say : gets a line; nobody is told when None, as in programs that use this package.
+    say : callable or None
+        Gets a line; nobody is told when None, as in programs that use this package.
     """
     _announcer.begin(say)
 
@@ -73,8 +74,10 @@ def read_class(module: str, name: str) -> type:
 
     Parameters
     ----------
-    module : path that ends with ``.py``, or name of a module.
-    name : of the class.
+    module : str
+        Path that ends with ``.py``, or name of a module.
+    name : str
+        Of the class.
 
     Raises
     ------

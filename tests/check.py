@@ -1,8 +1,11 @@
 """The one check command: ``python -m tests.check [pytest arguments]``.
 
-Runs ruff, pyright, import-linter, Sphinx and pytest, all of them whatever fails, and ends with one line a
-step. Exit code 1 when any failed. Tests marked ``slow`` are left out, and their number is told; ``--all``
-runs them too.
+Runs ruff, numpydoc, pyright, import-linter, Sphinx and pytest, all of them whatever fails, and ends with one
+line a step. Exit code 1 when any failed. Tests marked ``slow`` are left out, and their number is told;
+``--all`` runs them too.
+
+``python -m tests.check --interpreters [3.12 ...]`` runs the fast part in every Python that is there, with the
+newest and with the lowest versions of the dependencies (`tests.interpreters`).
 """
 
 import subprocess
@@ -17,6 +20,7 @@ BIN = Path(sysconfig.get_path("scripts"))
 STEPS = {
     "ruff check": [str(BIN / "ruff"), "check", "."],
     "ruff format": [str(BIN / "ruff"), "format", "--check", "."],
+    "docstrings": [str(BIN / "numpydoc"), "lint", *map(str, sorted((ROOT / "popinfer").rglob("*.py")))],
     "pyright": [str(BIN / "pyright"), "--pythonpath", sys.executable],
     "import layers": [str(BIN / "lint-imports")],
     # warnings are errors; everything is read anew, because tables are made from the code
@@ -28,6 +32,10 @@ STEPS = {
 
 def main(arguments: list[str]) -> int:
     """Run every step; 0 when all passed."""
+    if arguments[:1] == ["--interpreters"]:
+        from tests import interpreters
+
+        return interpreters.main(arguments[1:])
     outcome = {}
     for name, command in STEPS.items():
         print(f"\n== {name}", flush=True)

@@ -84,11 +84,58 @@ def test_the_licence_names_that_of_every_embedded_file():
         assert list(ROOT.glob(pattern)), pattern
 
 
-def test_versions_agree():
+def git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip("not a git checkout")
+    return done.stdout
+
+
+def test_the_version_is_that_of_the_tag_and_the_same_everywhere():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert citation["version"] == PROJECT["version"]
-    assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    latest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert latest is not None and citation["version"] == latest[1]
+    assert PROJECT["dynamic"] == ["version"] and "version" not in PROJECT
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools_scm"]
+    assert re.fullmatch(settings["tag_regex"], "v0.1.0")["version"] == "0.1.0"
+    assert not re.fullmatch(settings["tag_regex"], "lab-diary-2026-11")
+    for tag in git("tag", "--points-at", "HEAD").split():
+        assert not re.fullmatch(settings["tag_regex"], tag) or tag == f"v{latest[1]}"
+
+
+def test_authors_are_named_alike():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert {author["name"] for author in citation["authors"]} == {a["name"] for a in PROJECT["authors"]}
+
+
+def test_the_conda_recipe_asks_for_what_the_package_declares():
+    recipe = yaml.safe_load((ROOT / ".ci" / "recipe.yaml").read_text(encoding="utf-8"))
+    named = {"matplotlib-base": "matplotlib"}
+    asked = {
+        named.get(name, name): bounds
+        for name, _, bounds in (x.partition(" ") for x in recipe["requirements"]["run"])
+    }
+    assert asked.pop("python") == ">=${{ python_min }}"
+    assert f">={recipe['context']['python_min']}" == PROJECT["requires-python"]
+    assert set(asked) == {requirement.name for requirement in DECLARED.values()}
+    for requirement in DECLARED.values():
+        assert Requirement(f"{requirement.name}{asked[requirement.name]}").specifier == requirement.specifier
+    assert recipe["about"]["license"] == PROJECT["license"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert recipe["context"]["version"] == citation["version"]
+
+
+def test_the_papers_citations_and_numbers_are_there():
+    paper = (ROOT / "docs" / "paper" / "paper.md").read_text(encoding="utf-8")
+    entries = set(
+        re.findall(r"^@\w+\{(\w+),", (ROOT / "docs/paper/paper.bib").read_text(encoding="utf-8"), re.M)
+    )
+    cited = {key for group in re.findall(r"\[(@[^\]]+)\]", paper) for key in re.findall(r"@(\w+)", group)}
+    assert cited and cited == entries
+    results = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    figures = "4.8e-7 mag", "0.0134 mag", "1.10 times", "1.00 +- 0.05", "2 min 49 s", "15 wavelengths"
+    for figure in figures:
+        assert figure in paper and figure in results, figure
 
 
 def test_types_are_for_users_too():
@@ -117,10 +164,7 @@ def test_commit_hooks_run_the_linters_of_the_check_command():
 
 
 def test_the_top_folder_holds_what_is_meant_to_be_there():
-    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip("not a git checkout")
-    assert {line.partition("/")[0] for line in done.stdout.splitlines()} <= TOP
+    assert {line.partition("/")[0] for line in git("ls-files").splitlines()} <= TOP
 
 
 def test_links_of_the_guide_exist():

@@ -8,6 +8,7 @@ import sys
 import typing
 
 import pytest
+from packaging.version import Version
 
 import popinfer
 
@@ -107,6 +108,15 @@ def test_unknown_names_are_attribute_errors():
 
 def test_version_is_the_packages():
     assert popinfer.__version__ == importlib.metadata.version("popinfer")
+    assert Version(popinfer.__version__) >= Version("0.1.0.dev0")
+
+
+def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch):
+    def absent(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", absent)
+    assert popinfer.__version__ == "unknown"
 
 
 def test_import_is_light():

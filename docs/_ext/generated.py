@@ -216,14 +216,28 @@ def _docstring(text: str) -> str:
 
 
 def _entries(body: str) -> str:
-    """Entries of a section: a line that isn't indented begins one."""
-    entries: list[str] = []
+    """Entries of a section: a line that isn't indented begins one; what is indented describes it."""
+    entries: list[tuple[str, list[str]]] = []
     for line in body.splitlines():
         if line and not line.startswith(" "):
-            entries.append(line)
-        elif entries:
-            entries[-1] += f" {line.strip()}"
-    return "\n".join(f"- {_prose(entry.strip())}" for entry in entries)
+            entries.append((line.strip(), []))
+        elif entries and line:
+            entries[-1][1].append(line.strip())
+    return "\n".join(f"- {_entry_of_section(head, ' '.join(lines))}" for head, lines in entries)
+
+
+def _entry_of_section(head: str, description: str) -> str:
+    """A name, its type in parentheses, and what it is."""
+    name, colon, rest = head.partition(" : ")
+    if not description:
+        return _prose(f"{name}: {rest}" if colon else name)
+    if rest.endswith((".", ";", ",")) or description[:1].islower():  # the same sentence goes on
+        return _prose(f"{name}: {rest} {description}" if colon else f"{name} {description}")
+    return (
+        f"{_prose(name)} ({_plain(rest)}): {_prose(description)}"
+        if colon
+        else _prose(f"{name}: {description}")
+    )
 
 
 def _paragraphs(text: str) -> str:

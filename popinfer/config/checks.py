@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from popinfer.components import ROLES, load_plug_in, plug_in_class
-from popinfer.config.abundance import MassFunctionConfig
-from popinfer.config.cuts import OwnCutConfig
+from popinfer.config.abundance import AbundanceConfig, MassFunctionConfig
+from popinfer.config.cuts import CutConfig, OwnCutConfig
 from popinfer.config.errors import Problem
-from popinfer.config.survey import BandConfig, FilterConfig
+from popinfer.config.survey import BandConfig, FilterConfig, SelectionConfig, is_pair
 from popinfer.data.conditions import Condition, conflicts
 from popinfer.data.filter_names import is_path, named_curve
 from popinfer.errors import InputError
@@ -35,19 +35,25 @@ _SURVIVAL = "satellites.survival"
 
 
 class Described(NamedTuple):
-    """What the catalog's section says of columns, as far as it is right in itself.
+    """What the catalog's section says, as far as it is right in itself.
 
     Attributes
     ----------
     bands : sections of bands by name.
     redshift, id : columns; None where there is none.
     where : conditions on rows.
+    selection : the main limits; None where they are wrong.
+    cuts : further ones by their place.
+    pairs : bands whose errors are correlated, such as g-r.
     """
 
     bands: Mapping[str, BandConfig]
     redshift: str | None
     id: str | None
     where: tuple[str, ...]
+    selection: SelectionConfig | None
+    cuts: Mapping[int, CutConfig]
+    pairs: tuple[str, ...]
 
 
 class Given(NamedTuple):
@@ -59,7 +65,8 @@ class Given(NamedTuple):
     bands : names of bands; None when they can't be told.
     free : names of free parameters.
     fixed, pilot : values by parameter; None for one that is wrong in itself.
-    described : what the catalog's section says of columns.
+    described : what the catalog's section says.
+    joint : published abundances by their place.
     """
 
     sections: Mapping[str, Any]
@@ -68,6 +75,7 @@ class Given(NamedTuple):
     fixed: Mapping[str, float | None]
     pilot: Mapping[str, float | None]
     described: Described
+    joint: Mapping[int, AbundanceConfig]
 
 
 Check = Callable[[Given], Iterator[Problem]]
@@ -115,6 +123,27 @@ def _bands(given: Given) -> Iterator[Problem]:
             yield Problem(path, f"features: '{feature}' has to be a band, or two different ones: g-r")
 
 
+def _named_bands(given: Given) -> Iterator[Problem]:
+    """Bands that the catalog's section mentions, and doesn't describe."""
+    said = given.described
+    if given.bands is None:
+        return
+    known = sorted(given.bands)
+    named: list[tuple[tuple[str | int, ...], set[str]]] = [
+        (("cuts", i), cut.uses) for i, cut in said.cuts.items()
+    ]
+    if said.selection is not None:
+        named.append((("selection", "band"), {said.selection.band}))
+    for keys, bands in named:
+        if bands - set(known):
+            text = f"'{min(bands - set(known))}' is not one of {known}"
+            yield Problem(("catalog", *keys), f"catalog.{'.'.join(map(str, keys))}: {text}")
+    for pair in said.pairs:
+        if not is_pair(pair, known):
+            text = f"catalog.noise_correlation: '{pair}' has to be two of {known}, like 'g-r'"
+            yield Problem(("catalog", "noise_correlation", pair), text)
+
+
 def _filters(given: Given) -> Iterator[Problem]:
     """Names of filter curves; files may be written later."""
     for band, section in given.described.bands.items():
@@ -152,7 +181,9 @@ def _features(given: Given) -> Iterator[Problem]:
         first, *second = (given.bands.index(band) for band in feature.split("-"))
         rows[i, first] += 1
         rows[i, second[:1]] -= 1
-        if rows[i].any() and np.linalg.matrix_rank(rows[: i + 1]) < np.linalg.matrix_rank(rows[:i]) + 1:
+        # NumPy 2.4.0 refuses to tell the rank of no rows
+        before = np.linalg.matrix_rank(rows[:i]) if i else 0
+        if rows[i].any() and np.linalg.matrix_rank(rows[: i + 1]) < before + 1:
             yield Problem(
                 ("features", i),
                 f"features: '{feature}' follows from those before it ({', '.join(features[:i])}); leave "
@@ -207,7 +238,7 @@ def _right_slices(given: Given) -> list[tuple[float, float]]:
 
 def _published(given: Given) -> Iterator[Problem]:
     slices = _right_slices(given)
-    for i, table in enumerate(given.sections.get("joint") or ()):
+    for i, table in given.joint.items():
         if not isinstance(table, MassFunctionConfig):
             continue
         if slices and not any(low <= table.redshift < high for low, high in slices):
@@ -266,7 +297,7 @@ def _plug_ins(given: Given) -> Iterator[Problem]:
     if catalog is not None and catalog.errors.kind != "fitted":
         section = catalog.errors
         tried.append((("catalog", "errors"), lambda: load_plug_in("errors", section.kind, section.settings)))
-    for i, cut in enumerate(catalog.cuts if catalog is not None else ()):
+    for i, cut in given.described.cuts.items():
         if isinstance(cut, OwnCutConfig):
             load = partial(load_plug_in, "cut", cut.component, cut.settings)
             tried.append((("catalog", "cuts", i), load))
@@ -328,6 +359,6 @@ def _survival(given: Given) -> Iterator[Problem]:
 
 
 _CHECKS: tuple[Check, ...] = (
-    *(_name, _bands, _filters, _columns, _features, _slices, _published, _photoz),
+    *(_name, _bands, _named_bands, _filters, _columns, _features, _slices, _published, _photoz),
     *(_components, _plug_ins, _parameters, _survival),
 )

@@ -18,6 +18,14 @@ _WORDS = (
     ("a valid dictionary or object to extract fields from", "a mapping of keys"),
     (r"a valid dictionary or instance of \w+", "a mapping of keys"),
     ("a valid dictionary", "a mapping of keys"),
+    (
+        r"^\w+ should have at (least|most) 1 item after validation, not (\d+)",
+        r"has to hold at \1 1 entry, not \2",
+    ),
+    (
+        r"^\w+ should have at (least|most) (\d+) items after validation, not (\d+)",
+        r"has to hold at \1 \2 entries, not \3",
+    ),
     ("a valid tuple", "a list"),
 )
 _CHOICE = "no_alternative"  # our kind of error: a value is of none of the types that its key may have
@@ -44,9 +52,12 @@ def problems_in(error: ValidationError, root: type[BaseModel], raw: Any) -> list
 
     Parameters
     ----------
-    error : what it raised.
-    root : section that was validated.
-    raw : the content that was validated; it tells keys from the names of alternatives in locations.
+    error : ValidationError
+        What it raised.
+    root : type[BaseModel]
+        Section that was validated.
+    raw : Any
+        The content that was validated; it tells keys from the names of alternatives in locations.
     """
     errors = _merged(list(_without_failed_alternatives(error.errors(), raw)), raw)
     missing = {_path(e, raw) for e in errors if e["type"] == "missing"}
@@ -64,7 +75,7 @@ def problems_in(error: ValidationError, root: type[BaseModel], raw: Any) -> list
                 text = _unknown(root, e, path, near)
             problems.append(Problem(path, text))
         else:
-            problems += _described(e, path)
+            problems += _described(root, e, path)
     problems += [Problem(path, f"key '{dotted(path)}' is missing") for path in missing - meant]
     return problems
 
@@ -150,7 +161,7 @@ def _is_type(error: Any) -> bool:
     return error["type"] == _CHOICE or error["type"].endswith(("_type", "_parsing"))
 
 
-def _described(error: Any, path: Path) -> list[Problem]:
+def _described(root: type[BaseModel], error: Any, path: Path) -> list[Problem]:
     """Problems of one pydantic error that is about a value."""
     key, message = dotted(path), error["msg"]
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
@@ -170,8 +181,10 @@ def _described(error: Any, path: Path) -> list[Problem]:
         message = re.sub(pydantic, ours, message)
     value = error.get("input")
     kind = {dict: "a mapping", list: "a list"}.get(type(value), "")
-    given = f" (given: {kind or shortened(repr(value))})" if key and "wanted" not in error else ""
-    return [Problem(path, f"{key + ': ' if key else ''}{message}{given}{_hint(error['type'], value)}")]
+    told = key and "wanted" not in error and (not kind or _is_type(error))
+    given = f" (given: {kind or shortened(repr(value))})" if told else ""
+    hint = _hint(error["type"], value, has_default=_has_default(root, error["loc"]))
+    return [Problem(path, f"{key + ': ' if key else ''}{message}{given}{hint}")]
 
 
 def _alternative(error: Any, path: Path) -> Problem:
@@ -189,7 +202,7 @@ def _alternative(error: Any, path: Path) -> Problem:
     return Problem(path, f"{dotted(path)}: '{shortened(tag)}' is not one of {kinds}{hint}")
 
 
-def _hint(kind: str, value: Any) -> str:
+def _hint(kind: str, value: Any, *, has_default: bool) -> str:
     """A remedy for a scalar that YAML reads otherwise than was meant."""
     if kind == "string_type" and isinstance(value, int | float):
         return _TEXT
@@ -198,7 +211,7 @@ def _hint(kind: str, value: Any) -> str:
             return "; write the number without colons"
         if "," in value:
             return "; the decimal mark is a point"
-    if value is None and kind.endswith("_type"):
+    if value is None and kind.endswith("_type") and has_default:
         return "; leave the key out to have its default"
     return ""
 
@@ -220,24 +233,34 @@ def _nearest(root: type[BaseModel], loc: tuple[Any, ...]) -> str:
 
 
 def _known(root: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
-    """Fields of the section that holds a location's last key.
+    """Fields of the section that holds a location's last key."""
+    return list(_holders(root, loc)[0].model_fields)
+
+
+def _has_default(root: type[BaseModel], loc: tuple[Any, ...]) -> bool:
+    """Whether the key at a location may be left out."""
+    last = loc[-1] if loc else None
+    fields = [model.model_fields[last] for model in _holders(root, loc) if last in model.model_fields]
+    return bool(fields) and not any(field.is_required() for field in fields)
+
+
+def _holders(root: type[BaseModel], loc: tuple[Any, ...]) -> list[type[BaseModel]]:
+    """Sections, one or its alternatives, that hold a location's last key.
 
     pydantic puts the ``kind`` of a chosen alternative into the location; the run file has no such key.
     """
     candidates, last = [root], len(loc) - 1
-    known = list(root.model_fields)
     for i, part in enumerate(loc):
         chosen = [model for model in candidates if part in (_kind(model), model.__name__)]
         if chosen:
-            candidates, known = chosen, list(chosen[0].model_fields)
+            candidates = chosen
             continue
         if i == last:
             break
         fields = [model.model_fields[part] for model in candidates if part in model.model_fields]
         # the key of a mapping of sections is the user's own: the candidates stay
         candidates = [model for field in fields for model in _models(field.annotation)] or candidates
-        known = list(candidates[0].model_fields)
-    return known
+    return candidates
 
 
 def _kind(model: type[BaseModel]) -> str | None:

@@ -55,7 +55,8 @@ def keys_below(section: str) -> list[Key]:
 
     Parameters
     ----------
-    section : path of a section or key, or its last part: ``bands`` for ``catalog.bands``.
+    section : str
+        Path of a section or key, or its last part: ``bands`` for ``catalog.bands``.
 
     Raises
     ------

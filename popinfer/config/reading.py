@@ -126,13 +126,23 @@ def _check_size(text: str) -> None:
 def _not_yaml(file: str, error: yaml.MarkedYAMLError) -> NoReturn:
     """Say in one line where the text stops to be YAML."""
     mark = error.problem_mark or error.context_mark
-    reason = error.problem or "can't be parsed"
+    reason, context = error.problem or "can't be parsed", str(error.context)
     if r"'\t'" in reason:
         reason = "a tab where only blanks may be; indent with blanks"
-    elif "single document" in str(error.context):
+    elif "single document" in context:
         reason = "a second document begins; a run file is one"
+    elif "simple key" in context and error.context_mark is not None:
+        mark, reason = error.context_mark, "a key has to end in a colon, and a blank to follow it"
+    elif "escape character" in reason:
+        reason += "; a text with backslashes stands between single quotation marks"
+    elif "quoted scalar" in context and error.context_mark is not None:
+        mark, reason = error.context_mark, "a quotation mark opens a text here that is never closed"
+    elif reason.startswith("mapping values are not allowed"):
+        reason += "; look at the indentation, and for a line before that lacks its colon"
+    elif "block mapping" in context and "block mapping start" in reason:
+        reason = "the indentation is that of no key before; keys of one section begin below each other"
     where = f":{mark.line + 1}" if mark is not None else ""
-    raise InputError(f"{file}{where}: not valid YAML: {shortened(reason)}") from None
+    raise InputError(f"{file}{where}: not valid YAML: {shortened(reason, 200)}") from None
 
 
 class _Content:
@@ -140,7 +150,8 @@ class _Content:
 
     Attributes
     ----------
-    lines : path -> line. problems : what can't be used, its line stored as that of its path.
+    lines : path -> line.
+    problems : what can't be used, its line stored as that of its path.
     """
 
     def __init__(self) -> None:

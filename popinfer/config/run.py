@@ -17,7 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError, field_validator, model
 from popinfer.components import ROLES
 from popinfer.config.abundance import AbundanceConfig
 from popinfer.config.checks import Described, Given, problems_across
-from popinfer.config.cuts import OwnCutConfig
+from popinfer.config.cuts import CutConfig, OwnCutConfig
 from popinfer.config.errors import Path as KeyPath
 from popinfer.config.errors import Problem, ProblemsError, as_error, problems_in
 from popinfer.config.halos import HalosConfig
@@ -33,7 +33,7 @@ from popinfer.config.inference import (
 from popinfer.config.model import CosmologyConfig, ModelConfig, PriorConfig
 from popinfer.config.reading import read_yaml
 from popinfer.config.section import Section, own_component
-from popinfer.config.survey import BandConfig, CatalogConfig
+from popinfer.config.survey import BandConfig, CatalogConfig, SelectionConfig
 from popinfer.errors import InputError
 
 
@@ -102,8 +102,11 @@ class RunConfig(Section):
     def _across(self) -> Given:
         """What can be checked across sections."""
         catalog, fixed, pilot = self.catalog, self.model.fixed, self.halos.pilot
-        described = Described(catalog.bands, catalog.redshift, catalog.id, tuple(catalog.where))
-        return Given(dict(self), tuple(catalog.bands), tuple(self.free), fixed, pilot, described)
+        columns = catalog.bands, catalog.redshift, catalog.id, tuple(catalog.where)
+        cuts, pairs = dict(enumerate(catalog.cuts)), tuple(catalog.noise_correlation)
+        described = Described(*columns, catalog.selection, cuts, pairs)
+        joint = dict(enumerate(self.joint))
+        return Given(dict(self), tuple(catalog.bands), tuple(self.free), fixed, pilot, described, joint)
 
     @property
     def own_code(self) -> dict[str, str]:
@@ -136,7 +139,8 @@ class ReadRunFile:
     Attributes
     ----------
     path : of the file.
-    content : as YAML has it. lines : of every key and list item, by its path.
+    content : as YAML has it.
+    lines : of every key and list item, by its path.
     config : the whole; None where something is wrong.
     problems : what is wrong, without a look at any data file.
     given : the sections that are right in themselves, and names that others mention.
@@ -178,6 +182,16 @@ def examine(path: str | Path) -> ReadRunFile:
 def load_config(path: str | Path) -> RunConfig:
     """Read and check a run file; no data file is opened.
 
+    Parameters
+    ----------
+    path : str or Path
+        The run file, YAML in UTF-8.
+
+    Returns
+    -------
+    RunConfig
+        The whole file, with defaults where it says nothing.
+
     Raises
     ------
     InputError
@@ -212,8 +226,10 @@ def _given(content: Mapping[str, Any], failed: Sequence[tuple[Any, ...]]) -> Giv
 
     Parameters
     ----------
-    content : of the run file.
-    failed : places of what is wrong in itself.
+    content : Mapping[str, Any]
+        Of the run file.
+    failed : Sequence[tuple[Any, ...]]
+        Places of what is wrong in itself.
     """
     wrong, sections = {loc[0] for loc in failed if loc}, {}
     for name, field in RunConfig.model_fields.items():
@@ -232,11 +248,21 @@ def _given(content: Mapping[str, Any], failed: Sequence[tuple[Any, ...]]) -> Giv
         sections["free"] = {name: PriorConfig.model_validate(content["free"][name]) for name in sorted(right)}
     fixed, pilot = (_values(content, sections, *keys) for keys in (("model", "fixed"), ("halos", "pilot")))
     described = _described(content.get("catalog"))
-    return Given(sections, _bands_of(content, sections), names, fixed, pilot, described)
+    joint = _entries(content.get("joint"), AbundanceConfig)
+    return Given(sections, _bands_of(content, sections), names, fixed, pilot, described, joint)
+
+
+def _entries(stated: Any, kind: Any) -> dict[int, Any]:
+    """Entries of a list that are right in themselves, by their place."""
+    right = {}
+    for i, entry in enumerate(stated if isinstance(stated, list) else ()):
+        with contextlib.suppress(ValidationError):
+            right[i] = TypeAdapter(kind).validate_python(entry)
+    return right
 
 
 def _described(catalog: Any) -> Described:
-    """What a catalog's section says of columns, though others of its keys be wrong."""
+    """What a catalog's section says of columns, bands and cuts, though others of its keys be wrong."""
     stated = catalog if isinstance(catalog, dict) else {}
     bands = {}
     for name, band in stated["bands"].items() if isinstance(stated.get("bands"), dict) else ():
@@ -245,7 +271,18 @@ def _described(catalog: Any) -> Described:
     redshift, id = (x if isinstance(x, str) else None for x in (stated.get("redshift"), stated.get("id")))
     where = stated.get("where")
     conditions = where if isinstance(where, list) else [where]
-    return Described(bands, redshift, id, tuple(text for text in conditions if isinstance(text, str)))
+    texts = tuple(text for text in conditions if isinstance(text, str))
+    selection = None
+    with contextlib.suppress(ValidationError):
+        selection = SelectionConfig.model_validate(stated.get("selection"))
+    cuts = stated.get("cuts")
+    own = (
+        [own_component(cut, with_settings=True, beside=("bands",)) for cut in cuts]
+        if isinstance(cuts, list)
+        else []
+    )
+    pairs = _keys(stated.get("noise_correlation"))
+    return Described(bands, redshift, id, texts, selection, _entries(own, CutConfig), pairs)
 
 
 def _bands_of(content: Mapping[str, Any], sections: Mapping[str, Any]) -> tuple[str, ...] | None:

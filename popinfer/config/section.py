@@ -86,9 +86,12 @@ def own_component(content: Any, *, with_settings: bool, beside: tuple[str, ...] 
 
     Parameters
     ----------
-    content : as the run file has it; anything else is left alone.
-    with_settings : gather further keys as the class' settings.
-    beside : keys that are the section's own and no settings.
+    content : Any
+        As the run file has it; anything else is left alone.
+    with_settings : bool
+        Gather further keys as the class' settings.
+    beside : tuple[str, ...]
+        Keys that are the section's own and no settings.
     """
     kind = content.get("kind") if isinstance(content, dict) else None
     if not isinstance(kind, str) or ":" not in kind:

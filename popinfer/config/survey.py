@@ -1,6 +1,6 @@
 """The run file's sections on the survey: catalog, bands, selection. See `popinfer.config`."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -55,6 +55,7 @@ class FilterConfig(Section):
 
 
 Unit = Literal["mag", "mmag", "luptitude", "maggy", "nmgy", "Jy", "mJy", "uJy", "nJy", "cgs"]
+_OF_MAGNITUDES = ("mag", "mmag", "luptitude")
 _MAX_ERROR = 3.0  # mag; a value with such an error is no measurement
 
 
@@ -173,6 +174,11 @@ class BandConfig(Section):
             yield _problem("softening", "belongs to asinh magnitudes: set unit: luptitude, or leave it out")
         if self.system == "vega" and self.unit not in (None, "mag", "mmag"):
             yield _problem("system", f"vega is of magnitudes; unit is {self.unit}")
+        units = [unit for unit in (self.unit, self.error_unit) if unit is not None]
+        if len(units) == 2 and len({unit in _OF_MAGNITUDES for unit in units}) == 2:
+            yield _problem(
+                "error_unit", f"{units[1]}, and values are in {units[0]}: both have to be of one kind"
+            )
         if self.bright_mag is not None and self.faint_mag is not None and self.bright_mag >= self.faint_mag:
             yield _problem("bright_mag", f"{self.bright_mag:g} has to be below faint_mag {self.faint_mag:g}")
 
@@ -188,9 +194,7 @@ def _raise(problems: list[Problem]) -> None:
 
 
 class SelectionConfig(Section):
-    """Magnitude limits that define the sample, in AB magnitudes of one band after zero point and
-    extinction.
-    """
+    """Limits that define the sample, AB magnitudes of one band after zero point and extinction."""
 
     band: str = Field(description="Band whose magnitude defines the sample.")
     bright_mag: BrightMagnitude = Field(
@@ -259,6 +263,12 @@ class NumberDensityConfig(Section):
         le=20,
         description="Galaxies' bias, which makes cosmic variance of the matter's power spectrum.",
     )
+
+
+def is_pair(text: str, bands: Collection[str]) -> bool:
+    """Whether a text names two different bands, such as g-r."""
+    names = text.split("-")
+    return len(names) == 2 and len(set(names)) == 2 and set(names) <= set(bands)
 
 
 class CatalogConfig(Section):
@@ -368,35 +378,19 @@ class CatalogConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "CatalogConfig":
-        wrong_pairs = list(self._pair_problems())
-        limits = [] if wrong_pairs else self._correlation_problems()
-        _raise([*wrong_pairs, *limits, *self._band_problems(), *self._limit_problems()])
+        _raise([*self._correlation_problems(), *self._detection_problems(), *self._limit_problems()])
         return self
 
-    def _pair_problems(self) -> Iterator[Problem]:
-        for pair in self.noise_correlation:
-            names = pair.split("-")
-            if len(names) != 2 or len(set(names)) != 2 or not set(names) <= set(self.bands):
-                yield Problem(
-                    ("noise_correlation", pair),
-                    f"noise_correlation: '{pair}' has to be two of {sorted(self.bands)}, like 'g-r'",
-                )
-
     def _correlation_problems(self) -> Iterator[Problem]:
+        if not all(is_pair(pair, self.bands) for pair in self.noise_correlation):
+            return  # told by the checks across sections
         if np.linalg.eigvalsh(self.correlation_matrix()).min() <= 1e-6:
             yield _problem(
                 "noise_correlation", "no errors can be correlated like this (not positive definite)"
             )
 
-    def _band_problems(self) -> Iterator[Problem]:
-        """Bands that aren't there, and keys that need another one."""
-        bands = sorted(self.bands)
-        if self.selection.band not in self.bands:
-            yield _problem("selection.band", f"'{self.selection.band}' is not one of {bands}")
-        for i, cut in enumerate(self.cuts):
-            unknown = cut.uses - set(self.bands)
-            if unknown:
-                yield _problem(f"cuts.{i}", f"'{min(unknown)}' is not one of {bands}")
+    def _detection_problems(self) -> Iterator[Problem]:
+        """Keys of bands that need another one."""
         for name, band in self.bands.items():
             if self.missing_bands == "drop" and (band.detection_mag, band.observed_fraction) != (None, 1):
                 yield _problem(f"bands.{name}", "detection limits need 'missing_bands: keep'")

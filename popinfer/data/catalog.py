@@ -252,9 +252,12 @@ def _repeated(
 
     Parameters
     ----------
-    rows : where the galaxies are in the file.
-    values : redshift and magnitudes of each.
-    names : of the galaxies.
+    rows : NDArray[np.int_]
+        Where the galaxies are in the file.
+    values : FloatArray
+        Redshift and magnitudes of each.
+    names : tuple[str, ...] or None
+        Of the galaxies.
     """
     compared = [("redshift and all magnitudes", pd.DataFrame(values).duplicated().to_numpy())]
     if names is not None:

@@ -58,19 +58,17 @@ def read_columns(
         The file, or a folder of Parquet files; ``~`` is expanded.
     names : sequence of str
         Column names; ``name[i]`` is element i of a vector column, unless a column has just that name.
-    format : {"auto", "parquet", "fits", "hdf5", "csv", "ecsv"}
-        How to read it; "auto" goes by the suffix, and by the first bytes where the suffix says nothing.
+    format : str
+        {"auto", "parquet", "fits", "hdf5", "csv", "ecsv"} How to read it; "auto" goes by the suffix, and by
+        the first bytes where the suffix says nothing.
     table : str or int, optional
         Which table: name or number of a FITS HDU, or the path of an HDF5 group or dataset. By default the
         only one that has all the columns.
-    text : sequence of str, optional
-        Names, among `names`, to return as Python strings: integers in all their digits, "" for null.
-    flags : sequence of str, optional
-        Names, among `names`, of true and false, to return as 1 and 0.
-    missing : sequence of str, optional
-        Further words that mean "not measured" in the text cells of a column of numbers.
-    say : callable, optional
-        Gets a line now and then while a large file is read.
+    **options : ReadOptions
+        ``text``: names, among `names`, to return as Python strings (integers in all their digits, "" for
+        null). ``flags``: names of true and false, to return as 1 and 0. ``missing``: further words that mean
+        "not measured" in the text cells of a column of numbers. ``say`` gets a line now and then while a
+        large file is read.
 
     Returns
     -------
@@ -108,7 +106,8 @@ def table_columns(
 
     Parameters
     ----------
-    path, format, table : as for `read_columns`.
+    path, format, table : Path, str, str or int or None
+        As for `read_columns`.
 
     Returns
     -------

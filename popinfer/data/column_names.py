@@ -60,7 +60,9 @@ class BandName(NamedTuple):
     column : its name.
     band : one of the known bands, in lower case.
     kind : "value", "error" or "extinction".
-    is_flux : of a flux or its error. is_inverse : an inverse variance. is_vega : in Vega magnitudes.
+    is_flux : of a flux or its error.
+    is_inverse : an inverse variance.
+    is_vega : in Vega magnitudes.
     variant : how the light was gathered, such as "petro"; "" where the name doesn't say.
     survey : that the name speaks of; "" where it speaks of none.
     """

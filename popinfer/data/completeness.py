@@ -15,11 +15,15 @@ def read_completeness(path: str | Path) -> tuple[Float[np.ndarray, "node"], Floa
 
     Parameters
     ----------
-    path : text file with two columns, separated by blanks or commas; ``#`` opens a comment.
+    path : str or Path
+        Text file with two columns, separated by blanks or commas; ``#`` opens a comment.
 
     Returns
     -------
-    mag, probability : AB magnitudes, increasing, and the share of galaxies in the sample there.
+    mag : Float[np.ndarray, "node"]
+        AB magnitudes, increasing.
+    probability : Float[np.ndarray, "node"]
+        Share of the galaxies of these magnitudes that are in the sample.
 
     Raises
     ------

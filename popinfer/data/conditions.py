@@ -116,9 +116,12 @@ def conflicts(
 
     Parameters
     ----------
-    bands : band name -> its columns.
-    redshift, id : columns of the redshifts and of the galaxies' names; None where there is none.
-    conditions : on rows.
+    bands : Mapping[str, Columns]
+        Band name -> its columns.
+    redshift, id : str or None
+        Columns of the redshifts and of the galaxies' names; None where there is none.
+    conditions : Sequence[Condition]
+        On rows.
     """
     roles: dict[str, tuple[str, str]] = {}  # column -> band and key that named it first
     if redshift is not None:

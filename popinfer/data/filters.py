@@ -130,7 +130,7 @@ def vega_to_ab(name: FilterName) -> float:
     Returns
     -------
     float
-        m_AB - m_Vega [mag].
+        The difference m_AB - m_Vega [mag].
 
     Raises
     ------

@@ -39,10 +39,13 @@ def read_mass_function(
 
     Parameters
     ----------
-    path : Parquet, FITS, HDF5, CSV or ECSV file with the columns above.
-    covariance : text file of the covariance matrix; its diagonal replaces ``phi_err``. Bins are independent
-        when absent.
-    redshift : of the table; below 1 it is compared with a published one, where given.
+    path : str or Path
+        Parquet, FITS, HDF5, CSV or ECSV file with the columns above.
+    covariance : str or Path or None
+        Text file of the covariance matrix; its diagonal replaces ``phi_err``. Bins are independent when
+        absent.
+    redshift : float or None
+        Of the table; below 1 it is compared with a published one, where given.
 
     Raises
     ------

@@ -20,7 +20,8 @@ def baldry12(lgm: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
 
     Parameters
     ----------
-    lgm : stellar masses [log10 Msun].
+    lgm : Float[np.ndarray, "*n"]
+        Stellar masses [log10 Msun].
     """
     x = 10 ** (np.asarray(lgm) - 10.66)
     return np.log(10) * np.exp(-x) * (3.96e-3 * x ** (1 - 0.35) + 0.79e-3 * x ** (1 - 1.47))
@@ -38,7 +39,8 @@ class LuminosityFunction(NamedTuple):
 
     Attributes
     ----------
-    phi : normalisation at `z` [h^3/Mpc^3]. m_star : characteristic magnitude there [AB, 5 log h left out].
+    phi : normalisation at `z` [h^3/Mpc^3].
+    m_star : characteristic magnitude there [AB, 5 log h left out].
     alpha : slope of the faint end.
     dimming, growth : Q and P of M*(z) = M* - Q (z - z0), phi(z) = phi 10^(0.4 P (z - z0)).
     z : redshift z0 of the normalisation, and of the bandpass: the filter as a galaxy there meets it.
@@ -63,7 +65,12 @@ class LuminosityFunction(NamedTuple):
 
         Parameters
         ----------
-        z : redshifts. limits : bright and faint absolute magnitudes there [AB]. h : H0 / (100 km/s/Mpc).
+        z : Float[np.ndarray, "z"]
+            Redshifts.
+        limits : tuple[Float[np.ndarray, "z"], Float[np.ndarray, "z"]]
+            Bright and faint absolute magnitudes there [AB].
+        h : float
+            H0 / (100 km/s/Mpc).
         """
         m_star = self.m_star + 5 * np.log10(h) - self.dimming * (z - self.z)
         phi = self.phi * h**3 * 10 ** (0.4 * self.growth * (z - self.z))
@@ -95,10 +102,16 @@ def listed_density(
 
     Parameters
     ----------
-    function : the luminosity function.
-    slice_limits : redshifts. mag_limits : bright and faint apparent magnitude [AB].
-    color : offset and slope in z - mean(slice_limits) of the bracket, typical of the galaxies [mag].
-    cosmology : for distances and volumes.
+    function : LuminosityFunction
+        The luminosity function.
+    slice_limits : tuple[float, float]
+        Redshifts.
+    mag_limits : tuple[float, float]
+        Bright and faint apparent magnitude [AB].
+    color : tuple[float, float]
+        Offset and slope in z - mean(slice_limits) of the bracket, typical of the galaxies [mag].
+    cosmology : Cosmology
+        Cosmology for distances and volumes.
     """
     z = np.linspace(*slice_limits, 101)
     offset = color[0] + color[1] * (z - np.mean(slice_limits)) + 2.5 * np.log10(1 + z)
@@ -119,9 +132,14 @@ def typical_color(
 
     Parameters
     ----------
-    function : the luminosity function.
-    z, mag : of the observed galaxies of a slice, none missing; the slope is about their mean redshift.
-    wave : pivot wavelengths of the bands [Angstrom]. band : of the magnitude limits.
+    function : LuminosityFunction
+        The luminosity function.
+    z, mag : Float[np.ndarray, "gal"], Float[np.ndarray, "gal band"]
+        Of the observed galaxies of a slice, none missing; the slope is about their mean redshift.
+    wave : Float[np.ndarray, "band"]
+        Pivot wavelengths of the bands [Angstrom].
+    band : int
+        Of the magnitude limits.
     """
     order = np.argsort(wave)
     target = np.log(function.wave * (1 + z) / (1 + function.z))

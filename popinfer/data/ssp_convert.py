@@ -70,7 +70,7 @@ def ssp_from_fsps(add_neb_emission: bool = False, **fsps_parameters: Any) -> SSP
     ----------
     add_neb_emission : bool
         Let FSPS add nebular continuum and lines to the spectra; its line luminosities are kept as well.
-    **fsps_parameters
+    **fsps_parameters : Any
         Passed to ``fsps.StellarPopulation``, such as ``imf_type`` (2 is Kroupa).
 
     Raises
@@ -128,7 +128,7 @@ def write_ssp(ssp: SSP, path: str | Path) -> str:
     Returns
     -------
     str
-        sha256 of the file, the same for the same grid.
+        The sha256 of the file, the same for the same grid.
     """
     optional = {
         "ssp_surviving_mstar_frac": ssp.ssp_surviving_mstar_frac,

@@ -85,7 +85,8 @@ def parse_unit(text: str | None) -> FileUnit | None:
 
     Parameters
     ----------
-    text : the unit as the file states it, for example "nJy", "mag(AB)", "1 / nanomaggy^2".
+    text : str or None
+        The unit as the file states it, for example "nJy", "mag(AB)", "1 / nanomaggy^2".
     """
     if text is None or re.sub(r"[\s_-]", "", text).lower() in _NO_UNIT:
         return None

@@ -40,7 +40,8 @@ class MassFunctionRatio:
 
     Attributes
     ----------
-    ratio : NaN where there are too few. n : hosts of the file there.
+    ratio : NaN where there are too few.
+    n : hosts of the file there.
     limits : log10 of the masses between which hosts are counted [Msun].
     """
 
@@ -226,7 +227,10 @@ def check_hosts(table: HaloTable, source: str) -> str:
 
     Parameters
     ----------
-    table : after hosts were looked up. source : the file.
+    table : HaloTable
+        After hosts were looked up.
+    source : str
+        The file.
     """
     satellite = ~table.is_central
     orphan = satellite & ~np.isfinite(table.lg_host)
@@ -248,8 +252,14 @@ def mass_function_ratio(kept: Kept, epoch: int, volume: float, lowest: float = 0
 
     Parameters
     ----------
-    kept : halos of the file. epoch : snapshot or slice. volume : of the epoch [Mpc^3].
-    lowest : log10 of the mass [Msun] below which halos were cut away; the comparison begins there.
+    kept : Kept
+        Halos of the file.
+    epoch : int
+        Snapshot or slice.
+    volume : float
+        Of the epoch [Mpc^3].
+    lowest : float
+        Log10 of the mass [Msun] below which halos were cut away; the comparison begins there.
     """
     low = max(_MASS_RANGE[0], lowest)
     high = max(_MASS_RANGE[1], low + _NARROWEST)
@@ -269,7 +279,12 @@ def check_mass_function(result: MassFunctionRatio, h: float, source: str) -> str
 
     Parameters
     ----------
-    result : the ratio. h : of the simulation. source : the file.
+    result : MassFunctionRatio
+        The ratio.
+    h : float
+        Of the simulation.
+    source : str
+        The file.
     """
     ratio = result.ratio
     if not np.isfinite(ratio):

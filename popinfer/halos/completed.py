@@ -93,7 +93,10 @@ class CompletedHalos:
 
         Parameters
         ----------
-        weight : number of such halos a volume. normals : of their galaxies.
+        weight : Float[np.ndarray, "halo"]
+            Number of such halos a volume.
+        normals : Float[np.ndarray, "halo n"]
+            Of their galaxies.
         """
         table = self.table
         return Halos(
@@ -117,10 +120,14 @@ def complete_halos(
 
     Parameters
     ----------
-    key : of all draws; a halo's are its own.
-    table : halos with redshifts.
-    cosmology : the simulation's.
-    histories : "given" (the file's parameters), "fit" (of branches), "drawn", or whatever there is ("auto").
+    key : PRNGKeyArray
+        Random key of all draws; a halo's are its own.
+    table : HaloTable
+        Halos with redshifts.
+    cosmology : Cosmology
+        The simulation's.
+    histories : str
+        "given" (the file's parameters), "fit" (of branches), "drawn", or whatever there is ("auto").
     """
     t_obs = np.asarray(age(cosmology, table.z), float)
     mah, rms = _histories(table, cosmology, histories)

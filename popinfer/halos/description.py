@@ -17,8 +17,12 @@ def describe_sample(
 
     Parameters
     ----------
-    sample : halos that were read. resolution : log10 of the lowest resolved mass [Msun]; zero for unknown.
-    seconds : that reading took; None to leave it out.
+    sample : SimulatedHalos
+        Halos that were read.
+    resolution : float
+        Log10 of the lowest resolved mass [Msun]; zero for unknown.
+    seconds : float or None
+        That reading took; None to leave it out.
     """
     header, geometry, cosmology = sample.header, sample.spec.geometry, sample.cosmology
     where = (

@@ -56,8 +56,10 @@ class FittedFile:
 
     Attributes
     ----------
-    path : the file. n_halos, n_fitted : halos, and those with a fit.
-    rms_median, rms_p95 : of the fits' residuals [dex]. n_resumed : parts that an earlier call had left.
+    path : the file.
+    n_halos, n_fitted : halos, and those with a fit.
+    rms_median, rms_p95 : of the fits' residuals [dex].
+    n_resumed : parts that an earlier call had left.
     """
 
     path: Path
@@ -73,7 +75,12 @@ def fit_trees(reader: HaloReader, out: Path, say: Callable[[int, str], None] | N
 
     Parameters
     ----------
-    reader : of merger trees. out : file to write. say : hears of each part: halos so far, and a few words.
+    reader : HaloReader
+        Of merger trees.
+    out : Path
+        File to write.
+    say : callable or None
+        Hears of each part: halos so far, and a few words.
 
     Raises
     ------

@@ -29,7 +29,8 @@ class Nodes:
     node_id, descendant_id, host_id : names; -1 (or an unknown one) for none, the own name as host for none.
     lg_mass : log10 mass [Msun]; NaN where the file has none.
     scale_factor : of the node's snapshot.
-    position : comoving [Mpc]. velocity : [km/s].
+    position : comoving [Mpc].
+    velocity : [km/s].
     is_main : 1 for a main progenitor, 0 for others; zeros where the file doesn't say.
     """
 
@@ -48,9 +49,12 @@ def halos_at(nodes: Nodes, redshifts: tuple[float, ...], cosmology: Cosmology) -
 
     Parameters
     ----------
-    nodes : of whole trees.
-    redshifts : one table each; the last snapshot where there are none.
-    cosmology : for the age of the universe at infall.
+    nodes : Nodes
+        Of whole trees.
+    redshifts : tuple[float, ...]
+        One table each; the last snapshot where there are none.
+    cosmology : Cosmology
+        Cosmology for the age of the universe at infall.
     """
     steps = snapshots(nodes.scale_factor)
     step = np.searchsorted(steps, np.round(nodes.scale_factor, _STEP_DIGITS))
@@ -70,7 +74,10 @@ def whole_forests(ends: Int[np.ndarray, "forest"], most: int) -> Iterator[slice]
 
     Parameters
     ----------
-    ends : row after the last of each forest, ascending. most : nodes at once.
+    ends : Int[np.ndarray, "forest"]
+        Row after the last of each forest, ascending.
+    most : int
+        Nodes at once.
     """
     begin = 0
     for end, following in zip(ends, np.append(ends[1:], np.inf), strict=True):
@@ -84,7 +91,12 @@ def rows_of(sorted_ids: np.ndarray, order: np.ndarray, wanted: np.ndarray) -> In
 
     Parameters
     ----------
-    sorted_ids : names, ascending. order : their rows. wanted : names that are looked up.
+    sorted_ids : np.ndarray
+        Names, ascending.
+    order : np.ndarray
+        Their rows.
+    wanted : np.ndarray
+        Names that are looked up.
     """
     if not len(sorted_ids):
         return np.full(len(wanted), -1)
@@ -170,7 +182,14 @@ class _Infall:
 
         Parameters
         ----------
-        nodes, host : the trees. halo : which halos. now : their nodes. later : the nodes before on the way.
+        nodes, host : Nodes, np.ndarray
+            The trees.
+        halo : np.ndarray
+            Which halos.
+        now : np.ndarray
+            Their nodes.
+        later : np.ndarray
+            The nodes before on the way.
         """
         itself = nodes.host_id[now]
         first = (

@@ -32,7 +32,8 @@ class Geometry:
     Attributes
     ----------
     kind : "box" or "lightcone".
-    side : of the periodic box, comoving [Mpc]. area_deg2 : of the lightcone.
+    side : of the periodic box, comoving [Mpc].
+    area_deg2 : of the lightcone.
     redshifts : of the box's snapshots; empty where the file says them.
     """
 
@@ -130,7 +131,12 @@ def snapshot_of(
 
     Parameters
     ----------
-    limits : of the slice. snapshots : their redshifts. place : of the slice in the run file, for messages.
+    limits : tuple[float, float]
+        Of the slice.
+    snapshots : Float[np.ndarray, "snapshot"]
+        Their redshifts.
+    place : str
+        Of the slice in the run file, for messages.
 
     Raises
     ------
@@ -156,7 +162,10 @@ def cells_of_box(position: Float[np.ndarray, "halo 3"], side: float, n: int) -> 
 
     Parameters
     ----------
-    position : comoving [Mpc]. side : of the box [Mpc].
+    position : Float[np.ndarray, "halo 3"]
+        Comoving [Mpc].
+    side : float
+        Of the box [Mpc].
     """
     pieces = _factors(n, 3)
     fraction = np.mod(position / side, 1.0)
@@ -171,7 +180,10 @@ def cells_of_sky(
 
     Parameters
     ----------
-    position : comoving, from the observer [Mpc]. area_deg2 : of the lightcone.
+    position : Float[np.ndarray, "halo 3"]
+        Comoving, from the observer [Mpc].
+    area_deg2 : float
+        Of the lightcone.
     """
     distance = np.linalg.norm(position, axis=1)
     if not (np.isfinite(distance).all() and (distance > 0).all()):

@@ -116,20 +116,38 @@ def draw_halos(key: PRNGKeyArray, spec: LightconeSpec, cosmology: Cosmology = PL
 
     Parameters
     ----------
-    key : of the Sobol scrambling or of independent numbers; equal keys give equal halos.
-    spec : the slice.
-    cosmology : for volumes and ages; the mass functions are diffhalos' calibrations.
+    key : PRNGKeyArray
+        Random key of the Sobol scrambling or of independent numbers; equal keys give equal halos.
+    spec : LightconeSpec
+        Redshifts of the slice, number of halos, and lowest mass.
+    cosmology : Cosmology
+        Cosmology for volumes and ages; the mass functions are diffhalos' calibrations.
 
     Returns
     -------
     Halos
-        float64 NumPy arrays, centrals first.
+        NumPy arrays of float64, centrals first.
     """
     return jax.tree.map(lambda x: x[0], _draw_batches([key], spec, cosmology))
 
 
 def draw_slices(key: PRNGKeyArray, specs: Sequence[LightconeSpec], cosmology: Cosmology = PLANCK15) -> Halos:
-    """Halos of all slices, stacked on a leading slice axis."""
+    """Draw the weighted halos of all slices.
+
+    Parameters
+    ----------
+    key : PRNGKeyArray
+        Random key of the Sobol scrambling or of independent numbers; equal keys give equal halos.
+    specs : Sequence[LightconeSpec]
+        Redshifts of each slice, number of halos, and lowest mass.
+    cosmology : Cosmology
+        Cosmology for volumes and ages; the mass functions are diffhalos' calibrations.
+
+    Returns
+    -------
+    Halos
+        NumPy arrays of float64 [slice, halo].
+    """
     return jax.tree.map(lambda x: x[0], draw_slice_batches([key], specs, cosmology))
 
 
@@ -149,7 +167,10 @@ def surviving(halos: Halos, survival: float) -> Halos:
 
     Parameters
     ----------
-    halos : of any shape. survival : share of all subhalos that ever fell in.
+    halos : Halos
+        Of any shape.
+    survival : float
+        Share of all subhalos that ever fell in.
     """
     left = np.where(np.asarray(halos.is_central) > 0.5, 1.0, survival)
     # batches have more axes than the record's constructor allows
@@ -243,7 +264,10 @@ def detection_curve(
 
     Parameters
     ----------
-    lgm : log10 halo mass of a pilot sample. seen, total : selected and total weight of each of its halos.
+    lgm : np.ndarray
+        Log10 halo mass of a pilot sample.
+    seen, total : np.ndarray
+        Selected and total weight of each of its halos.
     """
     grid = np.linspace(lgm.min(), lgm.max(), 60)
     kernel = np.exp(-0.5 * ((grid[:, None] - lgm) / 0.1) ** 2)
@@ -315,7 +339,12 @@ def hosts_of_satellites(
 
     Parameters
     ----------
-    uniform : between 0 and 1, a number a satellite. lgm : their peak masses. z : their redshifts.
+    uniform : Float[np.ndarray, "halo"]
+        Between 0 and 1, a number a satellite.
+    lgm : Float[np.ndarray, "halo"]
+        Their peak masses.
+    z : Float[np.ndarray, "halo"]
+        Their redshifts.
     """
     nearest, hosts = np.round(np.maximum(z, 0.0) / _HOST_STEP).astype(int), np.empty(len(lgm))
     for step in np.unique(nearest).tolist():
@@ -367,9 +396,14 @@ def assembly_histories(
 
     Parameters
     ----------
-    kind : "central" or "satellite".
-    normals : base normals [halo, 5]. lgm_obs : log10 peak masses [Msun] at t_obs [Gyr].
-    logt0 : log10 of the age of the universe today [Gyr].
+    kind : str
+        "central" or "satellite".
+    normals : np.ndarray
+        Base normals [halo, 5].
+    lgm_obs : np.ndarray
+        Log10 peak masses [Msun] at t_obs [Gyr].
+    logt0 : float
+        Log10 of the age of the universe today [Gyr].
     """
     histories, n = _compiled_histories(_FLOWS[kind]), len(lgm_obs)
     rows = np.minimum(np.arange(-(-n // _BLOCK) * _BLOCK), n - 1).reshape(-1, _BLOCK)

@@ -20,9 +20,12 @@ def normals_of_halos(
 
     Parameters
     ----------
-    key : of a use; equal keys give equal numbers.
-    halo_id : names of halos.
-    n : how many each.
+    key : PRNGKeyArray
+        Random key of a use; equal keys give equal numbers.
+    halo_id : Int[np.ndarray, "halo"]
+        Names of halos.
+    n : int
+        How many each.
     """
     return _draw_padded(partial(_normals, key, n=n), halo_id)
 

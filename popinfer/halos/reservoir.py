@@ -25,7 +25,9 @@ class Kept:
 
     Attributes
     ----------
-    table : the halos. epoch : snapshot or slice of each. epochs : redshifts of the snapshots.
+    table : the halos.
+    epoch : snapshot or slice of each.
+    epochs : redshifts of the snapshots.
     stands_for : number of the file's halos that each stands for.
     n_read : halos of the file that weren't cut away.
     """
@@ -42,9 +44,12 @@ class Reservoir:
 
     Parameters
     ----------
-    key : of the choice.
-    capacity : halos that a stratum keeps.
-    slices : redshift limits; None to tell snapshots apart by their redshifts.
+    key : PRNGKeyArray
+        Random key of the choice.
+    capacity : int
+        Halos that a stratum keeps.
+    slices : tuple[tuple[float, float], ...] or None
+        Redshift limits; None to tell snapshots apart by their redshifts.
     """
 
     def __init__(
@@ -61,7 +66,8 @@ class Reservoir:
 
         Parameters
         ----------
-        table : halos; those outside the slices are left out.
+        table : HaloTable
+            Halos; those outside the slices are left out.
         """
         epoch = self._epochs_of(table)
         if (epoch < 0).any():

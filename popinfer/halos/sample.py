@@ -100,7 +100,8 @@ class SlicePool:
     density : of halos that each stands for [1/Mpc^3].
     cells : functions of the number of pieces that tell each halo's piece.
     ratio : of the mass function to diffhalos'.
-    t_peak : of centrals, 16th, 50th and 84th percentile [Gyr]. t_peak_calibration : of diffhalos' own.
+    t_peak : of centrals, 16th, 50th and 84th percentile [Gyr].
+    t_peak_calibration : of diffhalos' own.
     """
 
     halos: CompletedHalos
@@ -121,7 +122,8 @@ class SimulatedHalos:
 
     Attributes
     ----------
-    header : of the file. spec : what was asked for.
+    header : of the file.
+    spec : what was asked for.
     pools : halos of each slice.
     pieces : what batches are pieces of, in words.
     warnings, notes : sentences for a person.
@@ -165,8 +167,14 @@ class SimulatedHalos:
 
         Parameters
         ----------
-        key : of the choice and of galaxies' numbers. index : of the slice.
-        spec : how many, and where in mass. part : the piece; None for all.
+        key : PRNGKeyArray
+            Random key of the choice and of galaxies' numbers.
+        index : int
+            Of the slice.
+        spec : LightconeSpec
+            How many, and where in mass.
+        part : HaloPart or None
+            The piece; None for all.
         """
         pool = self.pools[index]
         lgm = pool.halos.table.lg_mass
@@ -214,8 +222,13 @@ def read_sample(
 
     Parameters
     ----------
-    key : of the choice of halos and of everything that is drawn for them; a halo's numbers are its own.
-    reader : the file. spec : what is wanted. say : hears about progress.
+    key : PRNGKeyArray
+        Random key of the choice of halos and of everything that is drawn for them; a halo's numbers are its
+        own.
+    reader : HaloReader
+        The file.
+    spec, say : SampleSpec, Say or None
+        What is wanted, and what hears about progress.
 
     Raises
     ------
@@ -239,12 +252,7 @@ def read_sample(
 def checked_chunks(
     reader: HaloReader, header: HaloHeader, spec: SampleSpec, size: int = CHUNK
 ) -> Iterator[HaloTable]:
-    """Chunks of a file that were checked, with masses of hosts that are in the same chunk.
-
-    Parameters
-    ----------
-    reader, header : the file. spec : where it is, and whether satellites are wanted. size : of a chunk.
-    """
+    """Chunks of a file that were checked, with masses of hosts that are in the same chunk."""
     for chunk in reader.chunks(size):
         table = with_redshift(chunk.without_marks(), spec.geometry, header.source)
         checks.check_chunk(table, header.source)
@@ -304,7 +312,10 @@ def host_masses(
 
     Parameters
     ----------
-    reader, header, spec : the file. wanted : names.
+    reader, header, spec : HaloReader, HaloHeader, SampleSpec
+        The file.
+    wanted : Int[np.ndarray, "satellite"]
+        Names.
     """
     names, box = np.unique(wanted), spec.geometry.kind == "box"
     for _ in range(DEEPEST_HOST):

@@ -49,9 +49,13 @@ class HaloSource(Protocol):
 
         Parameters
         ----------
-        keys : one a batch; equal keys give equal halos.
-        specs : of each slice: how many, and where in mass; the mean of sums over halos doesn't depend on it.
-        parts : the piece of the sample that each batch is of; the whole sample when absent.
+        keys : Sequence[PRNGKeyArray]
+            One a batch; equal keys give equal halos.
+        specs : Sequence[LightconeSpec]
+            What is wanted of each slice: how many halos, and where in mass; the mean of sums over halos
+            doesn't depend on it.
+        parts : Sequence[HaloPart] or None
+            The piece of the sample that each batch is of; the whole sample when absent.
         """
         ...
 

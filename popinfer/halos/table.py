@@ -43,10 +43,12 @@ class HaloTable:
 
     Attributes
     ----------
-    halo_id : whole numbers, no two alike. host_id : of the outermost halo that a satellite is in, else -1.
+    halo_id : whole numbers, no two alike.
+    host_id : of the outermost halo that a satellite is in, else -1.
     lg_mass : log10 of the largest mass that the halo had until it is observed [Msun].
     z : redshift of the snapshot, or on a lightcone of the halo.
-    position : comoving [Mpc]. velocity : peculiar, physical [km/s].
+    position : comoving [Mpc].
+    velocity : peculiar, physical [km/s].
     mah_params : diffmah parameters, NaN where there is no fit.
     lgm_infall, lgmhost_infall, t_infall : log10 masses of a satellite and of its host when it fell in [Msun],
         and when [Gyr]; NaN where unknown.
@@ -79,8 +81,10 @@ class HaloTable:
 
         Parameters
         ----------
-        halo_id, host_id, lg_mass : see the attributes.
-        given : further ones by name.
+        halo_id, host_id, lg_mass : np.ndarray
+            See the attributes.
+        **given : object
+            Further ones by name.
         """
         n = len(halo_id)
         nan, nan3 = np.full(n, np.nan), np.full((n, 3), np.nan)
@@ -127,7 +131,8 @@ class HaloTable:
 
         Parameters
         ----------
-        index : row numbers, or a mask.
+        index : np.ndarray
+            Row numbers, or a mask.
         """
         columns = {}
         for field in fields(self):
@@ -176,7 +181,10 @@ def snapshot_keys(table: HaloTable, by_snapshot: bool) -> Float[np.ndarray, "hal
 
     Parameters
     ----------
-    table : halos. by_snapshot : whether they are those of a box.
+    table : HaloTable
+        Whose satellites look for their hosts.
+    by_snapshot : bool
+        Whether they are those of a box.
     """
     return np.round(table.z, EPOCH_DIGITS) if by_snapshot else np.zeros(len(table))
 
@@ -279,7 +287,8 @@ class HaloHeader:
 
     Attributes
     ----------
-    source : the file. format : its kind.
+    source : the file.
+    format : its kind.
     cosmology : None where the file has none.
     side : of a periodic box, comoving [Mpc]; None where unknown.
     redshifts : of the snapshots; empty on lightcones and where unknown.
@@ -323,7 +332,10 @@ class Asked:
 
         Parameters
         ----------
-        cosmology : of the file; None where it has none. source : the file, for messages.
+        cosmology : Cosmology or None
+            Of the file; None where it has none.
+        source : str
+            The file, for messages.
 
         Raises
         ------

@@ -41,10 +41,14 @@ def thin(key: PRNGKeyArray, candidates: Halos, share: Float[np.ndarray, "halo"],
 
     Parameters
     ----------
-    key : random key, of the first pick.
-    candidates : weighted halos of the slice.
-    share : share of each candidate's galaxies that the survey sees; below `MIN_SHARE` it counts as that.
-    n : how many to keep.
+    key : PRNGKeyArray
+        Random key, of the first pick.
+    candidates : Halos
+        Weighted halos of the slice.
+    share : Float[np.ndarray, "halo"]
+        Share of each candidate's galaxies that the survey sees; below `MIN_SHARE` it counts as that.
+    n : int
+        How many to keep.
     """
     share = np.maximum(share, MIN_SHARE)
     order = np.lexsort((candidates.logmp0, candidates.is_central))

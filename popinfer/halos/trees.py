@@ -63,9 +63,12 @@ def fit_histories(branches: Branches, cosmology: Cosmology, lgm_min: float = 0.0
 
     Parameters
     ----------
-    branches : mass histories.
-    cosmology : for ages.
-    lgm_min : log10 mass [Msun] below which the simulation doesn't resolve a halo: such points don't count.
+    branches : Branches
+        Mass histories.
+    cosmology : Cosmology
+        Cosmology for ages.
+    lgm_min : float
+        Log10 mass [Msun] below which the simulation doesn't resolve a halo: such points don't count.
     """
     t = np.asarray(age(cosmology, 1 / branches.scale_factor - 1), float)
     logt0 = float(np.log10(age(cosmology, 0.0)))

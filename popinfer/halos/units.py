@@ -47,7 +47,10 @@ def mass_unit(text: str, what: str) -> Unit:
 
     Parameters
     ----------
-    text : as a person or a file writes it. what : opens the message.
+    text : str
+        As a person or a file writes it.
+    what : str
+        Opens the message.
 
     Raises
     ------

@@ -35,7 +35,8 @@ class ColumnNote:
 
     Attributes
     ----------
-    unit : in astropy's words; "" for none. description : a sentence.
+    unit : in astropy's words; "" for none.
+    description : a sentence.
     """
 
     unit: str
@@ -98,7 +99,12 @@ def open_writer(path: Path, note: FileNote, kind: str) -> RowWriter:
 
     Parameters
     ----------
-    path : where. note : what the file says. kind : "parquet", "fits" or "opencosmo".
+    path : Path
+        Where.
+    note : FileNote
+        What the file says.
+    kind : str
+        "parquet", "fits" or "opencosmo".
     """
     return {"parquet": ParquetRows, "fits": FitsRows, "opencosmo": OpenCosmoRows}[kind](path, note)
 

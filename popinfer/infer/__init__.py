@@ -1,1 +1,1 @@
-"""infer"""
+"""Inference: counts, likelihood, search, surrogate, samplers; nothing of physics."""

@@ -101,7 +101,9 @@ class Calibration:
 
     Attributes
     ----------
-    names : parameters. ranks : [trial, par]. tarp : [trial].
+    names : parameters.
+    ranks : [trial, par].
+    tarp : [trial].
     parameters : one record a parameter.
     p_threshold : smallest p-value allowed, Bonferroni over parameters.
     tarp_excursion : largest distance of expected coverage from credibility in standard deviations.
@@ -166,7 +168,12 @@ def assess(names: tuple[str, ...], trials: list[Trial], n_failed: int = 0) -> Ca
 
     Parameters
     ----------
-    names : of parameters. trials : posteriors against truths. n_failed : surveys without a posterior.
+    names : tuple[str, ...]
+        Of parameters.
+    trials : list[Trial]
+        Posteriors against truths.
+    n_failed : int
+        Surveys without a posterior.
     """
     ranks = np.stack([trial.rank for trial in trials])
     z = np.stack([(trial.mean - trial.truth) / trial.sd for trial in trials])

@@ -251,9 +251,12 @@ def evaluate(
 
     Parameters
     ----------
-    counts : the model.
-    points : where.
-    progress : called with the number of points done.
+    counts : BatchedCounts
+        The model.
+    points : Float[np.ndarray, "point par"]
+        Where.
+    progress : Progress or None
+        Called with the number of points done.
     """
     chunks, together = [], counts.n_together
     for start in range(0, len(points), together):

@@ -97,7 +97,8 @@ def joined(parts: Sequence[Data]) -> Data:
 
     Parameters
     ----------
-    parts : of each survey, at least one.
+    parts : Sequence[Data]
+        Of each survey, at least one.
 
     Raises
     ------

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import arviz as az
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -11,6 +10,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from popinfer.errors import InputError
+from popinfer.inference_data import InferenceData, from_groups, group_names, read_group
 from popinfer.params import ParamSpace
 
 
@@ -21,9 +21,12 @@ def named_draws(
 
     Parameters
     ----------
-    space : the free parameters.
-    u : their vectors.
-    attrs : what the dataset says of itself.
+    space : ParamSpace
+        The free parameters.
+    u : Float[np.ndarray, "chain draw par"]
+        Vectors of the free parameters, each a standard normal number where its prior is.
+    attrs : Mapping[str, Any] or None
+        What the dataset says of itself.
     """
     variables = {
         p.name: (
@@ -41,14 +44,23 @@ def to_inference_data(
     space: ParamSpace,
     u: Float[np.ndarray, "chain draw par"],
     stats: Mapping[str, Float[np.ndarray, "chain draw"]] | None = None,
-) -> az.InferenceData:
+) -> InferenceData:
     """Vectors from any sampler as an InferenceData.
 
     Parameters
     ----------
-    space : the free parameters.
-    u : their vectors.
-    stats : sample statistics by ArviZ's names, such as ``lp`` and ``diverging``.
+    space : ParamSpace
+        The free parameters.
+    u : Float[np.ndarray, "chain draw par"]
+        Vectors of the free parameters, each a standard normal number where its prior is.
+    stats : Mapping[str, Float[np.ndarray, "chain draw"]] or None
+        Sample statistics by ArviZ's names, such as ``lp`` and ``diverging``.
+
+    Returns
+    -------
+    InferenceData
+        Group ``posterior`` with a variable [chain, draw] a parameter, in physical units, and group
+        ``sample_stats`` where there are statistics; with ArviZ 1 a DataTree.
 
     Examples
     --------
@@ -61,37 +73,55 @@ def to_inference_data(
     >>> draw_vectors(space, idata).shape
     (10, 1)
     """
-    idata = az.InferenceData()
-    idata.add_groups({"posterior": named_draws(space, u)})
+    groups = {"posterior": named_draws(space, u)}
     if stats:
         sample_stats = {name: (("chain", "draw"), np.asarray(x)) for name, x in stats.items()}
-        idata.add_groups({"sample_stats": xr.Dataset(sample_stats)})
-    return idata
+        groups["sample_stats"] = xr.Dataset(sample_stats)
+    return from_groups(groups)
 
 
-def draws_table(idata: az.InferenceData, group: str = "posterior") -> pd.DataFrame:
-    """Physical values of all draws: a column a parameter, a row a draw, indexed by chain and draw.
+def draws_table(idata: InferenceData, group: str = "posterior") -> pd.DataFrame:
+    """Physical values of all draws as a table.
+
+    Parameters
+    ----------
+    idata : InferenceData
+        The draws; with ArviZ 1 a DataTree.
+    group : str
+        Group whose variables [chain, draw] become columns.
+
+    Returns
+    -------
+    pd.DataFrame
+        A column a parameter, in physical units, and a row a draw, indexed by chain and draw.
 
     Raises
     ------
     InputError
         There is no such group.
     """
-    if group not in idata.groups():
-        raise InputError(f"no group '{group}' in the draws; there are {', '.join(idata.groups())}")
-    dataset = idata[group]
+    if group not in group_names(idata):
+        raise InputError(f"no group '{group}' in the draws; there are {', '.join(group_names(idata))}")
+    dataset = read_group(idata, group)
     values = {name: dataset[name].transpose("chain", "draw").values.ravel() for name in dataset.data_vars}
     axes = [dataset["chain"].values, dataset["draw"].values]
     return pd.DataFrame(values, index=pd.MultiIndex.from_product(axes, names=["chain", "draw"]))
 
 
-def draw_vectors(space: ParamSpace, draws: az.InferenceData | pd.DataFrame) -> Float[np.ndarray, "draw par"]:
+def draw_vectors(space: ParamSpace, draws: InferenceData | pd.DataFrame) -> Float[np.ndarray, "draw par"]:
     """Draws as vectors of the free parameters, all chains one after the other.
 
     Parameters
     ----------
-    space : the free parameters.
-    draws : physical values, an InferenceData's ``posterior`` or a table with a column a parameter.
+    space : ParamSpace
+        The free parameters.
+    draws : InferenceData or pd.DataFrame
+        Physical values, an InferenceData's ``posterior`` or a table with a column a parameter.
+
+    Returns
+    -------
+    Float[np.ndarray, "draw par"]
+        Vectors u, each component a standard normal number where its prior is.
 
     Raises
     ------

@@ -53,11 +53,15 @@ class Sampler(eqx.Module):
 
         Parameters
         ----------
-        key : random key.
-        log_density : log posterior of the vector u, whose prior is standard normal; takes `jax.grad` and
-            `jax.vmap`, and `equinox.filter_jit` as an argument of a program.
-        start : Laplace approximations of the posterior's maxima.
-        progress : called with (steps done, all steps, a few words) as the work goes on.
+        key : Array
+            Random key.
+        log_density : LogDensity
+            Log posterior of the vector u, whose prior is standard normal; takes `jax.grad` and `jax.vmap`,
+            and `equinox.filter_jit` as an argument of a program.
+        start : Mixture
+            Laplace approximations of the posterior's maxima.
+        progress : Progress
+            Called with (steps done, all steps, a few words) as the work goes on.
 
         Returns
         -------

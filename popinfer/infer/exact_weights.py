@@ -97,12 +97,18 @@ def sample_with_exact_weights(
 
     Parameters
     ----------
-    key : random key.
-    counts : the model on all halo batches.
-    surrogate : of the posterior.
-    start : where chains begin.
-    spec : sizes.
-    progress : called with (exact evaluations, expected ones, text).
+    key : Array
+        Random key.
+    counts : BatchedCounts
+        The model on all halo batches.
+    surrogate : SurrogatePosterior
+        Of the posterior.
+    start : Mixture
+        Where chains begin.
+    spec : ExactWeightsSpec
+        Sizes.
+    progress : Say or None
+        Called with (exact evaluations, expected ones, text).
     """
     say = progress or (lambda *_: None)
 

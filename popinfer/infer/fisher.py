@@ -81,8 +81,10 @@ def identifiability(names: tuple[str, ...], godambe: Float[np.ndarray, "par par"
 
     Parameters
     ----------
-    names : one a row.
-    godambe : information of the likelihood in the unconstrained vector, prior not included.
+    names : tuple[str, ...]
+        One a row.
+    godambe : Float[np.ndarray, "par par"]
+        Information of the likelihood in the unconstrained vector, prior not included.
     """
     precision = 0.5 * (godambe + godambe.T) + np.eye(len(names))
     cov = np.linalg.inv(precision)

@@ -1,4 +1,4 @@
-"""Does the model describe the data, and where not?
+"""Whether the model describes the data, and where it doesn't.
 
 Of the likelihood's own statistics, the chi-square with P and the modes E of `popinfer.infer.likelihood`
 
@@ -70,10 +70,12 @@ def chi_square_of_fit(
 
     Parameters
     ----------
-    info : at the posterior's maximum.
-    slice_of : redshift slice of each count.
-    n_determined : parameters that the data determine, see `determined_parameters`; each slice is charged
-        its share.
+    info : Information
+        At the posterior's maximum.
+    slice_of : Int[np.ndarray, "stat"]
+        Redshift slice of each count.
+    n_determined : float
+        Parameters that the data determine, see `determined_parameters`; each slice is charged its share.
     """
     modes, residual = info.likelihood.modes, info.residual
     charge = n_determined / modes.shape[1]
@@ -111,8 +113,10 @@ def chi_square_of_draws(
 
     Parameters
     ----------
-    likelihood : data, modes and their covariance.
-    log_counts : log m(u_s) of posterior draws, as the likelihood has them.
+    likelihood : Likelihood
+        Data, modes and their covariance.
+    log_counts : Float[np.ndarray, "draw stat"]
+        Log m(u_s) of posterior draws, as the likelihood has them.
     """
     modes, slice_of = likelihood.modes, likelihood.data.slice_of
     noise = likelihood.cov + likelihood.halo_cov
@@ -164,7 +168,10 @@ class SortedGalaxies:
 
     Parameters
     ----------
-    x : features [galaxy, feature], NaN where missing. dividing : dividing color of each feature.
+    x : Float[np.ndarray, "gal feature"]
+        Features [galaxy, feature], NaN where missing.
+    dividing : Float[np.ndarray, "feature"]
+        Dividing color of each feature.
     """
 
     def __init__(self, x: Float[np.ndarray, "gal feature"], dividing: Float[np.ndarray, "feature"]) -> None:
@@ -206,8 +213,10 @@ class Replicator:
 
     Attributes
     ----------
-    n_observed : galaxies of each slice. dividing : their dividing colors.
-    rng : source of random numbers. noise : of the halo sample.
+    n_observed : galaxies of each slice.
+    dividing : their dividing colors.
+    rng : source of random numbers.
+    noise : of the halo sample.
     """
 
     n_observed: tuple[int, ...]

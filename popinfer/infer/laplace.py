@@ -25,7 +25,13 @@ FLAT_FRACTION = 1 / 3  # a profile that rises less than this share of the expect
 
 @dataclass(frozen=True)
 class Laplace:
-    """Gaussian approximation N(mean, cov) in the unconstrained vector; ``factor @ factor.T = cov``."""
+    """Gaussian approximation N(mean, cov) in the unconstrained vector; ``factor @ factor.T = cov``.
+
+    Attributes
+    ----------
+    mean : center [par].
+    cov : covariance [par, par].
+    """
 
     mean: np.ndarray
     cov: np.ndarray
@@ -57,7 +63,13 @@ class Laplace:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Gaussian components and their weights, which add up to one."""
+    """Gaussian components and their weights.
+
+    Attributes
+    ----------
+    components : the Gaussians.
+    weights : share of the mass that each holds [component]; they add up to one.
+    """
 
     components: tuple[Laplace, ...]
     weights: Float[np.ndarray, "component"]

@@ -38,7 +38,9 @@ class Likelihood:
     Attributes
     ----------
     data : observed counts.
-    modes : E. cov : E^T (V + C_error) E. halo_cov : E^T C_halo E.
+    modes : E.
+    cov : E^T (V + C_error) E.
+    halo_cov : E^T C_halo E.
     """
 
     data: Data
@@ -109,8 +111,10 @@ def fisher_between_batches(
 
     Parameters
     ----------
-    likelihood : its P.
-    jacobians : of `popinfer.infer.counts.jacobians_of_batches`, two batches or more.
+    likelihood : Likelihood
+        Its P.
+    jacobians : Float[np.ndarray, "batch stat par"]
+        Of `popinfer.infer.counts.jacobians_of_batches`, two batches or more.
     """
     n = len(jacobians)
     whitened = np.einsum("ms,bsp->bmp", likelihood.whiten, jacobians)
@@ -126,7 +130,9 @@ class Information:
 
     Attributes
     ----------
-    residual : y - log m. jacobian : J.
+    likelihood : whose modes these are.
+    residual : y - log m.
+    jacobian : J.
     """
 
     likelihood: Likelihood
@@ -179,6 +185,13 @@ class LogDensity(eqx.Module):
 
     Its arrays are arguments of compiled programs. ``log_peak`` doesn't depend on u: with it evidences of
     models of the same survey compare, as far as the modes span the same space.
+
+    Attributes
+    ----------
+    counts : the model's log counts at a vector u, exact or a surrogate's.
+    log_observed : logarithms of the observed counts, less their bias: y.
+    precision : P of the module's equations.
+    log_peak : log-density of the modes where the model meets the data.
     """
 
     counts: BatchedCounts | Surrogate
@@ -214,8 +227,10 @@ class SurrogateDensity(eqx.Module):
 
     Attributes
     ----------
-    surrogate : of W log m, rows of zeros added. target : W y.
-    center, inverse : of z. reach : largest |z| that needs no fence.
+    surrogate : of W log m, rows of zeros added.
+    target : W y.
+    center, inverse : of z.
+    reach : largest |z| that needs no fence.
     """
 
     surrogate: Surrogate

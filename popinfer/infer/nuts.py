@@ -1,10 +1,10 @@
-"""The no-U-turn sampler (Hoffman & Gelman 2014, arXiv:1111.4246), from blackjax: on the exact density, and on
-a surrogate's.
+"""The no-U-turn sampler, from blackjax: on the exact density, and on a surrogate's.
 
-Both follow Hamiltonian dynamics of H(z, p) = -log p(z) + |p|^2 / 2 in the whitened coordinates z of the
-posterior's main maximum, u = mean + factor @ z, along trajectories that double until they turn back. Chains
-start overdispersed: from draws of the posterior's mixture, its components `start_scale` times as wide and
-shared out in proportion to their weights, so that chains begin at all maxima that hold mass.
+It (Hoffman & Gelman 2014, arXiv:1111.4246) follows Hamiltonian dynamics of H(z, p) = -log p(z) + |p|^2 / 2 in
+the whitened coordinates z of the posterior's main maximum, u = mean + factor @ z, along trajectories that
+double until they turn back. Chains start overdispersed: from draws of the posterior's mixture, its components
+`start_scale` times as wide and shared out in proportion to their weights, so that chains begin at all maxima
+that hold mass.
 
 `nuts` is the reference, on a density that takes long. The step size of each chain follows dual averaging
 toward a target acceptance during warm-up and then stays. One compiled step is called in a loop: a program
@@ -125,11 +125,16 @@ def nuts(key: Array, log_density: LogDensity, start: Mixture, spec: NutsSpec, pr
 
     Parameters
     ----------
-    key : random key.
-    log_density : of u.
-    start : its main component whitens, chains start around all of them.
-    spec : lengths.
-    progress : called with (step, total, text) after every step.
+    key : Array
+        Random key.
+    log_density : LogDensity
+        Of u.
+    start : Mixture
+        Its main component whitens, chains start around all of them.
+    spec : NutsSpec
+        Lengths.
+    progress : Progress
+        Called with (step, total, text) after every step.
 
     Returns
     -------
@@ -245,10 +250,14 @@ def surrogate_nuts(key: Array, log_density: Any, start: Mixture, spec: Surrogate
 
     Parameters
     ----------
-    key : random key.
-    log_density : equinox Module, vector u -> log density.
-    start : its main component whitens, chains start around all of them.
-    spec : number and lengths of chains.
+    key : Array
+        Random key.
+    log_density : Any
+        Equinox Module, vector u -> log density.
+    start : Mixture
+        Its main component whitens, chains start around all of them.
+    spec : SurrogateNutsSpec
+        Number and lengths of chains.
     """
     start_key, run_key = jax.random.split(key)
     density = _whiten(jax.tree.map(jnp.asarray, log_density), start)

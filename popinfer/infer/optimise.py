@@ -35,8 +35,10 @@ class Fit:
 
     Attributes
     ----------
-    u : best point. log_density : the objective there.
-    n_steps : accepted and refused steps. converged : whether the last step gained less than the tolerance.
+    u : best point.
+    log_density : the objective there.
+    n_steps : accepted and refused steps.
+    converged : whether the last step gained less than the tolerance.
     linear : log-counts at u and their exact derivative [stat, par], where the optimiser knows them.
     """
 
@@ -150,11 +152,18 @@ def levenberg_marquardt(
 
     Parameters
     ----------
-    objective : what to climb. u0 : where to start.
-    max_steps : accepted and refused steps together.
-    tolerance : stop when an undamped step promises to gain less than this in log-density.
-    enough : says of a point and its log-density whether the rest of the way is of no interest.
-    progress : called with (step, log-density).
+    objective : Objective
+        What to climb.
+    u0 : np.ndarray
+        Where to start.
+    max_steps : int
+        Accepted and refused steps together.
+    tolerance : float
+        Stop when an undamped step promises to gain less than this in log-density.
+    enough : callable or None
+        Says of a point and its log-density whether the rest of the way is of no interest.
+    progress : Progress or None
+        Called with (step, log-density).
     """
     u, arrived = np.asarray(u0, dtype=float), enough or (lambda *_: False)
     value, log_counts = objective.at(u)

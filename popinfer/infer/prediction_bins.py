@@ -95,12 +95,18 @@ def predict_bins(
 
     Parameters
     ----------
-    n_draws : how many draws of the posterior there are.
-    model : number of a draw -> features and weights of its model galaxies, and expected soft counts.
-    bins : where to count.
-    n_observed : galaxies of each slice, which the predictions are scaled to.
-    noise : of the halo sample in the histograms [slice, feature, bin].
-    progress : called with (done, total).
+    n_draws : int
+        How many draws of the posterior there are.
+    model : callable
+        Number of a draw -> features and weights of its model galaxies, and expected soft counts.
+    bins : Bins
+        Where to count.
+    n_observed : Sequence[int]
+        Galaxies of each slice, which the predictions are scaled to.
+    noise : HaloNoise
+        Of the halo sample in the histograms [slice, feature, bin].
+    progress : Progress
+        Called with (done, total).
     """
     n_slice, n_pair = len(n_observed), len(bins.pairs)
     hist = np.empty((n_draws, n_slice, len(bins.features), N_BINS))
@@ -131,9 +137,14 @@ def observed_bins(
 
     Parameters
     ----------
-    bins : where to count. features : observed galaxies [galaxy, feature], one array a slice.
-    slice_z : redshift limits [slice, 2].
-    soft, soft_sd : observed soft counts and their errors [slice, kernel]; error 0 for unused kernels.
+    bins : Bins
+        Where to count.
+    features : list[np.ndarray]
+        Observed galaxies [galaxy, feature], one array a slice.
+    slice_z : np.ndarray
+        Redshift limits [slice, 2].
+    soft, soft_sd : np.ndarray
+        Observed soft counts and their errors [slice, kernel]; error 0 for unused kernels.
     """
     return _dataset(
         bins,

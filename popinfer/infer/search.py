@@ -79,7 +79,13 @@ class GivenCovariance:
 
 @dataclass(frozen=True)
 class Maximum:
-    """A maximum of the posterior density: Laplace approximation and log density there."""
+    """A maximum of the posterior density.
+
+    Attributes
+    ----------
+    approx : Laplace approximation there.
+    log_density : log of the posterior density there, natural and unnormalised.
+    """
 
     approx: Laplace
     log_density: float
@@ -130,7 +136,22 @@ def scale_of(n_par: int) -> float:
 
 
 def likelihood_at(counts: BatchedCounts, data: Data, u: Float[np.ndarray, "par"]) -> Likelihood:
-    """The likelihood with its covariance taken at one point."""
+    """The likelihood with its covariance taken at one point.
+
+    Parameters
+    ----------
+    counts : BatchedCounts
+        The model, on halo batches whose scatter tells the halo sample's noise.
+    data : Data
+        Observed counts of the kernels, and their noise.
+    u : Float[np.ndarray, "par"]
+        Unconstrained vector of the free parameters at which the model's counts and their noise are taken.
+
+    Returns
+    -------
+    Likelihood
+        Covariance of counting, of the allowed model error and of the halo sample, in the modes that hold it.
+    """
     exact = evaluate(counts, u[None])
     return Likelihood.of(data.expecting(exact.values[0]), exact.halo_cov)
 
@@ -142,10 +163,19 @@ def find_maxima(
 
     Parameters
     ----------
-    counts : the model, on as many halo batches as a search needs.
-    data : observed counts.
-    starts : points to climb from; the covariance is first taken at the first where the model gives a number.
-    progress : called with (round, how far a maximum moved in its standard deviations).
+    counts : BatchedCounts
+        The model, on as many halo batches as a search needs.
+    data : Data
+        Observed counts of the kernels, and their noise.
+    starts : list[Float[np.ndarray, "par"]]
+        Points to climb from; the covariance is first taken at the first where the model gives a number.
+    progress : Say or None
+        Called with (round, how far a maximum moved in its standard deviations).
+
+    Returns
+    -------
+    Search
+        The maxima, their widths and masses, and where each start ended.
 
     Raises
     ------

@@ -145,11 +145,16 @@ def build_surrogate(
 
     Parameters
     ----------
-    key : random key.
-    counts : the model on all halo batches.
-    data : observed counts.
-    mixture : where the search found the posterior.
-    progress : called with (nodes so far, nodes to expect, text).
+    key : Array
+        Random key.
+    counts : BatchedCounts
+        The model on all halo batches.
+    data : Data
+        Observed counts.
+    mixture : Mixture
+        Where the search found the posterior.
+    progress : Say or None
+        Called with (nodes so far, nodes to expect, text).
     """
     n_par, report = len(mixture.main.mean), progress or (lambda *_: None)
     n, most, error = FIRST_NODES * n_par, NODES_PER_PARAMETER * n_par, np.inf

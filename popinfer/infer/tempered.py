@@ -109,8 +109,16 @@ def smc(key: Array, log_density: LogDensity, start: Mixture, spec: SmcSpec, prog
 
     Parameters
     ----------
-    key : random key. log_density : of u, standard normal log-prior included. start : gives u's size only.
-    spec : sizes. progress : called with (percent, 100, text) after every move.
+    key : Array
+        Random key.
+    log_density : LogDensity
+        Of u, standard normal log-prior included.
+    start : Mixture
+        Gives u's size only.
+    spec : SmcSpec
+        Sizes.
+    progress : Progress
+        Called with (percent, 100, text) after every move.
 
     Returns
     -------

@@ -1,1 +1,1 @@
-"""loss"""
+"""Statistics that compare the galaxies of a catalog with those of a model."""

@@ -75,8 +75,10 @@ class Observed(eqx.Module):
 
         Parameters
         ----------
-        features : one array [galaxy, feature] a slice, without missing values.
-        floor : added in quadrature to every feature's scatter before whitening [mag].
+        features : list[np.ndarray]
+            One array [galaxy, feature] a slice, without missing values.
+        floor : float
+            Added in quadrature to every feature's scatter before whitening [mag].
 
         Raises
         ------
@@ -112,7 +114,8 @@ class Loss(eqx.Module):
 
     Attributes
     ----------
-    observed : the galaxies. unit : unit_s of each slice.
+    observed : the galaxies.
+    unit : unit_s of each slice.
     """
 
     observed: eqx.AbstractVar[Observed]
@@ -125,8 +128,10 @@ class Loss(eqx.Module):
 
         Parameters
         ----------
-        features : one array [galaxy, feature] a slice, without missing values; see `Observed.build`.
-        floor : added in quadrature to every feature's scatter before whitening [mag].
+        features : list[np.ndarray]
+            One array [galaxy, feature] a slice, without missing values; see `Observed.build`.
+        floor : float
+            Added in quadrature to every feature's scatter before whitening [mag].
         """
 
     @abstractmethod
@@ -142,7 +147,10 @@ class Loss(eqx.Module):
 
         Parameters
         ----------
-        x : features of the model galaxies. weight : their weights; only ratios within a slice matter.
+        x : Float[Array, "slice point feature"]
+            Features of the model galaxies.
+        weight : Float[Array, "slice point"]
+            Their weights; only ratios within a slice matter.
         """
         total = jnp.sum(weight, axis=1, keepdims=True) + jnp.finfo(weight.dtype).tiny
         distances = self.distances(self.observed.whiten_features(x), weight / total)

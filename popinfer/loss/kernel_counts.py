@@ -82,10 +82,14 @@ class KernelCounts(eqx.Module):
 
         Parameters
         ----------
-        key : of the random choice of centers.
-        features : one array [galaxy, feature] a slice, NaN where missing.
-        spec : kernel layout.
-        patterns : each galaxy's pattern of measured bands, 0 to (number of patterns - 1), one array a slice;
+        key : PRNGKeyArray
+            Random key of the random choice of centers.
+        features : list[np.ndarray]
+            One array [galaxy, feature] a slice, NaN where missing.
+        spec : KernelSpec
+            Number, width and choice of the kernels.
+        patterns : list[np.ndarray] or None
+            Each galaxy's pattern of measured bands, 0 to (number of patterns - 1), one array a slice;
             galaxies of a pattern have the same features. All have all features when absent.
 
         Raises
@@ -145,7 +149,8 @@ class KernelCounts(eqx.Module):
 
         Parameters
         ----------
-        features, patterns : as for `build`; galaxies of patterns that a slice doesn't count are left out.
+        features, patterns : list[np.ndarray], list[np.ndarray] or None
+            As for `build`; galaxies of patterns that a slice doesn't count are left out.
         """
         starts, counts = np.cumsum((0, *self.sizes)), []
         for i, x in enumerate(features):
@@ -192,9 +197,14 @@ class KernelCounts(eqx.Module):
 
         Parameters
         ----------
-        x : features of the model galaxies. weight : their weights.
-        probability : of each pattern of measured bands; one when absent.
-        scatter : noise that the features don't hold, to be integrated over, [slice, point] in front.
+        x : Float[Array, "slice point feature"]
+            Features of the model galaxies.
+        weight : Float[Array, "slice point"]
+            Weights of these galaxies; only ratios within a slice matter.
+        probability : Float[Array, "slice point pattern"] or None
+            Probability of each pattern of measured bands; one when absent.
+        scatter : Scatter or None
+            Noise that the features don't hold, to be integrated over, [slice, point] in front.
         """
         if probability is None:
             probability = jnp.ones((*weight.shape, 1), weight.dtype)

@@ -43,8 +43,12 @@ def expected_log_kernels(
 
     Parameters
     ----------
-    x : whitened features without the noise. scatter : the noise, with whitened features.
-    bandwidth : h.
+    x : Float[Array, "point feature"]
+        Whitened features without the noise.
+    scatter : Scatter
+        The noise, with whitened features.
+    bandwidth : float or Float[Arr, ""]
+        H.
     """
     x, to_features = x / bandwidth, scatter.features / bandwidth
     n_feature, sigma = x.shape[1], scatter.sigma

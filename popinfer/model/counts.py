@@ -149,8 +149,15 @@ def survey_data(survey: Survey, model_error: float) -> Data:
 
     Parameters
     ----------
-    survey : its observed counts and abundances.
-    model_error : error allowed to the model, a fraction of each soft count.
+    survey : Survey
+        Its observed counts and abundances.
+    model_error : float
+        Error allowed to the model, a fraction of each soft count.
+
+    Returns
+    -------
+    Data
+        Soft counts and abundances [stat], and the covariance of their logarithms.
     """
     kernels, effective = survey.kernels, survey.effective_counts()
     n_slice, n_kernel = kernels.mask.shape

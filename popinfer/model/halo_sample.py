@@ -54,9 +54,12 @@ def lightcones(
 
     Parameters
     ----------
-    slices, photoz : of the survey.
-    n_normal : standard normal numbers of each halo, see `ForwardModel.n_normals`.
-    spec : size of the sample.
+    slices, photoz : Sequence[tuple[float, float]], Photoz or None
+        Of the survey.
+    n_normal : int
+        Standard normal numbers of each halo, see `ForwardModel.n_normals`.
+    spec : HaloSpec
+        Size of the sample.
 
     Raises
     ------
@@ -92,9 +95,12 @@ def aimed(specs: Sequence[LightconeSpec], pilot: Halos, galaxies: Galaxies) -> l
 
     Parameters
     ----------
-    specs : of each slice.
-    pilot : halos [slice, halo] drawn from them.
-    galaxies : what the survey sees of these.
+    specs : Sequence[LightconeSpec]
+        Of each slice.
+    pilot : Halos
+        Halos [slice, halo] drawn from them.
+    galaxies : Galaxies
+        What the survey sees of these.
     """
     seen, made = weights_of_halos(galaxies)
     lgm = np.asarray(pilot.logmp0)
@@ -117,11 +123,16 @@ def draw_halo_batches(
 
     Parameters
     ----------
-    key : equal keys give equal halos.
-    model : in the survey's bands and slices.
-    survey : what is seen.
-    spec : how many.
-    params : of the pilot's galaxies.
+    key : PRNGKeyArray
+        Equal keys give equal halos.
+    model : PopulationModel
+        In the survey's bands and slices.
+    survey : AnySurvey
+        What is seen.
+    spec : HaloSpec
+        How many.
+    params : ModelParams
+        Of the pilot's galaxies.
     """
     n_normal = model.forward.n_normals(len(survey.bands))
     cones = lightcones(survey.slices, survey.photoz, n_normal, spec)

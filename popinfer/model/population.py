@@ -55,8 +55,15 @@ def free_space(free: Mapping[str, Prior | None], declared: Mapping[str, Declarat
 
     Parameters
     ----------
-    free : priors; None stands for the one that the parameter's component declares.
-    declared : all parameters that there are, see `declared_parameters`.
+    free : Mapping[str, Prior | None]
+        Priors; None stands for the one that the parameter's component declares.
+    declared : Mapping[str, Declaration]
+        All parameters that there are, see `declared_parameters`.
+
+    Returns
+    -------
+    ParamSpace
+        The free parameters in the order of `free`, which is that of the axis of vectors u.
 
     Raises
     ------
@@ -142,12 +149,18 @@ class PopulationModel(eqx.Module):
 
         Parameters
         ----------
-        light : stellar populations and bands.
-        slices : redshift limits of each slice.
-        free : priors of the free parameters by dotted name; None stands for a parameter's default prior.
-        forward : the chain's components; the defaults when absent.
-        fixed : values of parameters by dotted name; others are the components' own.
-        photoz : errors of photometric redshifts; None where redshifts are spectroscopic.
+        light : Light
+            Stellar populations and bands.
+        slices : Sequence[tuple[float, float]]
+            Redshift limits of each slice.
+        free : Mapping[str, Prior | None]
+            Priors of the free parameters by dotted name; None stands for a parameter's default prior.
+        forward : ForwardModel or None
+            The chain's components; the defaults when absent.
+        fixed : Mapping[str, float] or None
+            Values of parameters by dotted name; others are the components' own.
+        photoz : Photoz or None
+            Errors of photometric redshifts; None where redshifts are spectroscopic.
 
         Raises
         ------
@@ -173,9 +186,12 @@ class PopulationModel(eqx.Module):
 
         Parameters
         ----------
-        light : stellar populations and curves of the bands.
-        bands : their names.
-        slices, photoz : see `build`.
+        light : Light
+            Stellar populations and curves of the bands.
+        bands : Sequence[str]
+            Names of the bands.
+        slices, photoz : Sequence[tuple[float, float]], Photoz or None
+            Redshift limits of each slice, and errors of photometric redshifts, as for `build`.
         """
         forward = self.forward.in_bands(tuple(bands))
         tables = light_tables(light, table_redshifts(slices, photoz), forward)

@@ -112,12 +112,16 @@ class Posterior:
 
         Parameters
         ----------
-        key : of the halos.
-        surveys : what is fitted.
-        free : free parameters by name with their priors, None for the default one; see
-            `popinfer.model.sharing`.
-        spec : stellar populations, components, and the error allowed to the model.
-        halos : size of each survey's sample, or of all; every one of as many batches.
+        key : PRNGKeyArray
+            Random key of the halos.
+        surveys : Sequence[Survey]
+            What is fitted.
+        free : Mapping[str, Prior | None]
+            Free parameters by name with their priors, None for the default one; see `popinfer.model.sharing`.
+        spec : ModelSpec
+            Stellar populations, components, and the error allowed to the model.
+        halos : HaloSpec or Sequence[HaloSpec] or None
+            Size of each survey's sample, or of all; every one of as many batches.
 
         Raises
         ------

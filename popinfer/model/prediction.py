@@ -53,7 +53,8 @@ class Prediction:
     Attributes
     ----------
     model : the population's in the survey's bands and slices.
-    survey : what is predicted. halos : arrays [slice, halo].
+    survey : what is predicted.
+    halos : arrays [slice, halo].
     params : parameters of each draw.
     """
 
@@ -89,11 +90,16 @@ def predict(
 
     Parameters
     ----------
-    key : of the halos.
-    fitted : a posterior or a finished run.
-    draws : vectors of its free parameters, such as `draw_vectors` gives of an InferenceData.
-    survey : what is predicted, in bands and slices of its own.
-    halos : size of the sample, whose batches are joined; 4,096 halos a slice above 10^11 Msun when absent.
+    key : PRNGKeyArray
+        Random key of the halos.
+    fitted : Fitted
+        A posterior or a finished run.
+    draws : Float[Array | np.ndarray, "draw par"]
+        Vectors of its free parameters, such as `draw_vectors` gives of an InferenceData.
+    survey : AnySurvey
+        What is predicted, in bands and slices of its own.
+    halos : HaloSpec or None
+        Size of the sample, whose batches are joined; 4,096 halos a slice above 10^11 Msun when absent.
 
     Returns
     -------
@@ -130,9 +136,12 @@ def galaxies_table(galaxies: Galaxies, halos: Halos, bands: tuple[str, ...]) -> 
 
     Parameters
     ----------
-    galaxies : of every slice, arrays [slice, point].
-    halos : theirs, arrays [slice, halo].
-    bands : names of the bands.
+    galaxies : Galaxies
+        Weighted galaxies of every slice, arrays [slice, point].
+    halos : Halos
+        Theirs, arrays [slice, halo].
+    bands : tuple[str, ...]
+        Names of the bands.
 
     Returns
     -------

@@ -47,9 +47,13 @@ def fit_detection(
 
     Parameters
     ----------
-    catalog : the galaxies. slices : those outside say nothing.
-    limits : magnitude, width and largest share of detections of bands for which these are known; those of
-        other bands are fitted.
+    catalog : Catalog
+        The galaxies.
+    slices : Sequence[tuple[float, float]]
+        Those outside say nothing.
+    limits : Mapping[str, tuple[float, float, float]] or None
+        Magnitude, width and largest share of detections of bands for which these are known; those of other
+        bands are fitted.
     """
     mag, known = np.asarray(catalog.mag), limits or {}
     inside = np.any(slice_members(slices, catalog.z), axis=0)
@@ -129,7 +133,8 @@ class AnySurvey(eqx.Module):
     ----------
     bands : names of the bands, in the order of every band axis.
     slices : redshift limits of each slice, low <= z < high.
-    noise : errors of magnitudes. selection : probability to be in the sample.
+    noise : errors of magnitudes.
+    selection : probability to be in the sample.
     photoz : errors of photometric redshifts; None where redshifts are spectroscopic.
     filters : curves of the bands, as `load_filters` reads them.
     """
@@ -150,7 +155,17 @@ class AnySurvey(eqx.Module):
 
 
 class PlannedSurvey(AnySurvey):
-    """A survey without a catalog, described by its bands, depth, selection and redshift slices."""
+    """A survey without a catalog, described by its bands, depth, selection and redshift slices.
+
+    Attributes
+    ----------
+    bands : names of the bands, in the order of every band axis.
+    slices : redshift limits of each slice, low <= z < high.
+    noise : errors of magnitudes.
+    selection : probability to be in the sample.
+    photoz : errors of photometric redshifts; None where redshifts are spectroscopic.
+    filters : curves of the bands, as `load_filters` reads them.
+    """
 
     bands: tuple[str, ...] = eqx.field(static=True)
     slices: tuple[tuple[float, float], ...] = eqx.field(static=True)
@@ -172,11 +187,16 @@ class PlannedSurvey(AnySurvey):
 
         Parameters
         ----------
-        filters : band -> its curve's name or file, see `load_filters`.
-        slices : redshift limits of each slice, low <= z < high.
-        selection : probability that a galaxy of some magnitudes is listed; all are when absent.
-        noise : errors of magnitudes, such as `NoiseModel.of_depths`; none when absent.
-        photoz : errors of photometric redshifts; redshifts are spectroscopic when absent.
+        filters : Mapping[str, FilterName]
+            Band -> its curve's name or file, see `load_filters`.
+        slices : Sequence[tuple[float, float]]
+            Redshift limits of each slice, low <= z < high.
+        selection : Selection or None
+            Probability that a galaxy of some magnitudes is listed; all are when absent.
+        noise : NoiseModel or None
+            Errors of magnitudes, such as `NoiseModel.of_depths`; none when absent.
+        photoz : Photoz or None
+            Errors of photometric redshifts; redshifts are spectroscopic when absent.
 
         Examples
         --------
@@ -197,7 +217,8 @@ class Survey(AnySurvey):
     ----------
     bands : names of the bands, in the order of every band axis.
     slices : redshift limits of each slice, low <= z < high.
-    noise : errors of magnitudes. selection : probability to be in the sample.
+    noise : errors of magnitudes.
+    selection : probability to be in the sample.
     photoz : errors of photometric redshifts; None where redshifts are spectroscopic.
     filters : curves of the bands, as `load_filters` reads them.
     combine : features are linear in magnitudes, mag @ combine: columns are differences of bands, or bands.
@@ -237,12 +258,18 @@ class Survey(AnySurvey):
 
         Parameters
         ----------
-        key : of the random choice of kernel centers.
-        catalog : observed galaxies, NaN for bands that one lacks.
-        slices : redshift limits of each slice, low <= z < high.
-        features : what is compared: colors such as "g-r", or magnitudes such as "r".
-        selection : probability that a galaxy of some magnitudes is in the catalog.
-        design : what else there is to say; the defaults when absent.
+        key : PRNGKeyArray
+            Random key of the random choice of kernel centers.
+        catalog : Catalog
+            Observed galaxies, NaN for bands that one lacks.
+        slices : Sequence[tuple[float, float]]
+            Redshift limits of each slice, low <= z < high.
+        features : Sequence[str]
+            What is compared: colors such as "g-r", or magnitudes such as "r".
+        selection : Selection
+            Probability that a galaxy of some magnitudes is in the catalog.
+        design : Design or None
+            What else there is to say; the defaults when absent.
 
         Raises
         ------

@@ -79,7 +79,8 @@ def shift_families(params: Any) -> DiffstarPopParams:
 
     Parameters
     ----------
-    params : shifts and diffstarpop's own parameters, see `popinfer.population.sfh.DiffstarPop`.
+    params : Any
+        Shifts and diffstarpop's own parameters, see `popinfer.population.sfh.DiffstarPop`.
 
     Notes
     -----
@@ -134,10 +135,14 @@ def draw_galaxies(
 
     Parameters
     ----------
-    params : diffstarpop hyper-parameters.
-    halo : one halo, scalars in the fields of `Halos`.
-    normals : standard normal numbers of the galaxy.
-    satellite_quenching : share of diffstarpop's quenching by infall; 1 is its own, 0 has none.
+    params : DiffstarPopParams
+        Diffstarpop hyper-parameters.
+    halo : Halos
+        One halo, scalars in the fields of `Halos`.
+    normals : Float[Array, "12"]
+        Standard normal numbers of the galaxy.
+    satellite_quenching : Float[ArrayLike, ""]
+        Share of diffstarpop's quenching by infall; 1 is its own, 0 has none.
     """
     logmp0, t_peak = jnp.asarray(halo.logmp0), halo.mah_params.t_peak
     mu_ms = jnp.stack(_pdf._get_mean_u_params_mseq(params, logmp0))
@@ -171,9 +176,12 @@ def star_formation_histories(
 
     Parameters
     ----------
-    galaxies, mah_params : of one halo.
-    t : cosmic time [Gyr] > 0.
-    logt0, fb : log10 of today's cosmic time [Gyr], cosmic baryon fraction.
+    galaxies, mah_params : HaloGalaxies, DiffmahParams
+        Of one halo.
+    t : Float[Arr, "time"]
+        Cosmic time [Gyr] > 0.
+    logt0, fb : Float[ArrayLike, ""], float
+        Log10 of today's cosmic time [Gyr], cosmic baryon fraction.
 
     Notes
     -----

@@ -83,8 +83,16 @@ class ForwardModel(eqx.Module):
     Attributes
     ----------
     cosmology : of ages, distances and volumes.
-    sfh, metallicity, ... : the component of each role, see `popinfer.population.roles`; None where there is
-        none.
+    sfh : star formation histories of halos; this role and all that follow are in `popinfer.population.roles`.
+    metallicity : metallicity of stars.
+    dust : amount of dust of each galaxy.
+    dust_law : attenuation as a function of wavelength.
+    birth_cloud : further attenuation of young stars; None where there is none.
+    nebular : state of the gas around young stars; None where it emits nothing.
+    burstiness : fluctuations of star formation; None for smooth histories.
+    satellites : share of subhalos that still host a galaxy.
+    template : smooth error of the stellar populations' spectra; None for none.
+    zero_point : errors of the survey's zero points; None for none.
     """
 
     cosmology: Cosmology = PLANCK15
@@ -149,11 +157,15 @@ class ForwardModel(eqx.Module):
 
         Parameters
         ----------
-        params : model parameters.
-        halos : the slice's halos; their dtype is the precision of the computation.
-        tables : the slice's tables.
-        observe : true magnitudes and standard normals [point band] -> measured magnitudes, and probability to
-            be in the sample.
+        params : ModelParams
+            Parameters of all components.
+        halos : Halos
+            The slice's halos; their dtype is the precision of the computation.
+        tables : SliceTables
+            The slice's tables.
+        observe : Observe
+            True magnitudes and standard normals [point band] -> measured magnitudes, and probability to be in
+            the sample.
 
         Returns
         -------
@@ -229,8 +241,10 @@ class ForwardModel(eqx.Module):
 
         Parameters
         ----------
-        params, halos, tables : as in a call; the model has to have gas.
-        lines : at the nodes of ``tables``.
+        params, halos, tables : ModelParams, Halos, SliceTables
+            Parameters, halos and tables as in a call; the model has to have gas.
+        lines : LineTable
+            At the nodes of ``tables``.
         """
         dtype = halos.weight.dtype
         params = jax.tree.map(lambda x: jnp.asarray(x, dtype), params)
@@ -247,9 +261,12 @@ class ForwardModel(eqx.Module):
 
         Parameters
         ----------
-        params : model parameters.
-        halos : the halos.
-        elapsed : fractions, from 0, the Big Bang, to 1, the time of observation.
+        params : ModelParams
+            Parameters of all components.
+        halos : Halos
+            Halos of one slice, arrays [halo].
+        elapsed : Float[Array, "node"]
+            Fractions, from 0, the Big Bang, to 1, the time of observation.
 
         Returns
         -------
@@ -297,11 +314,16 @@ def build_tables(
 
     Parameters
     ----------
-    ssp : stellar populations, without nebular emission where the model adds it.
-    filters : bands.
-    z_grid : redshifts that span the slice.
-    model : its cosmology, birth clouds and gas.
-    nebular : emission of the gas; what the model has no gas for isn't used.
+    ssp : SSP
+        Stellar populations, without nebular emission where the model adds it.
+    filters : Filters
+        Bands.
+    z_grid : np.ndarray
+        Redshifts that span the slice.
+    model : ForwardModel
+        Its cosmology, birth clouds and gas.
+    nebular : NebularGrid or None
+        Emission of the gas; what the model has no gas for isn't used.
     """
     # two parts a band keep attenuation of low-redshift optical bands exact to 0.004 mag at A_V = 2;
     # the same number in every slice lets the slices share one program

@@ -62,7 +62,15 @@ class PhotozParams(NamedTuple):
 
 
 class ModelParams(NamedTuple):
-    """All parameters of the forward model: the ``Params`` of the component of each role."""
+    """All parameters of the forward model: the ``Params`` of the component of each role.
+
+    Attributes
+    ----------
+    sfh, metallicity, dust, dust_law, birth_cloud, nebular : those of the component of this role, see
+        `popinfer.population.roles`; `NoParams` where there is none.
+    burstiness, satellites, template, zero_point : likewise.
+    photoz : errors of photometric redshifts.
+    """
 
     sfh: Any
     metallicity: Any
@@ -82,7 +90,8 @@ def declared_parameters(components: Mapping[str, Component | None]) -> dict[str,
 
     Parameters
     ----------
-    components : by role, None where there is none; see `popinfer.components.ROLES`.
+    components : Mapping[str, Component | None]
+        By role, None where there is none; see `popinfer.components.ROLES`.
     """
     types = {role: NoParams if part is None else part.Params for role, part in components.items()}
     return {
@@ -131,8 +140,10 @@ def unknown_name(name: str, declared: Mapping[str, Declaration]) -> str:
 
     Parameters
     ----------
-    name : dotted name.
-    declared : all parameters that there are.
+    name : str
+        Dotted name.
+    declared : Mapping[str, Declaration]
+        All parameters that there are.
     """
     if name in declared:
         return ""

@@ -74,7 +74,8 @@ class Relations(eqx.Module):
     Attributes
     ----------
     model : the chain, of which histories and satellites are used.
-    halos : the sample near z = 0.1. shells : thin shells at `Z_DENSITY`, leading axis.
+    halos : the sample near z = 0.1.
+    shells : thin shells at `Z_DENSITY`, leading axis.
     fractions : node ages as fractions of the time of observation.
     mass : surviving stellar mass per unit SFR at the nodes [yr].
     """
@@ -140,11 +141,18 @@ def draw_shells(
 
     Parameters
     ----------
-    key : of the draws.
-    redshifts : of the shells' middles. n_halo : of each.
-    n_normal : standard normal numbers of a galaxy.
-    cosmology : of distances and ages.
-    survival : share of subhalos that is left, where the model doesn't know it: on simulations.
+    key : PRNGKeyArray
+        Random key of the draws.
+    redshifts : Sequence[float]
+        Of the shells' middles.
+    n_halo : int
+        Of each.
+    n_normal : int
+        Standard normal numbers of a galaxy.
+    cosmology : Cosmology
+        Of distances and ages.
+    survival : float
+        Share of subhalos that is left, where the model doesn't know it: on simulations.
     """
     specs = [
         LightconeSpec(
@@ -161,8 +169,10 @@ def sfr_density(model: ForwardModel, params: ModelParams, halos: Halos) -> Float
 
     Parameters
     ----------
-    model, params : of the histories and satellites.
-    halos : the shell's, weights in 1/Mpc^3.
+    model, params : ForwardModel, ModelParams
+        Of the histories and satellites.
+    halos : Halos
+        The shell's, weights in 1/Mpc^3.
     """
     sfr, frac_q = model.histories(params, halos, jnp.ones(1, halos.weight.dtype))
     mean = (1 - frac_q) * sfr[:, 0, 0] + frac_q * sfr[:, 1, 0]

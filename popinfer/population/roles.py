@@ -102,11 +102,16 @@ class SfhModel(Component):
 
         Parameters
         ----------
-        params : of the component.
-        halo : one halo, scalars in the fields of `Halos`.
-        t : cosmic times [Gyr], positive.
-        cosmology : for today's cosmic time and the baryon fraction.
-        normals : standard normal numbers of the galaxy.
+        params : Any
+            Of the component.
+        halo : Halos
+            One halo, scalars in the fields of `Halos`.
+        t : Float[Array, "time"]
+            Cosmic times [Gyr], positive.
+        cosmology : Cosmology
+            Cosmology for today's cosmic time and the baryon fraction.
+        normals : Float[Array, "normal"]
+            Standard normal numbers of the galaxy.
         """
 
 
@@ -169,9 +174,12 @@ class TemplateOffset(Component):
 
         Parameters
         ----------
-        params : of the component.
-        wave : rest-frame pivot wavelengths of the bands [Angstrom].
-        galaxy : its properties.
+        params : Any
+            Of the component.
+        wave : Float[Array, "band"]
+            Rest-frame pivot wavelengths of the bands [Angstrom].
+        galaxy : GalaxyProperties
+            Its properties.
         """
 
 

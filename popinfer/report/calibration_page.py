@@ -27,8 +27,10 @@ def write_calibration(calibration: Calibration, out_dir: Path | str) -> Path:
 
     Parameters
     ----------
-    calibration : verdict over all simulated surveys.
-    out_dir : folder; made when absent.
+    calibration : Calibration
+        Verdict over all simulated surveys.
+    out_dir : Path or str
+        Folder; made when absent.
 
     Returns
     -------

@@ -10,7 +10,14 @@ MAX_UNDEFINED_FRACTION = 0.01
 
 @dataclass(frozen=True)
 class ParameterDiagnostics:
-    """Convergence numbers of one parameter; NaN where the sampler has no such number."""
+    """Convergence numbers of one parameter; NaN where the sampler has no such number.
+
+    Attributes
+    ----------
+    name : dotted name of the parameter.
+    rhat : rank-normalised split R-hat.
+    ess_bulk, ess_tail : effective number of independent draws, in the bulk and in the tails.
+    """
 
     name: str
     rhat: float
@@ -20,7 +27,16 @@ class ParameterDiagnostics:
 
 @dataclass(frozen=True)
 class Check:
-    """One criterion of the gate: what was measured, what is asked for, and a sentence when it fails."""
+    """One criterion of the gate.
+
+    Attributes
+    ----------
+    title : what is judged.
+    measured : what was found, in words.
+    required : what is asked for, in words.
+    passed : whether it holds.
+    failure : the sentence for a person where it doesn't.
+    """
 
     title: str
     measured: str

@@ -8,9 +8,10 @@ five galaxies, both expected and observed.
 
 from dataclasses import dataclass
 
-import arviz as az
 import numpy as np
 import xarray as xr
+
+from popinfer.inference_data import InferenceData, group_names, read_group
 
 MIN_COUNT = 5.0  # below this the Gaussian reading of a Poisson residual is wrong
 
@@ -98,7 +99,7 @@ class SoftCounts:
     centers: np.ndarray
 
 
-def read_histograms(idata: az.InferenceData) -> Histograms | None:
+def read_histograms(idata: InferenceData) -> Histograms | None:
     """Return the histograms, or None when data or predictions are missing."""
     groups = _both(idata, "hist")
     if groups is None:
@@ -115,7 +116,7 @@ def read_histograms(idata: az.InferenceData) -> Histograms | None:
     )
 
 
-def read_pairs(idata: az.InferenceData) -> ColorPairs | None:
+def read_pairs(idata: InferenceData) -> ColorPairs | None:
     """Return the color-color counts, or None when data or predictions are missing."""
     groups = _both(idata, "pair")
     if groups is None:
@@ -133,7 +134,7 @@ def read_pairs(idata: az.InferenceData) -> ColorPairs | None:
     )
 
 
-def read_soft_counts(idata: az.InferenceData) -> SoftCounts | None:
+def read_soft_counts(idata: InferenceData) -> SoftCounts | None:
     """Return soft-count residuals, or None when data, errors or predictions are missing."""
     groups = _both(idata, "soft_counts")
     if groups is None or "soft_counts_sd" not in groups[0]:
@@ -169,7 +170,7 @@ class AbundanceRow:
         return (self.observed - self.median) / np.hypot(self.sd, 0.5 * (self.high - self.low))
 
 
-def read_abundances(idata: az.InferenceData) -> list[AbundanceRow]:
+def read_abundances(idata: InferenceData) -> list[AbundanceRow]:
     """Absolute abundances that took part in the fit; empty when only shapes did."""
     groups = _both(idata, "abundance")
     if groups is None:
@@ -185,12 +186,12 @@ def read_abundances(idata: az.InferenceData) -> list[AbundanceRow]:
     ]
 
 
-def _both(idata: az.InferenceData, variable: str) -> tuple[xr.Dataset, xr.Dataset] | None:
+def _both(idata: InferenceData, variable: str) -> tuple[xr.Dataset, xr.Dataset] | None:
     """Observed and predicted groups when both hold the variable."""
-    groups = idata.groups()
+    groups = group_names(idata)
     if "observed_data" not in groups or "posterior_predictive" not in groups:
         return None
-    observed, predicted = idata.observed_data, idata.posterior_predictive
+    observed, predicted = read_group(idata, "observed_data"), read_group(idata, "posterior_predictive")
     return (observed, predicted) if variable in observed and variable in predicted else None
 
 

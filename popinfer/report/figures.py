@@ -3,8 +3,7 @@
 import io
 from collections.abc import Callable
 
-import arviz as az
-
+from popinfer.inference_data import InferenceData
 from popinfer.report import (
     figures_chains,
     figures_data,
@@ -22,7 +21,7 @@ from popinfer.report.summary import RunSummary
 
 
 def draw_figures(
-    idata: az.InferenceData, summary: RunSummary, verdict: Verdict, rows: tuple[ParameterRow, ...]
+    idata: InferenceData, summary: RunSummary, verdict: Verdict, rows: tuple[ParameterRow, ...]
 ) -> list[Plot]:
     """Draw every figure that the stored groups allow; what is missing is left out."""
     plots: list[Plot | None] = []
@@ -58,8 +57,10 @@ def figure_files(
 
     Parameters
     ----------
-    plots : the figures.
-    progress : hears how many of how many are saved.
+    plots : list[Plot]
+        The figures.
+    progress : callable
+        Hears how many of how many are saved.
     """
     files = {}
     with report_style():

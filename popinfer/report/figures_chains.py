@@ -1,12 +1,12 @@
 """Figures that show whether the sampler worked: traces and ranks, energies, weights, lineages."""
 
-import arviz as az
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import norm, rankdata
 
+from popinfer.inference_data import InferenceData, group_names, read_group
 from popinfer.report.gate import MIN_BFMI, Verdict
 from popinfer.report.style import CHAIN_COLORS, DATA, MODEL, PAGE_WIDTH, Plot, wrap_label
 from popinfer.report.summary import RunSummary
@@ -14,9 +14,9 @@ from popinfer.report.summary import RunSummary
 _RANK_BINS = 20
 
 
-def trace_plot(idata: az.InferenceData, summary: RunSummary) -> Plot:
+def trace_plot(idata: InferenceData, summary: RunSummary) -> Plot:
     """Show traces of every parameter beside the rank histogram of each chain."""
-    chains = idata["chains"] if "chains" in idata.groups() else idata["posterior"]
+    chains = read_group(idata, "chains" if "chains" in group_names(idata) else "posterior")
     names = [str(name) for name in chains.data_vars]
     figure = Figure(figsize=(PAGE_WIDTH, 0.5 + 0.85 * len(names)), layout="constrained")
     axes = figure.subplots(len(names), 2, squeeze=False, sharex="col", width_ratios=(2.4, 1))
@@ -65,12 +65,12 @@ def _ranks(ax: Axes, draws: np.ndarray) -> None:
     ax.yaxis.set_major_locator(MaxNLocator(2))
 
 
-def energy_plot(idata: az.InferenceData, verdict: Verdict) -> Plot | None:
+def energy_plot(idata: InferenceData, verdict: Verdict) -> Plot | None:
     """Compare the marginal energy distribution with that of the transitions; None without energies."""
-    group = "chain_stats" if "chain_stats" in idata.groups() else "sample_stats"
-    if group not in idata.groups() or "energy" not in idata[group]:
+    stats = read_group(idata, "chain_stats" if "chain_stats" in group_names(idata) else "sample_stats")
+    if "energy" not in stats:
         return None
-    energy = np.asarray(idata[group]["energy"].transpose("chain", "draw").values, dtype=float)
+    energy = np.asarray(stats["energy"].transpose("chain", "draw").values, dtype=float)
     centered = energy - energy.mean(axis=1, keepdims=True)
     steps = np.diff(energy, axis=1)
     reach = np.nanpercentile(np.abs(centered), 99.5) * 1.2 or 1.0
@@ -91,11 +91,12 @@ def energy_plot(idata: az.InferenceData, verdict: Verdict) -> Plot | None:
     return Plot("energy", "Energies", caption, figure, alt)
 
 
-def weight_plot(idata: az.InferenceData) -> Plot | None:
+def weight_plot(idata: InferenceData) -> Plot | None:
     """Show how evenly the importance weights are spread; None when there are none."""
-    if "sample_stats" not in idata.groups() or "log_weight" not in idata.sample_stats:
+    stats = read_group(idata, "sample_stats")
+    if "log_weight" not in stats:
         return None
-    log_weight = np.asarray(idata.sample_stats["log_weight"].values, dtype=float).ravel()
+    log_weight = np.asarray(stats["log_weight"].values, dtype=float).ravel()
     log_weight = log_weight[np.isfinite(log_weight)]
     if not log_weight.size:
         return None
@@ -124,11 +125,12 @@ def weight_plot(idata: az.InferenceData) -> Plot | None:
     return Plot("importance_weights", "Exact weights", caption, figure, alt)
 
 
-def lineage_plot(idata: az.InferenceData) -> Plot | None:
+def lineage_plot(idata: InferenceData) -> Plot | None:
     """Show how evenly the lineages of tempered particles share the posterior; None without ancestors."""
-    if "sample_stats" not in idata.groups() or "ancestor" not in idata.sample_stats:
+    stats = read_group(idata, "sample_stats")
+    if "ancestor" not in stats:
         return None
-    _, size = np.unique(np.asarray(idata.sample_stats["ancestor"].values), return_counts=True)
+    _, size = np.unique(np.asarray(stats["ancestor"].values), return_counts=True)
     fraction = np.sort(size)[::-1] / size.sum()
     figure = Figure(figsize=(PAGE_WIDTH * 0.6, 2.4), layout="constrained")
     ax = figure.subplots()

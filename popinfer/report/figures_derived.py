@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-import arviz as az
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from popinfer.inference_data import InferenceData, group_names, read_group
 from popinfer.report import literature
 from popinfer.report.literature import Published
 from popinfer.report.relations import NAMES
@@ -16,11 +16,11 @@ from popinfer.report.style import PAGE_WIDTH, PUBLISHED_COLORS, PUBLISHED_MARKER
 _LG_MSTAR = r"$\log_{10}\,M_\star\ [M_\odot]$"
 
 
-def derived_plot(idata: az.InferenceData) -> Plot | None:
+def derived_plot(idata: InferenceData) -> Plot | None:
     """Draw the derived relations that were stored, with published ones; None when there are none."""
-    if "derived" not in idata.groups():
+    if "derived" not in group_names(idata):
         return None
-    relations = idata["derived"]
+    relations = read_group(idata, "derived")
     panels = [(name, draw) for name, draw in _PANELS.items() if name in relations]
     if not panels:
         return None

@@ -3,7 +3,6 @@
 import itertools
 from typing import Protocol, runtime_checkable
 
-import arviz as az
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
@@ -14,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import gaussian_filter
 from scipy.stats import gaussian_kde
 
+from popinfer.inference_data import InferenceData
 from popinfer.report.parameters import ParameterRow, flat_draws
 from popinfer.report.style import BEST_FIT, MODEL, PAGE_WIDTH, PRIOR, TRUTH, Plot, wrap_label
 
@@ -34,7 +34,7 @@ def enclosing_levels(density: np.ndarray, fractions: tuple[float, ...] = LEVELS)
     return [level * (1 + 1e-9 * i) + 1e-300 * i for i, level in enumerate(ascending)]
 
 
-def corner_plot(idata: az.InferenceData, rows: tuple[ParameterRow, ...]) -> Plot:
+def corner_plot(idata: InferenceData, rows: tuple[ParameterRow, ...]) -> Plot:
     """Marginals of every parameter and contours of every pair, with the prior behind them."""
     n = len(rows)
     size = float(np.clip(0.92 * n, 2.8, 12.0))
@@ -94,7 +94,7 @@ def _correlations(idata: az.InferenceData, rows: tuple[ParameterRow, ...]) -> st
     return f"{shown} Strongest correlations: {listed}."
 
 
-def shrinkage_plot(rows: tuple[ParameterRow, ...], idata: az.InferenceData) -> Plot | None:
+def shrinkage_plot(rows: tuple[ParameterRow, ...], idata: InferenceData) -> Plot | None:
     """Show each posterior in units of its prior; None without prior draws."""
     informed = [row for row in rows if np.isfinite(row.shrinkage)]
     if not informed:

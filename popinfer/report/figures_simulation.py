@@ -1,22 +1,22 @@
 """The figure on a user's own simulation: its halos against those that diffhalos draws."""
 
-import arviz as az
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from popinfer.inference_data import InferenceData, group_names, read_group
 from popinfer.report.style import CHAIN_COLORS, DATA, PAGE_WIDTH, PRIOR, Plot, slice_label
 
 _MOST = 4  # slices that are told apart by color
 _FAINTEST = 1e-7  # 1/Mpc^3/dex
 
 
-def simulation_plot(idata: az.InferenceData) -> Plot | None:
+def simulation_plot(idata: InferenceData) -> Plot | None:
     """Draw mass function, residuals of fits and t_peak; None where all halos were drawn."""
-    if "simulation" not in idata.groups():
+    if "simulation" not in group_names(idata):
         return None
-    halos = idata["simulation"]
+    halos = read_group(idata, "simulation")
     fitted = bool(halos["rms"].sum() > 0)
     figure = Figure(figsize=(PAGE_WIDTH, 2.7), layout="constrained")
     panels = [_mass_function, _residuals, _peak_times] if fitted else [_mass_function, _peak_times]
@@ -38,11 +38,11 @@ def simulation_plot(idata: az.InferenceData) -> Plot | None:
     return Plot("simulation", "The simulation's halos", caption, figure, alt)
 
 
-def simulation_sentences(idata: az.InferenceData) -> list[str]:
+def simulation_sentences(idata: InferenceData) -> list[str]:
     """What the report says of a simulation in words; nothing where all halos were drawn."""
-    if "simulation" not in idata.groups():
+    if "simulation" not in group_names(idata):
         return []
-    halos = idata["simulation"]
+    halos = read_group(idata, "simulation")
     rows: dict[str, str] = {}  # slices that share a snapshot have the same halos
     for label, values in zip(_labels(halos), halos["formation_quenching"].values, strict=True):
         listed = [

@@ -1,4 +1,4 @@
-"""The convergence gate: may the draws be read as a posterior?
+"""The convergence gate: whether the draws may be read as a posterior.
 
 Whatever was stored is computed again from draws and weights, as far as it can be
 (`popinfer.report.gate_draws`); what a criterion needs and wasn't stored fails it. Every draw must be finite,
@@ -49,6 +49,7 @@ import xarray as xr
 from scipy.stats import rankdata
 
 from popinfer.errors import InputError
+from popinfer.inference_data import InferenceData, read_group
 from popinfer.report.checks import (
     MIN_ESS,
     Check,
@@ -75,6 +76,7 @@ MAX_DIVERGENT_FRACTION = 0.001
 MAX_RHAT = 1.01
 MIN_BFMI = 0.3
 MAX_SATURATED_FRACTION = 0.01
+TAILS = (0.05, 0.95)  # quantiles whose effective size is that of the tails
 MIN_DISTINCT_FRACTION = 0.05  # fewer distinct draws than this: the chain stood still most of the time
 
 
@@ -120,7 +122,7 @@ def diagnose_chains(name: str, values: np.ndarray) -> ParameterDiagnostics:
         return ParameterDiagnostics(name, np.nan, np.nan, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):  # a frozen chain has no variance: R-hat infinite
         rhat = az.rhat(values, method="rank")
-        bulk, tail = (az.ess(values, method=method) for method in ("bulk", "tail"))
+        bulk, tail = az.ess(values, method="bulk"), az.ess(values, method="tail", prob=TAILS)
     return ParameterDiagnostics(name, float(rhat), float(bulk), float(tail))
 
 
@@ -225,7 +227,6 @@ def importance_checks(log_weight: np.ndarray) -> list[Check]:
 
 MIN_LINEAGES = 25.0
 MIN_MOVED_FRACTION = 0.5
-_TAILS = (0.05, 0.95)
 
 
 def particle_checks(stats: xr.Dataset, table: list[ParameterDiagnostics]) -> list[Check]:
@@ -245,7 +246,7 @@ def diagnose_particles(name: str, values: np.ndarray, stats: xr.Dataset) -> Para
     if "ancestor" not in stats or not np.isfinite(values).all() or np.ptp(values) == 0:
         return ParameterDiagnostics(name, np.nan, np.nan, np.nan)
     flat, ancestor = values.ravel(), np.asarray(stats["ancestor"].values).ravel()
-    tails = [(flat <= np.quantile(flat, q)).astype(float) for q in _TAILS]
+    tails = [(flat <= np.quantile(flat, q)).astype(float) for q in TAILS]
     tail = min(lineage_ess(below, ancestor) for below in tails)
     return ParameterDiagnostics(name, np.nan, lineage_ess(rankdata(flat), ancestor), tail)
 
@@ -332,7 +333,7 @@ class Verdict:
         return "NOT CONVERGED: " + " ".join(self.failures)
 
 
-def judge(idata: az.InferenceData) -> Verdict:
+def judge(idata: InferenceData) -> Verdict:
     """Apply the convergence gate to stored draws.
 
     Parameters
@@ -343,16 +344,18 @@ def judge(idata: az.InferenceData) -> Verdict:
     Returns
     -------
     Verdict
+        Whether the draws may be read as a posterior, and every check that was made.
 
     Raises
     ------
     InputError
         When there is no posterior, or it has no parameters.
     """
-    if "posterior" not in idata.groups() or not idata.posterior.data_vars:
+    posterior = read_group(idata, "posterior")
+    if not posterior.data_vars:
         raise InputError("the draws have no 'posterior' group with at least one parameter")
-    draws = {str(name): _chains(values) for name, values in idata["posterior"].data_vars.items()}
-    stats, prior = _group(idata, "sample_stats"), _group(idata, "prior")
+    draws = {str(name): _chains(values) for name, values in posterior.data_vars.items()}
+    stats, prior = read_group(idata, "sample_stats"), read_group(idata, "prior")
     sampler = str(stats.attrs.get("sampler", ""))
     if sampler not in SAMPLERS:
         checks, table = [not_stored("the sampler", "sampler")], [_undefined(name) for name in draws]
@@ -373,26 +376,26 @@ def judge(idata: az.InferenceData) -> Verdict:
 
 
 def _judge_surrogate(
-    idata: az.InferenceData, draws: dict[str, np.ndarray], stats: xr.Dataset
+    idata: InferenceData, draws: dict[str, np.ndarray], stats: xr.Dataset
 ) -> tuple[list[Check], list[ParameterDiagnostics]]:
     """Checks of a surrogate's chains and of its exact weights, and the chains' numbers."""
-    group = _group(idata, "chains")
+    group = read_group(idata, "chains")
     chains = {str(name): _chains(values) for name, values in group.data_vars.items()}
     table, checks = [_undefined(name) for name in draws], [not_stored("chains of the surrogate", "chains")]
     if list(chains) == list(draws):
         table = [diagnose_chains(name, values) for name, values in chains.items()]
         checks = [check_finite(chains, "Finite chains"), *chain_checks(chains, table)]
-        checks += trajectory_checks(_group(idata, "chain_stats"))
+        checks += trajectory_checks(read_group(idata, "chain_stats"))
     if "log_weight" not in stats:
         return [*checks, not_stored("Exact weights", "log_weight")], table
     return checks + importance_checks(_values(stats["log_weight"])), table
 
 
 def _coordinate_checks(
-    idata: az.InferenceData, draws: dict[str, np.ndarray], prior: dict[str, np.ndarray]
+    idata: InferenceData, draws: dict[str, np.ndarray], prior: dict[str, np.ndarray]
 ) -> list[Check]:
     """Checks that need draws as vectors: repetitions, copies, changed values, regions not entered."""
-    stats, unconstrained = _group(idata, "sample_stats"), _group(idata, "unconstrained")
+    stats, unconstrained = read_group(idata, "sample_stats"), read_group(idata, "unconstrained")
     weighted = stats.attrs.get("sampler") in SURROGATE_SAMPLERS
     names = [str(name) for name in unconstrained["par"].values] if "par" in unconstrained.coords else []
     if "posterior" not in unconstrained or set(names) != set(draws):
@@ -402,8 +405,8 @@ def _coordinate_checks(
         check_distinct(u, least_distinct(weighted=weighted)),
         check_coordinates({name: draws[name] for name in names}, u, prior),
     ]
-    if weighted and "chains" in unconstrained and set(names) <= set(_group(idata, "chains").data_vars):
-        chains = {name: _chains(idata["chains"][name]) for name in names}
+    if weighted and "chains" in unconstrained and set(names) <= set(read_group(idata, "chains").data_vars):
+        chains = {name: _chains(read_group(idata, "chains")[name]) for name in names}
         u = vectors(unconstrained, "chains")
         checks.append(check_distinct(u, least_distinct(weighted=False)))
         checks.append(check_coordinates(chains, u, prior, "Coordinates of chains"))
@@ -412,10 +415,6 @@ def _coordinate_checks(
     if weighted and "log_weight" in stats:
         checks += surrogate_checks(unconstrained, _values(stats["log_weight"]))
     return checks + region_checks(stats, unconstrained, u)
-
-
-def _group(idata: az.InferenceData, name: str) -> xr.Dataset:
-    return idata[name] if name in idata.groups() else xr.Dataset()
 
 
 def _values(variable: xr.DataArray) -> np.ndarray:

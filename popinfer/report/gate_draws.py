@@ -86,9 +86,14 @@ def check_coordinates(
 
     Parameters
     ----------
-    draws : by parameter, (chain, draw). u : the same as vectors, (chain, draw, par).
-    prior : draws of the prior by parameter.
-    title : of the check.
+    draws : dict[str, np.ndarray]
+        By parameter, (chain, draw).
+    u : np.ndarray
+        The same as vectors, (chain, draw, par).
+    prior : dict[str, np.ndarray]
+        Draws of the prior by parameter.
+    title : str
+        Of the check.
     """
     bad = [
         name
@@ -190,7 +195,7 @@ def _check_nodes(chains: np.ndarray, nodes: np.ndarray) -> Check:
 
 
 def region_checks(stats: xr.Dataset, unconstrained: xr.Dataset, tried: np.ndarray) -> list[Check]:
-    """Did the search settle, and is every maximum that it found near some vector that was tried?"""
+    """Whether the search settled, and each maximum that it found is near some vector that was tried."""
     settled = stats.attrs.get("region_settled")
     first = Check(
         "Settled fit",

@@ -8,10 +8,10 @@ standard deviation s: the difference is o - m, its significance (o - m) / s, its
 import math
 from dataclasses import dataclass
 
-import arviz as az
 import numpy as np
 
 from popinfer.errors import percent
+from popinfer.inference_data import InferenceData, group_names, read_group
 from popinfer.report.comparison import Histograms
 from popinfer.report.style import slice_label
 
@@ -103,12 +103,12 @@ class FeatureChecks:
         return 2 / (self.n_replicates + 1)
 
 
-def read_checks(idata: az.InferenceData) -> FeatureChecks | None:
+def read_checks(idata: InferenceData) -> FeatureChecks | None:
     """Return the checks, or None when they or the slices' limits are missing."""
-    groups = idata.groups()
+    groups = group_names(idata)
     if "checks" not in groups or "observed_data" not in groups:
         return None
-    stored, limits = idata["checks"], idata["observed_data"]["slice_z"]
+    stored, limits = read_group(idata, "checks"), read_group(idata, "observed_data")["slice_z"]
     names = ("observed", "predicted", "predicted_sd", "p_value")
     observed, predicted, sd, p_value = (
         np.asarray(stored[k].transpose("slice", "statistic", "feature"), float) for k in names

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import arviz as az
-
+from popinfer.inference_data import InferenceData, group_names, read_group
 from popinfer.report.caveats import MAX_HALO_SHARE, caveats
 from popinfer.report.citations import citations_of
 from popinfer.report.companions import Findings, companion_files
@@ -65,7 +64,7 @@ _PLACES = {
 
 
 def write_report(
-    idata: az.InferenceData,
+    idata: InferenceData,
     summary: RunSummary,
     out_dir: Path | str,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -149,7 +148,7 @@ class Figures:
         return embed_images(chosen, self.files)
 
 
-def render_page(idata: az.InferenceData, found: Findings, figures: Figures) -> str:
+def render_page(idata: InferenceData, found: Findings, figures: Figures) -> str:
     """Return the page as HTML; arguments as `write_report` makes them."""
     histograms, checks = read_histograms(idata), read_checks(idata)
     filters = {
@@ -185,13 +184,13 @@ def render_page(idata: az.InferenceData, found: Findings, figures: Figures) -> s
     )
 
 
-def _amount(idata: az.InferenceData, sampler: str) -> str:
+def _amount(idata: InferenceData, sampler: str) -> str:
     """How much was drawn; pseudo-chains that were dealt from a pool of draws aren't called chains."""
-    n_chain, n_draw = (idata["posterior"].sizes[axis] for axis in ("chain", "draw"))
+    n_chain, n_draw = (read_group(idata, "posterior").sizes[axis] for axis in ("chain", "draw"))
     if sampler in PARTICLE_SAMPLERS:
         return f"{n_chain * n_draw:,} particles"
-    if sampler in SURROGATE_SAMPLERS and "chains" in idata.groups():
-        chains = idata["chains"].sizes
+    if sampler in SURROGATE_SAMPLERS and "chains" in group_names(idata):
+        chains = read_group(idata, "chains").sizes
         return (
             f"{chains['chain']} chains of {chains['draw']:,} draws of the surrogate, {n_chain * n_draw:,} "
             f"resampled by the exact weights of {idata['sample_stats'].sizes.get('proposal', 0):,}"
@@ -199,11 +198,12 @@ def _amount(idata: az.InferenceData, sampler: str) -> str:
     return f"{n_chain} chains of {n_draw:,} draws"
 
 
-def _slices(summary: RunSummary, idata: az.InferenceData) -> list[dict[str, str]]:
+def _slices(summary: RunSummary, idata: InferenceData) -> list[dict[str, str]]:
     """Build one row a redshift slice: limits, galaxies and goodness of fit, as far as each is known."""
     limits = []
-    if "observed_data" in idata.groups() and "slice_z" in idata["observed_data"]:
-        limits = [slice_label(bounds) for bounds in idata["observed_data"]["slice_z"].values]
+    observed = read_group(idata, "observed_data")
+    if "slice_z" in observed:
+        limits = [slice_label(bounds) for bounds in observed["slice_z"].values]
     n = max(len(limits), len(summary.n_galaxies), len(summary.goodness_per_slice))
     table = []
     for i in range(n):

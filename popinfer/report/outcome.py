@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-import arviz as az
-
+from popinfer.inference_data import InferenceData
 from popinfer.report.caveats import PULLED, cautions, pulled_from_prior
 from popinfer.report.comparison import read_histograms
 from popinfer.report.gate import Verdict, judge
@@ -52,13 +51,15 @@ class Outcome:
         return f"{'CONVERGED' if self.converged else 'NOT CONVERGED'}, {described}"
 
 
-def outcome_of(idata: az.InferenceData, summary: RunSummary) -> Outcome:
+def outcome_of(idata: InferenceData, summary: RunSummary) -> Outcome:
     """Judge stored draws and the fit that they belong to.
 
     Parameters
     ----------
-    idata : draws and predictions as described in `popinfer.report`.
-    summary : what was run.
+    idata : InferenceData
+        Draws and predictions as described in `popinfer.report`.
+    summary : RunSummary
+        What was run.
     """
     gate = judge(idata)
     rows = tabulate(idata, summary, gate)

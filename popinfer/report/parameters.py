@@ -7,10 +7,10 @@ overlap was pushed against its prior.
 
 from dataclasses import dataclass
 
-import arviz as az
 import numpy as np
 from scipy.stats import gaussian_kde
 
+from popinfer.inference_data import InferenceData, read_group
 from popinfer.report.checks import ParameterDiagnostics
 from popinfer.report.gate import Verdict
 from popinfer.report.summary import RunSummary
@@ -50,20 +50,21 @@ class ParameterRow:
     diagnostics: ParameterDiagnostics
 
 
-def tabulate(idata: az.InferenceData, summary: RunSummary, verdict: Verdict) -> tuple[ParameterRow, ...]:
+def tabulate(idata: InferenceData, summary: RunSummary, verdict: Verdict) -> tuple[ParameterRow, ...]:
     """Compare posterior and prior of every parameter, in the order of the posterior's variables."""
     by_name = {row.name: row for row in verdict.table}
     return tuple(
         _row(str(name), flat_draws(idata, "posterior", str(name)), idata, summary, by_name[str(name)])
-        for name in idata.posterior.data_vars
+        for name in read_group(idata, "posterior").data_vars
     )
 
 
-def flat_draws(idata: az.InferenceData, group: str, name: str) -> np.ndarray:
+def flat_draws(idata: InferenceData, group: str, name: str) -> np.ndarray:
     """Return all finite draws of one parameter, shape (n,); empty when the group doesn't have it."""
-    if group not in idata.groups() or name not in idata[group]:
+    stored = read_group(idata, group)
+    if name not in stored:
         return np.empty(0)
-    values = np.asarray(idata[group][name].values, dtype=float).ravel()
+    values = np.asarray(stored[name].values, dtype=float).ravel()
     return values[np.isfinite(values)]
 
 
@@ -80,7 +81,7 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
 def _row(
     name: str,
     posterior: np.ndarray,
-    idata: az.InferenceData,
+    idata: InferenceData,
     summary: RunSummary,
     diagnostics: ParameterDiagnostics,
 ) -> ParameterRow:

@@ -7,10 +7,10 @@ For each relation and point x the posterior's median and 68 % interval at x, the
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import arviz as az
 import numpy as np
 import xarray as xr
 
+from popinfer.inference_data import InferenceData, group_names, read_group
 from popinfer.report import literature
 from popinfer.report.literature import Published
 
@@ -41,7 +41,8 @@ class RelationRow:
 
     Attributes
     ----------
-    name : of the relation, a key of `NAMES`. x : where.
+    name : of the relation, a key of `NAMES`.
+    x : where.
     median, low, high : of the posterior, with its 68 % interval.
     published : label and value of each published relation that reaches to x.
     z : redshift at which the relation was evaluated, NaN where `x` is the redshift.
@@ -83,16 +84,17 @@ def _published(name: str, relation: xr.DataArray) -> tuple[Published, ...]:
     return given[name]()
 
 
-def tabulate_relations(idata: az.InferenceData) -> list[RelationRow]:
+def tabulate_relations(idata: InferenceData) -> list[RelationRow]:
     """Rows of all relations that were stored; empty without any.
 
     Parameters
     ----------
-    idata : draws and derived relations as described in `popinfer.report`.
+    idata : InferenceData
+        Draws and derived relations as described in `popinfer.report`.
     """
-    if "derived" not in idata.groups():
+    if "derived" not in group_names(idata):
         return []
-    stored = idata["derived"]
+    stored = read_group(idata, "derived")
     return [
         _row(name, x, stored[name], _published(name, stored[name]))
         for name in NAMES

@@ -64,8 +64,10 @@ def remedy(check: Check, sampler: str) -> str:
 
     Parameters
     ----------
-    check : that failed.
-    sampler : that drew: "nuts", "nuts_exact", "smc" or "own".
+    check : Check
+        That failed.
+    sampler : str
+        That drew: "nuts", "nuts_exact", "smc" or "own".
     """
     if check.measured == "not stored" or check.title in _OF_FILES:
         return _AGAIN

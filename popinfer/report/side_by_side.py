@@ -8,7 +8,6 @@ import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import arviz as az
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
@@ -18,6 +17,7 @@ from matplotlib.patches import Patch
 from scipy.stats import gaussian_kde
 
 from popinfer.errors import InputError, shortened
+from popinfer.inference_data import InferenceData, group_names, read_group
 from popinfer.report.figures_posterior import contours, corner_labels
 from popinfer.report.parameters import flat_draws
 from popinfer.report.style import BEST_FIT, MODEL, Plot
@@ -53,7 +53,7 @@ class Compared(NamedTuple):
         return self.sds[1] / self.sds[0] if self.sds[0] > 0 else np.inf
 
 
-def compare_posteriors(first: az.InferenceData, second: az.InferenceData) -> list[Compared]:
+def compare_posteriors(first: InferenceData, second: InferenceData) -> list[Compared]:
     """The parameters that two posteriors share, in the first's order.
 
     Raises
@@ -62,15 +62,16 @@ def compare_posteriors(first: az.InferenceData, second: az.InferenceData) -> lis
         One has no posterior, they share no parameter, or units differ.
     """
     for idata in (first, second):
-        if "posterior" not in idata.groups():
+        if "posterior" not in group_names(idata):
             raise InputError("a posterior is compared with a file that holds none")
-    shared = [str(name) for name in first.posterior.data_vars if name in second.posterior.data_vars]
+    drawn = [read_group(idata, "posterior") for idata in (first, second)]
+    shared = [str(name) for name in drawn[0].data_vars if name in drawn[1].data_vars]
     if not shared:
-        names = (", ".join(map(str, idata.posterior.data_vars)) for idata in (first, second))
+        names = (", ".join(map(str, posterior.data_vars)) for posterior in drawn)
         raise InputError(f"the posteriors share no parameter: {' in the first, '.join(names)} in the second")
     rows = []
     for name in shared:
-        units = [str(idata.posterior[name].attrs.get("unit", "")) for idata in (first, second)]
+        units = [str(posterior[name].attrs.get("unit", "")) for posterior in drawn]
         if units[0] != units[1]:
             raise InputError(
                 f"{name} is in '{units[0]}' in the first posterior and in '{units[1]}' in the second"
@@ -106,7 +107,7 @@ def comparison_table(rows: Sequence[Compared], labels: tuple[str, str]) -> str:
 
 
 def overlaid_corners(
-    first: az.InferenceData, second: az.InferenceData, rows: Sequence[Compared], labels: tuple[str, str]
+    first: InferenceData, second: InferenceData, rows: Sequence[Compared], labels: tuple[str, str]
 ) -> Plot:
     """Marginals and contours of both posteriors; of many parameters those that moved most."""
     chosen = sorted(rows, key=lambda row: -abs(row.shift))[:_LARGEST_CORNER]

@@ -19,7 +19,8 @@ class RunSummary:
 
     Attributes
     ----------
-    name : name of the run. posterior : hash of the file of draws that it belongs to.
+    name : name of the run.
+    posterior : hash of the file of draws that it belongs to.
     config_text : the resolved run file.
     versions : package name -> version.
     hashes : data file -> SHA-256.

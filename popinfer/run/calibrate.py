@@ -89,10 +89,14 @@ def calibrate(
 
     Parameters
     ----------
-    file : run file, or configuration.
-    spec : size.
-    out : folder of results; ``results/<name>-calibration`` when absent.
-    say : hears about progress.
+    file : str or Path or RunConfig
+        Run file, or configuration.
+    spec : CalibrateSpec
+        Size.
+    out : str or Path or None
+        Folder of results; ``results/<name>-calibration`` when absent.
+    say : Reporter or None
+        Hears about progress.
 
     Raises
     ------

@@ -36,7 +36,8 @@ class Plan:
 
     Attributes
     ----------
-    file : of the run. config : what it says.
+    file : of the run.
+    config : what it says.
     catalog : the galaxies that would be used.
     folder : where results would go.
     """
@@ -108,8 +109,10 @@ def check_run_file(file: str | Path, out: str | Path | None = None) -> Plan:
 
     Parameters
     ----------
-    file : the run file.
-    out : folder of results, ``results/<name>`` when absent.
+    file : str or Path
+        The run file.
+    out : str or Path or None
+        Folder of results, ``results/<name>`` when absent.
 
     Raises
     ------

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import arviz as az
-
 from popinfer.errors import InputError, first_line
+from popinfer.inference_data import InferenceData, read_group
 from popinfer.report.figures import figure_files
 from popinfer.report.side_by_side import compare_posteriors, comparison_table, overlaid_corners
 from popinfer.report.style import report_style
@@ -18,8 +17,10 @@ def compare(first: Path, second: Path, out: Path | None) -> list[str]:
 
     Parameters
     ----------
-    first, second : folders of runs, or files in NetCDF that ArviZ reads.
-    out : folder for ``compare.png`` and ``compare.pdf``; none is drawn when absent.
+    first, second : Path
+        Folders of runs, or files in NetCDF that ArviZ reads.
+    out : Path or None
+        Folder for ``compare.png`` and ``compare.pdf``; none is drawn when absent.
 
     Returns
     -------
@@ -36,7 +37,8 @@ def compare(first: Path, second: Path, out: Path | None) -> list[str]:
     rows = compare_posteriors(one, other)
     lines = [comparison_table(rows, labels)]
     for which, idata in (("A", one), ("B", other)):
-        alone = [str(name) for name in idata.posterior.data_vars if name not in {row.name for row in rows}]
+        names = map(str, read_group(idata, "posterior").data_vars)
+        alone = [name for name in names if name not in {row.name for row in rows}]
         if alone:
             lines.append(f"only in {which}: {', '.join(alone)}")
     if out is None:
@@ -51,7 +53,7 @@ def compare(first: Path, second: Path, out: Path | None) -> list[str]:
     return lines
 
 
-def read_posterior(path: Path) -> az.InferenceData:
+def read_posterior(path: Path) -> InferenceData:
     """Draws of a run's folder, checked by their seal, or of any file that ArviZ reads."""
     if path.is_dir():
         return read_results(RunFolder(path))[0]

@@ -22,7 +22,8 @@ def examine(missing: str = "") -> tuple[str, bool]:
 
     Parameters
     ----------
-    missing : a choice of devices that JAX couldn't give, as `popinfer.precision.missing_devices` says it.
+    missing : str
+        A choice of devices that JAX couldn't give, as `popinfer.precision.missing_devices` says it.
     """
     lines = [f"{name:<12s} {version}" for name, version in versions().items()]
     if missing:

@@ -52,7 +52,9 @@ class BandGuess:
 
     Attributes
     ----------
-    name : of the band. value, error : columns. curve : name of the filter curve.
+    name : of the band.
+    value, error : columns.
+    curve : name of the filter curve.
     keys : further keys of the band's section.
     mag : magnitudes, NaN where there is none.
     extinction : column of extinctions that the values may still hold; "" where there is none.
@@ -73,7 +75,8 @@ class Draft:
 
     Attributes
     ----------
-    path : of the catalog. name : of the run.
+    path : of the catalog.
+    name : of the run.
     said : what was guessed, and what couldn't be, a line each.
     """
 
@@ -125,7 +128,8 @@ def draft(catalog: str) -> Draft:
 
     Parameters
     ----------
-    catalog : file, or the name of the embedded sample.
+    catalog : str
+        File, or the name of the embedded sample.
 
     Raises
     ------

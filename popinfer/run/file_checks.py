@@ -49,11 +49,18 @@ def _stated(read: ReadRunFile, section: str) -> Mapping[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def _is_wrong(read: ReadRunFile, place: Keys) -> bool:
+    """Whether the run file alone tells that what is at a key can't be used."""
+    return any(problem.path == place for problem in read.problems)
+
+
 def _catalog(read: ReadRunFile) -> Iterator[Problem]:
     """A catalog that can't be opened, and columns that it doesn't have."""
     stated = _stated(read, "catalog")
     path, table, format = (stated.get(key) for key in ("path", "table", "format"))
     if not isinstance(path, str) or not path.strip() or isinstance(table, float | list | dict | bool):
+        return
+    if _is_wrong(read, ("catalog", "path")):
         return
     file = asset_path(EMBEDDED_SAMPLE) if path == EMBEDDED_SAMPLE else Path(path)
     try:
@@ -108,7 +115,7 @@ def _filters(read: ReadRunFile) -> Iterator[Problem]:
 def _stellar_populations(read: ReadRunFile) -> Iterator[Problem]:
     """The grid of stellar populations; that inside the package serves every slice."""
     path, config = _stated(read, "model").get("ssp"), read.config
-    if isinstance(path, str) and path.strip():
+    if isinstance(path, str) and path.strip() and not _is_wrong(read, ("model", "ssp")):
         from popinfer.data.ssp import load_ssp
         from popinfer.run.build import universe_age
 
@@ -121,31 +128,27 @@ def _tables(read: ReadRunFile) -> Iterator[Problem]:
     from popinfer.data.completeness import read_completeness
     from popinfer.data.mass_function import read_mass_function
 
-    for i, section in enumerate(read.given.sections.get("joint") or ()):
+    for i, section in read.given.joint.items():
         if isinstance(section, MassFunctionConfig) and section.path is not None:
             args = (section.path, section.covariance, section.redshift)
             yield from _tried(("joint", i), lambda args=args: read_mass_function(*args))
-    catalog = read.given.sections.get("catalog")
-    for i, cut in enumerate(catalog.cuts if catalog is not None else ()):
+    for i, cut in read.given.described.cuts.items():
         if isinstance(cut, CompletenessConfig):
             yield from _tried(("catalog", "cuts", i), lambda cut=cut: read_completeness(cut.path))
 
 
 def _own_code(read: ReadRunFile) -> Iterator[Problem]:
     """Selections and errors of the user's own, tried on magnitudes."""
-    catalog = read.given.sections.get("catalog")
-    if catalog is None:
-        return
-    bands = tuple(catalog.bands)
-    for i, cut in enumerate(catalog.cuts):
-        if cut.kind in ("function", "own"):
+    bands = read.given.bands or ()
+    for i, cut in read.given.described.cuts.items():
+        if cut.kind in ("function", "own") and cut.uses <= set(bands):
             from popinfer.run.cuts import CUTS
 
             yield from _tried(("catalog", "cuts", i), lambda cut=cut: CUTS[cut.kind](cut, bands))
-    if read.config is not None and catalog.errors.kind != "fitted":
+    config = read.config
+    if config is not None and config.catalog.errors.kind != "fitted":
         from popinfer.run.observed import build_errors
 
-        config = read.config
         yield from _tried(("catalog", "errors"), lambda: build_errors(config))
 
 

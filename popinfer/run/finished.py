@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import arviz as az
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from popinfer.config import RunConfig, load_config
 from popinfer.infer.draw_tables import draw_vectors, draws_table
+from popinfer.inference_data import InferenceData
 from popinfer.model import (
     AnySurvey,
     HaloSpec,
@@ -47,7 +47,7 @@ class FinishedRun:
 
     folder: RunFolder
     config: RunConfig
-    idata: az.InferenceData
+    idata: InferenceData
     summary: RunSummary
 
     @cached_property
@@ -107,7 +107,13 @@ def open_run(folder: str | Path) -> FinishedRun:
 
     Parameters
     ----------
-    folder : of its results.
+    folder : str or Path
+        Folder of the run's results, such as ``results/sdss_quick``.
+
+    Returns
+    -------
+    FinishedRun
+        Draws, numbers and verdicts; its model and its exact density are built when they are asked for.
 
     Raises
     ------

@@ -54,12 +54,14 @@ class FitResult:
     ----------
     surrogate : of the posterior, and the likelihood that goes with it.
     log_density : of the posterior at its best maximum.
-    approx : Laplace approximation there. mixture : of all maxima.
+    approx : Laplace approximation there.
+    mixture : of all maxima.
     halo_direction : share of halo noise in the variance along the directions that the data measure.
         halo_counting : in that of counting and halo noise alone, without the errors allowed to the model.
     halo_counts : the same for each soft count; count_sd : errors of observed minus model counts.
     goodness, per_slice : goodness of fit at the maximum.
-    starts : where the search's starts ended. flat : names of parameters with flat profiles.
+    starts : where the search's starts ended.
+    flat : names of parameters with flat profiles.
     cautions : sentences for the reader on the halo sample.
     settled : whether the maxima stayed where they were when they were climbed again.
     """

@@ -38,7 +38,12 @@ STAGES = ("search", "halos", "fit", "sample")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of everything that a run stores."""
+    """Paths of everything that a run stores.
+
+    Attributes
+    ----------
+    path : the folder itself, such as ``results/sdss_quick``.
+    """
 
     path: Path
 
@@ -128,8 +133,10 @@ def check_writable(folder: Path, what: str = "") -> None:
 
     Parameters
     ----------
-    folder : where files are to go.
-    what : how messages open; the folder's path when empty.
+    folder : Path
+        Where files are to go.
+    what : str
+        How messages open; the folder's path when empty.
     """
     what = what or str(folder)
     try:
@@ -191,10 +198,14 @@ def at_work(
 
     Parameters
     ----------
-    folder : of results; made when absent.
-    provenance : of this run.
-    depends : stage whose dependencies have to be those of the results that are there.
-    fresh : remove what is there, whatever it is.
+    folder : RunFolder
+        Of results; made when absent.
+    provenance : Provenance
+        Of this run.
+    depends : str
+        Stage whose dependencies have to be those of the results that are there.
+    fresh : bool
+        Remove what is there, whatever it is.
 
     Raises
     ------

@@ -39,7 +39,8 @@ class Guide:
     Attributes
     ----------
     levels : from coarse to fine; the last is the guide.
-    optimiser : one of `OPTIMISERS`. max_steps : of each level.
+    optimiser : one of `OPTIMISERS`.
+    max_steps : of each level.
     """
 
     levels: tuple[Composite | FeatureDensity, ...]

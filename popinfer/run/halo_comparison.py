@@ -40,7 +40,10 @@ def simulation_group(run: Run, params: ModelParams) -> xr.Dataset | None:
 
     Parameters
     ----------
-    run : the run. params : of the galaxies whose quenched fractions are looked at.
+    run : Run
+        The run.
+    params : ModelParams
+        Of the galaxies whose quenched fractions are looked at.
     """
     sample = simulation_in(run.source)
     if sample is None:
@@ -113,7 +116,12 @@ def formation_and_quenching(
 
     Parameters
     ----------
-    run : its model makes the quenched fractions. params : of the galaxies. halos : of one slice.
+    run : Run
+        Its model makes the quenched fractions.
+    params : ModelParams
+        Of the galaxies.
+    halos : CompletedHalos
+        Of one slice.
 
     Returns
     -------
@@ -143,7 +151,10 @@ def formation_times(halos: CompletedHalos, rows: np.ndarray, logt0: float) -> Fl
 
     Parameters
     ----------
-    halos : of which `rows` are wanted. logt0 : log10 of today's cosmic time [Gyr].
+    halos : CompletedHalos
+        Of which `rows` are wanted.
+    logt0 : float
+        Log10 of today's cosmic time [Gyr].
     """
     mah = jax.tree.map(lambda x: np.asarray(x)[rows], halos.table.mah_params)
     t_obs = halos.t_obs[rows]

@@ -52,7 +52,8 @@ class FeatureDensity(eqx.Module):
 
     Attributes
     ----------
-    loss : of features. n_galaxies : N.
+    loss : of features.
+    n_galaxies : N.
     scale, counts : abundances as Poisson counts, see `EffectiveCounts`; their scale, and the observed ones.
     """
 

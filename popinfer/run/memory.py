@@ -29,8 +29,9 @@ def needed_bytes(config: RunConfig) -> dict[str, float]:
 
     Parameters
     ----------
-    config : the run file. Halo samples are kept in double precision, numbers of all counts as well: of each
-        batch at `_POINTS` points, of all batches at the surrogate's nodes and at the draws that are evaluated
+    config : RunConfig
+        The run file. Halo samples are kept in double precision, numbers of all counts as well: of each batch
+        at `_POINTS` points, of all batches at the surrogate's nodes and at the draws that are evaluated
         exactly. Few batches of halos at a time are evaluated (`batches_at_once`).
     """
     n_slices, n_par, settings = len(config.slices), len(config.free), config.sample
@@ -79,8 +80,10 @@ def check_memory(config: RunConfig, available: float | None = None) -> None:
 
     Parameters
     ----------
-    config : the run file.
-    available : memory [bytes]; this machine's when absent.
+    config : RunConfig
+        The run file.
+    available : float or None
+        Memory [bytes]; this machine's when absent.
     """
     available = available_bytes() if available is None else available
     if available is None:

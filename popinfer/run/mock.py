@@ -35,7 +35,14 @@ from popinfer.storage import remove_leftovers, write_bytes
 
 @dataclass(frozen=True)
 class MockSpec:
-    """True values by dotted name, galaxies a slice (the real catalog's when None), and seed."""
+    """What a mock is made with.
+
+    Attributes
+    ----------
+    values : true values of parameters by dotted name, physical units.
+    n_galaxies : galaxies in each slice; as many as the real catalog has when None.
+    seed : of all random numbers.
+    """
 
     values: dict[str, float]
     n_galaxies: int | None = None
@@ -67,14 +74,19 @@ def make_mock(
 
     Parameters
     ----------
-    file : run file, or configuration, whose survey and model are used.
-    out : catalog to write; its suffix chooses the format.
-    spec : true values and size. Free parameters that aren't named sit at their prior's centre.
-    say : hears about progress.
+    file : str or Path or RunConfig
+        Run file, or configuration, whose survey and model are used.
+    out : str or Path
+        Catalog to write; its suffix chooses the format.
+    spec : MockSpec
+        True values and size. Free parameters that aren't named sit at their prior's centre.
+    say : Reporter or None
+        Hears about progress.
 
     Returns
     -------
-    catalog, truth, run file : the three paths.
+    tuple of Path
+        The catalog, its truth, and the run file.
 
     Raises
     ------

@@ -1,5 +1,6 @@
-"""The observed side of a run: the catalog with the run file's cuts, what the survey does to galaxies, and the
-absolute abundances that are compared: numbers of galaxies in each slice, stellar mass functions.
+"""The observed side of a run: the catalog with the run file's cuts, and what the survey does to galaxies.
+
+Absolute abundances that are compared belong to it: numbers of galaxies in each slice, stellar mass functions.
 """
 
 from typing import Any
@@ -115,10 +116,14 @@ def build_abundances(
 
     Parameters
     ----------
-    config : the run file.
-    catalog : the galaxies; their colors take luminosity functions to the survey's band.
-    numbers : of galaxies in each slice.
-    photoz : errors of photometric redshifts, or None.
+    config : RunConfig
+        The run file.
+    catalog : Catalog
+        The galaxies; their colors take luminosity functions to the survey's band.
+    numbers : tuple[int, ...]
+        Of galaxies in each slice.
+    photoz : Photoz or None
+        Errors of photometric redshifts, or None.
 
     Raises
     ------

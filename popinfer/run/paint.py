@@ -78,9 +78,11 @@ class Painted(eqx.Module):
 
     Attributes
     ----------
-    is_quenched : which branch. mag, mag_obs, mag_err : true and measured AB magnitudes, and errors.
+    is_quenched : which branch.
+    mag, mag_obs, mag_err : true and measured AB magnitudes, and errors.
     lg_mstar, lg_ssfr, lgmet, av : see `popinfer.records.Galaxies`.
-    kept : probability to be in the survey. sfh : diffstar parameters; empty without diffstarpop.
+    kept : probability to be in the survey.
+    sfh : diffstar parameters; empty without diffstarpop.
     lines : luminosities of nebular lines without dust [Lsun]; empty where none are wanted.
     """
 
@@ -110,9 +112,12 @@ def paint_halos(
 
     Parameters
     ----------
-    model : with tables of one slice. survey : errors and selection. params : physical.
-    halos : their normals are the galaxies' random numbers. uniform : chooses between branches.
-    lines : nebular lines that are wanted.
+    model, survey, params : PopulationModel, AnySurvey, ModelParams
+        The model with tables of one slice; the survey's errors and selection; physical parameters.
+    halos, uniform : Halos, Float[Array, "halo"]
+        The halos, whose normals are the galaxies' random numbers; uniform numbers choose between branches.
+    lines : LineTable or None
+        Nebular lines that are wanted.
     """
     slices = jax.tree.map(lambda x: x[None], halos)
     galaxies = jax.tree.map(lambda x: x[0], model.galaxies(params, slices, survey.observe))
@@ -171,8 +176,8 @@ class _Plan:
 
     Attributes
     ----------
-    run, sample : the run and its halos. reader : the files. spec : what is painted.
-    params : parameters of each draw.
+    run, sample : the run and its halos.
+    reader, spec, params : the files, what is painted, and the parameters of each draw.
     """
 
     run: Run
@@ -253,8 +258,9 @@ class PaintedFile:
 
     Attributes
     ----------
-    path : the file. n_halos : painted. n_outside : halos outside all slices.
-    n_selected : galaxies in the survey. tally : where the halos' histories come from.
+    path : the file.
+    n_halos, n_outside, n_selected : halos painted, halos outside all slices, galaxies in the survey.
+    tally : where the halos' histories come from.
     """
 
     path: Path
@@ -269,8 +275,14 @@ def paint(file: str | Path, out: str | Path, spec: PaintSpec, say: Reporter | No
 
     Parameters
     ----------
-    file : run file. out : table to write; its suffix chooses the format. spec : what is painted.
-    say : hears about progress.
+    file : str or Path
+        Run file.
+    out : str or Path
+        Table to write; its suffix chooses the format.
+    spec : PaintSpec
+        What is painted.
+    say : Reporter or None
+        Hears about progress.
 
     Raises
     ------

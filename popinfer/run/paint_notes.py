@@ -19,8 +19,12 @@ def notes_on(bands: tuple[str, ...], lines: tuple[str, ...], on_sky: bool = Fals
 
     Parameters
     ----------
-    bands : of the survey. lines : names of the nebular lines that are wanted.
-    on_sky : whether the halos are on a lightcone.
+    bands : tuple[str, ...]
+        Of the survey.
+    lines : tuple[str, ...]
+        Names of the nebular lines that are wanted.
+    on_sky : bool
+        Whether the halos are on a lightcone.
     """
     sky = {
         "ra": ("deg", "direction of the halo, right ascension: from the x axis towards y"),

@@ -14,8 +14,10 @@ def parameter_table(config: RunConfig, *, everything: bool = False) -> str:
 
     Parameters
     ----------
-    config : the run file.
-    everything : list parameters too that have no default prior, if they are neither free nor fixed.
+    config : RunConfig
+        The run file.
+    everything : bool
+        List parameters too that have no default prior, if they are neither free nor fixed.
 
     Returns
     -------

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import arviz as az
 import h5netcdf
 import h5py
 import jax.numpy as jnp
@@ -26,6 +25,7 @@ from popinfer.infer.laplace import Mixture
 from popinfer.infer.likelihood import LogDensity
 from popinfer.infer.nuts import NutsSpec, nuts
 from popinfer.infer.tempered import SmcSpec, smc
+from popinfer.inference_data import InferenceData, add_groups, from_groups, group_names, read_group
 from popinfer.journal import began
 from popinfer.random import numpy_generator, stream
 from popinfer.run.fitting import FitResult
@@ -45,7 +45,7 @@ TITLES = {
 }
 
 
-def sample_posterior(run: Run, population: Population, fit: FitResult, say: Reporter) -> az.InferenceData:
+def sample_posterior(run: Run, population: Population, fit: FitResult, say: Reporter) -> InferenceData:
     """Draw from the posterior and predict; nothing is written."""
     attrs, start = _attributes(run), began()
     sampled = draw_posterior(run, population, fit, say)
@@ -53,17 +53,17 @@ def sample_posterior(run: Run, population: Population, fit: FitResult, say: Repo
     idata = groups_for_the_gate(run, sampled, fit.mixture, attrs)
     sampling = time.perf_counter() - start
     chosen = _thin(draws.u, run.config.predictive.n_draws)
-    idata.add_groups(predict_survey(run, population, fit, chosen, say))
-    idata.add_groups({"derived": derived_relations(run, chosen, say)})
+    add_groups(idata, predict_survey(run, population, fit, chosen, say))
+    add_groups(idata, {"derived": derived_relations(run, chosen, say)})
     simulation = simulation_group(run, run.model.params_at(jnp.asarray(fit.approx.mean)))
     if simulation is not None:
-        idata.add_groups({"simulation": simulation})
+        add_groups(idata, {"simulation": simulation})
     total = time.perf_counter() - start
-    idata.posterior.attrs |= {"wall_time_s": total, "sampling_s": sampling}
+    idata["posterior"].attrs |= {"wall_time_s": total, "sampling_s": sampling}
     return idata
 
 
-def write_posterior(idata: az.InferenceData, path: Path, identity: str) -> str:
+def write_posterior(idata: InferenceData, path: Path, identity: str) -> str:
     """Store an InferenceData; where that can't be done, in the folder of temporary files.
 
     Returns
@@ -80,7 +80,8 @@ def write_posterior(idata: az.InferenceData, path: Path, identity: str) -> str:
     try:
         return write_sealed(path, content, "posterior", identity)
     except InputError as error:
-        elsewhere = Path(tempfile.gettempdir()) / f"popinfer-{idata.posterior.attrs['run']}-posterior.nc"
+        run = read_group(idata, "posterior").attrs["run"]
+        elsewhere = Path(tempfile.gettempdir()) / f"popinfer-{run}-posterior.nc"
         try:
             write_sealed(elsewhere, content, "posterior", identity)
         except InputError:
@@ -88,18 +89,18 @@ def write_posterior(idata: az.InferenceData, path: Path, identity: str) -> str:
         raise InputError(f"{error}. The draws are kept in {elsewhere}") from None
 
 
-def to_netcdf(idata: az.InferenceData) -> bytes:
+def to_netcdf(idata: InferenceData) -> bytes:
     """An InferenceData as a NetCDF file, made in memory: HDF5's own writing crashes when a disk is full."""
     buffer = io.BytesIO()
     with h5netcdf.File(buffer, "w") as store:
-        for group in idata.groups():
-            data = idata[group]
+        for group in group_names(idata):
+            data = read_group(idata, group)
             encoding = {name: {"zlib": True} for name, x in data.variables.items() if x.dtype.kind in "biuf"}
             data.dump_to_store(H5NetCDFStore(store, group=group), encoding=encoding)
     return buffer.getvalue()
 
 
-def from_netcdf(content: bytes) -> az.InferenceData:
+def from_netcdf(content: bytes) -> InferenceData:
     """Undo `to_netcdf`."""
     with h5py.File(io.BytesIO(content), "r") as store:
         names = list(store)
@@ -107,7 +108,7 @@ def from_netcdf(content: bytes) -> az.InferenceData:
     for name in names:
         with xr.open_dataset(io.BytesIO(content), group=name, engine="h5netcdf") as data:
             groups[name] = data.load()
-    return az.InferenceData(**groups)
+    return from_groups(groups)
 
 
 def _attributes(run: Run) -> dict[str, Any]:
@@ -126,7 +127,7 @@ def _attributes(run: Run) -> dict[str, Any]:
 
 def groups_for_the_gate(
     run: Run, sampled: SampledPosterior, mixture: Mixture, attrs: dict[str, Any]
-) -> az.InferenceData:
+) -> InferenceData:
     """The groups that the convergence gate looks at."""
     space = run.model.space
     groups = {
@@ -146,9 +147,7 @@ def groups_for_the_gate(
             proposals=(("proposal", "par"), sampled.proposals),
             nodes=(("node", "par"), sampled.surrogate.nodes.points),
         )
-    idata = az.InferenceData()
-    idata.add_groups(groups)
-    return idata
+    return from_groups(groups)
 
 
 def unconstrained_group(names: tuple[str, ...], draws: Draws, mixture: Mixture) -> xr.Dataset:

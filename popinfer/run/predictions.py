@@ -45,9 +45,12 @@ class Checker:
 
     Attributes
     ----------
-    names : of the features. observed : their observed numbers [slice, statistic, feature].
-    replicator : draws replicate surveys. replicates : those drawn, one array a posterior draw.
-    bins : of the histograms. histogram_noise : what the halo sample does to these.
+    names : of the features.
+    observed : their observed numbers [slice, statistic, feature].
+    replicator : draws replicate surveys.
+    replicates : those drawn, one array a posterior draw.
+    bins : of the histograms.
+    histogram_noise : what the halo sample does to these.
     log_counts : log m of each draw, as the likelihood has them.
     """
 

@@ -58,9 +58,11 @@ class Run:
     Attributes
     ----------
     config : the run file.
-    model : the population model. light : what its tables were made from.
+    model : the population model.
+    light : what its tables were made from.
     catalog, survey : the observed side.
-    folder : where results go. key : root of the random streams.
+    folder : where results go.
+    key : root of the random streams.
     truth : true values of the free parameters, as far as they are known; those of a mock.
     source : where halos come from.
     """
@@ -136,7 +138,14 @@ def provenance_of(run: Run) -> Provenance:
 
 @dataclass(frozen=True)
 class Population:
-    """The model on the run's halos, and what it is compared with."""
+    """The model on the run's halos, and what it is compared with.
+
+    Attributes
+    ----------
+    counts : the model's counts on the halos, in batches.
+    data : observed counts and their noise.
+    wall_time_s : time that drawing the halos took [s].
+    """
 
     counts: HaloCounts
     data: Data
@@ -175,9 +184,17 @@ def prepare(file: str | Path | RunConfig, out: str | Path | None = None, say: Re
 
     Parameters
     ----------
-    file : run file, or a configuration.
-    out : folder of results, ``results/<name>`` when absent.
-    say : hears about progress.
+    file : str or Path or RunConfig
+        Run file, or a configuration.
+    out : str or Path or None
+        Folder of results, ``results/<name>`` when absent.
+    say : Reporter or None
+        Hears about progress.
+
+    Returns
+    -------
+    Run
+        Configuration, catalog, survey, model and source of halos.
 
     Raises
     ------
@@ -228,7 +245,18 @@ def _with_doubts(catalog: Catalog, doubts: tuple[str, ...]) -> Catalog:
 
 
 def load_population(run: Run) -> Population:
-    """Halos that an earlier stage stored, with the model on them."""
+    """Read the halos that an earlier stage stored.
+
+    Parameters
+    ----------
+    run : Run
+        A run file made ready, see `prepare`.
+
+    Returns
+    -------
+    Population
+        The model on these halos, and the data that it is compared with.
+    """
     return population_of(run, *read_halos(run.folder, run.fingerprint("halos")))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from popinfer.config import load_config
 from popinfer.errors import InputError
 from popinfer.infer.counts import log_counts_and_jacobian
+from popinfer.inference_data import read_group
 from popinfer.run.folder import RunFolder
 from popinfer.run.posterior import from_netcdf
 from popinfer.run.prepare import Population, Run, load_population, made_ready
@@ -24,7 +25,8 @@ def replay(file: Path) -> str:
 
     Parameters
     ----------
-    file : a run's ``posterior.nc``, beside its ``run.yaml`` and ``halos.h5``.
+    file : Path
+        A run's ``posterior.nc``, beside its ``run.yaml`` and ``halos.h5``.
 
     Raises
     ------
@@ -33,9 +35,9 @@ def replay(file: Path) -> str:
     """
     stored = read_sealed(file, "posterior", "sample")
     idata, folder = from_netcdf(stored.content), RunFolder(file.parent)
-    if "undefined" not in idata["unconstrained"]:
+    if "undefined" not in read_group(idata, "unconstrained"):
         raise InputError(f"{file}: this sampler keeps no points without a number; sample.kind nuts does")
-    points = np.asarray(idata["unconstrained"]["undefined"].values, float)
+    points = np.asarray(read_group(idata, "unconstrained")["undefined"].values, float)
     if len(points) == 0:
         return f"{file}: the model gave a number wherever it was evaluated"
     read_sealed(folder.config, "config", "sample", stored.identity)

@@ -29,7 +29,10 @@ def galaxies_missing(run: Run, params: ModelParams) -> list[str]:
 
     Parameters
     ----------
-    run : on a simulation; other runs miss nothing. params : of the galaxies.
+    run : Run
+        On a simulation; other runs miss nothing.
+    params : ModelParams
+        Of the galaxies.
     """
     sample, config = simulation_in(run.source), run.config
     if sample is None or sample is not run.source:
@@ -51,8 +54,12 @@ def shares_below(run: Run, params: ModelParams, limits: tuple[float, ...]) -> li
 
     Parameters
     ----------
-    run : the survey and the model. params : of the galaxies.
-    limits : log10 of the mass [Msun] in each slice.
+    run : Run
+        The survey and the model.
+    params : ModelParams
+        Of the galaxies.
+    limits : tuple[float, ...]
+        Log10 of the mass [Msun] in each slice.
     """
     specs = [dataclasses.replace(spec, n_halo=LEARNED_FROM, flatten=0.5) for spec in lightcones(run.config)]
     cosmology = run.source.cosmology

@@ -1,10 +1,10 @@
 """Everything that a run did apart from its draws, for the report."""
 
-import arviz as az
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from popinfer.inference_data import InferenceData, read_group
 from popinfer.report import RunSummary
 from popinfer.report.caveats import MAX_HALO_SHARE
 from popinfer.run.fitting import FitResult
@@ -15,10 +15,10 @@ from popinfer.run.search import read_region
 from popinfer.run.simulation import drawn_beside, sentences_on
 
 
-def summary_of_run(run: Run, population: Population, fit: FitResult, idata: az.InferenceData) -> RunSummary:
+def summary_of_run(run: Run, population: Population, fit: FitResult, idata: InferenceData) -> RunSummary:
     """Collect the stages' numbers."""
     free = run.model.space.free
-    checks = idata["checks"]
+    checks = read_group(idata, "checks")
     per_slice = (
         {"chi2": g.chi2, "n_eff": g.n_eff, "p_value": g.p_value, "predictive_p_value": float(p)}
         for g, p in zip(fit.per_slice, checks["p_chi2_slice"].values, strict=True)
@@ -32,7 +32,7 @@ def summary_of_run(run: Run, population: Population, fit: FitResult, idata: az.I
             "search": read_region(run).wall_time_s,
             "halos": population.wall_time_s,
             "fit": fit.wall_time_s,
-            "sample": float(idata.posterior.attrs["wall_time_s"]),
+            "sample": float(read_group(idata, "posterior").attrs["wall_time_s"]),
         },
         n_galaxies=run.n_galaxies,
         dropped=run.catalog.dropped,
@@ -49,7 +49,7 @@ def summary_of_run(run: Run, population: Population, fit: FitResult, idata: az.I
         halo_share_median=float(np.nanmedian(fit.halo_counts)),
         flat_directions=tuple(fit.flat),
         starts=tuple(fit.starts),
-        sampler=dict(idata.sample_stats.attrs),
+        sampler=dict(read_group(idata, "sample_stats").attrs),
         warnings=(
             *run.catalog.warnings,
             *sentences_on(run.source),
@@ -69,7 +69,8 @@ def _halo_noise(halo_counting: Float[np.ndarray, "direction"]) -> list[str]:
 
     Parameters
     ----------
-    halo_counting : share of halo noise in the variance of counting and halo noise.
+    halo_counting : Float[np.ndarray, "direction"]
+        Share of halo noise in the variance of counting and halo noise.
     """
     over_counting = halo_counting / np.maximum(1 - halo_counting, np.finfo(float).tiny)
     largest, median = over_counting.max(), np.median(over_counting)

@@ -192,11 +192,16 @@ def draw_batches(
 
     Parameters
     ----------
-    key : random key.
-    run : what the model and the data are.
-    points : parameters that fill the region, the likeliest first.
-    shape : number of batches, halos of a slice in each.
-    update : hears of each batch.
+    key : PRNGKeyArray
+        Random key.
+    run : Run
+        What the model and the data are.
+    points : list[ModelParams]
+        Parameters that fill the region, the likeliest first.
+    shape : tuple[int, int]
+        Number of batches, halos of a slice in each.
+    update : Any
+        Hears of each batch.
     """
     n_batch, n_halo = shape
     survey_model = run.survey_model
@@ -254,8 +259,14 @@ def shares_seen(
 
     Parameters
     ----------
-    survey_model : the model. points : its parameters.
-    candidates : halos [batch, slice, halo]. config : says in which precision to compute.
+    survey_model : SurveyModel
+        The model.
+    points : list[ModelParams]
+        Its parameters.
+    candidates : Halos
+        Halos [batch, slice, halo].
+    config : RunConfig
+        Says in which precision to compute.
     """
     n_batch, n_slice, n_halo = candidates.weight.shape
 

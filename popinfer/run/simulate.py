@@ -85,12 +85,16 @@ def draw_survey(
 
     Parameters
     ----------
-    key : of halos, noise and the choice of galaxies.
-    run : the survey and the model.
-    u : true parameters, unconstrained.
-    n_galaxies : of every slice, or one number a slice; as the survey's solid angle says, or as observed, when
-        None.
-    say : hears about progress.
+    key : PRNGKeyArray
+        Random key of halos, noise and the choice of galaxies.
+    run : Run
+        The survey and the model.
+    u : np.ndarray
+        True parameters, unconstrained.
+    n_galaxies : Wanted
+        Of every slice, or one number a slice; as the survey's solid angle says, or as observed, when None.
+    say : Reporter
+        Hears about progress.
 
     Raises
     ------
@@ -240,9 +244,13 @@ def simulate_run(key: PRNGKeyArray, run: Run, truth: Float[np.ndarray, "par"]) -
 
     Parameters
     ----------
-    key : of the simulated survey, of the model's errors, and of the analysis, whose root is a stream of it.
-    run : the design.
-    truth : true parameters, unconstrained.
+    key : PRNGKeyArray
+        Random key of the simulated survey, of the model's errors, and of the analysis, whose root is a stream
+        of it.
+    run : Run
+        The design.
+    truth : Float[np.ndarray, "par"]
+        True parameters, unconstrained.
     """
     survey, config = run.survey, run.config
     as_many = tuple(int(n) for n in np.asarray(survey.kernels.n_obs))

@@ -210,9 +210,14 @@ def fit_tree_files(
 
     Parameters
     ----------
-    arguments : files or patterns, and last the file to write. redshift : of the snapshot; the last when None.
-    cosmology : H0 [km/s/Mpc] and Om0, where the trees don't say them; both None to take theirs.
-    say : hears about progress.
+    arguments : list[str]
+        Files or patterns, and last the file to write.
+    redshift : float or None
+        Of the snapshot; the last when None.
+    cosmology : tuple[float | None, float | None]
+        H0 [km/s/Mpc] and Om0, where the trees don't say them; both None to take theirs.
+    say : Reporter
+        Hears about progress.
 
     Raises
     ------

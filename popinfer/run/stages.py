@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-import arviz as az
 import jax.numpy as jnp
 import numpy as np
 
@@ -23,6 +22,7 @@ from popinfer.errors import InputError
 from popinfer.infer.counts import log_counts_and_jacobian
 from popinfer.infer.fisher import Identifiability, identifiability
 from popinfer.infer.search import likelihood_at
+from popinfer.inference_data import InferenceData
 from popinfer.journal import began, kept_in
 from popinfer.report import Outcome, RunSummary, outcome_of, write_report
 from popinfer.report.pdf import pdf_maker
@@ -60,9 +60,12 @@ def search(run: Run, say: Reporter | None = None, *, fresh: bool = False) -> Reg
 
     Parameters
     ----------
-    run : run file made ready.
-    say : hears about progress.
-    fresh : remove what its folder holds, whatever it is, and start over.
+    run : Run
+        Run file made ready.
+    say : Reporter or None
+        Hears about progress.
+    fresh : bool
+        Remove what its folder holds, whatever it is, and start over.
 
     Raises
     ------
@@ -158,7 +161,7 @@ def _write_config(run: Run) -> None:
     write_sealed(run.folder.config, run.config.to_yaml().encode(), "config", run.fingerprint("sample"))
 
 
-def _store_draws(run: Run, idata: az.InferenceData, summary: RunSummary) -> None:
+def _store_draws(run: Run, idata: InferenceData, summary: RunSummary) -> None:
     """Store draws and summary; what is there of other draws goes first, so that nothing is mixed."""
     folder, identity = run.folder, run.fingerprint("sample")
     remove_pages(folder)
@@ -201,7 +204,7 @@ def _stored_population(run: Run, say: Reporter) -> Population:
     return _halos(run, say, region)
 
 
-def read_results(folder: RunFolder) -> tuple[az.InferenceData, RunSummary]:
+def read_results(folder: RunFolder) -> tuple[InferenceData, RunSummary]:
     """Draws and numbers that the sample stage left; InputError when absent, damaged or of different runs."""
     stored = read_sealed(folder.posterior, "posterior", "sample")
     summary = RunSummary.read(folder.summary)
@@ -249,7 +252,7 @@ def report(folder: RunFolder | Path, say: Reporter | None = None, *, pdf: bool =
 
 
 def _report(
-    folder: RunFolder, idata: az.InferenceData, summary: RunSummary, say: Reporter, *, pdf: bool = False
+    folder: RunFolder, idata: InferenceData, summary: RunSummary, say: Reporter, *, pdf: bool = False
 ) -> Outcome:
     with say.task("Report", _PARTS) as update, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # relations are NaN where a mass has no galaxies
@@ -266,9 +269,12 @@ def run_all(run: Run, say: Reporter | None = None, *, fresh: bool = False) -> Ou
 
     Parameters
     ----------
-    run : run file made ready.
-    say : hears about progress.
-    fresh : remove what the folder holds, whatever it is, and start over.
+    run : Run
+        Run file made ready.
+    say : Reporter or None
+        Hears about progress.
+    fresh : bool
+        Remove what the folder holds, whatever it is, and start over.
 
     Returns
     -------

@@ -19,8 +19,10 @@ def read_truth(catalog: str | Path, names: tuple[str, ...]) -> dict[str, float]:
 
     Parameters
     ----------
-    catalog : path of the catalog.
-    names : of the free parameters.
+    catalog : str or Path
+        Path of the catalog.
+    names : tuple[str, ...]
+        Of the free parameters.
 
     Raises
     ------

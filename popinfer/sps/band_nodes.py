@@ -111,7 +111,7 @@ def redshift_grid(
     z_low, z_high : float
         First and last redshift.
     tol : float
-        [mag].
+        Float [mag].
     igm : bool
         Absorb by the intergalactic medium.
 

@@ -39,7 +39,8 @@ class BandTable(eqx.Module):
     flux : AB maggies per Msun formed; the factor (1 + z) is in.
     wave_obs : observed wavelength at which dust acts on each part of a band [Angstrom].
     wave_eff, wave_eff_band : rest-frame wavelength of the parts, and pivot wavelength of the bands
-    [Angstrom]. ssp_lgmet, ssp_lg_age_gyr : axes of the SSP grid.
+    [Angstrom].
+    ssp_lgmet, ssp_lg_age_gyr : axes of the SSP grid.
     band_index : the band of each part.
     names : filter names.
     igm : whether the intergalactic medium absorbs.
@@ -85,14 +86,14 @@ class BandTable(eqx.Module):
             A_V = 2 (Calzetti and Salim laws) within ``tol`` (see `enough_nodes`): two for SDSS bands at low
             redshift, more in the ultraviolet.
         tol : float
-            [mag]; see ``n_sub``. The spacing of ``z_grid`` has its own error.
+            Float [mag]; see ``n_sub``. The spacing of ``z_grid`` has its own error.
         igm : bool
             Absorb by the intergalactic medium.
 
         Returns
         -------
         BandTable
-            float64 NumPy arrays.
+            NumPy arrays of float64.
 
         Raises
         ------
@@ -164,7 +165,7 @@ class BandTable(eqx.Module):
 
         Parameters
         ----------
-        ssp, filters
+        ssp, filters : SSP, Filters
             What the table was built from.
         av : float
             V-band attenuation [mag].
@@ -207,11 +208,16 @@ def part_matrices(
 
     Parameters
     ----------
-    wave : rest-frame wavelengths of the SEDs [Angstrom].
-    filters : the bands.
-    z_grid : redshifts.
-    nodes : observed wavelengths at which dust acts on each band's parts [Angstrom].
-    igm : whether the intergalactic medium absorbs.
+    wave : Float[Arr, "wave"]
+        Rest-frame wavelengths of the SEDs [Angstrom].
+    filters : Filters
+        The bands.
+    z_grid : Float[np.ndarray, "z"]
+        Redshifts.
+    nodes : list[Float[np.ndarray, "_"]]
+        Observed wavelengths at which dust acts on each band's parts [Angstrom].
+    igm : bool
+        Whether the intergalactic medium absorbs.
     """
     curves = _curves(filters)
     for z in z_grid:
@@ -269,7 +275,7 @@ def smooth_sfh_fluxes(
     sfr : Float[Array, "gal node"]
         SFR [Msun/yr] at cosmic times t_obs (1 - table.fractions); zero before the first star.
     lgmet_shares : Float[Array, "gal met"]
-        `lgmet_weights` of each galaxy.
+        Float[Array, "gal met"] `lgmet_weights` of each galaxy.
     z : Float[Array, "gal"]
         Redshift, inside the table's grid (the ends are held where traced); or one for all.
 

@@ -90,8 +90,8 @@ def add_burst(
         Fraction and ages of the burst.
     age_weights : Float[Array, "age"]
         Msun formed at each SSP age by the smooth history.
-    ssp_lg_age_gyr : Float[Array, "age"]
-        log10 age of the SSPs [Gyr].
+    ssp_lg_age_gyr : Float[Arr, "age"]
+        Float[Array, "age"] log10 age of the SSPs [Gyr].
 
     Returns
     -------

@@ -52,8 +52,8 @@ def population_magnitudes(
         Dust.
     z, t_obs : float or Float[Array, "gal"]
         Redshift and cosmic time of observation [Gyr]; both one number (fast), or both one number a galaxy.
-    distance_modulus : float or Float[Array, "gal"], optional
-        [mag]; magnitudes are as seen from 10 pc without it.
+    distance_modulus : Scalar or Float[Arr, "gal"] or None
+        Float or Float[Array, "gal"], optional [mag]; magnitudes are as seen from 10 pc without it.
     chunk : int
         Galaxies worked on at once, which bounds the memory.
 

@@ -23,9 +23,7 @@ _SLACK = 1e-4  # of t_obs: single precision, and ages of the universe that diffe
 
 
 def as_floats(x: Any) -> Float[Array, "..."]:
-    """The array in its own precision if that is single or double, else in JAX's default (integers, "
-    "halves).
-    """
+    """The array in its own precision if that is single or double, else in JAX's default precision."""
     x = jnp.asarray(x)
     return x if x.dtype in (jnp.float32, jnp.float64) else x.astype(jnp.result_type(float))
 

@@ -84,13 +84,20 @@ class LightTable(eqx.Module):
 
         Parameters
         ----------
-        ssp : stars only, or with emission in the spectra where `surroundings` have no gas.
-        filters : the bands.
-        z_grid : redshifts, increasing.
-        cosmology : for cosmic times.
-        surroundings : gas and clouds.
-        n_sub : parts of each band, see `BandTable`.
-        n_nodes : lookback nodes of smooth histories.
+        ssp : SSP
+            Stars only, or with emission in the spectra where `surroundings` have no gas.
+        filters : Filters
+            Curves of the bands.
+        z_grid : Float[np.ndarray, "z"]
+            Redshifts of the table, increasing.
+        cosmology : Cosmology
+            Cosmology for cosmic times.
+        surroundings : Surroundings
+            Gas and clouds.
+        n_sub : int
+            Parts of each band, see `BandTable`.
+        n_nodes : int
+            Lookback nodes of smooth histories.
 
         Raises
         ------
@@ -165,8 +172,10 @@ class LightTable(eqx.Module):
 
         Parameters
         ----------
-        gas : its state; None where there is none.
-        dtype : precision of the tables.
+        gas : Gas or None
+            Its state; None where there is none.
+        dtype : Any
+            Precision of the tables.
         """
         outside, inside = (jnp.asarray(t.flux, dtype) for t in (self.outside, self.inside))
         if gas is not None and self.gas is not None:

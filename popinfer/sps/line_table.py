@@ -31,7 +31,8 @@ def line_label(name: str) -> str:
 
     Parameters
     ----------
-    name : element, ion and wavelength as Cloudy writes them.
+    name : str
+        Element, ion and wavelength as Cloudy writes them.
     """
     *who, wave = name.split()
     return f"{''.join(who)}_{wave}"
@@ -43,7 +44,9 @@ class LineTable(eqx.Module):
     Attributes
     ----------
     luminosity : if no photon escapes [Lsun per Msun/yr].
-    z_grid : redshifts of the table. neb_logu, neb_lgmet : nodes of the gas. ssp_lgmet : of the stars.
+    z_grid : redshifts of the table.
+    neb_logu, neb_lgmet : nodes of the gas.
+    ssp_lgmet : of the stars.
     labels : of the lines, see `line_label`.
     """
 
@@ -68,10 +71,18 @@ class LineTable(eqx.Module):
 
         Parameters
         ----------
-        ssp : the stars. grid : emission of the gas.
-        labels : of the lines; empty for all.
-        z_grid : redshifts. fractions : lookback nodes, as fractions of the time of observation.
-        cosmology : for cosmic times.
+        ssp : SSP
+            Stellar populations, without nebular emission.
+        grid : NebularGrid
+            Emission of the gas.
+        labels : tuple[str, ...]
+            Names of the lines; empty for all.
+        z_grid : Float[np.ndarray, "z"]
+            Redshifts of the table, increasing.
+        fractions : Float[np.ndarray, "node"]
+            Lookback nodes, as fractions of the time of observation.
+        cosmology : Cosmology
+            Cosmology for cosmic times.
 
         Raises
         ------
@@ -108,9 +119,14 @@ class LineTable(eqx.Module):
 
         Parameters
         ----------
-        gas : its state.
-        sfr : at cosmic times t_obs (1 - fractions) [Msun/yr].
-        lgmet_shares : share of the stars of each SSP metallicity. z : redshift.
+        gas : Gas
+            Its state.
+        sfr : Float[Array, "gal node"]
+            At cosmic times t_obs (1 - fractions) [Msun/yr].
+        lgmet_shares : Float[Array, "gal met"]
+            Share of the stars of each SSP metallicity.
+        z : Float[Array, "gal"]
+            redshift.
         """
         by_met = self._of_stars(gas, sfr.dtype)
         n_z, n_young = by_met.shape[1:3]

@@ -48,8 +48,8 @@ def lgmet_weights(
         Mean of log10 Z.
     lgmet_scatter : float
         Its standard deviation [dex], positive.
-    ssp_lgmet : Float[Array, "met"]
-        log10 Z of the SSPs, increasing.
+    ssp_lgmet : Float[Arr, "met"]
+        Float[Array, "met"] log10 Z of the SSPs, increasing.
     binned : bool
         The convention of DSPS instead of linear interpolation.
 
@@ -95,7 +95,7 @@ def lgmet_weights_by_age(
         Mean log10 Z of the stars of each age.
     lgmet_scatter : float
         Standard deviation at fixed age [dex].
-    ssp_lgmet, binned
+    ssp_lgmet, binned : Float[Arr, "met"], bool
         As in `lgmet_weights`.
     """
     one = vmap(lambda mean: lgmet_weights(mean, lgmet_scatter, ssp_lgmet, binned=binned))
@@ -113,8 +113,8 @@ def lgmet_from_table(
         Cosmic time [Gyr] and mean log10 Z of the stars forming then; held at its ends outside the table.
     t_obs : float
         Cosmic time of observation [Gyr].
-    ssp_lg_age_gyr : Float[Array, "age"]
-        log10 age of the SSPs [Gyr].
+    ssp_lg_age_gyr : Float[Arr, "age"]
+        Float[Array, "age"] log10 age of the SSPs [Gyr].
     """
     lgmet_table = jnp.asarray(lgmet_table)
     birth = jnp.asarray(t_obs, lgmet_table.dtype) - 10 ** jnp.asarray(ssp_lg_age_gyr, lgmet_table.dtype)
@@ -135,8 +135,8 @@ def lgmet_from_slope(
         Mean log10 Z of the stars forming at the time of observation.
     slope : float
         Enrichment [dex in Z per dex in age]; zero is a constant metallicity.
-    ssp_lg_age_gyr : Float[Array, "age"]
-        log10 age of the SSPs [Gyr].
+    ssp_lg_age_gyr : Float[Arr, "age"]
+        Float[Array, "age"] log10 age of the SSPs [Gyr].
     pivot_gyr : float
         Age beyond which metallicity falls [Gyr].
     """

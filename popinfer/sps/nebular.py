@@ -55,10 +55,10 @@ def add_nebular(
     grid : NebularGrid or None
         Nebular emission. With None the lines that the SSPs' own file lists are added to the spectra, scaled
         by 1 - ``f_esc``; the rest of the spectra is left as it is, ionising light included.
-    logu : float, optional
-        log10 of the ionisation parameter, inside the grid; -3 when absent.
-    gas_lgmet : float, optional
-        log10 Z of the gas, the same for all SSPs; that of the stars when absent.
+    logu : Scalar or None
+        Float, optional log10 of the ionisation parameter, inside the grid; -3 when absent.
+    gas_lgmet : Scalar or None
+        Float, optional log10 Z of the gas, the same for all SSPs; that of the stars when absent.
     f_esc : float
         Escape fraction of ionising photons, from 0 to 1.
     with_lines : bool
@@ -106,8 +106,10 @@ def gas_spectra(grid: NebularGrid, wave: Float[Arr, "wave"]) -> Float[np.ndarray
 
     Parameters
     ----------
-    grid : nebular emission.
-    wave : where the spectra are wanted [Angstrom].
+    grid : NebularGrid
+        Nebular emission.
+    wave : Float[Arr, "wave"]
+        Where the spectra are wanted [Angstrom].
     """
     continuum = np.asarray(grid.cont_flux) @ _resampling(np.asarray(grid.cont_wave), np.asarray(wave))
     return continuum + np.asarray(grid.line_lum) @ line_profiles(wave, grid.line_wave)
@@ -151,12 +153,14 @@ def line_luminosities(
 
     Parameters
     ----------
-    ssp, logu, gas_lgmet
+    ssp : SSP
         As in `add_nebular`.
     grid : NebularGrid or None
         None takes the lines that the SSPs carry: from their file, or from `add_nebular`.
     weights : Float[Array, "... met age"]
         Msun formed in each SSP.
+    logu, gas_lgmet : Scalar or None
+        As in `add_nebular`.
     f_esc : float
         Escape fraction of ionising photons, from 0 to 1; on top of what the lines of ``ssp`` may hold.
 

@@ -47,7 +47,7 @@ def band_matrix(
     Returns
     -------
     Float[ndarray, "wave band"]
-        float64; magnitude = -2.5 lg(sed @ matrix), plus the distance modulus where apparent.
+        In float64; magnitude = -2.5 lg(sed @ matrix), plus the distance modulus where apparent.
 
     Raises
     ------
@@ -112,11 +112,10 @@ def lagrange(x: Float[np.ndarray, "x"], nodes: Float[np.ndarray, "node"]) -> Flo
 
 
 def check_coverage(wave: Float[Arr, "wave"], filters: Filters, z: float) -> None:
-    """Raise `InputError` unless every filter lies within the SED redshifted to z, but for 1e-3 of its
-    transmission.
+    """Raise `InputError` unless every filter lies within the SED redshifted to z.
 
-    Below an SED that starts at or below the Lyman limit no light is expected: only filters with no
-    transmission redward of it are refused there.
+    A thousandth of its transmission may lie outside. Below an SED that starts at or below the Lyman limit no
+    light is expected: only filters with no transmission redward of it are refused there.
     """
     if not z >= 0:
         raise InputError(f"redshift {z}: must be zero or positive")
@@ -199,8 +198,9 @@ def magnitudes(
         The bands.
     z : float
         Redshift, concrete (see `band_fluxes` for a traced one).
-    distance_modulus : float, optional
-        [mag]; without it the magnitudes are as seen from 10 pc, that is absolute ones in redshifted bands.
+    distance_modulus : Scalar or None
+        Float, optional [mag]; without it the magnitudes are as seen from 10 pc, that is absolute ones in
+        redshifted bands.
 
     Returns
     -------

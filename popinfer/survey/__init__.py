@@ -1,1 +1,1 @@
-"""survey"""
+"""What a survey does to galaxies: noise, selection, redshifts, numbers."""

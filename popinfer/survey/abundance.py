@@ -207,7 +207,9 @@ class EffectiveCounts:
 
     Attributes
     ----------
-    scale : counts per unit of the numbers. observed, cov, relative_cov : of the counts. slices : of each.
+    scale : counts per unit of the numbers.
+    observed, cov, relative_cov : of the counts.
+    slices : of each.
     """
 
     scale: Float[np.ndarray, "stat"]
@@ -222,8 +224,10 @@ class EffectiveCounts:
 
         Parameters
         ----------
-        abundance : positive numbers with their covariance.
-        overcounting : how often the soft counts of each slice count a galaxy, `overcounting_of`.
+        abundance : Abundance
+            Positive numbers with their covariance.
+        overcounting : Float[np.ndarray, "slice"]
+            How often the soft counts of each slice count a galaxy, `overcounting_of`.
         """
         times_counted = overcounting[list(abundance.slices)]
         scale = times_counted * abundance.observed / np.diag(abundance.cov)

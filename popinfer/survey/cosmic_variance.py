@@ -100,9 +100,12 @@ def slice_variance(
 
     Parameters
     ----------
-    area_deg2 : solid angle of the field [deg^2].
-    limits : redshifts of the slice.
-    bias : of the galaxies.
+    area_deg2 : float
+        Solid angle of the field [deg^2].
+    limits : tuple[float, float]
+        Redshifts of the slice.
+    bias : float
+        Of the galaxies.
     """
     z = 0.5 * sum(limits)
     near, middle, far = (

@@ -69,8 +69,12 @@ def fit_limit(catalog: Catalog, band: int, complete: tuple[int, ...]) -> tuple[f
 
     Parameters
     ----------
-    catalog : galaxies, NaN where the band is missing.
-    band : its column. complete : columns of bands that every galaxy has.
+    catalog : Catalog
+        Galaxies, NaN where the band is missing.
+    band : int
+        Its column.
+    complete : tuple[int, ...]
+        Columns of bands that every galaxy has.
 
     Raises
     ------

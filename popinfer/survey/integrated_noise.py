@@ -66,8 +66,10 @@ class IntegratedNoise(eqx.Module):
 
         Parameters
         ----------
-        model, selection : as for noise that is drawn.
-        drawn_bands : at least those that cuts beyond the main magnitude limit use.
+        model, selection : NoiseModel, Selection
+            Noise and selection, as for noise that is drawn.
+        drawn_bands : tuple[int, ...]
+            At least those that cuts beyond the main magnitude limit use.
         """
         factor = np.asarray(model.factor)
         order = [*drawn_bands, *(b for b in range(len(factor)) if b not in drawn_bands)]
@@ -93,7 +95,10 @@ class IntegratedNoise(eqx.Module):
 
         Parameters
         ----------
-        mag : true magnitudes. normals : standard normal numbers.
+        mag : Float[Array, "*n band"]
+            True magnitudes [AB].
+        normals : Float[Array, "*n band"]
+            Standard normal numbers.
         """
         normals = normals[..., : len(self.drawn_bands)]
         measured = mag + self.sigma(mag) * (normals @ jnp.asarray(self.drawn, mag.dtype).T)
@@ -115,8 +120,12 @@ class IntegratedNoise(eqx.Module):
 
         Parameters
         ----------
-        mag : with the noise that is drawn. mag_true : without.
-        matrix : takes magnitudes to features.
+        mag : Float[Array, "*n band"]
+            Magnitudes with the noise that is drawn [AB].
+        mag_true : Float[Array, "*n band"]
+            Magnitudes without it [AB].
+        matrix : Float[Arr, "band feature"]
+            Takes magnitudes to features.
         """
         correlation, features = (jnp.asarray(x, mag.dtype) for x in (self.left @ self.left.T, matrix))
         limited = mag[..., self.selection.main.band_index]

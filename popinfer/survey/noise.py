@@ -100,7 +100,8 @@ class NoiseModel(eqx.Module):
 
         Parameters
         ----------
-        depths : magnitude of a point at five standard deviations of the sky, one a band [AB mag].
+        depths : Sequence[float]
+            Magnitude of a point at five standard deviations of the sky, one a band [AB mag].
 
         Examples
         --------

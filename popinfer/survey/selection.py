@@ -93,8 +93,10 @@ class MagnitudeLimit(Cut):
 
         Parameters
         ----------
-        before : mean and variance of the measured magnitudes.
-        after : the same, [n, _] or [n, 1].
+        before : tuple[Float[Array, "n"], Float[Array, "n"]]
+            Mean and variance of the measured magnitudes.
+        after : tuple[Array, Array]
+            The same, [n, _] or [n, 1].
         """
         m, variance = (x[:, None] for x in before)
         near_faint = m > 0.5 * (self.bright + self.faint)
@@ -123,7 +125,9 @@ class LinearCut(Cut):
 
     Attributes
     ----------
-    coefficients : c_b. threshold : least value of sum_b c_b m_b [mag]. width : softness [mag].
+    coefficients : c_b.
+    threshold : least value of sum_b c_b m_b [mag].
+    width : softness [mag].
     """
 
     coefficients: tuple[float, ...] = eqx.field(static=True)
@@ -222,7 +226,12 @@ class Completeness(Cut):
 
 
 class Selection(Cut):
-    """All selections together, the survey's magnitude limit first."""
+    """All selections together.
+
+    Attributes
+    ----------
+    cuts : the parts, the survey's magnitude limit first; their probabilities are multiplied.
+    """
 
     cuts: tuple[Cut, ...]
 

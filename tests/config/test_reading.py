@@ -94,8 +94,11 @@ def test_scalars(tmp_path, text, value):
         ((SEED, 'seed: "\\0"'), "run.yaml:2: seed: has a text that is too long or holds characters"),
         ((SEED, "seed: 1, faint: {"), "mapping values are not allowed here"),
         ((SEED, "seed: 1\n  extra: 2"), "run.yaml:3: not valid YAML: mapping values are not allowed here"),
-        ((SEED, "seed:1"), "run.yaml:3: not valid YAML"),  # no blank after the colon
-        ((SEED, "seed: 'a"), "not valid YAML"),
+        ((SEED, "seed:1"), "run.yaml:2: not valid YAML: a key has to end in a colon, and a blank"),
+        (
+            (SEED, "seed: 'a"),
+            "run.yaml:2: not valid YAML: a quotation mark opens a text here that is never closed",
+        ),
         ((SEED, "seed: @1"), "run.yaml:2: not valid YAML"),
         ((SEED, "%seed: 1"), "not valid YAML"),
         (("{loc: -0.4, scale", "{loc:-0.4, scale"), "'free.dust.lg_av.loc:-0.4'; a blank has to follow"),

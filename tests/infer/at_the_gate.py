@@ -1,8 +1,9 @@
 """A sampler's draws as the gate sees them."""
 
-import arviz as az
 import numpy as np
+from inference_groups import draws_of
 
+from popinfer.inference_data import add_groups
 from popinfer.run.posterior import sample_statistics, unconstrained_group
 
 
@@ -11,14 +12,14 @@ def gate_groups(draws, mixture):
     draws.attrs["region_settled"] = 1
     names = tuple(f"p{i}" for i in range(draws.u.shape[-1]))
     prior = np.random.default_rng(5).normal(size=(1, 2000, len(names)))
-    idata = az.from_dict(
+    idata = draws_of(
         **{
             group: {name: u[..., i] for i, name in enumerate(names)}
             for group, u in (("posterior", draws.u), ("prior", prior))
         }
     )
     vectors = unconstrained_group(names, draws, mixture)
-    idata.add_groups(sample_stats=sample_statistics(draws), unconstrained=vectors)
+    add_groups(idata, {"sample_stats": sample_statistics(draws), "unconstrained": vectors})
     return idata
 
 

@@ -4,11 +4,12 @@ import arviz as az
 import pytest
 import synthetic
 
+from popinfer.inference_data import InferenceData
 from popinfer.report import write_report
 
 
 @pytest.fixture(scope="session")
-def converged_run() -> az.InferenceData:
+def converged_run() -> InferenceData:
     return synthetic.run()
 
 

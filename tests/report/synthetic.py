@@ -1,10 +1,11 @@
 """A small made-up run: draws, predictions and derived relations with the layout that the report reads."""
 
-import arviz as az
 import jax
 import numpy as np
 import xarray as xr
+from inference_groups import draws_of
 
+from popinfer.inference_data import InferenceData, add_groups, read_group
 from popinfer.report import RunSummary
 from popinfer.resampling import pareto_smooth, shuffled_systematic
 
@@ -47,15 +48,15 @@ def nuts_stats(seed: int = 1, *, chains: int = 4, n: int = 500) -> dict[str, np.
     }
 
 
-def chains(posterior: dict[str, np.ndarray] | None = None, **changed: np.ndarray) -> az.InferenceData:
+def chains(posterior: dict[str, np.ndarray] | None = None, **changed: np.ndarray) -> InferenceData:
     """A NUTS run without predictions; `changed` replaces sampler statistics (None removes one)."""
     posterior = draws() if posterior is None else posterior
     shape = next(iter(posterior.values())).shape
     stats = {**nuts_stats(chains=shape[0], n=shape[1]), **changed}
-    idata = az.from_dict(
+    idata = draws_of(
         posterior=posterior, sample_stats={key: value for key, value in stats.items() if value is not None}
     )
-    idata.sample_stats.attrs.update(ATTRIBUTES)
+    idata["sample_stats"].attrs.update(ATTRIBUTES)
     return with_coordinates(idata)
 
 
@@ -67,10 +68,10 @@ def vectors(posterior: dict[str, np.ndarray]) -> np.ndarray:
     return np.stack([x / PARAMETERS[name][2] for name, x in posterior.items()], axis=-1)
 
 
-def with_coordinates(idata: az.InferenceData, **more: tuple) -> az.InferenceData:
+def with_coordinates(idata: InferenceData, **more: tuple) -> InferenceData:
     """The draws with their vectors, one maximum, and draws of the prior."""
-    rng, names = np.random.default_rng(5), [str(name) for name in idata.posterior.data_vars]
-    u = vectors({name: idata.posterior[name].values for name in names})
+    rng, names = np.random.default_rng(5), [str(name) for name in idata["posterior"].data_vars]
+    u = vectors({name: idata["posterior"][name].values for name in names})
     mean, sd = (np.array([PARAMETERS[name][i] / PARAMETERS[name][2] for name in names]) for i in (0, 1))
     cov = np.diag(sd**2)
     i, j = names.index("sfh.critical_mass"), names.index("sfh.efficiency")
@@ -83,31 +84,32 @@ def with_coordinates(idata: az.InferenceData, **more: tuple) -> az.InferenceData
     }
     prior = {name: (("chain", "draw"), rng.normal(size=(1, 2000)) * PARAMETERS[name][2]) for name in names}
     groups = {"unconstrained": xr.Dataset(arrays | more, coords={"par": names}), "prior": xr.Dataset(prior)}
-    idata.add_groups(groups)
+    add_groups(idata, groups)
     return idata
 
 
-def weighted(log_weight: np.ndarray | None, **changed: np.ndarray) -> az.InferenceData:
+def weighted(log_weight: np.ndarray | None, **changed: np.ndarray) -> InferenceData:
     """Draws of a surrogate: its chains, and draws resampled by their exact weights in four pseudo-chains.
 
     `changed` replaces statistics of the chains.
     """
     markov = chains(**changed)
     names = list(PARAMETERS)
-    physical = np.stack([markov.posterior[name].values for name in names], axis=-1).reshape(-1, len(names))
+    physical = np.stack([markov["posterior"][name].values for name in names], axis=-1).reshape(-1, len(names))
     weights = np.zeros(600) if log_weight is None else log_weight
     order = np.arange(len(weights)) % len(physical)
     proposals = physical[np.random.default_rng(7).permutation(len(physical))][order]
     smoothed = pareto_smooth(weights)[0]
     weight = np.exp(smoothed) if np.isfinite(smoothed).any() else np.ones(len(weights))
     picked = proposals[shuffled_systematic(jax.random.key(1), weight, 1000)].reshape(4, 250, -1)
-    idata = az.from_dict(posterior={name: picked[..., i] for i, name in enumerate(names)})
+    idata = draws_of(posterior={name: picked[..., i] for i, name in enumerate(names)})
     stats = xr.Dataset(
         {"lp": (("chain", "draw"), np.zeros((4, 250)))}, attrs={**ATTRIBUTES, "sampler": "nuts"}
     )
     if log_weight is not None:
         stats["log_weight"] = (("proposal",), log_weight)
-    idata.add_groups({"sample_stats": stats, "chains": markov.posterior, "chain_stats": markov.sample_stats})
+    markovs = {"chains": read_group(markov, "posterior"), "chain_stats": read_group(markov, "sample_stats")}
+    add_groups(idata, {"sample_stats": stats, **markovs})
     u, scale = markov["unconstrained"]["posterior"].values, np.array([PARAMETERS[n][2] for n in names])
     center = u.mean(axis=(0, 1))
     nodes = center + 1.25 * (u.reshape(-1, u.shape[-1])[::10] - center)
@@ -180,7 +182,7 @@ def _checks(rng: np.random.Generator) -> xr.Dataset:
     )
 
 
-def run(seed: int = 0, *, n_draw: int = 40, drawn: az.InferenceData | None = None) -> az.InferenceData:
+def run(seed: int = 0, *, n_draw: int = 40, drawn: InferenceData | None = None) -> InferenceData:
     """A whole converged run with a model that misses u-g by 0.06 mag in the last slice.
 
     `drawn` has its chains.
@@ -201,13 +203,13 @@ def run(seed: int = 0, *, n_draw: int = 40, drawn: az.InferenceData | None = Non
     soft = expected * np.exp(0.03 * rng.normal(size=(1, n_draw, 1, 1)))
     coords = {"feature": list(FEATURES)}
     predictive = {"hist": hist * scale, "soft_counts": soft}
-    idata.add_groups(
-        posterior_predictive=xr.Dataset(
+    groups = {
+        "posterior_predictive": xr.Dataset(
             {key: (("chain", "draw", "slice", *tail), predictive[key]) for key, tail in _TAILS.items()}
             | {"pair": (("slice", "pair", "x", "y"), pair)},
             coords=coords,
         ),
-        observed_data=xr.Dataset(
+        "observed_data": xr.Dataset(
             {
                 "hist": (("slice", "feature", "bin"), np.array([one[0] for one in data])),
                 "pair": (("slice", "pair", "x", "y"), np.array([one[1] for one in data])),
@@ -225,8 +227,8 @@ def run(seed: int = 0, *, n_draw: int = 40, drawn: az.InferenceData | None = Non
             },
             coords=coords,
         ),
-    )
-    idata.add_groups({"derived": _derived(rng, n_draw), "checks": _checks(rng)})
+    }
+    add_groups(idata, {**groups, "derived": _derived(rng, n_draw), "checks": _checks(rng)})
     return idata
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import synthetic
 
+from popinfer.inference_data import add_groups, read_group
 from popinfer.report import comparison
 from popinfer.report.comparison import Histograms
 
@@ -60,7 +61,8 @@ def test_readers_return_what_was_stored(converged_run):
 
 def test_axes_in_another_order_are_put_right(converged_run):
     turned = converged_run.copy()
-    turned.observed_data = converged_run.observed_data.transpose("bin", "feature", ...)
+    observed = read_group(converged_run, "observed_data").transpose("bin", "feature", ...)
+    add_groups(turned, {"observed_data": observed})
     first, second = (comparison.read_histograms(one) for one in (converged_run, turned))
     assert first is not None and second is not None
     assert np.array_equal(first.data, second.data)

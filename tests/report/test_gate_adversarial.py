@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import synthetic
 
+from popinfer.inference_data import add_groups, read_group
 from popinfer.report import judge
 
 PAR = "dust.av"
@@ -117,7 +118,7 @@ WEIGHTS = {
 def test_weights(log_weight):
     if log_weight.size == 0:
         idata = synthetic.weighted(even())
-        idata["sample_stats"] = idata["sample_stats"].isel(proposal=slice(0))
+        add_groups(idata, {"sample_stats": read_group(idata, "sample_stats").isel(proposal=slice(0))})
     else:
         idata = synthetic.weighted(log_weight)
     assert not judge(idata).converged
@@ -194,11 +195,11 @@ def test_groups_that_are_missing(make, group):
 @pytest.mark.parametrize("how", ["missing", "nan"])
 def test_vectors_that_are_missing_or_no_numbers(name, how):
     idata = synthetic.weighted(even())
-    data = idata["unconstrained"]
+    data = read_group(idata, "unconstrained")
     if how == "missing" or name == "par":
-        idata["unconstrained"] = data.drop_vars(name)
+        add_groups(idata, {"unconstrained": data.drop_vars(name)})
     else:
-        idata["unconstrained"] = data.assign({name: data[name] * np.nan})
+        add_groups(idata, {"unconstrained": data.assign({name: data[name] * np.nan})})
     assert not judge(idata).converged
 
 

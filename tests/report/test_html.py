@@ -4,13 +4,14 @@ import dataclasses
 import re
 from pathlib import Path
 
-import arviz as az
 import numpy as np
 import pytest
 import synthetic
 import xarray as xr
+from inference_groups import draws_of
 
 from popinfer.errors import InputError
+from popinfer.inference_data import InferenceData, add_groups, read_group
 from popinfer.report import RunSummary, html, judge, write_report
 from popinfer.report.comparison import read_abundances
 from popinfer.report.figures import draw_figures
@@ -19,13 +20,13 @@ from popinfer.report.numbers import seconds as written_seconds
 from popinfer.report.parameters import tabulate
 
 
-def _small(posterior: dict[str, np.ndarray] | None = None) -> az.InferenceData:
+def _small(posterior: dict[str, np.ndarray] | None = None) -> InferenceData:
     """Two parameters without predictions: quick to draw."""
     posterior = posterior or {name: synthetic.draws()[name] for name in list(synthetic.PARAMETERS)[:2]}
     return synthetic.chains(posterior)
 
 
-def _page(idata: az.InferenceData, summary: RunSummary) -> str:
+def _page(idata: InferenceData, summary: RunSummary) -> str:
     """The page without its figures, which are most of the time."""
     return html.render_page(idata, html.find(idata, summary), html.Figures([], {}))
 
@@ -132,7 +133,7 @@ def test_predictive_checks_stand_beside_the_goodness_of_fit(report_folder):
 def test_older_run_without_checks_has_the_histograms_medians(converged_run):
     old = converged_run.copy()
     del old["checks"]
-    old.observed_data = old.observed_data.drop_vars("kernel_center")
+    add_groups(old, {"observed_data": read_group(old, "observed_data").drop_vars("kernel_center")})
     text = _page(old, RunSummary(name="old"))
     assert 'id="predictive-checks"' not in text and "mag bluer" in text
     verdict = judge(old)
@@ -178,9 +179,8 @@ def test_failed_run_says_so_first_with_reasons():
 
 def test_report_of_particles_shows_lineages_in_place_of_traces(tmp_path):
     idata = _small()
-    idata.sample_stats = xr.Dataset(
-        {"ancestor": (("chain", "draw"), np.arange(2000).reshape(4, 500) // 3)}, attrs={"sampler": "smc"}
-    )
+    ancestor = (("chain", "draw"), np.arange(2000).reshape(4, 500) // 3)
+    add_groups(idata, {"sample_stats": xr.Dataset({"ancestor": ancestor}, attrs={"sampler": "smc"})})
     steps = []
     page = _text(write_report(idata, RunSummary(name="quick"), tmp_path, lambda *step: steps.append(step)))
     total = len(list((tmp_path / "figures").glob("*.png")))
@@ -193,7 +193,7 @@ def test_report_of_particles_shows_lineages_in_place_of_traces(tmp_path):
 def test_report_of_a_surrogate_shows_its_chains_and_its_weights(tmp_path):
     idata = synthetic.weighted(0.2 * np.random.default_rng(0).normal(size=600))
     names = list(synthetic.PARAMETERS)[:2]
-    idata.posterior, idata["chains"] = idata.posterior[names], idata["chains"][names]
+    add_groups(idata, {group: read_group(idata, group)[names] for group in ("posterior", "chains")})
     text = _text(write_report(idata, RunSummary(name="quick"), tmp_path))
     assert "Pareto k-hat" in text and '<th class="n">R-hat' in text
     assert "4 chains of 500 draws of the surrogate, 1,000 resampled by the exact weights of 600" in text
@@ -228,7 +228,7 @@ def test_truth_of_a_mock_has_its_column():
 
 def test_no_posterior_is_refused(tmp_path):
     with pytest.raises(InputError):
-        write_report(az.from_dict(prior={"a": np.zeros((1, 9))}), RunSummary(name="x"), tmp_path)
+        write_report(draws_of(prior={"a": np.zeros((1, 9))}), RunSummary(name="x"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,8 @@ def test_probabilities():
 def test_abundances_stand_beside_their_predictions():
     idata = _small()
     numbers = np.array([1000.0, 2.0e-3]) * (1 + 0.1 * np.random.default_rng(3).standard_normal((1, 500, 2)))
-    idata.add_groups(
+    add_groups(
+        idata,
         {
             "posterior_predictive": xr.Dataset({"abundance": (("chain", "draw", "number"), numbers)}),
             "observed_data": xr.Dataset(
@@ -260,7 +261,7 @@ def test_abundances_stand_beside_their_predictions():
                     "abundance_name": (("number",), ["galaxies at 0.06 < z < 0.09", "log M* 10 to 10.5"]),
                 }
             ),
-        }
+        },
     )
     rows = read_abundances(idata)
     assert rows[0].median == pytest.approx(1000, rel=0.02)

@@ -26,7 +26,7 @@ def test_a_misfit_is_a_verdict_of_its_own(p, describes):
 
 def test_pulled_parameters_are_told_once_with_how_far():
     idata, summary = synthetic.chains(), synthetic.summary()
-    idata.posterior["sfh.quenching_time"] += 0.7  # the prior is normal(0, 0.3)
+    idata["posterior"]["sfh.quenching_time"] += 0.7  # the prior is normal(0, 0.3)
     outcome = outcome_of(idata, summary)
     assert outcome.pulled == {"sfh.quenching_time": pytest.approx(3.0, abs=0.15)}
     assert outcome.lines[1].endswith(f"sfh.quenching_time ({outcome.pulled['sfh.quenching_time']:+.1f})")

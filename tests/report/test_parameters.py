@@ -37,7 +37,7 @@ def test_overlap_of_known_normals():
 
 def test_parameter_without_prior_has_no_shrinkage():
     idata = synthetic.chains()
-    del idata.prior
+    del idata["prior"]
     row = tabulate(idata, synthetic.summary(), judge(idata))[0]
     assert np.isnan(row.shrinkage) and np.isnan(row.overlap) and np.isfinite(row.median)
 

@@ -1,9 +1,9 @@
 """``popinfer compare``: the table's numbers, the figure, and what can't be compared."""
 
-import arviz as az
 import numpy as np
 import pytest
 import synthetic
+from inference_groups import draws_of
 
 from popinfer import cli
 from popinfer.errors import InputError
@@ -16,9 +16,9 @@ def posterior(seed=0, *, shift=0.0, scale=1.0, names=None, unit="dex"):
     """Draws of the made-up parameters, one of them moved by so many of its standard deviations."""
     draws = synthetic.draws(seed, scale=scale)
     draws["dust.av"] = draws["dust.av"] + shift * synthetic.PARAMETERS["dust.av"][1]
-    idata = az.from_dict(posterior={k: x for k, x in draws.items() if names is None or k in names})
-    for name in idata.posterior.data_vars:
-        idata.posterior[name].attrs["unit"] = unit
+    idata = draws_of(posterior={k: x for k, x in draws.items() if names is None or k in names})
+    for name in idata["posterior"].data_vars:
+        idata["posterior"][name].attrs["unit"] = unit
     return idata
 
 
@@ -53,12 +53,12 @@ def test_equal_posteriors_do_not_shift():
     ("other", "says"),
     [
         (
-            az.from_dict(posterior={"x": np.zeros((1, 100))}),
+            draws_of(posterior={"x": np.zeros((1, 100))}),
             "share no parameter: sfh.*first, x in the second",
         ),
         (posterior(unit="mag"), "sfh.critical_mass is in 'dex' in the first posterior and in 'mag'"),
-        (az.from_dict(posterior={"dust.av": np.zeros((1, 10))}), "is in 'dex' in the first"),
-        (az.from_dict(prior={"dust.av": np.zeros((1, 100))}), "holds none"),
+        (draws_of(posterior={"dust.av": np.zeros((1, 10))}), "is in 'dex' in the first"),
+        (draws_of(prior={"dust.av": np.zeros((1, 100))}), "holds none"),
     ],
 )
 def test_what_cannot_be_compared(other, says):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from popinfer import cli
 from popinfer.config import load_config
@@ -61,6 +62,9 @@ def folder(tmp_path_factory):
     table.assign(eg=-table.eg, er=-table.er).to_parquet(path / "negative.parquet")
     table.assign(eg=1 / table.eg**2, er=1 / table.er**2).to_parquet(path / "ivar.parquet")
     (path / "cut.parquet").write_bytes((path / "galaxies.parquet").read_bytes()[:900])
+    table.assign(g=np.nan).to_parquet(path / "nan.parquet")
+    table.assign(eg=0.0, er=0.0).to_parquet(path / "zero.parquet")
+    (path / "empty.dat").write_text("")
     (path / "text.dat").write_text("400 0\n500 a\n")
     (path / "nm.dat").write_text("".join(f"{w} {t}\n" for w, t in ((400, 0), (500, 1), (600, 1), (700, 0))))
     (path / "ssp.h5").write_bytes(b"no HDF5")
@@ -206,7 +210,7 @@ BROKEN = {
                 "  cuts: [{kind: function, path: cuts.py, name: cat, bands: [g]}]\n  selection: {band: i",
             )
         ],
-        ["12: catalog.selection.band: 'i' is not one of"],
+        ["11: catalog.cuts.0: cuts.py: no function 'cat'", "12: catalog.selection.band: 'i' is not one of"],
     ),
     "mass functions": (
         [
@@ -265,6 +269,10 @@ BROKEN = {
         ],
     ),
 }
+for name, case in yaml.safe_load(
+    Path(__file__).with_name("broken_run_files.yaml").read_text("utf-8")
+).items():
+    BROKEN[name] = [(change["of"], change["to"]) for change in case["changes"]], case["told"]
 
 
 @pytest.mark.parametrize("case", BROKEN)
@@ -280,8 +288,9 @@ def test_all_that_is_wrong_is_told_with_its_line(case, refused):
         assert here, (text, lines)
 
 
-def test_there_are_thirty_broken_files():
-    assert len(BROKEN) >= 30
+def test_there_are_thirty_files_with_several_mistakes():
+    several = [case for case, (_, wanted) in BROKEN.items() if sum(":" in text[:4] for text in wanted) > 1]
+    assert len(several) >= 30
 
 
 def test_the_base_file_is_right_and_says_what_would_run(checked, folder):

@@ -46,7 +46,7 @@ def make_folder(path: Path, config: RunConfig, identity: str, seed: int) -> RunF
     write_json(path / "catalog.truth.json", {"dust.av": rng.normal()}, "truth", "-")
     Provenance.of(config.model_copy(update={"seed": seed}), {"catalog": identity}).write(folder.provenance)
     idata = synthetic.chains(synthetic.draws(seed, n=20))
-    idata.posterior.attrs["run"] = "made-up"
+    idata["posterior"].attrs["run"] = "made-up"
     digest = write_posterior(idata, folder.posterior, identity)
     summary = dataclasses.replace(synthetic.summary(), posterior=digest, chi2=rng.normal())
     summary.write(folder.summary, identity)

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import arviz as az
 import numpy as np
 import pytest
 from halo_boxes import make_box, opencosmo_of
@@ -10,6 +9,7 @@ from halo_texts import write_box_trees
 from scipy.stats import spearmanr
 
 from popinfer.config import RunConfig
+from popinfer.inference_data import from_groups
 from popinfer.population.parameters import with_values
 from popinfer.report.figures_simulation import simulation_plot, simulation_sentences
 from popinfer.run.halo_comparison import (
@@ -102,7 +102,7 @@ def test_half_of_the_mass_is_there_at_formation(run):
 
 
 def test_sentences_and_figure(run, group):
-    idata = az.InferenceData(simulation=group)
+    idata = from_groups({"simulation": group})
     first, second = simulation_sentences(idata)
     assert "Rank correlation (Spearman) of formation time" in first
     assert "at 10^12 Msun" in first and "nan" not in first
@@ -111,11 +111,11 @@ def test_sentences_and_figure(run, group):
     assert len(plot.figure.axes) == 2 and "diffhalos" in plot.caption
     off = with_values(run.model.params, {"sfh.satellite_quenching": 0.0})
     assert "infall is off" in simulation_group(run, off).attrs["satellites"]
-    assert simulation_plot(az.InferenceData()) is None and simulation_sentences(az.InferenceData()) == []
+    assert simulation_plot(from_groups({})) is None and simulation_sentences(from_groups({})) == []
 
 
 def test_residuals_of_fitted_trees_are_drawn(box, run_on, tmp_path):
     run = run_on(write_box_trees(box, tmp_path / "tree_0_0_0.dat"))
     group = simulation_group(run, run.model.params)
     assert group["rms"].sum() == np.isfinite(run.source.pools[0].halos.rms).sum() > 100
-    assert len(simulation_plot(az.InferenceData(simulation=group)).figure.axes) == 3
+    assert len(simulation_plot(from_groups({"simulation": group})).figure.axes) == 3

@@ -59,9 +59,12 @@ def open_halos(paths: Sequence[str], format: str = "auto", asked: Asked | None =
 
     Parameters
     ----------
-    paths : files, or patterns such as ``tree_*.dat``.
-    format : of `FORMATS`; "auto" looks at the files.
-    asked : what the run file says.
+    paths : Sequence[str]
+        Files, or patterns such as ``tree_*.dat``.
+    format : str
+        Of `FORMATS`; "auto" looks at the files.
+    asked : Asked or None
+        What the run file says.
 
     Raises
     ------
@@ -94,7 +97,8 @@ class SeveralFiles(HaloReader):
 
     Parameters
     ----------
-    readers : of each file; of one format, cosmology and box.
+    readers : Sequence[HaloReader]
+        Of each file; of one format, cosmology and box.
     """
 
     def __init__(self, readers: Sequence[HaloReader]) -> None:

@@ -27,7 +27,10 @@ class GalacticusTrees(HaloReader):
 
     Parameters
     ----------
-    path : the file. asked : what the run file says.
+    path : Path
+        The file.
+    asked : Asked
+        What the run file says.
     """
 
     def __init__(self, path: Path, asked: Asked) -> None:

@@ -53,7 +53,10 @@ class OpenCosmo(HaloReader):
 
     Parameters
     ----------
-    path : the file. asked : what the run file says.
+    path : Path
+        The file.
+    asked : Asked
+        What the run file says.
     """
 
     def __init__(self, path: Path, asked: Asked) -> None:

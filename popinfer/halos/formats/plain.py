@@ -79,8 +79,14 @@ class PlainTable(HaloReader):
 
     Parameters
     ----------
-    path : the file. kind : "parquet", "fits", "hdf5", "csv" or "ecsv". asked : what the run file says.
-    units : of quantities, where they are known from elsewhere; the file's own when absent.
+    path : Path
+        The file.
+    kind : str
+        "parquet", "fits", "hdf5", "csv" or "ecsv".
+    asked : Asked
+        What the run file says.
+    units : Mapping[str, str], optional
+        Of quantities, where they are known from elsewhere; the file's own when absent.
 
     Raises
     ------

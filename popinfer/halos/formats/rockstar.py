@@ -46,7 +46,10 @@ class RockstarText:
 
     Parameters
     ----------
-    path : the file. asked : what the run file says.
+    path : Path
+        The file.
+    asked : Asked
+        What the run file says.
     """
 
     def __init__(self, path: Path, asked: Asked) -> None:
@@ -134,7 +137,10 @@ class RockstarCatalog(HaloReader):
 
     Parameters
     ----------
-    path : the file. asked : what the run file says.
+    path : Path
+        The file.
+    asked : Asked
+        What the run file says.
     """
 
     def __init__(self, path: Path, asked: Asked) -> None:
@@ -189,7 +195,10 @@ class ConsistentTrees(HaloReader):
 
     Parameters
     ----------
-    path : the file. asked : what the run file says.
+    path : Path
+        The file.
+    asked : Asked
+        What the run file says.
     """
 
     def __init__(self, path: Path, asked: Asked) -> None:

@@ -33,9 +33,12 @@ class BirthClouds(Component):
 
         Parameters
         ----------
-        wave : rest-frame wavelengths [Angstrom], any shape.
-        params : of the clouds.
-        av : V-band attenuation of the diffuse medium [mag].
+        wave : Float[Arr, "..."]
+            Rest-frame wavelengths [Angstrom], any shape.
+        params : Any
+            Of the clouds.
+        av : Scalar
+            V-band attenuation of the diffuse medium [mag].
         """
 
     @abc.abstractmethod
