@@ -113,9 +113,16 @@ def check_kept(
 
     Parameters
     ----------
-    kept : halos of the file. source : the file.
-    claims_satellites : whether some halos have to be satellites.
-    cosmology : of the simulation. histories : which are used, see `popinfer.halos.completed`.
+    kept : Kept
+        Halos of the file.
+    source : str
+        The file.
+    claims_satellites : bool
+        Whether some halos have to be satellites.
+    cosmology : Cosmology
+        Of the simulation.
+    histories : str
+        Which are used, see `popinfer.halos.completed`.
 
     Raises
     ------
@@ -168,7 +175,12 @@ def check_histories(table: HaloTable, source: str, cosmology: Cosmology) -> None
 
     Parameters
     ----------
-    table : halos of one epoch. source : the file. cosmology : of the simulation.
+    table : HaloTable
+        Halos of one epoch.
+    source : str
+        The file.
+    cosmology : Cosmology
+        Of the simulation.
 
     Raises
     ------
@@ -324,9 +336,14 @@ def check_fits(
 
     Parameters
     ----------
-    halos : completed ones. header : of the file.
-    histories : what was asked for, see `popinfer.halos.completed`.
-    max_unfit : largest share of branches without a fit.
+    halos : CompletedHalos
+        Completed ones.
+    header : HaloHeader
+        Of the file.
+    histories : str
+        What was asked for, see `popinfer.halos.completed`.
+    max_unfit : float
+        Largest share of branches without a fit.
     """
     tally = halos.tally
     if histories == "drawn" or not tally.n:
@@ -357,7 +374,10 @@ def check_peak_times(t_peak: Float[np.ndarray, "3"], usual: Float[np.ndarray, "3
 
     Parameters
     ----------
-    t_peak : of centrals, 16th, 50th and 84th percentile [Gyr]. usual : those of diffhalos' halos.
+    t_peak : Float[np.ndarray, "3"]
+        Of centrals, 16th, 50th and 84th percentile [Gyr].
+    usual : Float[np.ndarray, "3"]
+        Those of diffhalos' halos.
     """
     if not abs(t_peak[1] - usual[1]) > MAX_PEAK_GYR:
         return ""

@@ -54,7 +54,10 @@ def with_volume(header: HaloHeader, geometry: Geometry) -> Geometry:
 
     Parameters
     ----------
-    header : of the file. geometry : as the run file has it.
+    header : HaloHeader
+        Of the file.
+    geometry : Geometry
+        As the run file has it.
 
     Raises
     ------
@@ -96,7 +99,12 @@ def with_redshift(table: HaloTable, geometry: Geometry, source: str) -> HaloTabl
 
     Parameters
     ----------
-    table : of one chunk. geometry : as the run file has it. source : the file, for messages.
+    table : HaloTable
+        Of one chunk.
+    geometry : Geometry
+        As the run file has it.
+    source : str
+        The file, for messages.
 
     Raises
     ------
@@ -209,7 +217,10 @@ class Span:
 
     Parameters
     ----------
-    side : of the box [Mpc]. source : the file, for messages.
+    side : float
+        Of the box [Mpc].
+    source : str
+        The file, for messages.
     """
 
     def __init__(self, side: float, source: str) -> None:
@@ -221,7 +232,8 @@ class Span:
 
         Parameters
         ----------
-        position : comoving [Mpc]; NaN where unknown.
+        position : Float[np.ndarray, "halo 3"]
+            Comoving [Mpc]; NaN where unknown.
 
         Raises
         ------

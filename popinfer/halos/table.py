@@ -228,7 +228,10 @@ class Directory:
 
         Parameters
         ----------
-        tables : halos. by_snapshot : see the attributes.
+        tables : Iterable[HaloTable]
+            Halos.
+        by_snapshot : bool
+            See the attributes.
         """
         found: dict[float, list[Listed]] = {}
         for table in tables:
@@ -259,7 +262,10 @@ def with_hosts(table: HaloTable, directory: Directory) -> HaloTable:
 
     Parameters
     ----------
-    table : whose satellites look for their hosts. directory : where they look.
+    table : HaloTable
+        Whose satellites look for their hosts.
+    directory : Directory
+        Where they look.
     """
     if table.is_central.all():
         return table

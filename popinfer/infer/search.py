@@ -195,10 +195,14 @@ def follow_maxima(counts: BatchedCounts, data: Data, mixture: Mixture, progress:
 
     Parameters
     ----------
-    counts : the model on all halo batches.
-    data : observed counts.
-    mixture : the maxima's Laplace approximations.
-    progress : as in `find_maxima`.
+    counts : BatchedCounts
+        The model on all halo batches.
+    data : Data
+        Observed counts.
+    mixture : Mixture
+        The maxima's Laplace approximations.
+    progress : Say or None
+        As in `find_maxima`.
     """
     starts = [mixture.components[i].mean for i in np.argsort(-mixture.weights, kind="stable")]
     likelihood = likelihood_at(counts, data, _first_defined(counts, starts))

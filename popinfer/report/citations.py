@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-import arviz as az
 import yaml
 
 from popinfer.data.embedded import EMBEDDED
 from popinfer.data.filter_names import is_path, known_filters
+from popinfer.inference_data import InferenceData, group_names, read_group
 from popinfer.report.summary import RunSummary
 
 # papers behind the built-in components, by role and kind; () where a kind is popinfer's own
@@ -138,13 +138,15 @@ class Citations:
         return "\n\n".join([head, *(x.bibtex for x in self.references)]) + "\n"
 
 
-def citations_of(idata: az.InferenceData, summary: RunSummary) -> Citations:
+def citations_of(idata: InferenceData, summary: RunSummary) -> Citations:
     """What a run used, and what to cite for it.
 
     Parameters
     ----------
-    idata : draws and predictions as described in `popinfer.report`.
-    summary : what was run.
+    idata : InferenceData
+        Draws and predictions as described in `popinfer.report`.
+    summary : RunSummary
+        What was run.
     """
     config = _run_file(summary.config_text)
     listed: dict[str, list[str]] = {}
@@ -165,7 +167,7 @@ def citations_of(idata: az.InferenceData, summary: RunSummary) -> Citations:
 _Part = tuple[str, Iterable[str] | None]  # what was used and its entries; None where only the user knows
 
 
-def _parts(config: Mapping[str, Any], summary: RunSummary, idata: az.InferenceData) -> Iterator[_Part]:
+def _parts(config: Mapping[str, Any], summary: RunSummary, idata: InferenceData) -> Iterator[_Part]:
     yield "analysis", [_SOFTWARE]
     if config:
         yield from _data_parts(config)
@@ -179,8 +181,10 @@ def _parts(config: Mapping[str, Any], summary: RunSummary, idata: az.InferenceDa
         if kind not in _SAMPLERS:
             yield f"sampler {_section(config, 'sample').get('component', kind)}", None
     yield "automatic differentiation", ["Bradbury2018jax"]
-    if "derived" in idata.groups():
-        shown = [key for name, keys in _PUBLISHED.items() if name in idata["derived"] for key in keys]
+    if "derived" in group_names(idata):
+        shown = [
+            key for name, keys in _PUBLISHED.items() if name in read_group(idata, "derived") for key in keys
+        ]
         yield "published relations shown for comparison (not fitted, unless listed above)", shown
 
 

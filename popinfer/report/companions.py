@@ -58,7 +58,8 @@ def companion_files(found: Findings) -> dict[str, bytes]:
 
     Parameters
     ----------
-    found : what the report tells.
+    found : Findings
+        What the report tells.
     """
     filters = {"plain": plain, "comment": comment, "measured": measured, "rounded": fixed_decimals}
     content = {name: getattr(found, name) for name in Findings.__dataclass_fields__}

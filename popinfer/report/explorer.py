@@ -11,9 +11,9 @@ import math
 from importlib import resources
 from typing import Any
 
-import arviz as az
 import numpy as np
 
+from popinfer.inference_data import InferenceData, group_names, read_group
 from popinfer.report.comparison import Histograms, read_histograms
 from popinfer.report.numbers import measured
 from popinfer.report.parameters import ParameterRow
@@ -25,13 +25,15 @@ _FIGURES = 4
 _LEVELS = (2.5, 16, 50, 84, 97.5)
 
 
-def explorer_data(idata: az.InferenceData, rows: tuple[ParameterRow, ...]) -> dict[str, Any]:
+def explorer_data(idata: InferenceData, rows: tuple[ParameterRow, ...]) -> dict[str, Any]:
     """What the interactive figures show, of plain lists; numbers that aren't finite are None.
 
     Parameters
     ----------
-    idata : draws and predictions as described in `popinfer.report`.
-    rows : of the parameters.
+    idata : InferenceData
+        Draws and predictions as described in `popinfer.report`.
+    rows : tuple[ParameterRow, ...]
+        Of the parameters.
     """
     content: dict[str, Any] = {}
     draws = _joint_draws(idata, "posterior", rows)
@@ -53,22 +55,24 @@ def explorer_data(idata: az.InferenceData, rows: tuple[ParameterRow, ...]) -> di
     return content
 
 
-def _joint_draws(idata: az.InferenceData, group: str, rows: tuple[ParameterRow, ...]) -> np.ndarray:
+def _joint_draws(idata: InferenceData, group: str, rows: tuple[ParameterRow, ...]) -> np.ndarray:
     """Evenly spaced draws of all parameters together, (draw, par)."""
     draws = _finite_draws(idata, group, rows)
     n = min(_MOST_DRAWS, _MOST_NUMBERS // max(len(rows), 1), len(draws))
     return draws[np.linspace(0, max(len(draws) - 1, 0), n).round().astype(int)]
 
 
-def _finite_draws(idata: az.InferenceData, group: str, rows: tuple[ParameterRow, ...]) -> np.ndarray:
+def _finite_draws(idata: InferenceData, group: str, rows: tuple[ParameterRow, ...]) -> np.ndarray:
     """All draws of all parameters together, (draw, par); none where the group lacks one."""
-    if group not in idata.groups() or any(row.name not in idata[group] for row in rows):
+    if group not in group_names(idata) or any(row.name not in read_group(idata, group) for row in rows):
         return np.empty((0, len(rows)))
-    draws = np.stack([np.asarray(idata[group][row.name].values, float).ravel() for row in rows], axis=-1)
+    draws = np.stack(
+        [np.asarray(read_group(idata, group)[row.name].values, float).ravel() for row in rows], axis=-1
+    )
     return draws[np.isfinite(draws).all(axis=-1)]
 
 
-def _correlation(idata: az.InferenceData, rows: tuple[ParameterRow, ...]) -> np.ndarray:
+def _correlation(idata: InferenceData, rows: tuple[ParameterRow, ...]) -> np.ndarray:
     """Correlation matrix of all draws, (par, par); NaN with a parameter that doesn't vary."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.corrcoef(_finite_draws(idata, "posterior", rows), rowvar=False)

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import gaussian_filter
 from scipy.stats import gaussian_kde
 
-from popinfer.inference_data import InferenceData
+from popinfer.inference_data import InferenceData, read_group
 from popinfer.report.parameters import ParameterRow, flat_draws
 from popinfer.report.style import BEST_FIT, MODEL, PAGE_WIDTH, PRIOR, TRUTH, Plot, wrap_label
 
@@ -79,10 +79,12 @@ def corner_plot(idata: InferenceData, rows: tuple[ParameterRow, ...]) -> Plot:
     return Plot("corner", "Posterior and prior", caption, figure, _correlations(idata, rows))
 
 
-def _correlations(idata: az.InferenceData, rows: tuple[ParameterRow, ...]) -> str:
+def _correlations(idata: InferenceData, rows: tuple[ParameterRow, ...]) -> str:
     """What a corner plot shows, in words: how many parameters, and which are correlated most."""
     shown = f"Corner plot of {len(rows)} parameters."
-    draws = np.stack([np.asarray(idata.posterior[row.name].values, float).ravel() for row in rows])
+    draws = np.stack(
+        [np.asarray(read_group(idata, "posterior")[row.name].values, float).ravel() for row in rows]
+    )
     draws = draws[:, np.isfinite(draws).all(axis=0)]
     if len(rows) < 2 or draws.shape[1] < 2 or (draws.std(axis=1) == 0).any():
         return shown

@@ -114,7 +114,7 @@ def write_report(
     return path
 
 
-def find(idata: az.InferenceData, summary: RunSummary) -> Findings:
+def find(idata: InferenceData, summary: RunSummary) -> Findings:
     """What a run's draws and summary say, for page and README.
 
     Raises

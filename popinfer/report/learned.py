@@ -64,8 +64,10 @@ def learned_of(rows: Sequence[ParameterRow], relations: Sequence[RelationRow]) -
 
     Parameters
     ----------
-    rows : of the parameters.
-    relations : of the derived relations, at the points of the report's table.
+    rows : Sequence[ParameterRow]
+        Of the parameters.
+    relations : Sequence[RelationRow]
+        Of the derived relations, at the points of the report's table.
     """
     weak = tuple(row.name for row in rows if row.shrinkage < WEAK_SHRINKAGE)
     taught = [row for row in rows if row.name not in weak]

@@ -8,9 +8,9 @@ import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import arviz as az
 import numpy as np
 
+from popinfer.inference_data import InferenceData, group_names, read_group
 from popinfer.report.comparison import Histograms, read_abundances, read_histograms
 from popinfer.report.goodness import FeatureChecks, read_checks
 from popinfer.report.parameters import ParameterRow
@@ -35,15 +35,18 @@ class Column(NamedTuple):
 
 
 def table_files(
-    idata: az.InferenceData, summary: RunSummary, rows: tuple[ParameterRow, ...]
+    idata: InferenceData, summary: RunSummary, rows: tuple[ParameterRow, ...]
 ) -> dict[str, bytes]:
     """Every table that the stored groups allow: file name -> content.
 
     Parameters
     ----------
-    idata : draws and predictions as described in `popinfer.report`.
-    summary : what was run.
-    rows : of the parameters.
+    idata : InferenceData
+        Draws and predictions as described in `popinfer.report`.
+    summary : RunSummary
+        What was run.
+    rows : tuple[ParameterRow, ...]
+        Of the parameters.
     """
     tables = {"parameters.ecsv": parameter_columns(rows)}
     histograms, checks = read_histograms(idata), read_checks(idata)
@@ -61,7 +64,7 @@ def table_files(
             Column("low68", [x.low for x in abundances], "", "16 % quantile, posterior"),
             Column("high68", [x.high for x in abundances], "", "84 % quantile, posterior"),
         ]
-    if "derived" in idata.groups():
+    if "derived" in group_names(idata):
         tables["relations.ecsv"] = relation_columns(idata)
         tables["published.ecsv"] = published_columns(idata)
     return {name: ecsv(columns, summary) for name, columns in tables.items()}
@@ -131,9 +134,9 @@ def check_columns(checks: FeatureChecks) -> list[Column]:
     ]
 
 
-def relation_columns(idata: az.InferenceData) -> list[Column]:
+def relation_columns(idata: InferenceData) -> list[Column]:
     """The derived relations on their whole grids, one below the other."""
-    derived = idata["derived"]
+    derived = read_group(idata, "derived")
     names, x, quantiles, fiducial = [], [], [], []
     for name in (name for name in AXES if name in derived):
         (axis,) = (str(dim) for dim in derived[name].dims if dim != "draw")
@@ -156,7 +159,7 @@ def relation_columns(idata: az.InferenceData) -> list[Column]:
     ]
 
 
-def published_columns(idata: az.InferenceData) -> list[Column]:
+def published_columns(idata: InferenceData) -> list[Column]:
     """Published values beside the posterior's median, where both reach."""
     found = [(row, label, value) for row in tabulate_relations(idata) for label, value in row.published]
     return [
@@ -190,8 +193,10 @@ def ecsv(columns: Sequence[Column], summary: RunSummary) -> bytes:
 
     Parameters
     ----------
-    columns : of equal length; numbers that aren't finite become empty cells.
-    summary : of the run, whose name and draws the file's head tells.
+    columns : Sequence[Column]
+        Of equal length; numbers that aren't finite become empty cells.
+    summary : RunSummary
+        Of the run, whose name and draws the file's head tells.
     """
     from astropy.table import Column as TableColumn  # takes a part of a second to load
     from astropy.table import MaskedColumn, Table

@@ -16,10 +16,13 @@ def render(name: str, filters: Mapping[str, Callable[..., str]] | None = None, *
 
     Parameters
     ----------
-    name : of its file. Values in pages (``.html``) are escaped; pages get the style sheet ``css``, and the
+    name : str
+        Of its file. Values in pages (``.html``) are escaped; pages get the style sheet ``css``, and the
         ``policy`` that lets a browser run the program ``program`` and nothing else.
-    filters : functions that the template may apply to values, by name; `powers` is there without.
-    content : values by name.
+    filters : Mapping[str, Callable[..., str]] or None
+        Functions that the template may apply to values, by name; `powers` is there without.
+    **content : Any
+        Values by name.
     """
     files = resources.files("popinfer.report")
     environment = jinja2.Environment(

@@ -232,9 +232,12 @@ def report(folder: RunFolder | Path, say: Reporter | None = None, *, pdf: bool =
 
     Parameters
     ----------
-    folder : of the results.
-    say : hears about progress.
-    pdf : write the page as PDF too.
+    folder : RunFolder or Path
+        Of the results.
+    say : Reporter or None
+        Hears about progress.
+    pdf : bool
+        Write the page as PDF too.
 
     Raises
     ------

@@ -11,7 +11,12 @@ def optional_package(name: str, extra: str, format: str) -> Any:
 
     Parameters
     ----------
-    name : of the package. extra : of popinfer that installs it. format : that needs it.
+    name : str
+        Of the package.
+    extra : str
+        Of popinfer that installs it.
+    format : str
+        That needs it.
 
     Raises
     ------

@@ -309,7 +309,10 @@ def whole_numbers(values: np.ndarray, place: str) -> np.ndarray:
 
     Parameters
     ----------
-    values : as a file has them. place : opens the message.
+    values : np.ndarray
+        As a file has them.
+    place : str
+        Opens the message.
 
     Raises
     ------
@@ -331,7 +334,8 @@ def base_of(name: str) -> tuple[str, int | None]:
 
     Parameters
     ----------
-    name : such as ``pos[0]``.
+    name : str
+        Such as ``pos[0]``.
     """
     match = _ELEMENT.fullmatch(name)
     return (match[1], int(match[2])) if match else (name, None)

@@ -44,7 +44,10 @@ class SwiftCatalog(HaloReader):
 
     Parameters
     ----------
-    path : the file. asked : what the run file says.
+    path : Path
+        The file.
+    asked : Asked
+        What the run file says.
 
     Raises
     ------

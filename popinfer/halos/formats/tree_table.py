@@ -32,7 +32,12 @@ class TreeTable(HaloReader):
 
     Parameters
     ----------
-    path : the file. kind : see `popinfer.halos.formats.plain.PlainTable`. asked : what the run file says.
+    path : Path
+        The file.
+    kind : str
+        See `popinfer.halos.formats.plain.PlainTable`.
+    asked : Asked
+        What the run file says.
 
     Raises
     ------

@@ -37,7 +37,10 @@ class YtreeTrees(HaloReader):
 
     Parameters
     ----------
-    path : the file. asked : what the run file says.
+    path : Path
+        The file.
+    asked : Asked
+        What the run file says.
 
     Raises
     ------
