@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from popinfer.inference_data import InferenceData, group_names, read_group
+from popinfer.inference_data import InferenceData, read_group
 from popinfer.report.comparison import Histograms, read_histograms
 from popinfer.report.numbers import measured
 from popinfer.report.parameters import ParameterRow

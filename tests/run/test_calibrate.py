@@ -39,7 +39,7 @@ def fake_trial(run, index, spec):
     return {**{k: module._plain(v) for k, v in vars(made).items()}, "wall_time_s": 0.0}
 
 
-SOMEWHERE = Region(Mixture.single(Laplace(np.zeros(2), np.eye(2))), [], True, 0.0)
+SOMEWHERE = Region(Mixture.single(Laplace(np.zeros(2), np.eye(2))), [], 0.0)
 
 
 def few_batches(run):
