@@ -64,11 +64,10 @@ def _joint_draws(idata: InferenceData, group: str, rows: tuple[ParameterRow, ...
 
 def _finite_draws(idata: InferenceData, group: str, rows: tuple[ParameterRow, ...]) -> np.ndarray:
     """All draws of all parameters together, (draw, par); none where the group lacks one."""
-    if group not in group_names(idata) or any(row.name not in read_group(idata, group) for row in rows):
+    stored = read_group(idata, group)
+    if any(row.name not in stored for row in rows):
         return np.empty((0, len(rows)))
-    draws = np.stack(
-        [np.asarray(read_group(idata, group)[row.name].values, float).ravel() for row in rows], axis=-1
-    )
+    draws = np.stack([np.asarray(stored[row.name].values, float).ravel() for row in rows], axis=-1)
     return draws[np.isfinite(draws).all(axis=-1)]
 
 
