@@ -4,6 +4,7 @@ import ast
 import builtins
 import importlib
 import importlib.util
+import json
 import re
 import shlex
 from pathlib import Path
@@ -222,6 +223,9 @@ def test_the_guide_names_the_command_that_is_checked():
     assert f"python {words}" in TEXTS[".github/CONTRIBUTING.md"]
 
 
+REFERENCE = (ROOT / "results" / "reference" / "sdss_summary.json").read_text(encoding="utf-8")
+
+
 def test_limits_state_the_numbers_of_the_code():
     page = " ".join(TEXTS["docs/limits.md"].split())
     theirs = in_named_units(CALIBRATED_IN)
@@ -229,7 +233,11 @@ def test_limits_state_the_numbers_of_the_code():
     assert f"`satellites.survival` ({SatelliteSurvivalParams().survival:g} by default)" in page
     quick = load_config(ROOT / "configs" / "sdss_quick.yaml")
     assert f"an error of {100 * quick.kernels.model_error:g} % of each count" in page
-    assert f"the second at {quick.model.fixed['sfh.critical_mass']:g} " in page
+    full = load_config(ROOT / "configs" / "sdss.yaml")
+    assert f"of {100 * full.kernels.model_error:g} % in `configs/sdss.yaml`" in page
+    assert {term.kind for term in full.joint} >= {"luminosity_function", "mass_function"}
+    summary = json.loads(REFERENCE)
+    assert f"chi-square of {summary['chi2']:.1f} for {summary['n_eff']:.1f} effective statistics" in page
     assert f"With {quick.halos.n_per_slice:,} halos a slice" in page
     for number in ("1.10 times", "1.00 +- 0.05", "up to +0.96", "1.17"):
         assert number in page and number in TEXTS["results/README.md"], number
