@@ -15,12 +15,11 @@ from popinfer.config import ReadRunFile, RunConfig, examine
 from popinfer.config.errors import Problem
 from popinfer.data.tables.request import quoted
 from popinfer.errors import InputError
-from popinfer.infer.nodes import NODES_PER_PARAMETER
 from popinfer.population.parameters import declared_parameters
 from popinfer.records import Catalog
 from popinfer.run.batches import batch_shape
 from popinfer.run.catalog import build_catalog
-from popinfer.run.duration import estimated_seconds, exact_evaluations
+from popinfer.run.duration import estimated_seconds, exact_evaluations, expected_nodes
 from popinfer.run.file_checks import file_problems, named_columns, problems_of
 from popinfer.run.folder import RunFolder, check_writable
 from popinfer.run.memory import check_memory, needed_bytes
@@ -93,7 +92,7 @@ class Plan:
         yield f"sampler    {config.sample.kind}" + (
             ""
             if evaluations is None
-            else f": about {evaluations} evaluations of the model, {NODES_PER_PARAMETER * len(config.free)} "
+            else f": about {evaluations} evaluations of the model, {expected_nodes(len(config.free))} "
             "of them nodes of the surrogate"
         )
         yield "time       " + (
