@@ -268,3 +268,18 @@ def _factors(n: int, parts: int) -> tuple[int, ...]:
     divisors = [d for d in range(1, n + 1) if n % d == 0]
     first = min(divisors, key=lambda d: abs(np.log(d) - np.log(n) / parts))
     return (first, *_factors(n // first, parts - 1))
+
+
+def directions_of(position: Float[np.ndarray, "halo 3"]) -> dict[str, np.ndarray]:
+    """Right ascension, ``ra``, and declination, ``dec`` [deg], of positions around the origin."""
+    x, y, z = position.T
+    return {"ra": np.degrees(np.arctan2(y, x)) % 360, "dec": np.degrees(np.arctan2(z, np.hypot(x, y)))}
+
+
+def velocity_along_sight(
+    position: Float[np.ndarray, "halo 3"], velocity: Float[np.ndarray, "halo 3"], *, is_box: bool
+) -> Float[np.ndarray, "halo"]:
+    """Velocity away from the observer: along a box's third axis, or from the origin of a lightcone."""
+    if is_box:
+        return velocity[:, 2]
+    return np.sum(position * velocity, axis=1) / np.linalg.norm(position, axis=1)

@@ -36,9 +36,9 @@ from popinfer.infer.nuts import SurrogateNutsSpec, surrogate_nuts
 from popinfer.infer.surrogate import SurrogateFit, fit_surrogate
 
 MAX_ERROR = 0.5  # nat; above it the efficiency of exact weights is below about 0.6
-# spread of the first nodes in units of the Laplace approximations': with 28 parameters and curved valleys a
-# wider spread is mostly where the posterior is not, and surrogates that fit it too err twice as much
-_FIRST_SPREAD = 0.8
+# largest radius of the first nodes in standard deviations of the Laplace approximations. More leads to where the
+# posterior is not: of 28 parameters with curved valleys, whose own is 5.3, surrogates err twice as much
+_FIRST_RADIUS = 4.25
 _QUICK = SurrogateNutsSpec(n_warmup=200, n_draws=200)
 
 Say = Callable[[int, int, str], None]
@@ -163,7 +163,8 @@ def build_surrogate(
         text = f"error {error:.1f} nat" if np.isfinite(error) else ""
         report(done, max(most, done), text)
 
-    spread = mixture.with_widths_times(_FIRST_SPREAD).fill(jax.random.fold_in(key, 0), n)
+    first_spread = min(wider(n_par), _FIRST_RADIUS / np.sqrt(n_par))
+    spread = mixture.with_widths_times(first_spread).fill(jax.random.fold_in(key, 0), n)
     surrogate = SurrogatePosterior.of(data, evaluate(counts, spread, say))
     while n < most or (error > MAX_ERROR and n < MOST_IN_ROUNDS * n_par):
         points = _spread_draws(jax.random.fold_in(key, n), surrogate.density, mixture, ROUND_NODES * n_par)

@@ -25,6 +25,7 @@ from jaxtyping import Array, Float
 from popinfer.config import load_config
 from popinfer.errors import InputError
 from popinfer.halos.completed import CompletedHalos, Tally, complete_halos
+from popinfer.halos.geometry import directions_of, velocity_along_sight
 from popinfer.halos.per_halo import normals_of_halos, uniforms_of_halos
 from popinfer.halos.sample import SimulatedHalos, checked_chunks, host_masses
 from popinfer.halos.table import DISTINCT, Directory, HaloReader, HaloTable, with_hosts
@@ -435,11 +436,7 @@ def _plain(survey: AnySurvey) -> AnySurvey:
 
 def _observed_redshift(plan: _Plan, table: HaloTable, z: np.ndarray) -> np.ndarray:
     """Redshifts with peculiar velocities; without where these are unknown."""
-    if plan.is_box:
-        along = table.velocity[:, 2]
-    else:
-        distance = np.linalg.norm(table.position, axis=1)
-        along = np.sum(table.position * table.velocity, axis=1) / distance
+    along = velocity_along_sight(table.position, table.velocity, is_box=plan.is_box)
     return np.where(np.isfinite(along), z + (1 + z) * along / _C_KM_S, z)
 
 
@@ -452,7 +449,7 @@ def _halo_columns(plan: _Plan, halos: CompletedHalos, z: np.ndarray) -> dict[str
     for i, axis in enumerate("xyz"):
         columns[f"v{axis}"] = table.velocity[:, i].astype(np.float32)
     if not plan.is_box:
-        columns |= _directions(table.position)
+        columns |= directions_of(table.position)
     columns["redshift_true"] = z
     columns["redshift"] = _observed_redshift(plan, table, z)
     columns["logmp_obs"] = table.lg_mass.astype(np.float32)
@@ -460,12 +457,6 @@ def _halo_columns(plan: _Plan, halos: CompletedHalos, z: np.ndarray) -> dict[str
         columns[name] = values.astype(np.float32)
     columns["p_merge"] = table.p_merge.astype(np.float32)
     return columns
-
-
-def _directions(position: np.ndarray) -> dict[str, np.ndarray]:
-    """Right ascension and declination [deg] of halos around the origin."""
-    x, y, z = position.T
-    return {"ra": np.degrees(np.arctan2(y, x)) % 360, "dec": np.degrees(np.arctan2(z, np.hypot(x, y)))}
 
 
 def _columns(plan: _Plan, painted: Painted, selected: np.ndarray) -> dict[str, np.ndarray]:

@@ -26,7 +26,6 @@ SELECTION = "selection: {band: r, bright_mag: 14.0, faint_mag: 17.5}"
         (("error: er", "error: nan"), ":8: catalog.bands.r.error: 'nan' is no error"),
         (("error: er", "error: '-inf'"), ":8: catalog.bands.r.error: '-inf' is no error"),
         (("error: er", "unit: mag, error: 5"), "catalog.bands.r.error: 5 mag for all rows; values with"),
-        (("error: er", "unit: uJy, error_unit: mag, error: 5"), "catalog.bands.r.error: 5 mag for all rows"),
         ((Z, "redshift: zs\n  id: g"), ":6: catalog: column 'g' is named as id and as numbers"),
         ((Z, f"{CLEAN}x > 1\n  id: x"), ":7: catalog: column 'x' is named as id and as numbers"),
         ((Z, f"{CLEAN}not not clean"), ":6: catalog.where: 'not not clean' has to be a column of true"),

@@ -33,7 +33,7 @@ def test_every_stored_relation_has_rows_with_published_numbers():
 def test_relations_that_nothing_moves_were_not_learnt():
     relations = synthetic.run()["derived"]
     relations["smhm"] = relations["smhm"].isel(draw=[0] * relations.sizes["draw"])
-    learned = learned_of((), tabulate_relations(az.InferenceData(derived=relations)))
+    learned = learned_of((), tabulate_relations(from_groups({"derived": relations})))
     assert learned.held == ("stellar mass at fixed halo mass",)
     assert len(learned.relations) == 3 and not any("Central galaxies" in one for one in learned.relations)
 

@@ -10,11 +10,13 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 from popinfer.config import RunConfig
 from popinfer.data.filters import vega_to_ab
 from popinfer.errors import InputError
 from popinfer.halos.source import LightconeSource
+from popinfer.inference_data import from_groups
 from popinfer.run import run_summary
 from popinfer.run.build import build_light
 from popinfer.run.catalog import build_catalog
@@ -172,12 +174,10 @@ def test_catalog_warnings_reach_the_report(monkeypatch):
         cautions=("the fit's",),
         halo_counting=np.zeros(1),
     )
-    checks = {"p_chi2_slice": SimpleNamespace(values=()), "p_chi2": 0.0}
-
-    class Draws(dict):
-        posterior = SimpleNamespace(attrs={"wall_time_s": 0.0})
-        sample_stats = SimpleNamespace(attrs={})
-
+    checks = xr.Dataset({"p_chi2_slice": ("slice", np.empty(0)), "p_chi2": 0.0})
+    idata = from_groups(
+        {"posterior": xr.Dataset(attrs={"wall_time_s": 0.0}), "sample_stats": xr.Dataset(), "checks": checks}
+    )
     monkeypatch.setattr(run_summary, "versions", dict)
     monkeypatch.setattr(run_summary, "drawn_beside", lambda config: [])
     monkeypatch.setattr(run_summary, "galaxies_missing", lambda run, params: [])
@@ -185,7 +185,7 @@ def test_catalog_warnings_reach_the_report(monkeypatch):
     taken = {}
     monkeypatch.setattr(run_summary, "RunSummary", lambda **keys: taken.update(keys))
     unchecked = inspect.unwrap(run_summary.summary_of_run)  # of types, which stand-ins don't have
-    unchecked(run, SimpleNamespace(wall_time_s=0.0, n_halos=0), fit, Draws(checks=checks))
+    unchecked(run, SimpleNamespace(wall_time_s=0.0, n_halos=0), fit, idata)
     assert taken["warnings"] == ("the catalog's", "the fit's")
 
 
