@@ -36,8 +36,8 @@ from popinfer.infer.nuts import SurrogateNutsSpec, surrogate_nuts
 from popinfer.infer.surrogate import SurrogateFit, fit_surrogate
 
 MAX_ERROR = 0.5  # nat; above it the efficiency of exact weights is below about 0.6
-# largest radius of the first nodes in standard deviations of the Laplace approximations. More leads to where the
-# posterior is not: of 28 parameters with curved valleys, whose own is 5.3, surrogates err twice as much
+# largest radius of the first nodes in standard deviations of the Laplace approximations. More leads to where
+# the posterior is not: of 28 parameters with curved valleys, whose own is 5.3, surrogates err twice as much
 _FIRST_RADIUS = 4.25
 _QUICK = SurrogateNutsSpec(n_warmup=200, n_draws=200)
 
