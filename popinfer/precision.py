@@ -18,11 +18,8 @@ import jax.numpy as jnp
 from popinfer.environment import jaxlib_version
 from popinfer.errors import InputError
 
-_FIRST_WITH_YNN = (
-    0,
-    10,
-    2,
-)  # from this jaxlib on, programs for CPUs hand sums of products to a library, YNNPACK
+# from this jaxlib on, programs for CPUs hand sums of products to a library, YNNPACK
+_FIRST_WITH_YNN = (0, 10, 2)
 # glibc's <malloc.h> parameter numbers
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 

@@ -22,7 +22,7 @@ from popinfer.infer.counts import BatchedCounts, Evaluated, evaluate
 from popinfer.infer.draws import Draws
 from popinfer.infer.laplace import Mixture
 from popinfer.infer.nuts import SurrogateNutsSpec, surrogate_nuts
-from popinfer.infer.surrogate_posterior import MAX_ERROR, SurrogatePosterior
+from popinfer.infer.surrogate_posterior import MAX_ERROR, SurrogatePosterior, spread_out
 from popinfer.resampling import EVEN, MAX_PARETO_K, kish_size, pareto_smooth, shuffled_systematic
 
 MAX_BEYOND = 0.01  # of the draws; a posterior that the nodes cover has hardly any beyond all of them
@@ -129,9 +129,7 @@ def sample_with_exact_weights(
         assert weighted.evaluated is not None
         new = weighted.evaluated
         if beyond > MAX_BEYOND:
-            center = chains.u.mean(axis=(0, 1))
-            farther = 1 + _FARTHER / np.sqrt(len(center))
-            new = evaluate(counts, center + farther * (new.points - center))
+            new = evaluate(counts, spread_out(new.points, chains.u.mean(axis=(0, 1)), _FARTHER))
         surrogate, refined, before = surrogate.with_nodes(new), refined + 1, weighted.error
     limit, together = min(spec.max_evaluations, len(weighted.queue)), counts.n_together
     while not weighted.are_worth(spec.min_ess) and len(weighted.u) < limit:

@@ -35,6 +35,7 @@ from popinfer.infer.nodes import (
 from popinfer.infer.nuts import SurrogateNutsSpec, surrogate_nuts
 from popinfer.infer.surrogate import SurrogateFit, fit_surrogate
 
+_BEYOND = 0.5  # standard deviations of nodes beyond the posterior's radius: tails are interpolated too
 MAX_ERROR = 0.5  # nat; above it the efficiency of exact weights is below about 0.6
 # largest radius of the first nodes in standard deviations of the Laplace approximations. More leads to where
 # the posterior is not: of 28 parameters with curved valleys, whose own is 5.3, surrogates err twice as much
@@ -129,13 +130,19 @@ def _densities(density: SurrogateDensity, points: Float[Array, "point par"]) -> 
     return jax.vmap(density)(points)
 
 
-def wider(n_par: int) -> float:
-    """Spread of nodes in units of the posterior's: tails are interpolated too.
+def spread_factor(n_par: int, beyond: float) -> float:
+    """Spread, in units of the posterior's, that adds so many standard deviations to its radius, sqrt(n).
 
-    It adds half a standard deviation to the posterior's radius, sqrt(n): a factor that is harmless with few
-    parameters leads to where the posterior is not with many.
+    A factor that is harmless with few parameters leads to where the posterior is not with many.
     """
-    return 1 + 0.5 / np.sqrt(n_par)
+    return 1 + beyond / np.sqrt(n_par)
+
+
+def spread_out(
+    points: Float[np.ndarray, "point par"], center: Float[np.ndarray, "par"], beyond: float
+) -> Float[np.ndarray, "point par"]:
+    """Points farther from a center by that factor."""
+    return center + spread_factor(len(center), beyond) * (points - center)
 
 
 def build_surrogate(
@@ -163,7 +170,7 @@ def build_surrogate(
         text = f"error {error:.1f} nat" if np.isfinite(error) else ""
         report(done, max(most, done), text)
 
-    first_spread = min(wider(n_par), _FIRST_RADIUS / np.sqrt(n_par))
+    first_spread = min(spread_factor(n_par, _BEYOND), _FIRST_RADIUS / np.sqrt(n_par))
     spread = mixture.with_widths_times(first_spread).fill(jax.random.fold_in(key, 0), n)
     surrogate = SurrogatePosterior.of(data, evaluate(counts, spread, say))
     while n < most or (error > MAX_ERROR and n < MOST_IN_ROUNDS * n_par):
@@ -183,5 +190,4 @@ def _spread_draws(
     chains = surrogate_nuts(chain_key, density, mixture, _QUICK)
     draws = chains.u.reshape(-1, chains.u.shape[-1])
     picked = draws[np.asarray(jax.random.choice(pick_key, len(draws), (n,), replace=False))]
-    center = draws.mean(axis=0)
-    return center + wider(len(center)) * (picked - center)
+    return spread_out(picked, draws.mean(axis=0), _BEYOND)

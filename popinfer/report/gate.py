@@ -36,8 +36,8 @@ mix within a maximum make it N; a mass shared by maxima that no move connects is
 draws that led to each of them; moves that stand still leave clusters, and it falls to the number of lineages.
 The variance is itself known only to about (2 / number of lineages)^(1/2), so that number has its own limit.
 
-Whatever the sampler, the search that it starts from must have settled, and chains and particles must have
-visited every maximum that the search found.
+Whatever the sampler, the maxima that it starts from must have settled on all halos, and chains and particles
+must have visited each of them.
 """
 
 from collections.abc import Callable

@@ -15,9 +15,9 @@ from popinfer.config.inference import NutsConfig
 from popinfer.infer.nodes import MOST_IN_ROUNDS, NODES_PER_PARAMETER
 
 _SECONDS_AT_LEAST, _SECONDS_PER_HALO = 4.0, 4.9e-6
-# draws that the reference runs evaluate exactly, for each that their weights are worth: 480/429 and 1,072/418
+# draws that the reference runs evaluate exactly, for each that their weights are worth: 480/429 and 968/413
 _DRAWS_PER_ESS = 1.7
-_FEW = 10  # parameters, up to which a surrogate is right with the fewest nodes; 14 need 48 each
+_FEW = 10  # parameters, up to which a surrogate is right with the fewest nodes; 14 need 52 each
 
 
 def exact_evaluations(config: RunConfig) -> int | None:

@@ -56,7 +56,7 @@ def age_weights(
     t_obs : float or Float[Array, "*gal"]
         Cosmic time of observation [Gyr], of all galaxies or of each.
     ssp_lg_age_gyr : Float[Arr, "age"]
-        Float[Array, "age"] log10 age of the SSPs [Gyr], increasing.
+        Log10 age of the SSPs [Gyr], increasing.
     binned : bool
         Assign all mass to the nearest age (the DSPS convention) instead of sharing it between two.
 
@@ -174,7 +174,7 @@ def lookback_matrix(
     lookback_age_gyr : Float[Array, "node"]
         Ages [Gyr], increasing.
     ssp_lg_age_gyr : Float[Arr, "age"]
-        Float[Array, "age"] log10 age of the SSPs [Gyr], increasing.
+        Log10 age of the SSPs [Gyr], increasing.
     binned : bool
         The DSPS convention, as in `age_weights`.
 

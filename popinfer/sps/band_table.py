@@ -275,7 +275,7 @@ def smooth_sfh_fluxes(
     sfr : Float[Array, "gal node"]
         SFR [Msun/yr] at cosmic times t_obs (1 - table.fractions); zero before the first star.
     lgmet_shares : Float[Array, "gal met"]
-        Float[Array, "gal met"] `lgmet_weights` of each galaxy.
+        `lgmet_weights` of each galaxy.
     z : Float[Array, "gal"]
         Redshift, inside the table's grid (the ends are held where traced); or one for all.
 

@@ -91,7 +91,7 @@ def add_burst(
     age_weights : Float[Array, "age"]
         Msun formed at each SSP age by the smooth history.
     ssp_lg_age_gyr : Float[Arr, "age"]
-        Float[Array, "age"] log10 age of the SSPs [Gyr].
+        Log10 age of the SSPs [Gyr].
 
     Returns
     -------

@@ -49,7 +49,7 @@ def lgmet_weights(
     lgmet_scatter : float
         Its standard deviation [dex], positive.
     ssp_lgmet : Float[Arr, "met"]
-        Float[Array, "met"] log10 Z of the SSPs, increasing.
+        Log10 Z of the SSPs, increasing.
     binned : bool
         The convention of DSPS instead of linear interpolation.
 
@@ -114,7 +114,7 @@ def lgmet_from_table(
     t_obs : float
         Cosmic time of observation [Gyr].
     ssp_lg_age_gyr : Float[Arr, "age"]
-        Float[Array, "age"] log10 age of the SSPs [Gyr].
+        Log10 age of the SSPs [Gyr].
     """
     lgmet_table = jnp.asarray(lgmet_table)
     birth = jnp.asarray(t_obs, lgmet_table.dtype) - 10 ** jnp.asarray(ssp_lg_age_gyr, lgmet_table.dtype)
@@ -136,7 +136,7 @@ def lgmet_from_slope(
     slope : float
         Enrichment [dex in Z per dex in age]; zero is a constant metallicity.
     ssp_lg_age_gyr : Float[Arr, "age"]
-        Float[Array, "age"] log10 age of the SSPs [Gyr].
+        Log10 age of the SSPs [Gyr].
     pivot_gyr : float
         Age beyond which metallicity falls [Gyr].
     """

@@ -3,7 +3,6 @@
 import ast
 import builtins
 import importlib
-import importlib.util
 import json
 import re
 import shlex
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from scripts import as_module
 
 import popinfer
 from popinfer.config import load_config
@@ -31,14 +31,7 @@ EVERYWHERE = ("--help", "--install-completion", "--show-completion")
 COMPLETE = {"name", "catalog", "slices", "features"}  # keys of a run file that can be run
 
 
-def extension():
-    spec = importlib.util.spec_from_file_location("generated", DOCS / "_ext" / "generated.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-GENERATED = extension()
+GENERATED = as_module(DOCS / "_ext" / "generated.py")
 COMMANDS = dict(GENERATED.all_commands())
 
 

@@ -1,22 +1,15 @@
 """Notebooks as pages of the documentation, and the gallery of their figures."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
+from scripts import as_module
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-def extension():
-    spec = importlib.util.spec_from_file_location("notebooks", DOCS / "_ext" / "notebooks.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-PAGES = extension()
+PAGES = as_module(DOCS / "_ext" / "notebooks.py")
 NOTEBOOKS = {path.stem: json.loads(path.read_text()) for path in sorted(PAGES.NOTEBOOKS.glob("*.ipynb"))}
 LINKS = "See [x](../docs/x.md), [y](y.ipynb)."
 PNG = b"\x89PNG"

@@ -1,10 +1,10 @@
 """Notebooks run from top to bottom, and hold the outputs of the code that stands in them."""
 
-import importlib.util
 from pathlib import Path
 
 import nbformat
 import pytest
+from scripts import as_module
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -13,14 +13,7 @@ SECONDS = ("02_sps.ipynb",)  # others fit a model, which takes a minute or more 
 all_notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 
 
-def script():
-    spec = importlib.util.spec_from_file_location("execute", FOLDER / "execute.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-EXECUTE = script()
+EXECUTE = as_module(FOLDER / "execute.py")
 
 
 def read(path):

@@ -1,11 +1,22 @@
-"""Scripts of `benchmarks/` in processes of their own, where no type checker slows them."""
+"""Scripts: as modules, and those of `benchmarks/` in processes of their own, where nothing checks types."""
 
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def as_module(path: Path) -> ModuleType:
+    """A Python file that is no part of a package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def run_script(name: str, *options: str) -> str:
