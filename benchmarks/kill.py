@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -33,6 +34,8 @@ TIMES = {
     "arrays",
     "posterior",
 }  # what may differ: times, and hashes over them
+SEAL = re.compile(rb"popinfer \d+ [a-z]+ [!-~]+ sha256 [0-9a-f]{64}")
+SHOWN = (".html", ".md", ".png", ".pdf", ".yaml")  # what people read tells times, too
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def content(path: Path) -> object:
     if path.suffix == ".npz":
         with np.load(path) as store:
             return {name: store[name].tobytes() for name in store}
-    return path.read_bytes()
+    return SEAL.sub(b"", path.read_bytes())
 
 
 def stored(name: str, item: object) -> dict[str, bytes]:
@@ -88,8 +91,7 @@ def differences(folder: Path, reference: Path) -> list[str]:
     """Files that differ, are missing or are too many; pages show times, and are asked for only."""
     names = [{str(p.relative_to(f)) for p in f.rglob("*") if p.is_file()} for f in (folder, reference)]
     found = sorted(names[0] ^ names[1])
-    shown = (".html", ".png", ".pdf", ".yaml")
-    same = (name for name in names[0] & names[1] if not name.endswith(shown))
+    same = (name for name in names[0] & names[1] if not name.endswith(SHOWN))
     return found + sorted(name for name in same if content(folder / name) != content(reference / name))
 
 

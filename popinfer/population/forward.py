@@ -56,6 +56,7 @@ from popinfer.sps.dust import BirthClouds, DustLaw, EqualClouds, KriekConroy13, 
 from popinfer.sps.light_table import LightTable, Surroundings
 from popinfer.sps.line_table import LineTable
 from popinfer.sps.metallicity import lgmet_weights
+from popinfer.sps.surviving_mass import RETURN_FITS, surviving_fraction
 
 _T_MIN = 1e-3  # Gyr; diffmah's gradient is NaN at t = 0
 _SOLAR_LGMET = -1.69897
@@ -336,8 +337,11 @@ def build_tables(
 
 
 def solar_survivors(ssp: SSP) -> Float[np.ndarray, "age"]:
-    """Surviving mass per Msun formed of stars of each age, at solar metallicity; one where unknown."""
+    """Surviving mass per Msun formed of stars of each age, at solar metallicity.
+
+    A grid that doesn't tell is taken for Kroupa's initial mass function, remnants included.
+    """
     if ssp.ssp_surviving_mstar_frac is None:
-        return np.ones(len(ssp.ssp_lg_age_gyr))
+        return np.asarray(surviving_fraction(np.asarray(ssp.ssp_lg_age_gyr) + 9, RETURN_FITS["kroupa"]))
     solar = int(np.argmin(np.abs(np.asarray(ssp.ssp_lgmet) - _SOLAR_LGMET)))
     return np.asarray(ssp.ssp_surviving_mstar_frac)[solar]

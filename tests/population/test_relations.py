@@ -1,6 +1,9 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
+from popinfer.population.forward import solar_survivors
 from popinfer.population.relations import LG_SSFR_QUENCHED, Grids, Sample, summarise
 
 
@@ -33,3 +36,12 @@ def test_empty_masses_are_nan(sample):
     for values in found.values():
         assert np.isfinite(values[0])
         assert np.isnan(values[1])
+
+
+def test_a_grid_without_surviving_masses_loses_as_much_as_fsps_says(ssp):
+    """Not all that was formed: with remnants, 0.6 of it after 10 Gyr (Conroy 2013, section 2)."""
+    without = dataclasses.replace(ssp, ssp_surviving_mstar_frac=None)
+    told, fit = solar_survivors(ssp), solar_survivors(without)
+    old = np.asarray(ssp.ssp_lg_age_gyr) > 0
+    assert np.all((fit - told)[old] > 0.03) and np.all((fit - told)[old] < 0.17)
+    np.testing.assert_allclose(fit[np.argmin(np.abs(ssp.ssp_lg_age_gyr - 1))], 0.59, atol=0.03)
