@@ -34,7 +34,8 @@ TIMES = {
     "arrays",
     "posterior",
 }  # what may differ: times, and hashes over them
-SEAL = re.compile(rb"popinfer \d+ [a-z]+ [!-~]+ sha256 [0-9a-f]{64}")
+# in text: the seal, and by which posterior (with the times in it) tables are
+SEAL = re.compile(rb"popinfer \d+ [a-z]+ [!-~]+ sha256 [0-9a-f]{64}|posterior: [0-9a-f]{8,}")
 SHOWN = (".html", ".md", ".png", ".pdf", ".yaml")  # what people read tells times, too
 
 

@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from popinfer.data import load_ssp
 from popinfer.population.forward import solar_survivors
 from popinfer.population.relations import LG_SSFR_QUENCHED, Grids, Sample, summarise
 
@@ -38,8 +39,9 @@ def test_empty_masses_are_nan(sample):
         assert np.isnan(values[1])
 
 
-def test_a_grid_without_surviving_masses_loses_as_much_as_fsps_says(ssp):
+def test_a_grid_without_surviving_masses_loses_as_much_as_fsps_says():
     """Not all that was formed: with remnants, 0.6 of it after 10 Gyr (Conroy 2013, section 2)."""
+    ssp = load_ssp()
     without = dataclasses.replace(ssp, ssp_surviving_mstar_frac=None)
     told, fit = solar_survivors(ssp), solar_survivors(without)
     old = np.asarray(ssp.ssp_lg_age_gyr) > 0
