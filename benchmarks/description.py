@@ -15,6 +15,10 @@ in the run's slices and in those held out. And what neither colors nor abundance
 - how much more massive the halos of quenched central galaxies of 10^10.7 Msun are than those of star-forming
   ones (Mandelbaum et al. 2016, MNRAS 457, 3200: twice or more);
 - luminosity densities in the SDSS bands shifted to z = 0.1 (Blanton et al. 2003, ApJ 592, 819).
+
+Last, each free parameter with its prior and posterior, and what it moves: colors, the share of red galaxies
+and the number of listed ones when it alone rises by a standard deviation of its prior from the posterior's
+mean.
 """
 
 import argparse
@@ -165,7 +169,43 @@ def beyond(finished: Any, n_draws: int, n_halos: int, seed: int) -> dict:
     }
 
 
-def told(rows: list[dict], other: dict) -> str:
+def parameters(finished: Any, n_halos: int, seed: int) -> dict[str, dict]:
+    """Prior, posterior, and what an upward step of each parameter does to the listed galaxies."""
+    from popinfer import predict
+    from popinfer.model import HaloSpec
+    from popinfer.random import root_key, stream
+
+    run = finished.run
+    free, draws = run.model.space.free, finished.vectors()
+    middle = draws.mean(axis=0)
+    points = np.concatenate([middle[None], middle + np.eye(len(free))])
+    spec = HaloSpec(n_batch=1, n_halo=n_halos, lgm_min=float(np.min(finished.config.halos.lgm_min)))
+    predicted = predict(stream(root_key(seed), "moved"), finished, points, run.survey, spec)
+    bands, edges = run.survey.bands, np.array([0.0, 99.0])
+    seen = []
+    for point in range(len(points)):
+        galaxies = predicted.galaxies(point)
+        mag, weight = (np.asarray(x) for x in (galaxies.mag, galaxies.weight))
+        each = [appearance(m, w, bands, edges, 0) for m, w in zip(mag, weight, strict=True)]
+        together = averaged(each)
+        medians = {color: values[1] for color, values in together["colors"].items()}
+        number = {"lg_number": float(np.mean(np.log10(weight.sum(axis=1))))}
+        seen.append(medians | {"red share": together["shares"][2]} | number)
+    physical = run.physical(draws)
+    rows = {}
+    for i, parameter in enumerate(free):
+        values = physical[parameter.name]
+        rows[parameter.name] = {
+            "unit": parameter.unit,
+            "prior": str(parameter.prior),
+            "mean": float(values.mean()),
+            "sd": float(values.std(ddof=1)),
+            "moves": {name: float(seen[1 + i][name] - seen[0][name]) for name in seen[0]},
+        }
+    return rows
+
+
+def told(rows: list[dict], other: dict, free: dict[str, dict]) -> str:
     """All of it as text."""
     lines = []
     for row in rows:
@@ -193,6 +233,9 @@ def told(rows: list[dict], other: dict) -> str:
         "luminosity densities minus Blanton+03 [mag]: "
         + "  ".join(f"{band} {off:+.2f}" for band, off in other["luminosity_densities_off"].items())
     )
+    for name, row in free.items():
+        moves = "  ".join(f"{what} {by:+.3f}" for what, by in row["moves"].items())
+        lines.append(f"{name:28s} {row['prior']:32s} {row['mean']:+.3f} +- {row['sd']:.3f}   {moves}")
     return "\n".join(lines)
 
 
@@ -215,9 +258,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     size = options.draws, options.n_halos, options.seed
     rows = compare_slices(finished, [tuple(limits) for limits in options.held_out], *size)
     other = beyond(finished, *size)
-    print(told(rows, other))
+    free = parameters(finished, options.n_halos, options.seed)
+    print(told(rows, other, free))
     if options.json is not None:
-        found = {"slices": rows, "beyond": other, "folder": options.folder.name}
+        found = {"slices": rows, "beyond": other, "parameters": free, "folder": options.folder.name}
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

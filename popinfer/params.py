@@ -125,6 +125,7 @@ class Declaration:
     why : what is wrong with values outside, as the end of a sentence.
     prior : what stands for it when it is freed without a prior of the user's own; None where nothing does.
     label : how its name is written; that of the field when empty.
+    source : where default and prior come from, for the docs.
     """
 
     unit: str
@@ -134,6 +135,7 @@ class Declaration:
     why: str = ""
     prior: Prior | None = None
     label: str = ""
+    source: str = ""
 
     @property
     def domain(self) -> str:

@@ -75,7 +75,8 @@ def _declared(role: str, declared: Any, values: Any) -> Iterator[str]:
         prior = "none" if stated.prior is None else str(stated.prior)
         value = f"{float(getattr(values, field.name)):.4g}"
         details = f"default {value}; prior {prior}; domain {stated.domain}"
-        yield _entry(f"{role}.{label}", details, stated.meaning)
+        source = f"{stated.meaning}. Source: {stated.source}" if stated.source else stated.meaning
+        yield _entry(f"{role}.{label}", details, source)
 
 
 def filters() -> str:

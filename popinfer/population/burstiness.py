@@ -38,6 +38,7 @@ class BurstinessParams(NamedTuple):
             2,
             "scatter is never negative",
             Prior("lognormal", 0.3, 0.35),
+            source="0.2 to 0.4 dex: Caplar & Tacchella (2019, MNRAS 487, 3845), Iyer et al. (2020)",
         ),
     ] = 0.3
     # from 100,000 years to the age of the universe
@@ -49,6 +50,7 @@ class BurstinessParams(NamedTuple):
             -4,
             1.2,
             prior=Prior("normal", -0.7, 0.3),
+            source="about 200 Myr: Caplar & Tacchella (2019, MNRAS 487, 3845)",
         ),
     ] = -0.7
 

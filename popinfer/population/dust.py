@@ -44,13 +44,30 @@ class DustPopulationParams(NamedTuple):
             -6,
             2,
             prior=Prior("normal", -0.4, 0.3),
+            source="Salim et al. (2018, ApJ 859, 11), within a factor of two",
         ),
     ] = -0.4
     slope_mass: Annotated[
-        Scalar, Declaration("dex/dex", "A_V against stellar mass", -5, 5, prior=Prior("normal", 0.3, 0.3))
+        Scalar,
+        Declaration(
+            "dex/dex",
+            "A_V against stellar mass",
+            -5,
+            5,
+            prior=Prior("normal", 0.3, 0.3),
+            source="trend of Salim et al. (2018, ApJ 859, 11); the width is a choice",
+        ),
     ] = 0.3
     slope_ssfr: Annotated[
-        Scalar, Declaration("dex/dex", "A_V against specific SFR", -5, 5, prior=Prior("normal", 0.35, 0.3))
+        Scalar,
+        Declaration(
+            "dex/dex",
+            "A_V against specific SFR",
+            -5,
+            5,
+            prior=Prior("normal", 0.35, 0.3),
+            source="trend of Salim et al. (2018, ApJ 859, 11); the width is a choice",
+        ),
     ] = 0.35
     scatter: Annotated[
         Scalar,
@@ -61,6 +78,7 @@ class DustPopulationParams(NamedTuple):
             2,
             "scatter is never negative",
             Prior("lognormal", 0.25, 0.4),
+            source="a choice: a factor of 1.8 between like galaxies",
         ),
     ] = 0.2
     quenched_scatter: Annotated[
@@ -71,6 +89,7 @@ class DustPopulationParams(NamedTuple):
             -2,
             2,
             prior=Prior("normal", 0.0, 0.3),
+            source="a choice: a factor of two either way",
         ),
     ] = 0.0
     f_unobscured: Annotated[
@@ -82,6 +101,7 @@ class DustPopulationParams(NamedTuple):
             1,
             "it is a fraction",
             Prior("truncnormal", 0.0, 0.2, 0.0, 1.0),
+            source="a choice: screens with some holes",
         ),
     ] = 0.0
 

@@ -21,18 +21,27 @@ class UniformGasParams(NamedTuple):
     f_esc : escape fraction of ionising photons.
     """
 
-    # what the grid of photoionisation models holds; SDSS galaxies have -3.5 to -2.5 (Kewley et al. 2019,
-    # ARA&A 57, 511)
+    # what the grid of photoionisation models holds
     logu: Annotated[
         Scalar,
         Declaration(
-            "dex", "log10 of the ionisation parameter", -4, 0, prior=Prior("truncnormal", -3, 0.5, -4, 0)
+            "dex",
+            "log10 of the ionisation parameter",
+            -4,
+            0,
+            prior=Prior("truncnormal", -3, 0.5, -4, 0),
+            source="SDSS galaxies have -3.5 to -2.5: Kewley et al. (2019, ARA&A 57, 511)",
         ),
     ] = -2.5
     lgmet_offset: Annotated[
         Scalar,
         Declaration(
-            "dex", "metallicity of the gas relative to the stars", -2, 2, prior=Prior("normal", 0, 0.2)
+            "dex",
+            "metallicity of the gas relative to the stars",
+            -2,
+            2,
+            prior=Prior("normal", 0, 0.2),
+            source="a choice: stars and the gas that they formed of differ by some tenths of a dex",
         ),
     ] = 0.0
     f_esc: Annotated[
@@ -44,6 +53,7 @@ class UniformGasParams(NamedTuple):
             1,
             "it is a fraction",
             Prior("truncnormal", 0.0, 0.1, 0.0, 1.0),
+            source="a choice: few nearby galaxies leak more than some percent",
         ),
     ] = 0.0
 

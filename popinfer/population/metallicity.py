@@ -34,13 +34,19 @@ class MassMetallicityParams(NamedTuple):
     mdf_scatter : width of the metallicity distribution of the stars in one galaxy [dex].
     """
 
-    # stellar populations are tabulated over 3 dex in Z; calibrations of the relation differ by 0.15 dex
+    # stellar populations are tabulated over 3 dex in Z
     zero_point: Annotated[
         Scalar,
-        Declaration("dex", "mass-metallicity relation, shift", -3, 3, prior=Prior("normal", 0.0, 0.15)),
+        Declaration(
+            "dex",
+            "mass-metallicity relation, shift",
+            -3,
+            3,
+            prior=Prior("normal", 0.0, 0.15),
+            source="Gallazzi et al. (2005, MNRAS 362, 41); calibrations differ by 0.15 dex",
+        ),
     ] = 0.0
-    # at one mass quenched galaxies are never the poorer ones: 0 to 0.4 dex richer (Peng et al. 2015; Trussler
-    # et al. 2020, MNRAS 491, 5406)
+    # at one mass quenched galaxies are never the poorer ones
     quenched_offset: Annotated[
         Scalar,
         Declaration(
@@ -49,15 +55,20 @@ class MassMetallicityParams(NamedTuple):
             -3,
             3,
             prior=Prior("truncnormal", 0.15, 0.15, 0.0, 0.6),
+            source="0 to 0.4 dex: Peng et al. (2015, Nature 521, 192), Trussler et al. (2020)",
         ),
     ] = 0.0
     slope: Annotated[
         Scalar,
         Declaration(
-            "dex/dex", "extra slope of the mass-metallicity relation", -5, 5, prior=Prior("normal", 0.0, 0.2)
+            "dex/dex",
+            "extra slope of the mass-metallicity relation",
+            -5,
+            5,
+            prior=Prior("normal", 0.0, 0.2),
+            source="Gallazzi et al. (2005, MNRAS 362, 41); the width is a choice",
         ),
     ] = 0.0
-    # Peng et al. (2015, Nature 521, 192): quiescent galaxies' relation is flatter, by about 0.3 dex a dex
     quenched_slope: Annotated[
         Scalar,
         Declaration(
@@ -66,12 +77,18 @@ class MassMetallicityParams(NamedTuple):
             -5,
             5,
             prior=Prior("normal", 0.0, 0.3),
+            source="flatter by about 0.3 dex a dex: Peng et al. (2015, Nature 521, 192)",
         ),
     ] = 0.0
     evolution: Annotated[
         Scalar,
         Declaration(
-            "dex", "change of metallicity per unit redshift", -3, 3, prior=Prior("normal", -0.1, 0.2)
+            "dex",
+            "change of metallicity per unit redshift",
+            -3,
+            3,
+            prior=Prior("normal", -0.1, 0.2),
+            source="a choice; at z = 0.7 by 0.1 dex: Gallazzi et al. (2014, ApJ 788, 72)",
         ),
     ] = -0.1
     scatter: Annotated[
@@ -83,6 +100,7 @@ class MassMetallicityParams(NamedTuple):
             2,
             "scatter is never negative",
             Prior("lognormal", 0.12, 0.4),
+            source="a choice; spreads in Gallazzi et al. (2005) are larger, and hold errors",
         ),
     ] = 0.12
     # a delta function falls between the nodes of the SSP grid
@@ -95,6 +113,7 @@ class MassMetallicityParams(NamedTuple):
             2,
             "a width is positive",
             Prior("lognormal", 0.2, 0.4),
+            source="as in the solar neighborhood: Nordstrom et al. (2004, A&A 418, 989)",
         ),
     ] = 0.2
 

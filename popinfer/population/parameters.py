@@ -35,6 +35,7 @@ class PhotozParams(NamedTuple):
             0.3,
             "beyond, redshifts tell nothing",
             Prior("lognormal", 0.03, 0.3),
+            source="a choice: optical surveys reach 0.02 to 0.05",
         ),
     ] = 0.03
     bias: Annotated[
@@ -46,6 +47,7 @@ class PhotozParams(NamedTuple):
             0.3,
             "beyond, redshifts tell nothing",
             Prior("normal", 0.0, 0.01),
+            source="a choice: a third of the scatter",
         ),
     ] = 0.0
     outlier_fraction: Annotated[
@@ -57,6 +59,7 @@ class PhotozParams(NamedTuple):
             1,
             "it is a fraction",
             Prior("truncnormal", 0.05, 0.05, 0.0, 0.5),
+            source="a choice: optical surveys have some percent",
         ),
     ] = 0.0
 

@@ -30,6 +30,7 @@ class SatelliteSurvivalParams(NamedTuple):
             1,
             "it is a fraction",
             Prior("lognormal", 0.35, 0.3),
+            source="a quarter of galaxies above 10^11 Msun in subhalos, as N-body catalogs find",
         ),
     ] = 0.4
 

@@ -31,16 +31,24 @@ LG_MHALO_PIVOT = 12.3  # log10 Msun: where centrals of the published calibration
 _MASS = (-4.0, 4.0, "no halo between 10^8 and 10^16 Msun would be left")
 _SLOPE = (-10.0, 10.0, "the relation would be a step")
 
-# Shifts of groups of diffstarpop parameters; all zero is the calibration. Priors span the published
-# calibrations, which differ by 0.2 to 0.6 in each.
+# Shifts of groups of diffstarpop parameters; all zero is the calibration.
 FAMILIES = {
     # all mean_ulgm_*_ytp
     "critical_mass": Declaration(
-        "dex", "halo mass of peak star formation efficiency, shift", *_MASS, Prior("normal", 0.0, 0.3)
+        "dex",
+        "halo mass of peak star formation efficiency, shift",
+        *_MASS,
+        Prior("normal", 0.0, 0.3),
+        source="half of the scatter among diffstarpop's published calibrations, 0.5 to 0.7 dex",
     ),
     # all mean_ulgy_*_ytp
     "efficiency": Declaration(
-        "dex", "peak star formation efficiency, shift", -4, 4, prior=Prior("normal", 0.0, 0.4)
+        "dex",
+        "peak star formation efficiency, shift",
+        -4,
+        4,
+        prior=Prior("normal", 0.0, 0.4),
+        source="diffstarpop's published calibrations scatter by 0.2 (quenched galaxies) to 0.9 dex",
     ),
     # mean_ulgy_*_lo and mean_ulgy_*_hi
     "low_mass_slope": Declaration(
@@ -48,16 +56,23 @@ FAMILIES = {
         "slope of star formation efficiency below 10^12 Msun, shift",
         *_SLOPE,
         Prior("normal", 0.0, 0.5),
+        source="diffstarpop's published calibrations scatter by 0.2 to 0.5",
     ),
     "high_mass_slope": Declaration(
         "dex/dex",
         "slope of star formation efficiency above 10^12 Msun, shift",
         *_SLOPE,
         Prior("normal", 0.0, 0.5),
+        source="diffstarpop's published calibrations on SMDPL and TNG scatter by 0.2 to 0.3; twice that",
     ),
-    # mean_uqt_ytp; published calibrations span 1.0 to 1.2, diffstarpop's fits allow 0 to 2
+    # mean_uqt_ytp; diffstarpop's fits allow 0 to 2
     "quenching_time": Declaration(
-        "", "time of quenching, shift of the unbounded log10 time", -2, 2, prior=Prior("normal", 0.0, 0.1)
+        "",
+        "time of quenching, shift of the unbounded log10 time",
+        -2,
+        2,
+        prior=Prior("normal", 0.0, 0.1),
+        source="twice the scatter among diffstarpop's published calibrations",
     ),
     # mean_udrop_int; diffstarpop's fits allow -3 to 2
     "quenching_depth": Declaration(
@@ -66,13 +81,23 @@ FAMILIES = {
         -10,
         10,
         prior=Prior("normal", 0.0, 0.5),
+        source="diffstarpop's published calibrations scatter by 0.4",
     ),
     # all frac_quench_*_x0_*, the halo mass where half the galaxies quench
     "quenching_mass": Declaration(
-        "dex", "halo mass where galaxies quench, shift", *_MASS, Prior("normal", 0.0, 0.5)
+        "dex",
+        "halo mass where galaxies quench, shift",
+        *_MASS,
+        Prior("normal", 0.0, 0.5),
+        source="diffstarpop's published calibrations scatter by 0.5 to 1.1 dex",
     ),
     "quenching_floor": Declaration(
-        "", "quenched fraction at low mass, logit shift", -20, 20, prior=Prior("normal", 0.0, 1.0)
+        "",
+        "quenched fraction at low mass, logit shift",
+        -20,
+        20,
+        prior=Prior("normal", 0.0, 1.0),
+        source="a choice; diffstarpop's published calibrations have 0.001 or, in one case, 0.3",
     ),
     # added to the logit of the quenched fraction, about LG_MHALO_PIVOT; the logits of published calibrations
     # differ by 1 to 2 a dex there
@@ -82,6 +107,7 @@ FAMILIES = {
         -20,
         20,
         prior=Prior("normal", 0.0, 1.0),
+        source="logits of diffstarpop's published calibrations differ by 1 to 2 a dex",
     ),
     "quenching_curvature": Declaration(
         "1/dex^2",
@@ -89,19 +115,24 @@ FAMILIES = {
         -10,
         10,
         prior=Prior("normal", 0.0, 0.5),
+        source="a choice: half of the slope's width",
     ),
-    # cosmic SFR densities of published calibrations differ by 0.1 to 0.3 dex between z = 0 and 2, which is
-    # half a dex in cosmic time
     "efficiency_tilt": Declaration(
         "dex/dex",
         "star formation efficiency against cosmic time, slope about 10 Gyr",
         -5,
         5,
         prior=Prior("normal", 0.0, 0.3),
+        source="published calibrations' SFR densities tilt by 0.1 to 0.3 dex from z = 0 to 2",
     ),
     # a factor on every std_*_int's excess over its lowest value, 0.01
     "lg_scatter": Declaration(
-        "dex", "log10 factor on the scatter of SFH parameters", -3, 3, prior=Prior("normal", 0.0, 0.2)
+        "dex",
+        "log10 factor on the scatter of SFH parameters",
+        -3,
+        3,
+        prior=Prior("normal", 0.0, 0.2),
+        source="a choice; single scatters of diffstarpop's published calibrations differ by 0.3 to 1 dex",
     ),
 }
 
@@ -115,6 +146,7 @@ SATELLITE_QUENCHING = Declaration(
     1,
     "it is a share of diffstarpop's",
     Prior("uniform", low=0.0, high=1.0),
+    source="all that lies between none and diffstarpop's own",
 )
 
 # The ranges in which diffstarpop's 88 parameters were fitted, as diffstar gives them. Its lines are clipped

@@ -37,7 +37,6 @@ def _band_params(bands: tuple[str, ...]) -> type:
         "ZeroPointParams",
         {
             f"band_{i}": (
-                # survey zero points are known to a few hundredths of a magnitude
                 Declaration(
                     "mag",
                     f"zero-point offset of band {band} (model minus data)",
@@ -46,6 +45,7 @@ def _band_params(bands: tuple[str, ...]) -> type:
                     "zero points are known better than that",
                     Prior("normal", 0.0, 0.02),
                     band,
+                    source="SDSS holds to 0.01 to 0.02 mag: Padmanabhan et al. (2008, ApJ 674, 1217)",
                 ),
                 0.0,
             )

@@ -7,7 +7,7 @@ from diffstar.diffstarpop.kernels.params.params_diffstarpopfits_mgash import (
     DiffstarPop_Params_Diffstarpopfits_mgash as SHIPPED,
 )
 
-from popinfer.components import declarations
+from popinfer.components import ROLES, declarations, load_component
 from popinfer.errors import InputError
 from popinfer.population.forward import ForwardModel
 from popinfer.population.parameters import (
@@ -30,6 +30,16 @@ def test_domains_hold_more_than_a_point_and_have_a_meaning():
 def test_every_parameter_but_diffstarpops_own_has_a_default_prior():
     without = {name for name, declared in DECLARED.items() if declared.prior is None}
     assert without == {f"sfh.{name}" for name in DIFFSTARPOP}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_default_prior_says_where_it_comes_from(role):
+    """A paper with its year, another measurement, or that it is a choice."""
+    for kind in ROLES[role].kinds:
+        component = load_component(role, kind, {"bands": ("g",)} if role == "zero_point" else None)
+        for name, field in declarations(component.Params).items():
+            if field.declaration.prior is not None:
+                assert field.declaration.source, f"{role}.{name} of {kind}"
 
 
 def test_diffstarpops_ranges_and_names_are_those_of_diffstar():

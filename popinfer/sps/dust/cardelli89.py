@@ -18,11 +18,15 @@ from .law import DustLaw, in_precision_of
 class TotalToSelective(NamedTuple):
     """R_V = A_V / E(B-V) of an extinction law."""
 
-    # lines of sight in the Milky Way have 2.1 to 5.8 (Fitzpatrick & Massa 2007, ApJ 663, 320)
     rv: Annotated[
         Scalar,
         Declaration(
-            "", "R_V, total to selective extinction", 2, 6, prior=Prior("truncnormal", 3.1, 0.5, 2.1, 5.8)
+            "",
+            "R_V, total to selective extinction",
+            2,
+            6,
+            prior=Prior("truncnormal", 3.1, 0.5, 2.1, 5.8),
+            source="sightlines in the Milky Way have 2.1 to 5.8: Fitzpatrick & Massa (2007, ApJ 663, 320)",
         ),
     ] = 3.1
 

@@ -23,18 +23,45 @@ LG_AGE_BIRTH = -2.0  # log10 Gyr: 10 Myr
 _STEP = 0.0125  # dex: the step in age is 0.05 dex wide, to have a gradient
 
 _SLOPE = Declaration(
-    "", "slope of the attenuation by the diffuse medium", -3, 0, prior=Prior("normal", -0.7, 0.2)
+    "",
+    "slope of the attenuation by the diffuse medium",
+    -3,
+    0,
+    prior=Prior("normal", -0.7, 0.2),
+    source="Charlot & Fall (2000, ApJ 539, 718); the width is a choice",
 )
 _SLOPE_BIRTH = Declaration(
-    "", "slope of the attenuation by birth clouds", -3, 0, prior=Prior("normal", -0.7, 0.2)
+    "",
+    "slope of the attenuation by birth clouds",
+    -3,
+    0,
+    prior=Prior("normal", -0.7, 0.2),
+    source="Charlot & Fall (2000, ApJ 539, 718); the width is a choice",
 )
 _RATIO = Declaration(
-    "", "A_V of birth clouds relative to the diffuse medium", 0, 20, prior=Prior("lognormal", 7 / 3, 0.5)
+    "",
+    "A_V of birth clouds relative to the diffuse medium",
+    0,
+    20,
+    prior=Prior("lognormal", 7 / 3, 0.5),
+    source="(1 - mu) / mu with mu = 0.3: Charlot & Fall (2000, ApJ 539, 718); the width is a choice",
 )
 # beyond 10 mag no light of young stars is left
-_DEPTH = Declaration("mag", "A_V of birth clouds", 0, 10, prior=Prior("lognormal", 0.76, 0.5))
+_DEPTH = Declaration(
+    "mag",
+    "A_V of birth clouds",
+    0,
+    10,
+    prior=Prior("lognormal", 0.76, 0.5),
+    source="1.086 (1 - mu) tau_V, mu = 0.3, tau_V = 1: Charlot & Fall (2000); the width is a choice",
+)
 _LG_AGE = Declaration(
-    "dex", "log10 of the age [Gyr] at which stars leave their clouds", -4, 0, prior=Prior("normal", -2, 0.3)
+    "dex",
+    "log10 of the age [Gyr] at which stars leave their clouds",
+    -4,
+    0,
+    prior=Prior("normal", -2, 0.3),
+    source="10 Myr: Charlot & Fall (2000, ApJ 539, 718); the width is a choice",
 )
 
 

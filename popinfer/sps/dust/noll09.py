@@ -18,18 +18,22 @@ from .law import R_V, DustLaw, in_precision_of, power
 
 _BUMP_CENTER, _BUMP_WIDTH = 2175.0, 350.0
 
-# measured slopes lie between -1.2 and 0.4 (Salim et al. 2018, ApJ 859, 11)
 DELTA = Declaration(
-    "", "slope of the attenuation curve relative to Calzetti", -2, 1, prior=Prior("normal", -0.3, 0.2)
+    "",
+    "slope of the attenuation curve relative to Calzetti",
+    -2,
+    1,
+    prior=Prior("normal", -0.3, 0.2),
+    source="measured slopes lie between -1.2 and 0.4: Salim et al. (2018, ApJ 859, 11)",
 )
 
-# the Milky Way's is 3; starbursts have none
 BUMP = Declaration(
     "",
     "height of the 2175 Angstrom bump of the attenuation curve",
     0,
     6,
     prior=Prior("uniform", low=0, high=4),
+    source="none in starbursts, 3 in the Milky Way: Noll et al. (2009, A&A 507, 1793)",
 )
 
 
