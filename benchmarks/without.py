@@ -124,7 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         print(
             f"without {part:52s} {n_par} parameters: cost {cost:+7.1f} "
-            f"(chi2 {found.chi2 - whole.chi2:+.1f}), {found.n_steps} steps, {time.perf_counter() - begin:.0f} s",
+            f"(chi2 {found.chi2 - whole.chi2:+.1f}), {found.n_steps} steps, "
+            f"{time.perf_counter() - begin:.0f} s",
             flush=True,
         )
     if options.json is not None:
