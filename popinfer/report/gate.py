@@ -408,7 +408,7 @@ def _coordinate_checks(
     if weighted and "chains" in unconstrained and set(names) <= set(read_group(idata, "chains").data_vars):
         chains = {name: _chains(read_group(idata, "chains")[name]) for name in names}
         u = vectors(unconstrained, "chains")
-        checks.append(check_distinct(u, least_distinct(weighted=False)))
+        checks.append(check_distinct(u, least_distinct(weighted=False), "Distinct draws of chains"))
         checks.append(check_coordinates(chains, u, prior, "Coordinates of chains"))
     if stats.attrs.get("sampler") not in PARTICLE_SAMPLERS:
         checks.append(check_separate(u))

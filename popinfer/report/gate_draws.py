@@ -35,11 +35,11 @@ _MIN_PRIOR = 500  # draws of the prior
 _DISTANCE = 3.0  # times n^(-1/2): further than n draws of the prior are ever off (3e-8)
 
 
-def check_distinct(u: np.ndarray, least: float) -> Check:
+def check_distinct(u: np.ndarray, least: float, title: str = "Distinct draws") -> Check:
     """Different draws among vectors (chain, draw, par)."""
     n = len(np.unique(u.reshape(-1, u.shape[-1]), axis=0))
     return Check(
-        "Distinct draws",
+        title,
         f"{n:,}",
         f">= {least:.0f}",
         n >= least,

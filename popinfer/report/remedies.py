@@ -41,6 +41,7 @@ _BY_CHECK = {
     "Finite density": _UNDEFINED,
     "Defined density": _UNDEFINED,
     "Moving chains": _LONGER,
+    "Distinct draws of chains": _LONGER,
     "R-hat": _LONGER,
     "Divergences": "Raise sample.target_accept towards 1, or narrow the priors in free.",
     "E-BFMI": f"Raise sample.n_warmup, or {_FLAT}",
