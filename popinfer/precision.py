@@ -14,6 +14,8 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import scipy.linalg  # noqa: F401 (whose LAPACK JAX calls on CPUs: it has to be there to be told of threads)
+from threadpoolctl import threadpool_limits
 
 from popinfer.environment import jaxlib_version
 from popinfer.errors import InputError
@@ -28,7 +30,8 @@ def start(*, cache_dir: str | Path | None = None) -> None:
     """Prepare the process: float64 available, exact products, memory kept between calls, programs cached.
 
     Accelerators may round float32 factors to the 10 bits of TF32 or the 7 of bfloat16 unless told otherwise:
-    relative errors of 5e-4 and 4e-3, which magnitudes and counts would inherit.
+    relative errors of 5e-4 and 4e-3, which magnitudes and counts would inherit. BLAS gets one thread: the
+    matrices here are small, and threads of BLAS that wait in busy loops hold cores that JAX's own need.
 
     Parameters
     ----------
@@ -46,6 +49,7 @@ def start(*, cache_dir: str | Path | None = None) -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     _keep_freed_memory()
+    threadpool_limits(1, user_api="blas")
     version = jaxlib_version()
     if version >= _FIRST_WITH_YNN and not missing_devices() and not sums_are_right():
         raise InputError(

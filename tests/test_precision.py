@@ -24,15 +24,24 @@ for module in pkgutil.walk_packages(popinfer.__path__, "popinfer."):
         importlib.import_module(module.name)
 assert not jax.config.read("jax_enable_x64"), "an import switched float64 on"
 assert jax.config.jax_default_matmul_precision is None, "an import chose how matrices are multiplied"
+from threadpoolctl import threadpool_info
+assert {pool["num_threads"] for pool in threadpool_info()} == {2}, "an import changed threads of BLAS"
 from popinfer.precision import start
 start()
+assert {pool["num_threads"] for pool in threadpool_info()} == {1}
 assert jax.config.read("jax_enable_x64")
 assert jax.config.jax_default_matmul_precision == "highest"
 """
 
 
 def test_only_start_changes_settings():
-    done = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL],
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -8,10 +8,13 @@ the code.
 import dataclasses
 import importlib
 import inspect
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+_ROOT = Path(__file__).resolve().parents[2]
 _LINE = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|$~])")
 _CODE = re.compile(r"(``[^`]+``|`[^`]+`)")
@@ -63,6 +66,24 @@ def parameters() -> str:
     return "\n\n".join([*parts, f"## `photoz`\n\n{_lines(entries)}"])
 
 
+def posteriors() -> str:
+    """Prior and posterior of each free parameter of the full SDSS run, and what it moves."""
+    found = json.loads((_ROOT / "results/reference/sdss_description.json").read_text(encoding="utf-8"))
+    moved = list(next(iter(found["parameters"].values()))["moves"])
+    names = ("parameter", "prior", "posterior", *(_MOVED.get(name, name) for name in moved))
+    rows = [
+        (
+            f"`{name}`",
+            _plain(row["prior"]),
+            f"{row['mean']:.2f} ± {row['sd']:.2f} {row['unit']}".strip(),
+            *(f"{row['moves'][name]:+.3f}" for name in moved),
+        )
+        for name, row in found["parameters"].items()
+    ]
+    return _table(names, rows)
+
+
+_MOVED = {"lg_number": "number [dex]"}
 _SETTINGS = {"zero_point": {"bands": ("g",)}}  # parameters are called after the survey's bands
 
 
@@ -286,6 +307,7 @@ TABLES: dict[str, Callable[[], str]] = {
     for made in (
         run_file_keys,
         parameters,
+        posteriors,
         filters,
         commands,
         exit_codes,

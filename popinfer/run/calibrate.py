@@ -168,9 +168,6 @@ def _results(run: Run, missing: list[int], spec: CalibrateSpec) -> Iterator[tupl
     if spec.n_processes == 1 or len(missing) < 2:
         yield from ((index, run_trial(run, index, spec)) for index in missing)
         return
-    # NumPy's own threads wait for each other in a loop where there are more of them than cores: a loop of
-    # small products took nine times as long (6.4 against 0.7 s). Workers inherit the setting when they start.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     context = get_context("spawn")
     numbers = context.SimpleQueue()
     for number in range(spec.n_processes):
