@@ -7,7 +7,9 @@ For some posterior draws the run's population is seen as the survey lists it, on
 - medians and half widths (of the middle 68 %) of every color, model minus data;
 - shares of blue, green-valley and red galaxies, divided in u-r at 2.0 and 2.35;
 - counts in bins of the selection's magnitude, in standard deviations of the data's Poisson noise, the
-  model's total set to the data's;
+  model's total set to the data's, and chi-square of these counts for the shape of the luminosity function of
+  Blanton et al. (2003), also if the survey's magnitudes are 0.2 mag brighter than its Petrosian ones;
+- medians once more with the model's galaxies weighted to the observed counts;
 
 in the run's slices and in those held out. And what neither colors nor abundances say directly:
 
@@ -39,6 +41,7 @@ CAO20, AT_HALO, HALF_BIN = (0.34, 0.04), 12.2, 0.1
 MANDELBAUM16, AT_MSTAR = 2.0, 10.7
 BLANTON03 = {"u": -14.10, "g": -15.18, "r": -15.90, "i": -16.24, "z": -16.56}  # + 5 log10 h, AB mag per Mpc^3
 Z_SHIFT, LGM_DENSITY = 0.1, 10.5
+SHIFTS = (0.0, 0.2)  # mag
 QUANTILES = (0.16, 0.5, 0.84)
 
 
@@ -67,6 +70,39 @@ def appearance(
     u_r = mag[:, bands.index("u")] - mag[:, bands.index("r")]
     counts = np.histogram(mag[:, band], edges, weights=weight)[0]
     return {"colors": colors, "shares": shares(u_r, weight), "counts": counts / weight.sum()}
+
+
+def as_counted(mag: np.ndarray, weight: np.ndarray, seen: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Weights of model galaxies whose counts in bins of one magnitude are the observed ones."""
+    expected = np.histogram(mag, edges, weights=weight)[0]
+    ratio = np.histogram(seen, edges)[0] / np.maximum(expected, 1e-300)
+    place = np.searchsorted(edges, mag) - 1
+    inside = (place >= 0) & (place < len(ratio)) & (weight > 0)
+    return np.where(inside, weight * ratio[np.clip(place, 0, len(ratio) - 1)], 0.0)
+
+
+def luminosity_function(run: Any, limits: tuple, mag: np.ndarray, edges: np.ndarray) -> list[float]:
+    """Chi-square of counts in bins for the shape of a luminosity function, for each of `SHIFTS`."""
+    from popinfer.data.filters import load_filters
+    from popinfer.data.published import BLANTON03 as FUNCTION
+    from popinfer.data.published import listed_density, typical_color
+    from popinfer.run.simulation import cosmology_of
+    from popinfer.sps.band_nodes import pivot_wavelength
+
+    filters, selection = load_filters(run.survey.filters), run.config.catalog.selection
+    curves = zip(filters.wave, filters.trans, strict=True)
+    wave = np.array([pivot_wavelength(np.asarray(w), np.asarray(t)) for w, t in curves])
+    band = run.survey.bands.index(selection.band)
+    color = typical_color(FUNCTION, *mag, wave, band)
+    number, cosmology, found = np.histogram(mag[1][:, band], edges)[0], cosmology_of(run.config), []
+    for shift in SHIFTS:
+        bins = [
+            listed_density(FUNCTION, limits, (a + shift, b + shift), color, cosmology)
+            for a, b in itertools.pairwise(edges)
+        ]
+        expected = np.array(bins) / np.sum(bins) * number.sum()
+        found.append(float(np.sum((number - expected) ** 2 / expected)))
+    return found
 
 
 def averaged(each: list[dict]) -> dict:
@@ -105,6 +141,13 @@ def compare_slices(finished: Any, held_out: list, n_draws: int, n_halos: int, se
         model = averaged(
             [appearance(m[i], w[i], survey.bands, edges, band) for m, w in zip(mags, weights, strict=True)]
         )
+        counted = [
+            as_counted(m[i, :, band], w[i], mag[chosen, band], edges)
+            for m, w in zip(mags, weights, strict=True)
+        ]
+        weighted = averaged(
+            [appearance(m[i], w, survey.bands, edges, band) for m, w in zip(mags, counted, strict=True)]
+        )
         number = data["counts"] * chosen.sum()
         expected = model["counts"] * chosen.sum()
         rows.append(
@@ -121,6 +164,12 @@ def compare_slices(finished: Any, held_out: list, n_draws: int, n_halos: int, se
                 "shares_observed": data["shares"].tolist(),
                 "counts_sigma": ((expected - number) / np.sqrt(np.maximum(expected, 1))).tolist(),
                 "edges": edges.tolist(),
+                "medians_as_counted": {
+                    c: float((weighted["colors"][c] - data["colors"][c])[1]) for c in data["colors"]
+                },
+                "luminosity_function_chi2": luminosity_function(
+                    run, (low, high), (z[chosen], mag[chosen]), edges
+                ),
             }
         )
     return rows
@@ -220,6 +269,10 @@ def told(rows: list[dict], other: dict, free: dict[str, dict]) -> str:
         ):
             lines.append(f"  share of {name:6s} {value:+.3f} (observed {seen:.3f})")
         bins = zip(row["edges"], row["edges"][1:], row["counts_sigma"], strict=False)
+        values = "  ".join(f"{color} {value:+.3f}" for color, value in row["medians_as_counted"].items())
+        lines.append(f"  medians with the observed counts: {values}")
+        chi2 = ", ".join(f"{x:.0f}" for x in row["luminosity_function_chi2"])
+        lines.append(f"  counts, chi2 of Blanton+03's shape, and 0.2 mag brighter: {chi2}")
         lines.append("  counts   " + "  ".join(f"{a:.1f}-{b:.1f}: {x:+.1f}" for a, b, x in bins) + " sigma")
     lines.append(
         f"scatter of log10 M* at 10^{AT_HALO} Msun: {other['lg_mstar_scatter']:.2f} "

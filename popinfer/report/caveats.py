@@ -5,6 +5,7 @@ from typing import Any
 
 from popinfer.errors import percent
 from popinfer.report.comparison import Histograms
+from popinfer.report.goodness import FeatureChecks, missed_checks
 from popinfer.report.parameters import WEAK_SHRINKAGE, ParameterRow
 from popinfer.report.summary import RunSummary
 
@@ -17,17 +18,25 @@ PULLED = 2.0  # prior standard deviations
 
 
 def caveats(
-    summary: RunSummary, rows: tuple[ParameterRow, ...], histograms: Histograms | None
+    summary: RunSummary,
+    rows: tuple[ParameterRow, ...],
+    histograms: Histograms | None,
+    checks: FeatureChecks | None = None,
 ) -> tuple[str, ...]:
     """List everything a reader should know before using the numbers."""
-    return (*_pulled(rows), *cautions(summary, rows, histograms))
+    return (*_pulled(rows), *cautions(summary, rows, histograms, checks))
 
 
 def cautions(
-    summary: RunSummary, rows: tuple[ParameterRow, ...], histograms: Histograms | None
+    summary: RunSummary,
+    rows: tuple[ParameterRow, ...],
+    histograms: Histograms | None,
+    checks: FeatureChecks | None = None,
 ) -> tuple[str, ...]:
     """List all caveats but the parameters that are far from their priors, which a terminal lists anyway."""
-    sentences = [*_halo_noise(summary), *_other_maxima(summary), *starts_left(summary.starts)]
+    missed = missed_checks(checks)
+    sentences = [missed] if missed else []
+    sentences += [*_halo_noise(summary), *_other_maxima(summary), *starts_left(summary.starts)]
     sentences += _one_start(summary.starts)
     sentences += [*_parameters(summary, rows), *summary.warnings]
     if histograms is None:

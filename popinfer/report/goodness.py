@@ -18,6 +18,7 @@ from popinfer.report.style import slice_label
 GOOD_P, POOR_P = 0.05, 0.001
 PLAIN_MISFIT = 2.0  # rms residual [sigma] that is listed by name
 SMALL_P = 0.01
+_CHANCE = 3.0  # standard deviations of the number of small p-values that a perfect model has
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,32 @@ def _wider(checks: FeatureChecks | None, s: int, f: int) -> str:
         return ""
     width = checks.of("width", checks.difference)[s, f]
     return f" and the distribution {abs(width):.3f} mag {'wider' if width > 0 else 'narrower'}"
+
+
+def missed_checks(checks: FeatureChecks | None) -> str:
+    """A sentence when more numbers are missed than chance explains, with the worst median; else nothing.
+
+    Chi-square allows the model an error in every count, and may pass while whole colors are off.
+    """
+    if checks is None:
+        return ""
+    known = np.isfinite(checks.p_value)
+    n, small = int(known.sum()), int((checks.p_value[known] < SMALL_P).sum())
+    if small <= SMALL_P * n + _CHANCE * np.sqrt(SMALL_P * n):
+        return ""
+    of_median = checks.of("median", np.where(checks.p_value < SMALL_P, checks.difference, 0.0))
+    s, f = np.unravel_index(int(np.argmax(np.abs(np.nan_to_num(of_median)))), of_median.shape)
+    worst = ""
+    if of_median[s, f] != 0:
+        worst = (
+            f"; the worst median is that of {checks.features[f]} at {slice_label(checks.slice_z[s])}, where "
+            f"galaxies have {checks.observed[s, checks.statistics.index('median'), f]:.3f} mag and the model "
+            f"{checks.predicted[s, checks.statistics.index('median'), f]:.3f}"
+        )
+    return (
+        f"{small} of {n} medians, widths and shares of colors lie where under {100 * SMALL_P:.0f} % of the "
+        f"model's surveys have them{worst}. Chi-square passes over that as far as kernels.model_error allows."
+    )
 
 
 def verdict_of_checks(checks: FeatureChecks | None) -> str:

@@ -130,7 +130,7 @@ def find(idata: InferenceData, summary: RunSummary) -> Findings:
         judge_fit(summary.chi2, summary.n_eff, summary.p_value),
         rows,
         learned_of(rows, tabulate_relations(idata)),
-        caveats(summary, rows, read_histograms(idata)),
+        caveats(summary, rows, read_histograms(idata), read_checks(idata)),
         citations_of(idata, summary),
     )
 

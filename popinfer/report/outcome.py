@@ -6,7 +6,7 @@ from popinfer.inference_data import InferenceData
 from popinfer.report.caveats import PULLED, cautions, pulled_from_prior
 from popinfer.report.comparison import read_histograms
 from popinfer.report.gate import Verdict, judge
-from popinfer.report.goodness import FitVerdict, judge_fit
+from popinfer.report.goodness import FitVerdict, judge_fit, read_checks
 from popinfer.report.parameters import tabulate
 from popinfer.report.summary import RunSummary
 
@@ -65,7 +65,7 @@ def outcome_of(idata: InferenceData, summary: RunSummary) -> Outcome:
     rows = tabulate(idata, summary, gate)
     pulled = pulled_from_prior({row.name: row.prior_shift for row in rows})
     fit = judge_fit(summary.chi2, summary.n_eff, summary.p_value)
-    return Outcome(gate, fit, pulled, cautions(summary, rows, read_histograms(idata)))
+    return Outcome(gate, fit, pulled, cautions(summary, rows, read_histograms(idata), read_checks(idata)))
 
 
 def closing_lines(fit: FitVerdict, pulled: dict[str, float], cautions: tuple[str, ...]) -> list[str]:

@@ -6,7 +6,7 @@ import synthetic
 
 from popinfer.report import outcome_of
 from popinfer.report.caveats import caveats, starts_left
-from popinfer.report.goodness import judge_fit
+from popinfer.report.goodness import FeatureChecks, judge_fit, missed_checks
 from popinfer.report.outcome import closing_lines
 
 
@@ -54,3 +54,38 @@ def test_starts_that_led_nowhere_are_told_in_words():
     assert "Starts 2, 3 of" in starts_left([arrived, lost, lost | {"start": 3}])[0]
     summary = dataclasses.replace(synthetic.summary(), starts=(arrived, lost))
     assert any("Start 2 of the search" in text for text in caveats(summary, (), None))
+
+
+def checks_with(p_value, observed, predicted):
+    """Checks of two slices' u-g and g-r, all predicted but for what is given: (slice, statistic, feature)."""
+    return FeatureChecks(
+        ("u-g", "g-r"),
+        ("median", "width", "blue_fraction"),
+        np.array([[0.05, 0.08], [0.08, 0.11]]),
+        observed,
+        predicted,
+        np.full((2, 3, 2), 0.02),
+        p_value,
+        600,
+    )
+
+
+def test_colors_that_are_missed_are_told_though_chi_square_allows_them():
+    p_value, observed, predicted = np.full((2, 3, 2), 0.4), np.full((2, 3, 2), 1.7), np.full((2, 3, 2), 1.7)
+    assert missed_checks(checks_with(p_value, observed, predicted)) == ""
+    p_value[0], predicted[0, 0] = 0.002, [1.55, 1.65]
+    told = missed_checks(checks_with(p_value, observed, predicted))
+    assert told.startswith("6 of 12 medians, widths and shares of colors lie where under 1 % of the model's")
+    assert "the worst median is that of u-g at 0.05 < z < 0.08, where galaxies have 1.700 mag" in told
+    assert "and the model 1.550" in told and "kernels.model_error" in told
+    summary, checks = synthetic.summary(), checks_with(p_value, observed, predicted)
+    assert told in caveats(summary, (), None, checks) and told not in caveats(summary, (), None)
+
+
+def test_missed_widths_alone_name_no_median_and_missing_numbers_count_for_nothing():
+    p_value, values = np.full((2, 3, 2), 0.4), np.full((2, 3, 2), 1.7)
+    p_value[:, 1] = 0.001
+    p_value[0, 2] = np.nan
+    told = missed_checks(checks_with(p_value, values, values))
+    assert told.startswith("4 of 10 medians") and "worst" not in told
+    assert missed_checks(None) == ""
