@@ -81,7 +81,7 @@ def as_counted(mag: np.ndarray, weight: np.ndarray, seen: np.ndarray, edges: np.
     return np.where(inside, weight * ratio[np.clip(place, 0, len(ratio) - 1)], 0.0)
 
 
-def luminosity_function(run: Any, limits: tuple, mag: np.ndarray, edges: np.ndarray) -> list[float]:
+def luminosity_function(run: Any, limits: tuple, galaxies: tuple, edges: np.ndarray) -> list[float]:
     """Chi-square of counts in bins for the shape of a luminosity function, for each of `SHIFTS`."""
     from popinfer.data.filters import load_filters
     from popinfer.data.published import BLANTON03 as FUNCTION
@@ -93,8 +93,9 @@ def luminosity_function(run: Any, limits: tuple, mag: np.ndarray, edges: np.ndar
     curves = zip(filters.wave, filters.trans, strict=True)
     wave = np.array([pivot_wavelength(np.asarray(w), np.asarray(t)) for w, t in curves])
     band = run.survey.bands.index(selection.band)
-    color = typical_color(FUNCTION, *mag, wave, band)
-    number, cosmology, found = np.histogram(mag[1][:, band], edges)[0], cosmology_of(run.config), []
+    z, mag = galaxies
+    color = typical_color(FUNCTION, z, mag, wave, band)
+    number, cosmology, found = np.histogram(mag[:, band], edges)[0], cosmology_of(run.config), []
     for shift in SHIFTS:
         bins = [
             listed_density(FUNCTION, limits, (a + shift, b + shift), color, cosmology)
@@ -308,6 +309,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     precision.start()
     finished = open_run(options.folder)
+    if not {"u", "r"} <= set(finished.config.catalog.bands):
+        raise SystemExit(
+            f"{options.folder}: galaxies are divided in u-r, and the run lacks one of these bands"
+        )
     size = options.draws, options.n_halos, options.seed
     rows = compare_slices(finished, [tuple(limits) for limits in options.held_out], *size)
     other = beyond(finished, *size)

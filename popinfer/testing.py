@@ -8,6 +8,7 @@ the right shapes and lie within bounds, be the same compiled and mapped over gal
 its arguments, and have gradients that finite differences confirm, for every parameter that it declares.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from jaxtyping import Array
 
 from popinfer.components import ROLES, Component, declarations, role_base
 from popinfer.cosmology import PLANCK15, age
+from popinfer.errors import first_line
 from popinfer.params import Declaration
 from popinfer.population.roles import GalaxyProperties
 from popinfer.precision import start
@@ -28,6 +30,8 @@ N_SAMPLE = 6  # halos or galaxies on which a component is tried
 _STEP = 1e-5  # of finite differences, in units of a parameter's scale
 _INSIDE = 1e-3  # of a parameter's scale: how far from the ends of its domain differences are taken
 _LARGEST = 1e30
+# Angstrom; laws in terms of E(B-V) or with a bump aren't exactly one there
+_V_BAND, _V_TOLERANCE = 5500.0, 0.05
 
 
 class _Trial(NamedTuple):
@@ -45,13 +49,13 @@ class _Trial(NamedTuple):
     sample: Any
 
 
-def check_component(component: Component, role: str | None = None, rtol: float = 1e-4) -> None:
+def check_component(component: Component | type, role: str | None = None, rtol: float = 1e-4) -> None:
     """Try a component; AssertionError says what is wrong with it.
 
     Parameters
     ----------
     component : Component
-        An instance, for example ``MyLaw()``.
+        An instance, not the class: for example ``MyLaw()``.
     role : str or None
         Its place in the model, one of `popinfer.components.ROLES`; the first that its class fits when absent.
     rtol : float
@@ -65,6 +69,7 @@ def check_component(component: Component, role: str | None = None, rtol: float =
         Its parameters aren't declared as they have to be.
     """
     start()
+    assert not isinstance(component, type), f"{component.__name__}: give an instance, {component.__name__}()"
     name = type(component).__name__
     role = _role_of(component) if role is None else role
     declared = {field.name: field.declaration for field in declarations(type(component.fiducial)).values()}
@@ -75,7 +80,10 @@ def check_component(component: Component, role: str | None = None, rtol: float =
         return jax.vmap(lambda one: trial.call(component, params, one))(sample)
 
     params, compiled = _inside(component.fiducial, declared), jax.jit(outputs)
+    _check_call(name, role, compiled, params, trial)
     _check_outputs(name, (outputs, compiled), params, trial)
+    if role == "dust_law":
+        _check_at_v(name, component, params)
     _check_domain(name, compiled, params, declared, trial)
     _check_precision(name, compiled, params, trial)
     _check_gradients(name, compiled, params, declared, (trial.sample, rtol))
@@ -114,6 +122,27 @@ def _inside(fiducial: Any, declared: Mapping[str, Declaration]) -> Any:
         value = np.clip(float(getattr(fiducial, field)), declaration.low + margin, declaration.high - margin)
         values[field] = jnp.asarray(value)
     return type(fiducial)(**values)
+
+
+def _check_call(name: str, role: str, outputs: Callable[..., Any], params: Any, trial: _Trial) -> None:
+    """That it can be called as its role is, also when it is compiled."""
+    try:
+        outputs(params, trial.sample)
+    except Exception as error:
+        wanted = [arg for arg in inspect.signature(role_base(role).__call__).parameters if arg != "self"]
+        raise AssertionError(
+            f"{name}: called with ({', '.join(wanted)}) it fails: {type(error).__name__}, "
+            f"{first_line(error)}. It has to take these in this order, and compute with jax.numpy"
+        ) from error
+
+
+def _check_at_v(name: str, component: Any, params: Any) -> None:
+    """A law is relative to A_V: otherwise the amount of dust isn't what it is called."""
+    value = float(component(jnp.asarray(_V_BAND), params))
+    assert abs(value - 1) <= _V_TOLERANCE, (
+        f"{name}: A_lambda / A_V is {value:.3g} at {_V_BAND:.0f} Angstrom, where it has to be 1; wavelengths "
+        "are in Angstrom"
+    )
 
 
 def _check_outputs(name: str, outputs: tuple[Any, Any], params: Any, trial: _Trial) -> None:

@@ -195,7 +195,7 @@ def _spectrum(name: str, content: bytes) -> tuple[FloatArray, FloatArray]:
         raise InputError(f"{name}: is no E-MILES spectrum ({str(error).strip()})") from error
     if flux.ndim != 1 or step <= 0 or not np.all(flux >= 0):
         raise InputError(f"{name}: is no E-MILES spectrum (values have to be a row and positive)")
-    return start + step * np.arange(flux.size), flux
+    return start + step * np.arange(flux.size, dtype=np.float64), flux
 
 
 def _within(wave: FloatArray) -> FloatArray:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from popinfer.errors import NotConvergedError
+from popinfer.errors import InputError
 from popinfer.infer.counts import (
     BatchedCounts,
     evaluate,
@@ -179,7 +179,7 @@ def find_maxima(
 
     Raises
     ------
-    NotConvergedError
+    InputError
         The model gives no number at any of the starts.
     """
     likelihood = likelihood_at(counts, data, _first_defined(counts, starts))
@@ -235,9 +235,10 @@ def _first_defined(counts: BatchedCounts, starts: list[np.ndarray]) -> np.ndarra
     for u in starts:
         if np.all(np.isfinite(log_counts(counts, u))):
             return u
-    raise NotConvergedError(
-        f"the model gives no number at any of the search's {len(starts)} starts; look at the priors, "
-        "which reach where the model can't be evaluated"
+    raise InputError(
+        f"at none of the search's {len(starts)} starting points does the model make galaxies that every "
+        "slice can be compared with: it is far from the data. Check units, magnitude system and filters "
+        "of the catalog, and the priors in free"
     )
 
 

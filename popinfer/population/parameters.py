@@ -130,6 +130,22 @@ def with_values(params: ModelParams, values: Mapping[str, Any]) -> ModelParams:
     )
 
 
+def values_of(params: ModelParams) -> dict[str, float]:
+    """Values by dotted name of all parameters that have a default prior: all but diffstarpop's own.
+
+    Parameters
+    ----------
+    params : ModelParams
+        Of the model.
+    """
+    return {
+        f"{group}.{label}": float(getattr(part, field.name))
+        for group, part in zip(params._fields, params, strict=True)
+        for label, field in declarations(type(part)).items()
+        if field.declaration.prior is not None
+    }
+
+
 def _declared_by(params: ModelParams) -> dict[str, Declaration]:
     return {
         f"{group}.{label}": field.declaration

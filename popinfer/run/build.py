@@ -112,8 +112,8 @@ def check_listed(
         raise InputError(
             f"slices.{index} (z = {low:g} to {high:g}): the model makes no galaxy that the survey lists. Its "
             f"{selection.band} magnitudes are {range_}; catalog.selection lists {selection.bright_mag:g} to "
-            f"{selection.faint_mag:g}{cuts}. Check the limits and their band, the unit of model.ssp, and "
-            "halos.pilot"
+            f"{selection.faint_mag:g}{cuts}. Check the limits and their band, units and magnitude system of "
+            "the catalog, the unit of model.ssp, and halos.pilot"
         )
 
 

@@ -23,6 +23,7 @@ from popinfer.run.duration import estimated_seconds, exact_evaluations, expected
 from popinfer.run.file_checks import file_problems, named_columns, problems_of
 from popinfer.run.folder import RunFolder, check_writable
 from popinfer.run.memory import check_memory, needed_bytes
+from popinfer.run.plausible import reading_table
 from popinfer.run.truth import read_truth
 from popinfer.survey.features import slice_members
 
@@ -62,17 +63,17 @@ class Plan:
         catalog = self.catalog
         numbers = slice_sizes(self.config, catalog)
         yield f"galaxies   {sum(numbers):,} of {self.config.catalog.path}"
-        for (low, high), number in zip(self.config.slices, numbers, strict=True):
-            yield f"           {low:g} < z < {high:g}: {number:,}"
-        for reason, rows in catalog.dropped:
-            yield f"           left out: {rows:,} {reason}"
-        for text in (*catalog.warnings, *catalog.notes):
-            yield f"           {text}"
+        for line in (*reading_table(self.config, catalog), *(f"  {text}" for text in catalog.warnings)):
+            yield f"         {line}"
+        yield "           whether such colors are plausible is told when the run starts"
 
     def _parameters(self) -> Iterator[str]:
         config = self.config
-        declared = declared_parameters(config.model.components(tuple(config.catalog.bands)))
-        yield f"free       {len(config.free)} parameters"
+        components = config.model.components(tuple(config.catalog.bands))
+        declared = declared_parameters(components)
+        kinds = (f"{role} {type(part).__name__}" for role, part in components.items() if part is not None)
+        yield f"model      {', '.join(kinds)}"
+        yield f"free       {len(config.free)} parameter{'s' if len(config.free) > 1 else ''}"
         for name, section in config.free.items():
             prior, unit = section.prior_of() or declared[name].prior, declared[name].unit
             yield f"           {name}  {prior}{f' [{unit}]' if unit else ''}  {declared[name].meaning}"

@@ -13,6 +13,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 
 import equinox as eqx
@@ -30,10 +31,17 @@ from popinfer.halos.per_halo import normals_of_halos, uniforms_of_halos
 from popinfer.halos.sample import SimulatedHalos, checked_chunks, host_masses
 from popinfer.halos.table import DISTINCT, Directory, HaloReader, HaloTable, with_hosts
 from popinfer.halos.writing import FileNote, kind_of_output, open_writer
+from popinfer.infer.draw_tables import draw_vectors
 from popinfer.model import PopulationModel
 from popinfer.model.population import light_tables, table_redshifts
 from popinfer.model.survey import AnySurvey
-from popinfer.population.parameters import ModelParams, check_values, declared_parameters
+from popinfer.population.parameters import (
+    ModelParams,
+    check_values,
+    declared_parameters,
+    values_of,
+    with_values,
+)
 from popinfer.population.sfh import DiffstarPop
 from popinfer.random import root_key, stream
 from popinfer.records import Halos
@@ -325,14 +333,10 @@ def _parameters(run: Run, folder: RunFolder, spec: PaintSpec) -> tuple[ModelPara
     space = run.model.space
     if spec.values:
         inside = {name: value for name, value in spec.values.items() if name in space.names}
-        from popinfer.population.parameters import with_values
-
         params = run.model.params_at(jnp.asarray(space.to_unconstrained(inside)))
         return (with_values(params, {k: v for k, v in spec.values.items() if k not in space.names}),)
     finished = open_run(folder.path)
     if spec.draws:
-        from popinfer.infer.draw_tables import draw_vectors
-
         u = draw_vectors(space, finished.idata)
         rows = np.linspace(0, len(u) - 1, min(spec.draws, len(u))).round().astype(int)
         return tuple(run.model.params_at(jnp.asarray(u[row])) for row in rows)
@@ -485,8 +489,6 @@ def _line_labels(plan: _Plan) -> tuple[str, ...]:
 
 def _attributes(plan: _Plan) -> dict[str, str | float | int]:
     """What is to be known of the mock to make it again."""
-    from importlib.metadata import version
-
     return {
         "popinfer_version": version("popinfer"),
         "popinfer_code": code_hash(),
@@ -495,4 +497,4 @@ def _attributes(plan: _Plan) -> dict[str, str | float | int]:
         "n_draws": len(plan.params),
         "ssp_sha256": plan.run.light.ssp.sha256,
         "halos": Path(plan.sample.header.source).name,
-    }
+    } | (values_of(plan.params[0]) if len(plan.params) == 1 else {})

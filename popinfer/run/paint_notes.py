@@ -52,7 +52,7 @@ def notes_on(bands: tuple[str, ...], lines: tuple[str, ...], on_sky: bool = Fals
         "lgmet": ("", "log10 mass fraction of metals in stars"),
         "av": ("mag", "attenuation in V of obscured light"),
         "selected": ("", "1 for galaxies that the survey lists"),
-        "draw": ("", "which posterior draw; 0 for the best fit"),
+        "draw": ("", "which posterior draw; 0 for the best fit or given values"),
     }
     for band in bands:
         said[f"mag_{band}"] = ("mag", f"true apparent AB magnitude, {band}")

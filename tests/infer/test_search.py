@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toy import N_BIN, N_PAR, TRUTH, ToyCounts, toy
 
-from popinfer.errors import NotConvergedError
+from popinfer.errors import InputError
 from popinfer.infer.counts import log_counts_and_jacobian
 from popinfer.infer.likelihood import LogDensity
 from popinfer.infer.search import find_maxima, follow_maxima, likelihood_at, scale_of
@@ -114,7 +114,7 @@ def test_a_start_that_does_not_arrive_leads_nowhere():
 
 def test_starts_without_a_number_are_said():
     counts, beyond = folded(edge=2.0), np.array([3.0, 0.0, 0.0])
-    with pytest.raises(NotConvergedError, match="no number at any of the search's 2 starts"):
+    with pytest.raises(InputError, match="none of the search's 2 starting points"):
         find_maxima(counts, data(), [beyond, beyond])
     assert signs(find_maxima(counts, data(), [beyond, RIGHT]).ends) == [None, 1]
 

@@ -37,6 +37,46 @@ class Flat(MetallicityRelation):
         return StellarMetallicity(params.level + 0 * galaxy.z, 0.2 + 0 * galaxy.z)
 
 
+class Slope(NamedTuple):
+    slope: Annotated[float, Declaration("", "slope of the law", -3, 0)] = -0.7
+
+
+class Powers(DustLaw):
+    """(wave / scale)^slope, times a factor; one at 5500 Angstrom when all is well."""
+
+    Params = Slope
+    scale: float = 5500.0
+    factor: float = 1.0
+
+    def __call__(self, wave, params):
+        return self.factor * (wave / self.scale) ** params.slope
+
+
+class Swapped(Powers):
+    def __call__(self, params, wave):
+        return (wave / 5500.0) ** params.slope
+
+
+class WithNumpy(Powers):
+    def __call__(self, wave, params):
+        return np.power(wave / 5500.0, np.asarray(params.slope))
+
+
+def test_a_dust_law_is_one_in_v():
+    check_component(Powers())
+    for wrong, value in ((Powers(factor=2.0), "is 2 at 5500"), (Powers(scale=0.55), "is 0.0015")):
+        with pytest.raises(AssertionError, match=value):
+            check_component(wrong)
+
+
+def test_what_cannot_be_called_is_told_how_it_has_to_be():
+    for wrong, reason in ((Swapped(), "TypeError"), (WithNumpy(), "TracerArrayConversionError")):
+        with pytest.raises(AssertionError, match=rf"called with \(wave, params\) it fails: {reason}"):
+            check_component(wrong)
+    with pytest.raises(AssertionError, match=r"Powers: give an instance, Powers\(\)"):
+        check_component(Powers)
+
+
 class Kinked(Flat):
     """Its gradient isn't that of its values."""
 

@@ -300,7 +300,8 @@ def test_the_base_file_is_right_and_says_what_would_run(checked, folder):
     text = "\n".join(plan.lines())
     table = galaxies()
     for low, high in ((0.03, 0.06), (0.06, 0.1)):
-        assert f"{low:g} < z < {high:g}: {((table.zs >= low) & (table.zs < high)).sum()}\n" in text
+        n = int(((table.zs >= low) & (table.zs < high)).sum())
+        assert f"{low:g} < z < {high:g}: {n:,} galaxies" in text
     assert "g-r, r; bands g, r" in text
     assert "dust.lg_av  normal(-0.4, 0.2) [dex]  log10 A_V" in text
     assert "2 x 1,024" in text and "source lightcone" in text

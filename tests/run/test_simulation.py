@@ -168,6 +168,7 @@ def test_units_and_descriptions_of_all_columns(painted):
     assert all(field.metadata[b"description"] for field in schema)
     assert schema.field("x").metadata[b"unit"] == b"Mpc"
     assert {b"seed", b"run", b"ssp_sha256", b"cosmology", b"popinfer_version"} <= set(schema.metadata)
+    assert {b"dust.lg_av", b"sfh.efficiency", b"metallicity.zero_point"} <= set(schema.metadata)
 
 
 def test_a_galaxy_is_its_halos_own_whatever_the_chunks(run_file, painted, monkeypatch, tmp_path):
