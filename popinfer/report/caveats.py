@@ -88,9 +88,9 @@ def _halo_noise(summary: RunSummary) -> list[str]:
     if not summary.halo_share_max > MAX_HALO_SHARE:
         return []
     return [
-        f"Noise of the halo sample makes up to {percent(summary.halo_share_max)} of the variance of a soft "
-        f"count (median {percent(summary.halo_share_median)}), more than {percent(MAX_HALO_SHARE)}: other "
-        "halos would move the result. Use more of them."
+        f"Noise of the halo sample makes up to {percent(summary.halo_share_max)} of all the variance that a "
+        f"soft count is allowed (median {percent(summary.halo_share_median)}), more than "
+        f"{percent(MAX_HALO_SHARE)}: other halos would move the result. Use more of them."
     ]
 
 
