@@ -79,8 +79,8 @@ def _halo_noise(halo_counting: Float[np.ndarray, "direction"]) -> list[str]:
     return [
         f"Noise of the halo sample reaches {_percent(largest)} of the counting noise alone, without errors "
         f"that the model is allowed (variances, along a direction that the data measure; median "
-        f"{_percent(median)}), and {_percent(MAX_HALO_SHARE)} are asked for. The posterior's width includes it; more halos "
-        "(halos.n_per_slice) would narrow it."
+        f"{_percent(median)}), and {_percent(MAX_HALO_SHARE)} are asked for. The posterior's width includes "
+        "it; more halos (halos.n_per_slice) would narrow it."
     ]
 
 
