@@ -1,11 +1,12 @@
 """The component of docs/components.md: declared, tried, and chosen by a run file."""
 
+import inspect
 import re
 from pathlib import Path
 
 import yaml
 
-from popinfer.components import ROLES, load_component
+from popinfer.components import ROLES, load_component, role_base
 from popinfer.config import load_config
 from popinfer.run.params import parameter_table
 from popinfer.testing import check_component
@@ -18,12 +19,25 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", PAGE, flags=re.DOTALL)
 
 
+CALLS = "What a component of each role is called with"
+
+
 def test_the_table_lists_all_roles_and_kinds():
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", PAGE, flags=re.MULTILINE))
+    kinds, _, _ = PAGE.partition(CALLS)
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", kinds, flags=re.MULTILINE))
     assert set(rows) == set(ROLES)
     for role, place in ROLES.items():
         named = re.findall(r"`(\w+)`", rows[role].partition("(setting")[0])
         assert named == [*place.kinds, *(["none"] if place.optional else [])], role
+
+
+def test_calls_are_those_of_the_roles():
+    _, _, calls = PAGE.partition(CALLS)
+    rows = dict(re.findall(r"^\| `(\w+)` \| `(.*?)`", calls, flags=re.MULTILINE))
+    assert set(rows) == set(ROLES)
+    for role, arguments in rows.items():
+        wanted = [name for name in inspect.signature(role_base(role).__call__).parameters if name != "self"]
+        assert arguments.split(", ") == wanted, role
 
 
 def test_the_documented_component_is_used_by_a_run_file_beside_it(tmp_path):
