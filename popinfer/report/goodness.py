@@ -99,6 +99,12 @@ class FeatureChecks:
         return values[:, self.statistics.index(statistic)]
 
     @property
+    def n_small(self) -> tuple[int, int]:
+        """How many p-values are below `SMALL_P`, and how many there are."""
+        known = self.p_value[np.isfinite(self.p_value)]
+        return int((known < SMALL_P).sum()), known.size
+
+    @property
     def smallest_p(self) -> float:
         """The p-value of a number that no replicate reached."""
         return 2 / (self.n_replicates + 1)
@@ -166,8 +172,7 @@ def missed_checks(checks: FeatureChecks | None) -> str:
     """
     if checks is None:
         return ""
-    known = np.isfinite(checks.p_value)
-    n, small = int(known.sum()), int((checks.p_value[known] < SMALL_P).sum())
+    small, n = checks.n_small
     if small <= SMALL_P * n + _CHANCE * np.sqrt(SMALL_P * n):
         return ""
     of_median = checks.of("median", np.where(checks.p_value < SMALL_P, checks.difference, 0.0))
@@ -189,10 +194,8 @@ def verdict_of_checks(checks: FeatureChecks | None) -> str:
     """How many checks have small p-values, against how many would by chance."""
     if checks is None:
         return ""
-    p_values = checks.p_value[np.isfinite(checks.p_value)]
-    small = int((p_values < SMALL_P).sum())
-    number = f"{small} of {p_values.size} checks have p < {SMALL_P}"
-    return f"{number}; of a perfect model, about {SMALL_P * p_values.size:.1g} would."
+    small, n = checks.n_small
+    return f"{small} of {n} checks have p < {SMALL_P}; of a perfect model, about {SMALL_P * n:.1g} would."
 
 
 @dataclass(frozen=True)
