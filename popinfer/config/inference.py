@@ -18,6 +18,15 @@ class KernelsConfig(Section):
         le=100,
         description="Width of the kernels in standard deviations of the whitened features.",
     )
+    marginal_bandwidth: float | None = Field(
+        default=None,
+        ge=0.01,
+        le=100,
+        description=(
+            "Width of further kernels in each single feature, in its standard deviations: they see peaks and "
+            "shares of one color that kernels in all features together smear out. None of them when absent."
+        ),
+    )
     floor_mag: float = Field(
         default=0.03, ge=0, le=5, description="Kernels are no finer than this in any feature."
     )

@@ -7,10 +7,16 @@ are right, then over many surveys
   Talts et al. 2018, arXiv:1804.06788), tested by a chi-square of its histogram;
 - so is the share of draws closer to a reference point than the truth is, in all dimensions together (TARP:
   Lemos et al. 2023, arXiv:2302.03026), tested by the largest excursion of expected coverage from credibility;
+- so is the share of draws closer to the posterior mean than the truth is, in the posterior's own covariance:
+  posteriors too narrow put truths farther out than their draws, a few per cent in every width at once show
+  here first;
 - (mean - truth) / sd has mean zero and standard deviation one.
 
-Reference points are draws of a Gaussian of the posterior's mean and twice its standard deviation: they know
-the data but not the truth, which is all that TARP asks for, and lie where wrong widths show.
+Mean and covariance of the third test are those of one half of the draws, and the truth is compared with the
+other half, from which it can't be told apart if the posterior is right, however few draws there are.
+
+Reference points of TARP are draws of a Gaussian of the posterior's mean and twice its standard deviation:
+they know the data but not the truth, which is all that TARP asks for, and lie where wrong widths show.
 """
 
 from dataclasses import dataclass
@@ -24,6 +30,7 @@ from popinfer.random import numpy_generator
 MIN_PER_BIN, MAX_BINS = 10, 10
 SIGNIFICANCE = 0.05  # of all parameters together
 TARP_SIGMA = 3.0  # at the worst of 19 levels: right posteriors exceed it in 3 % of calibrations
+CENTRAL_SIGMA = 3.0  # of the mean share of draws closer to the posterior mean: 0.3 %
 MAX_FAILED = 0.02  # of the surveys
 _REFERENCE_WIDTH = 2.0
 
@@ -37,6 +44,7 @@ class Trial:
     truth, mean, sd : per parameter.
     rank : share of draws below the truth, ties broken at random.
     tarp : share of draws closer to the reference point than the truth.
+    central : share of draws closer to the posterior mean than the truth.
     distance2 : (mean - truth) cov^-1 (mean - truth).
     converged : the convergence gate's verdict.
     """
@@ -46,6 +54,7 @@ class Trial:
     sd: Float[np.ndarray, "par"]
     rank: Float[np.ndarray, "par"]
     tarp: float
+    central: float
     distance2: float
     converged: bool
 
@@ -69,7 +78,19 @@ class Trial:
         closer = np.sum(distance < np.linalg.norm(whiten @ (truth - reference)))
         tarp = (closer + rng.random()) / (len(draws) + 1)
         away = whiten @ (mean - truth)
-        return cls(truth, mean, draws.std(axis=0), rank, float(tarp), float(away @ away), converged)
+        distance2, central = float(away @ away), _share_closer_to_mean(rng, truth, draws)
+        return cls(truth, mean, draws.std(axis=0), rank, float(tarp), central, distance2, converged)
+
+
+def _share_closer_to_mean(
+    rng: np.random.Generator, truth: Float[np.ndarray, "par"], draws: Float[np.ndarray, "draw par"]
+) -> float:
+    """Share of half of the draws that are closer to the mean of the other half than the truth is."""
+    first, second = np.array_split(rng.permutation(draws), 2)
+    factor = np.linalg.cholesky(np.atleast_2d(np.cov(first, rowvar=False)))
+    away = np.linalg.solve(factor, (np.vstack([truth, second]) - first.mean(axis=0)).T)
+    distance = np.linalg.norm(away, axis=0)
+    return float((np.sum(distance[1:] < distance[0]) + rng.random()) / (len(second) + 1))
 
 
 @dataclass(frozen=True)
@@ -103,7 +124,7 @@ class Calibration:
     ----------
     names : parameters.
     ranks : [trial, par].
-    tarp : [trial].
+    tarp, central : [trial].
     parameters : one record a parameter.
     p_threshold : smallest p-value allowed, Bonferroni over parameters.
     tarp_excursion : largest distance of expected coverage from credibility in standard deviations.
@@ -115,6 +136,7 @@ class Calibration:
     names: tuple[str, ...]
     ranks: Float[np.ndarray, "trial par"]
     tarp: Float[np.ndarray, "trial"]
+    central: Float[np.ndarray, "trial"]
     parameters: tuple[ParameterCalibration, ...]
     p_threshold: float
     tarp_excursion: float
@@ -138,6 +160,16 @@ class Calibration:
         return self.tarp_excursion < TARP_SIGMA
 
     @property
+    def central_excursion(self) -> float:
+        """How far truths lie out among the draws, in standard errors; above zero if widths are too narrow."""
+        return float((np.mean(self.central) - 0.5) * np.sqrt(12 * self.n_trials))
+
+    @property
+    def central_passes(self) -> bool:
+        """Whether truths lie as far out as draws do."""
+        return abs(self.central_excursion) < CENTRAL_SIGMA
+
+    @property
     def nearly_all(self) -> bool:
         """Whether nearly all surveys have a posterior."""
         return self.n_failed <= MAX_FAILED * (self.n_trials + self.n_failed)
@@ -145,7 +177,7 @@ class Calibration:
     @property
     def passed(self) -> bool:
         """All of them."""
-        return self.ranks_pass and self.tarp_passes and self.nearly_all
+        return self.ranks_pass and self.tarp_passes and self.central_passes and self.nearly_all
 
     @property
     def failure(self) -> str:
@@ -158,6 +190,10 @@ class Calibration:
         if not self.tarp_passes:
             excursion = f"{self.tarp_excursion:.1f} sigma, {TARP_SIGMA:g} allowed"
             wrong.append(f"expected coverage is off ({excursion})")
+        if not self.central_passes:
+            wide = "narrow" if self.central_excursion > 0 else "wide"
+            excursion = f"{abs(self.central_excursion):.1f} sigma, {CENTRAL_SIGMA:g} allowed"
+            wrong.append(f"posteriors are too {wide}: so say distances of truths from means ({excursion})")
         if not self.nearly_all:
             wrong.append(f"{self.n_failed} simulated surveys have no posterior")
         return "; ".join(wrong)
@@ -197,6 +233,7 @@ def assess(names: tuple[str, ...], trials: list[Trial], n_failed: int = 0) -> Ca
         names,
         ranks,
         tarp,
+        np.array([trial.central for trial in trials]),
         rows,
         SIGNIFICANCE / len(names),
         tarp_excursion(tarp),

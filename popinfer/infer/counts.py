@@ -224,11 +224,13 @@ class Evaluated:
     points : unconstrained vectors.
     values : log-counts of all batches together.
     halo_cov : covariance of log-counts that the halo sample brings, averaged over the points.
+    n_batch : batches of the sample, whose scatter it was told from.
     """
 
     points: Float[np.ndarray, "point par"]
     values: Float[np.ndarray, "point stat"]
     halo_cov: Float[np.ndarray, "stat stat"]
+    n_batch: int
 
     def joined(self, other: "Evaluated") -> "Evaluated":
         """These points and others."""
@@ -237,11 +239,12 @@ class Evaluated:
             np.concatenate([self.points, other.points]),
             np.concatenate([self.values, other.values]),
             _averaged([self.halo_cov, other.halo_cov], sizes),
+            self.n_batch,
         )
 
     def first(self, n: int) -> "Evaluated":
         """The first n points; the covariance stays that of all."""
-        return Evaluated(self.points[:n], self.values[:n], self.halo_cov)
+        return Evaluated(self.points[:n], self.values[:n], self.halo_cov, self.n_batch)
 
 
 def evaluate(
@@ -266,7 +269,8 @@ def evaluate(
             progress(start + len(some))
     values = np.concatenate([chunk["values"] for chunk in chunks])
     sizes = [int(chunk["size"]) for chunk in chunks]
-    return Evaluated(points, values, _averaged([chunk["cov"] for chunk in chunks], sizes))
+    halo_cov = _averaged([chunk["cov"] for chunk in chunks], sizes)
+    return Evaluated(points, values, halo_cov, counts.n_batch)
 
 
 def _evaluated(counts: BatchedCounts, points: Float[np.ndarray, "point par"]) -> dict[str, np.ndarray]:

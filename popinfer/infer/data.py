@@ -132,16 +132,21 @@ def joined(parts: Sequence[Data]) -> Data:
     )
 
 
+def layout_correlations(data: Data) -> Float[np.ndarray, "stat stat"]:
+    """Correlations of counting noise in the survey that laid the kernels out; zero for abundances."""
+    layout_cov = data.data_cov if data.layout_cov is None else data.layout_cov
+    soft = data.used & data.soft & (np.diag(layout_cov) > 0)
+    sd = np.where(soft, np.sqrt(np.diag(layout_cov)), 1.0)
+    return np.where(np.outer(soft, soft), layout_cov / np.outer(sd, sd), 0.0)
+
+
 def eigenmodes(data: Data) -> Float[np.ndarray, "stat mode"]:
     """Columns that combine residuals: each slice's modes of soft counts, then abundances one by one."""
-    soft = data.soft
-    layout_cov = data.data_cov if data.layout_cov is None else data.layout_cov
+    soft, correlations = data.soft, layout_correlations(data)
     columns = [np.eye(len(soft))[:, ~soft & data.used]]
     for index in np.unique(data.slice_of[soft]):
         inside = np.flatnonzero(data.used & soft & (data.slice_of == index))
-        cov = layout_cov[np.ix_(inside, inside)]
-        sd = np.sqrt(np.diag(cov))
-        values, vectors = np.linalg.eigh(cov / np.outer(sd, sd))
+        values, vectors = np.linalg.eigh(correlations[np.ix_(inside, inside)])
         values, vectors = values[::-1], vectors[:, ::-1]
         n_kept = int(np.searchsorted(np.cumsum(values), TRACE_KEPT * values.sum())) + 1
         modes = np.zeros((len(soft), min(n_kept, len(inside))))

@@ -153,7 +153,7 @@ def likelihood_at(counts: BatchedCounts, data: Data, u: Float[np.ndarray, "par"]
         Covariance of counting, of the allowed model error and of the halo sample, in the modes that hold it.
     """
     exact = evaluate(counts, u[None])
-    return Likelihood.of(data.expecting(exact.values[0]), exact.halo_cov)
+    return Likelihood.of(data.expecting(exact.values[0]), exact.halo_cov, exact.n_batch)
 
 
 def find_maxima(

@@ -78,7 +78,7 @@ class SurrogatePosterior:
         Nodes where the model gives no number are left out.
         """
         good: Bool[np.ndarray, "node"] = np.all(np.isfinite(nodes.values), axis=1)
-        kept = Evaluated(nodes.points[good], nodes.values[good], nodes.halo_cov)
+        kept = replace(nodes, points=nodes.points[good], values=nodes.values[good])
         if len(kept.points) < FEWEST_NODES * nodes.points.shape[1]:
             raise NotConvergedError(
                 f"the model gives a number at {len(kept.points)} of {len(nodes.points)} points of the "
@@ -86,7 +86,8 @@ class SurrogatePosterior:
                 "model can't be evaluated"
             )
         # the median: a node far out must not say where counting noise is taken
-        likelihood = Likelihood.of(data.expecting(np.median(kept.values, axis=0)), kept.halo_cov)
+        expecting = data.expecting(np.median(kept.values, axis=0))
+        likelihood = Likelihood.of(expecting, kept.halo_cov, kept.n_batch)
         fit = fit_surrogate(kept.points, kept.values, likelihood.whiten, start, fixed=fixed)
         return cls(data, kept, fit, likelihood, nodes.points[~good])
 

@@ -19,6 +19,10 @@ How many galaxies lack a band is then part of the data. Were centers a fixed sha
 counted galaxies would keep the patterns' proportions; a rare pattern gives up more of its N_p galaxies, n_p,
 so that it has kernels at all, and its counted ones weigh v_p = (1 - f) N_p / (N_p - n_p) to make up for it.
 
+Kernels in all features at once are wide, because galaxies are few in so many dimensions: they see how
+features go together, but hardly where the peaks of a single color's distribution are. Marginals, narrow
+kernels in each single feature whatever the others are, see these. They count the same galaxies.
+
 Overlapping kernels count the same galaxy many times: `popinfer.infer.likelihood` makes a posterior of them.
 """
 
@@ -34,7 +38,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from popinfer.errors import InputError
 from popinfer.loss.base import in_tiles
 from popinfer.loss.kernel_groups import KernelSpec, count_galaxies, join_patterns, lay_out_kernels
-from popinfer.loss.kernels import expected_log_kernels, log_kernel_matrix
+from popinfer.loss.kernels import expected_log_kernels, expected_log_marginals, log_kernel_matrix
 from popinfer.random import numpy_generator
 from popinfer.records import Arr
 from popinfer.survey.integrated_noise import Scatter
@@ -55,18 +59,22 @@ class KernelCounts(eqx.Module):
         have all bands.
     layout_cov : the same in the survey that laid the kernels out: its correlations say how they overlap.
     bandwidth : h, an array so that guides of several bandwidths share compiled programs.
-    sizes : kernels of each pattern, in order along the kernel axis.
+    marginals : rows (d, c) of kernels in single features, exp(-(d.(x - mean) - c)^2 / 2 h^2); a row of zeros
+        is a place with mask 0.
+    sizes : kernels at centers of each pattern, in order along the axis of all kernels; each pattern's
+        marginals follow all of these.
     """
 
     mean: Float[Arr, "slice pattern feature"]
     whiten: Float[Arr, "slice pattern feature feature"]
     counted: Float[Arr, "slice pattern"]
     centers: Float[Arr, "slice kernel feature"]
-    mask: Float[Arr, "slice kernel"]
-    observed: Float[Arr, "slice kernel"]
+    marginals: Float[Arr, "slice pattern marginal _"]
+    mask: Float[Arr, "slice any_kernel"]
+    observed: Float[Arr, "slice any_kernel"]
     n_obs: Float[Arr, "slice"]
-    data_cov: Float[Arr, "slice kernel kernel"]
-    layout_cov: Float[Arr, "slice kernel kernel"]
+    data_cov: Float[Arr, "slice any_kernel any_kernel"]
+    layout_cov: Float[Arr, "slice any_kernel any_kernel"]
     bandwidth: Float[Arr, ""]
     sizes: tuple[int, ...] = eqx.field(static=True)
 
@@ -111,16 +119,18 @@ class KernelCounts(eqx.Module):
             for x, label in zip(features, labels, strict=True)
         ]
         sizes = tuple(max(len(groups[i][p].centers) for i in range(len(features))) for p in range(n_pattern))
+        n_marginal = max(len(group.marginals) for of_slice in groups for group in of_slice)
         counts = [
-            join_patterns(of_slice, len(x) - spec.n_centers, sizes)
+            join_patterns(of_slice, len(x) - spec.n_centers, sizes, n_marginal)
             for of_slice, x in zip(groups, features, strict=True)
         ]
-        observed, data_cov, n_obs, centers = (np.stack(column) for column in zip(*counts, strict=True))
+        observed, data_cov, n_obs, centers, marginals = map(np.stack, zip(*counts, strict=True))
         kernels = cls(
             mean=np.array([[group.mean for group in of_slice] for of_slice in groups]),
             whiten=np.array([[group.whiten for group in of_slice] for of_slice in groups]),
             counted=np.array([[float(group.n > 0) for group in of_slice] for of_slice in groups]),
             centers=centers,
+            marginals=marginals,
             mask=np.ones_like(observed),
             observed=observed,
             n_obs=n_obs,
@@ -161,12 +171,14 @@ class KernelCounts(eqx.Module):
                     np.asarray(self.mean)[i, p],
                     np.asarray(self.whiten)[i, p],
                     np.asarray(self.centers)[i, starts[p] : starts[p + 1]],
+                    np.asarray(self.marginals)[i, p],
                     float(self.bandwidth),
                 )
                 for p in range(len(self.sizes))
             ]
-            counts.append(join_patterns(groups, sum(group.n for group in groups), self.sizes))
-        observed, data_cov, n_obs, _ = (np.stack(column) for column in zip(*counts, strict=True))
+            n_obs, n_marginal = sum(group.n for group in groups), self.marginals.shape[2]
+            counts.append(join_patterns(groups, n_obs, self.sizes, n_marginal)[:3])
+        observed, data_cov, n_obs = map(np.stack, zip(*counts, strict=True))
         return replace(self, observed=observed, n_obs=n_obs, data_cov=data_cov)
 
     def log_kernels(
@@ -184,13 +196,21 @@ class KernelCounts(eqx.Module):
         expected = expected_log_kernels(white, spread, bandwidth)
         return lambda centers: expected(centers.astype(x.dtype))
 
+    def log_marginals(
+        self, i: int | Array, pattern: int, x: Float[Array, "point feature"], scatter: Scatter | None = None
+    ) -> Callable[[Float[Array, "_ _"]], Float[Array, "point _"]]:
+        """The same for kernels in single features, as a function of their rows (d, c)."""
+        mean, bandwidth = jnp.asarray(self.mean, x.dtype)[i, pattern], jnp.asarray(self.bandwidth, x.dtype)
+        expected = expected_log_marginals(x - mean, scatter, bandwidth)
+        return lambda rows: expected(rows.astype(x.dtype))
+
     def log_shares(
         self,
         x: Float[Array, "slice point feature"],
         weight: Float[Array, "slice point"],
         probability: Float[Array, "slice point pattern"] | None = None,
         scatter: Scatter | None = None,
-    ) -> Float[Array, "slice kernel"]:
+    ) -> Float[Array, "slice any_kernel"]:
         """Logarithm of sum_j w_j P_j phi_k(y_j) / sum_j w_j P_j: finite however far a center is.
 
         Large samples are tiled over centers, so that point x kernel is never stored, also by the gradient.
@@ -212,27 +232,40 @@ class KernelCounts(eqx.Module):
         errors = None if scatter is None else (scatter.sigma, scatter.mag)
 
         def of_slice(
-            i: Array, xs: Array, ws: Array, centers: Array, errors: tuple[Array, Array] | None
+            i: Array,
+            xs: Array,
+            ws: Array,
+            centers: Array,
+            marginals: Array,
+            errors: tuple[Array, Array] | None,
         ) -> Array:
             spread = scatter and eqx.tree_at(lambda s: (s.sigma, s.mag), scatter, errors)
             log_total = jnp.log(jnp.sum(ws))
+            log_w = jnp.log(ws + jnp.finfo(ws.dtype).tiny) - log_total
             starts = np.cumsum((0, *self.sizes))
 
-            def of_pattern(p: int) -> Array:
-                log_w = jnp.log(ws[:, p] + jnp.finfo(ws.dtype).tiny) - log_total
-                log_kernels = self.log_kernels(i, p, xs, spread)
-
+            def counted(p: int, log_kernels: Callable[[Array], Array], rows: Array) -> Array:
                 def tile(some: Array) -> Array:
-                    return jax.nn.logsumexp(log_kernels(some) + log_w[:, None], axis=0)
+                    return jax.nn.logsumexp(log_kernels(some) + log_w[:, p, None], axis=0)
 
-                of_kernels = centers[starts[p] : starts[p + 1]]
-                return in_tiles(tile, of_kernels, len(xs)).astype(jnp.result_type(float))
+                return in_tiles(tile, rows, len(xs)).astype(jnp.result_type(float))
 
-            return jnp.concatenate([of_pattern(p) for p in range(len(self.sizes))])
+            patterns = range(len(self.sizes))
+            at_centers = [
+                counted(p, self.log_kernels(i, p, xs, spread), centers[starts[p] : starts[p + 1]])
+                for p in patterns
+            ]
+            along = [
+                counted(p, self.log_marginals(i, p, xs, spread), marginals[p])
+                for p in patterns
+                if marginals.shape[1] > 0
+            ]
+            return jnp.concatenate([*at_centers, *along])
 
         index = jnp.arange(self.centers.shape[0])
         each = weight[..., None] * probability * jnp.asarray(self.counted, weight.dtype)[:, None, :]
-        return jax.vmap(of_slice)(index, x, each, jnp.asarray(self.centers), errors)
+        rows = jnp.asarray(self.centers), jnp.asarray(self.marginals)
+        return jax.vmap(of_slice)(index, x, each, *rows, errors)
 
     def log_counts(
         self,
@@ -240,7 +273,7 @@ class KernelCounts(eqx.Module):
         weight: Float[Array, "slice point"],
         probability: Float[Array, "slice point pattern"] | None = None,
         scatter: Scatter | None = None,
-    ) -> Float[Array, "slice kernel"]:
+    ) -> Float[Array, "slice any_kernel"]:
         """Logarithm of the soft counts m_k, scaled to the observed number."""
         return self.log_shares(x, weight, probability, scatter) + jnp.log(jnp.asarray(self.n_obs))[:, None]
 

@@ -82,6 +82,50 @@ def expected_log_kernels(
     return log_kernels
 
 
+def expected_log_marginals(
+    x: Float[Array, "point feature"], scatter: Scatter | None, bandwidth: float | Float[Arr, ""]
+) -> Callable[[Float[Array, "kernel _"]], Float[Array, "point kernel"]]:
+    """The same for kernels along one direction d of feature space, exp(-(d.x - c)^2 / 2 h^2).
+
+    Parameters
+    ----------
+    x : Float[Array, "point feature"]
+        Features; without the noise that `scatter` describes.
+    scatter : Scatter or None
+        The noise, with features as `x`; None where the points hold it.
+    bandwidth : float or Float[Arr, ""]
+        H.
+
+    Returns
+    -------
+    Callable
+        Takes rows (d, c) to logarithms of E[phi_k s] / E[s].
+    """
+    n_feature = x.shape[1]
+
+    def log_kernels(rows: Float[Array, "kernel _"]) -> Float[Array, "point kernel"]:
+        along, centers = rows[:, :n_feature] / bandwidth, rows[:, n_feature] / bandwidth
+        offset = centers - x @ along.T
+        if scatter is None:
+            return -0.5 * offset**2
+        sigma, to_rows = scatter.sigma, scatter.features @ along.T
+        by_band = scatter.correlation[..., None] * to_rows[:, None] * to_rows[None]
+        pairs = (sigma[:, :, None] * sigma[:, None]).reshape(len(x), -1)
+        narrowed = 1 / (1 + pairs @ by_band.reshape(pairs.shape[1], -1))
+        log_phi = 0.5 * (jnp.log(narrowed) - narrowed * offset**2)
+        limit = scatter.limit
+        if limit is None:
+            return log_phi
+        with_limited = scatter.correlation[limit.band_index] * sigma[:, limit.band_index, None] * sigma
+        together, variance = with_limited @ to_rows, with_limited[:, limit.band_index]
+        t = narrowed * together
+        left = jnp.maximum(variance[:, None] - t * together, 0.0)
+        mag = scatter.mag[:, None] + t * offset
+        return log_phi + _once(limit.log_change((scatter.mag, variance), (mag, left)))
+
+    return log_kernels
+
+
 def _times(
     matrix: Float[Array, "row side point"], x: Float[Array, "point side"]
 ) -> Float[Array, "point row"]:

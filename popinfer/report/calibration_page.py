@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from popinfer.infer.calibration import (
+    CENTRAL_SIGMA,
     TARP_SIGMA,
     Calibration,
     expected_coverage,
@@ -46,6 +47,7 @@ def write_calibration(calibration: Calibration, out_dir: Path | str) -> Path:
         calibration=calibration,
         figures=embed_images(plots, files),
         tarp_sigma=TARP_SIGMA,
+        central_sigma=CENTRAL_SIGMA,
     )
     write_page(path, with_seal(page.encode(), path.suffix, "calibration"), {"figures": files})
     return path

@@ -160,7 +160,7 @@ def _read(trials: Path, index: int, identity: str) -> dict[str, Any] | None:
 
 def _trial(content: dict[str, Any]) -> Trial:
     arrays = {name: np.array(content[name]) for name in ("truth", "mean", "sd", "rank")}
-    return Trial(**arrays, **{name: content[name] for name in ("tarp", "distance2", "converged")})
+    return Trial(**arrays, **{name: content[name] for name in ("tarp", "central", "distance2", "converged")})
 
 
 def _results(run: Run, missing: list[int], spec: CalibrateSpec) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -274,8 +274,10 @@ def summary(config: RunConfig, spec: CalibrateSpec, verdict: Calibration) -> dic
         "passed": verdict.passed,
         "p_threshold": verdict.p_threshold,
         "tarp_excursion_sigma": verdict.tarp_excursion,
+        "central_excursion_sigma": verdict.central_excursion,
         "distance2_per_parameter": verdict.distance2_per_parameter,
         "parameters": [vars(row) for row in verdict.parameters],
         "ranks": verdict.ranks.tolist(),
         "tarp": verdict.tarp.tolist(),
+        "central": verdict.central.tolist(),
     }

@@ -189,6 +189,7 @@ def write_fit(run: Run, result: FitResult) -> None:
         "undefined": surrogate.undefined,
         "values": surrogate.nodes.values,
         "halo_cov": surrogate.nodes.halo_cov,
+        "n_batch": np.asarray(surrogate.nodes.n_batch),
         "lengths": surrogate.fit.lengths,
         "mean": np.asarray(approx.mean),
         "cov": np.asarray(approx.cov),
@@ -234,7 +235,7 @@ def read_fit(run: Run, data: Data) -> FitResult:
     with np.load(io.BytesIO(sealed.content), allow_pickle=False) as stored:
         arrays = dict(stored)
     kernel = arrays["lengths"], content["surrogate"]["white"]
-    nodes = Evaluated(arrays["nodes"], arrays["values"], arrays["halo_cov"])
+    nodes = Evaluated(arrays["nodes"], arrays["values"], arrays["halo_cov"], int(arrays["n_batch"]))
     surrogate = SurrogatePosterior.of(data, nodes, kernel, fixed=True)
     return FitResult(
         dataclasses.replace(surrogate, undefined=arrays["undefined"]),

@@ -62,7 +62,13 @@ def build_survey(config: RunConfig, catalog: Catalog) -> Survey:
     bands = list(config.catalog.bands)
     numbers = tuple(int(inside.sum()) for inside in slice_members(config.slices, catalog.z))
     design = Design(
-        kernels=KernelSpec(section.n_centers, section.bandwidth, section.floor_mag, section.min_count),
+        kernels=KernelSpec(
+            section.n_centers,
+            section.bandwidth,
+            section.floor_mag,
+            section.min_count,
+            section.marginal_bandwidth,
+        ),
         correlation=config.catalog.correlation_matrix(),
         errors=build_errors(config),
         limits={

@@ -104,16 +104,19 @@ class Checker:
         return checks.assign(numbers)
 
 
-def kernel_centers(kernels: KernelCounts) -> Float[np.ndarray, "slice kernel feature"]:
-    """Kernel centers as features [mag], NaN for features that a kernel's pattern of bands lacks."""
-    white, centers = np.asarray(kernels.centers, float), np.zeros(np.shape(kernels.centers))
-    starts = np.cumsum((0, *kernels.sizes))
+def kernel_centers(kernels: KernelCounts) -> Float[np.ndarray, "slice any_kernel feature"]:
+    """Kernel centers as features [mag], NaN for features that a kernel doesn't see."""
+    white, rows = np.asarray(kernels.centers, float), np.asarray(kernels.marginals, float)
+    n_center, n_feature = white.shape[1:]
+    starts, centers = np.cumsum((0, *kernels.sizes)), np.full((*kernels.mask.shape, n_feature), np.nan)
     for i, p in np.ndindex(*np.shape(kernels.counted)):
         of_pattern, whiten = slice(starts[p], starts[p + 1]), np.asarray(kernels.whiten)[i, p]
-        centers[i, of_pattern] = (
-            white[i, of_pattern] @ np.linalg.pinv(whiten) + np.asarray(kernels.mean)[i, p]
-        )
+        mean = np.asarray(kernels.mean)[i, p]
+        centers[i, of_pattern] = white[i, of_pattern] @ np.linalg.pinv(whiten) + mean
         centers[i, of_pattern, ~whiten.any(axis=1)] = np.nan
+        for k, row in enumerate(rows[i, p], n_center + p * rows.shape[2]):
+            seen = row[:-1] != 0
+            centers[i, k, seen] = row[-1] / row[:-1][seen] + mean[seen]
     return centers
 
 

@@ -10,7 +10,7 @@ NAMES = ("amplitude", "tilt", "curve")
 N_DRAWS = 400
 
 
-def trials(n, *, width=1.0, shift=0.0, seed=0):
+def trials(n, *, width=1.0, shift=0.0, seed=0, n_draws=N_DRAWS):
     """Exact posteriors of Gaussian likelihoods on a standard normal prior, then distorted."""
     rng = np.random.default_rng(seed)
     noise = np.array([[0.5, 0.3, 0.0], [0.3, 0.8, 0.0], [0.0, 0.0, 2.0]])
@@ -20,7 +20,7 @@ def trials(n, *, width=1.0, shift=0.0, seed=0):
         truth = rng.standard_normal(3)
         data = rng.multivariate_normal(truth, noise)
         mean = cov @ np.linalg.solve(noise, data) + shift * np.sqrt(np.diag(cov))
-        draws = rng.multivariate_normal(mean, width**2 * cov, N_DRAWS)
+        draws = rng.multivariate_normal(mean, width**2 * cov, n_draws)
         found.append(Trial.of(root_key(i), truth, draws, True))
     return found
 
@@ -43,8 +43,33 @@ def test_wrong_widths_fail_ranks_and_coverage(width):
     found = assess(NAMES, trials(200, width=width))
     assert not found.ranks_pass
     assert not found.tarp_passes
+    assert not found.central_passes
+    assert ("too narrow" if width < 1 else "too wide") in found.failure
     assert "aren't uniform" in found.failure
     assert "expected coverage" in found.failure
+
+
+@pytest.mark.parametrize(("width", "wrong"), [(0.8, "too narrow"), (1.25, "too wide")])
+def test_widths_a_little_wrong_in_all_parameters_fail_by_distance(width, wrong):
+    """More often than by single parameters' ranks."""
+    each = [assess(NAMES, trials(100, width=width, seed=seed)) for seed in range(20)]
+    by_distance = [wrong in found.failure and not found.passed for found in each]
+    assert np.mean(by_distance) > 0.7
+    assert np.mean(by_distance) > np.mean([not found.ranks_pass for found in each])
+
+
+def test_right_posteriors_seldom_fail_by_distance():
+    each = [assess(NAMES, trials(60, seed=100 + seed)) for seed in range(40)]
+    excursions = np.array([found.central_excursion for found in each])
+    assert abs(excursions.mean()) < 4 / np.sqrt(40)
+    assert excursions.std() == pytest.approx(1, abs=0.35)
+
+
+def test_few_draws_do_not_make_right_posteriors_look_narrow():
+    """The mean and covariance of 24 draws are poor: the plain distance then says 1.2 in place of 1."""
+    few = assess(NAMES, trials(400, n_draws=24, seed=5))
+    assert few.distance2_per_parameter > 1.1
+    assert few.central_passes
 
 
 def test_bias_fails():

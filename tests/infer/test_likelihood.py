@@ -9,8 +9,15 @@ import pytest
 from scipy.stats import multivariate_normal
 from toy import N_BIN, N_PAR, TRUTH, ToyCounts, toy, without_noise
 
-from popinfer.infer.data import eigenmodes
-from popinfer.infer.likelihood import Likelihood, LogDensity, fair_share, fisher_between_batches, poisson
+from popinfer.infer.data import eigenmodes, layout_correlations
+from popinfer.infer.likelihood import (
+    Likelihood,
+    LogDensity,
+    fair_share,
+    fisher_between_batches,
+    poisson,
+    shrink,
+)
 from popinfer.run.batches import WANTED_BATCHES
 
 NOISY = toy(noise=0.1)  # halo noise of four batches is a few times the counting noise
@@ -174,7 +181,7 @@ def test_posterior_covers_the_truth_in_spite_of_halo_noise_and_not_without_its_s
     assert np.mean(distance[0.0]) > 5.0
 
 
-def _squared_distance(n_batch, n_survey=800):
+def _squared_distance(n_batch, known, n_survey=800):
     """Of truths, over the number of parameters, with halo noise told from the scatter between batches."""
     model = toy(level=5.0)
     rng, bins, distance = np.random.default_rng(1), model.bins(TRUTH), []
@@ -184,7 +191,8 @@ def _squared_distance(n_batch, n_survey=800):
         factors = 1 + 0.15 * np.sqrt(n_batch) * rng.standard_normal((n_batch, len(bins)))
         counts = factors * bins @ model.kernels.T
         relative = counts / counts.mean(axis=0) - 1
-        likelihood = Likelihood.of(data, relative.T @ relative / (n_batch * (n_batch - 1)))
+        halo_cov = relative.T @ relative / (n_batch * (n_batch - 1))
+        likelihood = Likelihood.of(data, halo_cov, None if known else n_batch)
         info = likelihood.information(np.log(counts.mean(axis=0)), model.jacobian())
         shift = np.linalg.solve(info.fisher, info.gradient)
         distance.append(shift @ info.fisher @ shift / N_PAR)
@@ -193,10 +201,30 @@ def _squared_distance(n_batch, n_survey=800):
 
 def test_few_batches_underestimate_the_covariance_of_halo_noise():
     """Eight modes: 16 batches make posteriors too narrow, those of a run hardly, and many don't."""
-    few, run, many = (_squared_distance(n) for n in (16, WANTED_BATCHES, 4 * WANTED_BATCHES))
+    few, run, many = (_squared_distance(n, True) for n in (16, WANTED_BATCHES, 4 * WANTED_BATCHES))
     assert abs(many - 1) < 4 * np.sqrt(2 / N_PAR / 800)
     assert few > 1.35
     assert run - 1 < 0.4 * (few - 1)
+
+
+@pytest.mark.parametrize("n_batch", [16, WANTED_BATCHES])
+def test_shrinking_its_correlations_mends_half_of_that(n_batch):
+    plain, shrunk = (_squared_distance(n_batch, known) for known in (True, False))
+    assert plain > 1.1
+    assert abs(shrunk - 1) < 0.6 * (plain - 1)
+
+
+def test_shrinking_keeps_what_many_batches_tell_and_all_variances(data):
+    """Noise whose correlations aren't those of the layout: measured well it stays, else it doesn't."""
+    root = np.random.default_rng(12).standard_normal((16, 16))
+    halo_cov = root @ root.T
+    few, many = (shrink(halo_cov, data, n) for n in (3, 10**6))
+    np.testing.assert_allclose(np.diag(few), np.diag(halo_cov))
+    np.testing.assert_allclose(many, halo_cov, atol=1e-4 * halo_cov.max())
+    sd = np.sqrt(np.diag(halo_cov))
+    away = [np.abs(cov / np.outer(sd, sd) - layout_correlations(data)).sum() for cov in (few, many)]
+    assert away[0] < 0.5 * away[1]
+    np.testing.assert_array_equal(shrink(0.0 * halo_cov, data, 8), 0.0)
 
 
 def test_modes_keep_nearly_all_information():
