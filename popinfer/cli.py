@@ -23,11 +23,12 @@ from popinfer.errors import InputError, MisfitError, NotConvergedError, shortene
 if TYPE_CHECKING:
     from popinfer.report import Outcome
 
-_INTERRUPTED = 130
+_INTERRUPTED, _UNREAD = 130, 141  # as shells tell of SIGINT and SIGPIPE
 _EXIT_CODES = """
 Exit codes: 0 done; 1 a bug; 2 something in the input, the options or the machine can't be used (one line
 says what); 3 the posterior is not converged; 4 the model doesn't describe the data (chi-square's p < 0.001);
-130 interrupted (Ctrl-C) and 143 told to end (SIGTERM): the same command goes on from there.
+130 interrupted (Ctrl-C) and 143 told to end (SIGTERM): the same command goes on from there; 141 nobody reads
+the output to its end.
 """
 _MEMORY = (
     "the memory doesn't suffice; use smaller halos.n_per_slice or kernels.n_centers, or fewer chains at once"
@@ -361,6 +362,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         if isinstance(error, SystemExit) and _completes(sys.argv[1:] if arguments is None else arguments):
             return int(error.code or 0)  # typer's way to end after what a shell has asked for
+        if isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError):
+            return _UNREAD  # whoever reads the output, as `head`, has enough of it
         code, lines = _explained(error)
         if not lines:
             raise

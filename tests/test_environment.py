@@ -219,3 +219,13 @@ def test_out_of_memory_is_one_line(error, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(prepare, "prepare", fails)
     assert cli.main(["run", RUN_FILE, "--quiet"]) == 2
     assert "use smaller halos.n_per_slice" in capsys.readouterr().err
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_error(tmp_path):
+    """As ``popinfer filters | head -1``: not a word about it, and the code of a closed pipe."""
+    words = [sys.executable, "-m", "popinfer", "filters"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None and running.stderr is not None
+        running.stdout.close()
+        said, code = running.stderr.read(), running.wait()
+    assert (code, said) == (141, "")

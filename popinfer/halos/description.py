@@ -9,6 +9,8 @@ from popinfer.errors import percent
 from popinfer.halos.completed import Tally
 from popinfer.halos.sample import SimulatedHalos, SlicePool
 
+WARNING = "  warning: "  # lines that start so are warnings
+
 
 def describe_sample(
     sample: SimulatedHalos, resolution: float = 0.0, seconds: float | None = None
@@ -40,7 +42,7 @@ def describe_sample(
         lines.append(f"  resolution: 10^{resolution:.2f} Msun")
     for limits, pool in zip(sample.spec.slices, sample.pools, strict=True):
         lines += [f"  slice z = {limits[0]:g} to {limits[1]:g}", *_slice_lines(pool)]
-    lines += [f"  warning: {text}" for text in sample.warnings]
+    lines += [WARNING + text for text in sample.warnings]
     lines += [f"  {text}" for text in sample.notes]
     if seconds is not None:
         scale = 1 if sys.platform == "darwin" else 1024

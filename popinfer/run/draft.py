@@ -36,6 +36,8 @@ _SELECTED_BY = (
 )  # bands that surveys of galaxies are usually selected in, by preference
 _GALAXIES_A_SLICE, _MOST_SLICES, _FEWEST_GALAXIES = 1500, 3, 300
 _LOWEST_Z = 0.01  # nearer, galaxies' own motions matter
+_SAME = 0.03  # mag: two columns of a band mean the same magnitudes
+_IN_VEGA = ("twomass", "vista", "ukirt", "wise")
 _FLAGS = ("clean", "good", "use", "primary")
 # lowest halo mass of a slice, through those of configs/sdss.yaml: log10 Msun at absolute magnitude -19.3, and
 # its change with each magnitude
@@ -212,14 +214,57 @@ def _band(made: Draft, table: _Table, names: list[BandName], survey: str) -> Ban
         named = value.survey or survey
         foreign = f"; {named} has no curve of this name" if named and not has_curve(band, named) else ""
         made.said.append(f"band {band}: columns {value.column} and {error.column}, filter {curve}{foreign}")
-        if extinction:
+        if curve.startswith(_IN_VEGA) and not value.is_vega and not value.is_flux:
             made.said.append(
-                f"band {band}: {extinction} is left in; the file can't say whether it is taken out"
+                f"band {band}: 2MASS and its successors publish Vega magnitudes; set system: vega unless the "
+                "catalog's are AB"
             )
+        others = [(x, found[0]) for x in values if x is not value and (found := _other(table, x)) is not None]
+        taken = table(extinction) if extinction else None
+        made.said += _compared(
+            band, (value, mag), others, extinction, None if taken is None else taken.values
+        )
         return BandGuess(band, value.column, error.column, curve, keys, mag, extinction)
     if values:
         made.said.append(f"band {band}: left out, {why}")
     return None
+
+
+def _other(table: _Table, value: BandName) -> tuple[NDArray[np.float64], str] | None:
+    """Magnitudes of another column of a band; None where it holds none."""
+    column = table(value.column)
+    made = None if column is None else _magnitudes(value, column)
+    return None if made is None or made[1] else made
+
+
+def _compared(
+    band: str,
+    chosen: tuple[BandName, NDArray[np.float64]],
+    others: list[tuple[BandName, NDArray[np.float64]]],
+    extinction: str,
+    taken: NDArray[np.float64] | None,
+) -> Iterator[str]:
+    """What other columns of a band say of extinction, a line each."""
+    value, mag = chosen
+    told = False
+    for other, other_mag in others:
+        both = np.isfinite(mag) & np.isfinite(other_mag)
+        if not both.any():
+            continue
+        apart = float(np.median((other_mag - mag)[both]))
+        expected = 0.0 if taken is None else float(np.nanmedian(taken[both]))
+        pair = f"band {band}: {other.column} is {apart:+.2f} mag from {value.column} in the median"
+        if expected > 0 and abs(abs(apart) - expected) < max(_SAME, 0.1 * expected):
+            without, with_it = (value, other) if apart > 0 else (other, value)
+            told = True
+            yield (
+                f"{pair}, as {extinction} says ({expected:.2f}): it is taken out of {without.column}, and "
+                f"still in {with_it.column}"
+            )
+        elif abs(apart) > _SAME:
+            yield f"{pair}: another aperture, system or extinction"
+    if extinction and not told:
+        yield f"band {band}: {extinction} is left in; the file can't say whether it is taken out"
 
 
 def _error_of(value: BandName, names: list[BandName]) -> BandName | None:
@@ -353,6 +398,7 @@ def _model_lines(made: Draft) -> Iterator[str]:
     for name in _FREE:
         yield f"  {name}: {{}}"
     yield "kernels:"
+    yield "  marginal_bandwidth: 0.3  # narrow kernels in single features see medians, widths and shares"
     yield "  floor_mag: 0.08      # kernels are no finer: stellar population synthesis isn't exact"
     yield "  model_error: 0.2     # of each count, for the same reason"
 

@@ -153,6 +153,32 @@ def test_fluxes_with_units_inverse_variances_and_a_flag(tmp_path, monkeypatch):
     assert any(line.startswith("filters: no name speaks of a survey") for line in made.said)
 
 
+@pytest.mark.parametrize(("sign", "where"), [(1, "still in gflux"), (-1, "still in gmag")])
+def test_magnitudes_and_fluxes_tell_where_extinction_is_in(drafted, sign, where):
+    frame = flux_limited()
+    frame["ext_g"] = np.random.default_rng(5).uniform(0.1, 0.3, len(frame))
+    frame["ext_r"] = 0.1
+    of_flux = frame["gmag"] + sign * frame["ext_g"]
+    table = Table.from_pandas(frame)
+    table["gflux"], table["rflux"] = (10 ** (-0.4 * (x - 23.9)) for x in (of_flux, frame["rmag"] + 0.5))
+    table["gflux"].unit = table["rflux"].unit = "uJy"
+    table.write("hsc.fits")
+    said = "\n".join(draft("hsc.fits").said)
+    assert where in said and "as ext_g says (0.2" in said
+    assert (
+        "band r: rflux is +0.50 mag from rmag in the median: another aperture, system or extinction" in said
+    )
+    assert "band r: ext_r is left in; the file can't say" in said
+    assert "band i: ext" not in said and "imag in the median" not in said
+
+
+def test_bands_of_the_near_infrared_are_said_to_be_vegas(drafted):
+    frame = flux_limited()
+    frame["twomass_J"], frame["twomass_J_err"] = frame["imag"] - 1.0, 0.05
+    made, _ = drafted(frame)
+    assert any("band j: 2MASS and its successors publish Vega" in line for line in made.said)
+
+
 def test_what_cannot_be_used_is_told(drafted):
     frame = flux_limited()
     rng = np.random.default_rng(3)
