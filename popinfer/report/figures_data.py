@@ -134,7 +134,8 @@ def _histogram(ax: Axes, histograms: Histograms, which: tuple[int, int], *, log:
         ax.set_ylim(0.5, 2.5 * max(data.max(), model.max(), 1.0))
     else:
         ax.set_ylim(0, 1.2 * max((data + np.sqrt(data)).max(), model.max(), 1.0))
-        ax.yaxis.set_major_locator(MaxNLocator(3))
+        # the label at zero would stand in that of the residuals' panel below
+        ax.yaxis.set_major_locator(MaxNLocator(3, prune="lower"))
     centers = 0.5 * (edges[1:] + edges[:-1])
     errors = poisson_errors(data[shown])
     ax.errorbar(centers[shown], data[shown], errors, fmt="o", color=DATA, ms=1.8, lw=0.6, mew=0)
