@@ -112,7 +112,7 @@ def lay_out_marginals(
         n = 1 + int(np.ceil((ends[1] - ends[0]) / (MARGINAL_STEP * spec.marginal_bandwidth)))
         of_feature = np.zeros((n, n_feature + 1))
         of_feature[:, feature] = per_width / scale[feature]
-        of_feature[:, -1] = per_width * np.linspace(*ends, n)
+        of_feature[:, -1] = per_width * np.linspace(ends[0], ends[1], n)
         rows.append(of_feature)
     return np.concatenate([np.zeros((0, n_feature + 1)), *rows])
 

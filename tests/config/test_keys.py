@@ -65,7 +65,7 @@ def test_keys_are_described(path, type, unit, default):
     ("section", "first", "last", "number"),
     [
         ("", "name", "predictive.n_draws", len(KEYS)),
-        ("kernels", "kernels", "kernels.model_error", 7),
+        ("kernels", "kernels", "kernels.model_error", 8),
         ("predictive.n_draws", "predictive.n_draws", "predictive.n_draws", 1),
         ("number_density", "catalog.number_density", "catalog.number_density.bias", 4),
         ("bands.value", "catalog.bands.<name>.value", "catalog.bands.<name>.value", 1),

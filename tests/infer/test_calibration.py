@@ -102,7 +102,7 @@ def test_expected_coverage_counts_trials():
 def test_ties_are_broken_at_random():
     draws = np.zeros((100, 2))
     draws[:, 1] = np.arange(100)
-    draws[0, 0] = 1e-9  # a covariance that can be inverted
+    draws[:8, 0], draws[8:16, 0] = 1e-9, -1e-9  # a covariance that can be inverted, of either half too
     ranks = [Trial.of(root_key(seed), np.zeros(2), draws, True).rank[0] for seed in range(200)]
     assert np.mean(ranks) == pytest.approx(0.5, abs=0.1)
     assert np.std(ranks) == pytest.approx(1 / np.sqrt(12), abs=0.06)
