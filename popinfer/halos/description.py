@@ -9,11 +9,9 @@ from popinfer.errors import percent
 from popinfer.halos.completed import Tally
 from popinfer.halos.sample import SimulatedHalos, SlicePool
 
-WARNING = "  warning: "  # lines that start so are warnings
-
 
 def describe_sample(
-    sample: SimulatedHalos, resolution: float = 0.0, seconds: float | None = None
+    sample: SimulatedHalos, resolution: float = 0.0, seconds: float | None = None, *, warnings: bool = True
 ) -> list[str]:
     """Lines on a sample: what it holds, where histories come from, and how it compares.
 
@@ -25,6 +23,8 @@ def describe_sample(
         Log10 of the lowest resolved mass [Msun]; zero for unknown.
     seconds : float or None
         That reading took; None to leave it out.
+    warnings : bool
+        Whether the sample's warnings are among the lines; not where they were told already.
     """
     header, geometry, cosmology = sample.header, sample.spec.geometry, sample.cosmology
     where = (
@@ -42,7 +42,7 @@ def describe_sample(
         lines.append(f"  resolution: 10^{resolution:.2f} Msun")
     for limits, pool in zip(sample.spec.slices, sample.pools, strict=True):
         lines += [f"  slice z = {limits[0]:g} to {limits[1]:g}", *_slice_lines(pool)]
-    lines += [WARNING + text for text in sample.warnings]
+    lines += [f"  warning: {text}" for text in sample.warnings if warnings]
     lines += [f"  {text}" for text in sample.notes]
     if seconds is not None:
         scale = 1 if sys.platform == "darwin" else 1024

@@ -73,24 +73,24 @@ class Trial:
         rank = (below + rng.random(len(truth)) * (equal + 1)) / (len(draws) + 1)
         factor = np.linalg.cholesky(cov)
         reference = mean + _REFERENCE_WIDTH * factor @ rng.standard_normal(len(truth))
-        whiten = np.linalg.inv(factor)
-        distance = np.linalg.norm((draws - reference) @ whiten.T, axis=1)
-        closer = np.sum(distance < np.linalg.norm(whiten @ (truth - reference)))
-        tarp = (closer + rng.random()) / (len(draws) + 1)
-        away = whiten @ (mean - truth)
-        distance2, central = float(away @ away), _share_closer_to_mean(rng, truth, draws)
-        return cls(truth, mean, draws.std(axis=0), rank, float(tarp), central, distance2, converged)
+        tarp = _share_closer(rng, (reference, factor), truth, draws)
+        away = np.linalg.solve(factor, mean - truth)
+        first, second = np.array_split(rng.permutation(draws), 2)
+        half = first.mean(axis=0), np.linalg.cholesky(np.atleast_2d(np.cov(first, rowvar=False)))
+        central = _share_closer(rng, half, truth, second)
+        return cls(truth, mean, draws.std(axis=0), rank, tarp, central, float(away @ away), converged)
 
 
-def _share_closer_to_mean(
-    rng: np.random.Generator, truth: Float[np.ndarray, "par"], draws: Float[np.ndarray, "draw par"]
+def _share_closer(
+    rng: np.random.Generator,
+    center: tuple[Float[np.ndarray, "par"], Float[np.ndarray, "par par"]],
+    truth: Float[np.ndarray, "par"],
+    draws: Float[np.ndarray, "draw par"],
 ) -> float:
-    """Share of half of the draws that are closer to the mean of the other half than the truth is."""
-    first, second = np.array_split(rng.permutation(draws), 2)
-    factor = np.linalg.cholesky(np.atleast_2d(np.cov(first, rowvar=False)))
-    away = np.linalg.solve(factor, (np.vstack([truth, second]) - first.mean(axis=0)).T)
-    distance = np.linalg.norm(away, axis=0)
-    return float((np.sum(distance[1:] < distance[0]) + rng.random()) / (len(second) + 1))
+    """Share of draws that are closer to a point than the truth is, with a covariance's Cholesky factor."""
+    point, factor = center
+    distance = np.linalg.norm(np.linalg.solve(factor, (np.vstack([truth, draws]) - point).T), axis=0)
+    return float((np.sum(distance[1:] < distance[0]) + rng.random()) / (len(draws) + 1))
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def expected_log_kernels(
     x, to_features = x / bandwidth, scatter.features / bandwidth
     n_feature, sigma = x.shape[1], scatter.sigma
     by_band = jnp.einsum("bc,bf,cg->bcfg", scatter.correlation, to_features, to_features)
-    pairs = (sigma[:, :, None] * sigma[:, None]).reshape(len(x), -1)
+    pairs = _pairs_of_bands(sigma)
     # points on the last axis: XLA loops slowly over many small matrices
     noise = (pairs @ by_band.reshape(pairs.shape[1], -1)).T.reshape(n_feature, n_feature, -1)
     inverse, log_det = invert(jnp.eye(n_feature, dtype=x.dtype)[..., None] + noise)
@@ -72,7 +72,7 @@ def expected_log_kernels(
     def log_tilt(c: Float[Array, "kernel feature"]) -> Float[Array, "point kernel"]:
         limit = scatter.limit
         assert limit is not None
-        with_limited = scatter.correlation[limit.band_index] * sigma[:, limit.band_index, None] * sigma
+        with_limited = _covariance_with(limit.band_index, scatter)
         together = with_limited @ to_features
         t, variance = _times(inverse, together), with_limited[:, limit.band_index]
         left = jnp.maximum(variance - jnp.sum(t * together, axis=1), 0.0)
@@ -110,13 +110,13 @@ def expected_log_marginals(
             return -0.5 * offset**2
         sigma, to_rows = scatter.sigma, scatter.features @ along.T
         by_band = scatter.correlation[..., None] * to_rows[:, None] * to_rows[None]
-        pairs = (sigma[:, :, None] * sigma[:, None]).reshape(len(x), -1)
+        pairs = _pairs_of_bands(sigma)
         narrowed = 1 / (1 + pairs @ by_band.reshape(pairs.shape[1], -1))
         log_phi = 0.5 * (jnp.log(narrowed) - narrowed * offset**2)
         limit = scatter.limit
         if limit is None:
             return log_phi
-        with_limited = scatter.correlation[limit.band_index] * sigma[:, limit.band_index, None] * sigma
+        with_limited = _covariance_with(limit.band_index, scatter)
         together, variance = with_limited @ to_rows, with_limited[:, limit.band_index]
         t = narrowed * together
         left = jnp.maximum(variance[:, None] - t * together, 0.0)
@@ -124,6 +124,16 @@ def expected_log_marginals(
         return log_phi + _once(limit.log_change((scatter.mag, variance), (mag, left)))
 
     return log_kernels
+
+
+def _pairs_of_bands(sigma: Float[Array, "point band"]) -> Float[Array, "point pair"]:
+    """Products of every two bands' errors."""
+    return (sigma[:, :, None] * sigma[:, None]).reshape(len(sigma), -1)
+
+
+def _covariance_with(band: int, scatter: Scatter) -> Float[Array, "point band"]:
+    """Covariance of one band's noise with that of each."""
+    return scatter.correlation[band] * scatter.sigma[:, band, None] * scatter.sigma
 
 
 def _times(

@@ -219,40 +219,32 @@ def _band(made: Draft, table: _Table, names: list[BandName], survey: str) -> Ban
                 f"band {band}: 2MASS and its successors publish Vega magnitudes; set system: vega unless the "
                 "catalog's are AB"
             )
-        others = [(x, found[0]) for x in values if x is not value and (found := _other(table, x)) is not None]
-        taken = table(extinction) if extinction else None
-        made.said += _compared(
-            band, (value, mag), others, extinction, None if taken is None else taken.values
-        )
+        others = [x for x in values if x is not value]
+        made.said += _compared(band, table, (value, mag), others, extinction)
         return BandGuess(band, value.column, error.column, curve, keys, mag, extinction)
     if values:
         made.said.append(f"band {band}: left out, {why}")
     return None
 
 
-def _other(table: _Table, value: BandName) -> tuple[NDArray[np.float64], str] | None:
-    """Magnitudes of another column of a band; None where it holds none."""
-    column = table(value.column)
-    made = None if column is None else _magnitudes(value, column)
-    return None if made is None or made[1] else made
-
-
 def _compared(
     band: str,
+    table: _Table,
     chosen: tuple[BandName, NDArray[np.float64]],
-    others: list[tuple[BandName, NDArray[np.float64]]],
+    others: list[BandName],
     extinction: str,
-    taken: NDArray[np.float64] | None,
 ) -> Iterator[str]:
     """What other columns of a band say of extinction, a line each."""
     value, mag = chosen
-    told = False
-    for other, other_mag in others:
+    taken, told = table(extinction) if extinction else None, False
+    for other in others:
+        column = table(other.column)
+        other_mag, why = (mag, "no numbers") if column is None else _magnitudes(other, column)
         both = np.isfinite(mag) & np.isfinite(other_mag)
-        if not both.any():
+        if why or not both.any():
             continue
         apart = float(np.median((other_mag - mag)[both]))
-        expected = 0.0 if taken is None else float(np.nanmedian(taken[both]))
+        expected = 0.0 if taken is None else float(np.nanmedian(taken.values[both]))
         pair = f"band {band}: {other.column} is {apart:+.2f} mag from {value.column} in the median"
         if expected > 0 and abs(abs(apart) - expected) < max(_SAME, 0.1 * expected):
             without, with_it = (value, other) if apart > 0 else (other, value)

@@ -13,7 +13,7 @@ from popinfer.config.halos import BoxConfig, HalosConfig, LightconeHalosConfig, 
 from popinfer.config.model import CosmologyConfig
 from popinfer.cosmology import PLANCK15, Cosmology
 from popinfer.errors import InputError
-from popinfer.halos.description import WARNING, describe_sample
+from popinfer.halos.description import describe_sample
 from popinfer.halos.filled import FilledHalos
 from popinfer.halos.fitted_file import FittedFile
 from popinfer.halos.fitted_file import fit_trees as write_fits
@@ -197,9 +197,9 @@ def describe(config: RunConfig, say: Reporter | None = None) -> list[str]:
     sample = simulation_in(halo_source(config, say))
     if sample is None:
         return []
-    lines = describe_sample(sample, resolution_limit(source, sample.header), time.perf_counter() - begin)
-    told = say is not None and not isinstance(say, Silent)  # whoever reads along has seen the warnings
-    return [line for line in lines if not (told and line.startswith(WARNING))]
+    unheard = say is None or isinstance(say, Silent)  # whoever reads along has seen the warnings
+    resolution, seconds = resolution_limit(source, sample.header), time.perf_counter() - begin
+    return describe_sample(sample, resolution, seconds, warnings=unheard)
 
 
 def fit_tree_files(
