@@ -12,7 +12,7 @@ from popinfer.loss.base import whitening_matrix
 from popinfer.loss.kernels import expected_log_marginals, log_kernel_matrix
 
 MIN_CENTERS = 10  # of a pattern of measured bands, if that takes no more than a quarter of its galaxies
-# at 1.5 widths the sum of Gaussians is flat to 2e-4: nothing falls between kernels
+# at 1.5 widths the sum of Gaussians is flat to 3e-4: nothing falls between kernels
 MARGINAL_STEP, MARGINAL_REACH = 1.5, (0.02, 0.98)
 
 
