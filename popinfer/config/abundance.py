@@ -90,6 +90,77 @@ class SfrDensityConfig(Section):
     files: ClassVar[list[str]] = []
 
 
+class MainSequenceConfig(Section):
+    """Star formation rates of star-forming galaxies at fixed stellar mass."""
+
+    kind: Literal["main_sequence"] = Field(
+        description="Star formation rates of star-forming galaxies at fixed stellar mass, compared with the "
+        "slice that contains its redshift."
+    )
+    published: Literal["bauer13"] = Field(
+        default="bauer13", description="Which: Bauer et al. (2013), in bins of 0.5 dex."
+    )
+    redshift: FiniteFloat = Field(description="Redshift at which the model is compared.")
+    lgm_range: tuple[FiniteFloat, FiniteFloat] = Field(
+        default=(9.25, 11.25), description="Lowest and highest stellar mass of the bins."
+    )
+    error_dex: float = Field(
+        default=0.15,
+        ge=0.005,
+        le=1,
+        description="Standard deviation in each bin; half of the variance is common to all bins, as the "
+        "calibration of star formation rates is.",
+    )
+    scatter_dex: float = Field(default=0.1, ge=0.01, le=2, description="Error of single masses.")
+    files: ClassVar[list[str]] = []
+
+    @model_validator(mode="after")
+    def _some_bins(self) -> "MainSequenceConfig":
+        if not 8.75 <= self.lgm_range[0] <= self.lgm_range[1] - 0.5 <= 10.75:
+            raise ValueError(
+                "lgm_range: [low, high] in log10 Msun, within 8.75 to 11.25 and 0.5 apart at least"
+            )
+        return self
+
+
+class QuenchedFractionConfig(Section):
+    """The share of galaxies that are quenched at fixed stellar mass."""
+
+    kind: Literal["quenched_fraction"] = Field(
+        description="Share of quenched galaxies, of a specific star formation rate below 10^-11 per year, at "
+        "fixed stellar mass, compared with the slice that contains its redshift."
+    )
+    published: Literal["moustakas13"] = Field(
+        default="moustakas13", description="Which: Moustakas et al. (2013), in bins of 0.2 dex."
+    )
+    redshift: FiniteFloat = Field(description="Redshift at which the model is compared.")
+    lgm_range: tuple[FiniteFloat, FiniteFloat] = Field(
+        default=(9.95, 11.35), description="Lowest and highest stellar mass of the bins."
+    )
+    error: float = Field(
+        default=0.08,
+        ge=0.005,
+        le=0.5,
+        description="Standard deviation of the share in each bin, by which papers differ; half of the "
+        "variance is common to all bins, as the definition of quenched is.",
+    )
+    scatter_dex: float = Field(default=0.1, ge=0.01, le=2, description="Error of single masses.")
+    files: ClassVar[list[str]] = []
+
+    @model_validator(mode="after")
+    def _some_bins(self) -> "QuenchedFractionConfig":
+        if not 8.95 <= self.lgm_range[0] <= self.lgm_range[1] - 0.2 <= 11.55:
+            raise ValueError(
+                "lgm_range: [low, high] in log10 Msun, within 8.95 to 11.75 and 0.2 apart at least"
+            )
+        return self
+
+
 AbundanceConfig = Annotated[
-    MassFunctionConfig | LuminosityFunctionConfig | SfrDensityConfig, Field(discriminator="kind")
+    MassFunctionConfig
+    | LuminosityFunctionConfig
+    | SfrDensityConfig
+    | MainSequenceConfig
+    | QuenchedFractionConfig,
+    Field(discriminator="kind"),
 ]

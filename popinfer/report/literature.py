@@ -27,7 +27,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from popinfer.data.published import LG_SALPETER_TO_CHABRIER_SFR, madau14_lg_csfrd
+from popinfer.data.published import (
+    BAUER13,
+    LG_SALPETER_TO_CHABRIER_SFR,
+    MOUSTAKAS13,
+    madau14_lg_csfrd,
+)
 
 
 @dataclass(frozen=True)
@@ -83,25 +88,6 @@ def stellar_mass_halo_mass(z: float) -> tuple[Published, ...]:
     )
 
 
-# log10 Msun, galaxies, quiescent galaxies: each row the sum of two published bins of 0.1 dex
-_MOUSTAKAS13 = np.array(
-    [
-        (9.05, 2279, 395),
-        (9.25, 2991, 501),
-        (9.45, 3980, 596),
-        (9.65, 5285, 821),
-        (9.85, 7405, 1264),
-        (10.05, 10298, 2341),
-        (10.25, 14697, 4528),
-        (10.45, 20242, 7970),
-        (10.65, 25771, 12064),
-        (10.85, 28320, 15911),
-        (11.05, 24953, 16932),
-        (11.25, 14399, 11545),
-        (11.45, 4517, 3986),
-        (11.65, 736, 681),
-    ]
-)
 _GILBANK10 = np.array(
     [
         (1.091e9, 0.090),
@@ -114,16 +100,6 @@ _GILBANK10 = np.array(
         (1.311e11, 0.624),
         (2.413e11, 0.767),
         (5.054e11, 0.868),
-    ]
-)
-# log10 Msun; median log10 sSFR [1/yr] of star-forming galaxies; their scatter, plus and minus; median of all
-_BAUER13 = np.array(
-    [
-        (9.0, -9.738, 0.46, 0.45, -9.838),
-        (9.5, -9.856, 0.48, 0.46, -10.036),
-        (10.0, -9.845, 0.49, 0.48, -10.225),
-        (10.5, -10.044, 0.51, 0.50, -10.844),
-        (11.0, -10.453, 0.57, 0.57, np.nan),  # the median of all lies below their detection limit
     ]
 )
 # redshift; log10 density, Salpeter; errors up and down
@@ -171,7 +147,7 @@ _ENIA22 = np.array(
 
 def quenched_fraction() -> tuple[Published, ...]:
     """Quenched fractions of all galaxies against log10 stellar mass [Msun], z about 0.1."""
-    lgm, n_all, n_quiescent = _MOUSTAKAS13.T
+    lgm, n_all, n_quiescent = MOUSTAKAS13.T
     fraction = n_quiescent / n_all
     error = np.sqrt(fraction * (1 - fraction) / n_all)
     mass, gilbank = _GILBANK10.T
@@ -183,7 +159,7 @@ def quenched_fraction() -> tuple[Published, ...]:
 
 def lg_ssfr(definition: str = "star_forming") -> tuple[Published, ...]:
     """Median log10 sSFR [1/yr] against log10 stellar mass; of star-forming galaxies, or of "all"."""
-    lgm, median, high, low, median_all = _BAUER13.T
+    lgm, median, high, low, median_all = BAUER13.T
     if definition == "all":
         keep = np.isfinite(median_all)
         return (Published("Bauer+13, all", lgm[keep], median_all[keep]),)

@@ -10,14 +10,28 @@ import numpy as np
 
 from popinfer.components import load_plug_in
 from popinfer.config import RunConfig
-from popinfer.config.abundance import LuminosityFunctionConfig, MassFunctionConfig, SfrDensityConfig
+from popinfer.config.abundance import (
+    LuminosityFunctionConfig,
+    MainSequenceConfig,
+    MassFunctionConfig,
+    QuenchedFractionConfig,
+    SfrDensityConfig,
+)
 from popinfer.cosmology import comoving_volume
 from popinfer.data import (
     load_filters,
     read_mass_function,
 )
 from popinfer.data.mass_function import MassFunctionTable
-from popinfer.data.published import BLANTON03, baldry12, listed_density, madau14_lg_csfrd, typical_color
+from popinfer.data.published import (
+    BAUER13,
+    BLANTON03,
+    MOUSTAKAS13,
+    baldry12,
+    listed_density,
+    madau14_lg_csfrd,
+    typical_color,
+)
 from popinfer.errors import InputError, first_line
 from popinfer.loss.kernel_counts import KernelSpec
 from popinfer.model import Design, Survey
@@ -33,8 +47,10 @@ from popinfer.sps.band_nodes import pivot_wavelength
 from popinfer.survey.abundance import (
     Abundance,
     ListedDensity,
+    MainSequence,
     MassFunction,
     NumberCounts,
+    QuenchedFraction,
     SfrDensity,
 )
 from popinfer.survey.cosmic_variance import FULL_SKY_DEG2, slice_variance
@@ -143,6 +159,10 @@ def build_abundances(
             joint.append(_mass_function(config, section, ranges))
         elif isinstance(section, LuminosityFunctionConfig):
             joint.append(_listed_density(config, section, catalog))
+        elif isinstance(section, MainSequenceConfig):
+            joint.append(_main_sequence(config, section))
+        elif isinstance(section, QuenchedFractionConfig):
+            joint.append(_quenched_fraction(config, section))
         else:
             joint.append(_sfr_density(config, section))
     counts = number_counts(config, numbers, ranges)
@@ -212,12 +232,47 @@ def _sfr_density(config: RunConfig, section: SfrDensityConfig) -> SfrDensity:
     return SfrDensity(density, cov, (0,) * len(density), names, shells)
 
 
+def _slice_of(config: RunConfig, redshift: float) -> tuple[int, tuple[float, float]]:
+    """The slice that contains a redshift: its place and limits."""
+    return next((i, (low, high)) for i, (low, high) in enumerate(config.slices) if low <= redshift < high)
+
+
+def _bins_within(lgm: np.ndarray, width: float, limits: tuple[float, float]) -> np.ndarray:
+    """Which published bins, given by their middles, lie between two masses."""
+    return (lgm - width / 2 > limits[0] - 1e-6) & (lgm + width / 2 < limits[1] + 1e-6)
+
+
+def _half_common(error: np.ndarray) -> np.ndarray:
+    """Covariance of errors, half of whose variance all bins have in common."""
+    return np.outer(error, error) * (0.5 + 0.5 * np.eye(len(error)))
+
+
+def _main_sequence(config: RunConfig, section: MainSequenceConfig) -> MainSequence:
+    """Published medians of log10 sSFR: of a symmetric scatter, the means that the model has."""
+    index, limits = _slice_of(config, section.redshift)
+    lgm, lg_ssfr = BAUER13[_bins_within(BAUER13[:, 0], 0.5, section.lgm_range), :2].T
+    ssfr = 10**lg_ssfr
+    cov = _half_common(section.error_dex * np.log(10) * ssfr)
+    names = tuple(f"sSFR of star-forming galaxies of log M* {m:g} [1/yr]" for m in lgm)
+    at = (index,) * len(lgm)
+    return MainSequence(ssfr, cov, at, names, lgm - 0.25, lgm + 0.25, section.scatter_dex, limits)
+
+
+def _quenched_fraction(config: RunConfig, section: QuenchedFractionConfig) -> QuenchedFraction:
+    index, limits = _slice_of(config, section.redshift)
+    lgm, n_all, n_quenched = MOUSTAKAS13[_bins_within(MOUSTAKAS13[:, 0], 0.2, section.lgm_range)].T
+    fraction = n_quenched / n_all
+    cov = _half_common(np.full(len(lgm), section.error))
+    names = tuple(f"quenched fraction at log M* {m:g}" for m in lgm)
+    at = (index,) * len(lgm)
+    return QuenchedFraction(fraction, cov, at, names, lgm - 0.1, lgm + 0.1, section.scatter_dex, limits)
+
+
 def _mass_function(
     config: RunConfig, section: MassFunctionConfig, ranges: list[tuple[float, float]]
 ) -> MassFunction:
     """The slice at the table's redshift; of a lightcone for photometric redshifts, only the slice itself."""
-    index = next(i for i, (low, high) in enumerate(config.slices) if low <= section.redshift < high)
-    limits = config.slices[index]
+    index, limits = _slice_of(config, section.redshift)
     if section.path is not None:
         table = read_mass_function(section.path, section.covariance, section.redshift)
     else:

@@ -11,9 +11,14 @@ counts are independent of it. A table of the stellar mass function is compared w
     phi_i = sum_j w_j [Phi((M_i+1 - M_j) / s) - Phi((M_i - M_j) / s)] / (M_i+1 - M_i),
 
 all galaxies of the slice at the table's redshift, whether the survey lists them or not, their log10 masses
-smeared by the errors s of the published masses (Eddington bias). Where the solid angle isn't known, a
-luminosity function says how many galaxies per volume the survey should list; and the cosmic star formation
-rate density is compared at several redshifts, from halos drawn there.
+smeared by the errors s of the published masses (Eddington bias). In the same bins of mass, published star
+formation rates are compared with the mean log10 sSFR of galaxies that form stars, and quenched fractions with
+the share of those that don't,
+
+    f_i = sum_j w_ij q_j / sum_j w_ij,   q_j = Phi((-11 - log10 sSFR_j) / 0.1),   w_ij as in phi_i.
+
+Where the solid angle isn't known, a luminosity function says how many galaxies per volume the survey should
+list; and the cosmic star formation rate density is compared at several redshifts, from halos drawn there.
 
 Inference takes numbers y with covariance C as effective counts d = s y, s_i = o y_i / C_ii: the variance of
 d_i is then o times d_i, as for soft counts that count each galaxy o times, and both have their due say in the
@@ -32,7 +37,11 @@ import numpy as np
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
+from popinfer.population.relations import LG_SSFR_QUENCHED
 from popinfer.records import Arr, Galaxies, Halos
+
+_EMPTY = 1e-12  # 1/Mpc^3: with fewer galaxies than one in the observable universe a bin has no mean
+_EDGE = 0.1  # dex in sSFR between forming stars and not: counts have to be smooth in the parameters
 
 
 class Population(NamedTuple):
@@ -168,15 +177,44 @@ class SfrDensity(PublishedAbundance):
         return population.sfr_density(self.shells)
 
 
-class MassFunction(PublishedAbundance):
-    """Number density of galaxies per dex of stellar mass in one slice [1/Mpc^3/dex].
+class MassBins(PublishedAbundance):
+    """Numbers in bins of stellar mass, of all galaxies of one slice.
 
     Attributes
     ----------
     low, high : limits of the bins [log10 Msun].
     scatter : error of the published masses [dex]; positive.
     z_range : galaxies between these redshifts count.
-    rescale : the lightcone's volume over the volume between these redshifts.
+    """
+
+    low: eqx.AbstractVar[Float[Arr, "stat"]]
+    high: eqx.AbstractVar[Float[Arr, "stat"]]
+    scatter: eqx.AbstractVar[float]
+    z_range: eqx.AbstractVar[tuple[float, float]]
+
+    def in_bins(self, population: Population) -> Float[Array, "point stat"]:
+        """Number of galaxies per volume that each point of the slice puts into each bin [1/Mpc^3]."""
+        galaxies, index = population.galaxies, self.slices[0]
+        z = population.z[index]
+        inside = (z >= self.z_range[0]) & (z <= self.z_range[1])
+        weight = galaxies.weight_all[index].reshape(2, -1) * inside
+        lgm = galaxies.lg_mstar[index][:, None]
+        edges = [jnp.asarray(x, lgm.dtype) for x in (self.low, self.high)]
+        below, above = (norm.cdf((edge - lgm) / self.scatter) for edge in edges)
+        return weight.reshape(-1, 1) * (above - below)
+
+    def quenched(self, population: Population) -> Float[Array, "point"]:
+        """Whether each of the slice's galaxies is quenched, with a smooth edge."""
+        lg_ssfr = population.galaxies.lg_ssfr[self.slices[0]]
+        return norm.cdf((LG_SSFR_QUENCHED - lg_ssfr) / _EDGE)
+
+
+class MassFunction(MassBins):
+    """Number density of galaxies per dex of stellar mass in one slice [1/Mpc^3/dex]; see `MassBins`.
+
+    Attributes
+    ----------
+    rescale : the lightcone's volume over the volume between the redshifts that count.
     """
 
     observed: Float[np.ndarray, "stat"]
@@ -191,14 +229,46 @@ class MassFunction(PublishedAbundance):
 
     def __call__(self, population: Population) -> Float[Array, "stat"]:
         """Density in every bin."""
-        galaxies, index = population.galaxies, self.slices[0]
-        z = population.z[index]
-        inside = (z >= self.z_range[0]) & (z <= self.z_range[1])
-        weight = galaxies.weight_all[index].reshape(2, -1) * inside * self.rescale
-        lgm = galaxies.lg_mstar[index][:, None]
-        edges = [jnp.asarray(x, lgm.dtype) for x in (self.low, self.high)]
-        below, above = (norm.cdf((edge - lgm) / self.scatter) for edge in edges)
-        return weight.ravel() @ (above - below) / (edges[1] - edges[0])
+        density = jnp.sum(self.in_bins(population), axis=0) * self.rescale
+        return density / jnp.asarray(self.high - self.low, density.dtype)
+
+
+class MainSequence(MassBins):
+    """Specific star formation rate [1/yr] of galaxies that form stars, a geometric mean; see `MassBins`."""
+
+    observed: Float[np.ndarray, "stat"]
+    cov: Float[np.ndarray, "stat stat"]
+    slices: tuple[int, ...] = eqx.field(static=True)
+    names: tuple[str, ...] = eqx.field(static=True)
+    low: Float[Arr, "stat"]
+    high: Float[Arr, "stat"]
+    scatter: float
+    z_range: tuple[float, float]
+
+    def __call__(self, population: Population) -> Float[Array, "stat"]:
+        """Rate in every bin."""
+        lg_ssfr = population.galaxies.lg_ssfr[self.slices[0]]
+        forming = self.in_bins(population) * (1 - self.quenched(population))[:, None]
+        mean = lg_ssfr @ forming / jnp.maximum(jnp.sum(forming, axis=0), _EMPTY)
+        return 10.0**mean
+
+
+class QuenchedFraction(MassBins):
+    """Share of all galaxies of some mass that are quenched, sSFR below 10^-11 per year; see `MassBins`."""
+
+    observed: Float[np.ndarray, "stat"]
+    cov: Float[np.ndarray, "stat stat"]
+    slices: tuple[int, ...] = eqx.field(static=True)
+    names: tuple[str, ...] = eqx.field(static=True)
+    low: Float[Arr, "stat"]
+    high: Float[Arr, "stat"]
+    scatter: float
+    z_range: tuple[float, float]
+
+    def __call__(self, population: Population) -> Float[Array, "stat"]:
+        """Share in every bin."""
+        present = self.in_bins(population)
+        return self.quenched(population) @ present / jnp.maximum(jnp.sum(present, axis=0), _EMPTY)
 
 
 @dataclass(frozen=True)

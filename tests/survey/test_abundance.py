@@ -12,9 +12,11 @@ from popinfer.records import Galaxies
 from popinfer.survey.abundance import (
     EffectiveCounts,
     ListedDensity,
+    MainSequence,
     MassFunction,
     NumberCounts,
     Population,
+    QuenchedFraction,
     overcounting_of,
 )
 
@@ -69,6 +71,56 @@ def test_mass_function_counts_galaxies_between_its_redshifts(galaxies):
     z = jnp.full((2, inside.sum() // 2), 0.12)
     every = table(0.2)(Population(part, jnp.zeros(2), z, no_shells))
     np.testing.assert_allclose(got, 2 * every, rtol=1e-9)
+
+
+def relation(kind, scatter=0.1):
+    y = np.full(5, 0.5)
+    edges = (EDGES[:-1], EDGES[1:])
+    return kind(y, np.diag((0.1 * y) ** 2), (1,) * 5, ("y",) * 5, *edges, scatter, (0.0, 1.0))
+
+
+@pytest.fixture(scope="module")
+def two_kinds(galaxies) -> Galaxies:
+    """Galaxies that clearly form stars, the more so the less massive, and some that clearly don't."""
+    rng = np.random.default_rng(4)
+    lgm = np.asarray(galaxies.lg_mstar)
+    forming = -10 - 0.3 * (lgm - 10.5) + rng.normal(0, 0.1, lgm.shape)
+    lg_ssfr = np.where(rng.uniform(size=lgm.shape) < 0.4, rng.normal(-12, 0.1, lgm.shape), forming)
+    return eqx.tree_at(lambda g: g.lg_ssfr, galaxies, jnp.asarray(lg_ssfr))
+
+
+def test_star_formation_at_fixed_mass_is_that_of_bins(two_kinds):
+    """Without errors of masses, weighted means of the galaxies in each bin."""
+    rates, _ = predict(relation(MainSequence, 1e-6), two_kinds)
+    shares, _ = predict(relation(QuenchedFraction, 1e-6), two_kinds)
+    lgm, lg_ssfr, weight = (
+        np.asarray(x[1]) for x in (two_kinds.lg_mstar, two_kinds.lg_ssfr, two_kinds.weight_all)
+    )
+    place, quenched = np.digitize(lgm, EDGES) - 1, lg_ssfr < -11
+    for i in range(5):
+        here = place == i
+        assert shares[i] == pytest.approx(np.average(quenched[here], weights=weight[here]), rel=1e-6)
+        forming = here & ~quenched
+        mean = np.average(lg_ssfr[forming], weights=weight[forming])
+        assert np.log10(rates[i]) == pytest.approx(mean, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", [MainSequence, QuenchedFraction])
+def test_star_formation_at_fixed_mass_has_gradients(two_kinds, kind):
+    """Of masses and rates, where a galaxy may be quenched or not; an empty bin gives no NaN."""
+    one, z = relation(kind), jnp.full((2, N_HALO), 0.1)
+
+    def shifted(x):
+        where = lambda g: (g.lg_mstar, g.lg_ssfr)  # noqa: E731
+        values = two_kinds.lg_mstar + x[0], two_kinds.lg_ssfr - 0.5 + x[1]
+        return one(Population(eqx.tree_at(where, two_kinds, values), jnp.zeros(2), z, no_shells))
+
+    slope, step = jax.jacfwd(shifted)(jnp.zeros(2)), 1e-6 * jnp.eye(2)
+    expected = jnp.stack([(shifted(h) - shifted(-h)) / 2e-6 for h in step], axis=-1)
+    np.testing.assert_allclose(slope, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
+    assert np.abs(slope).min() > 0
+    empty = jax.jacfwd(shifted)(jnp.array([30.0, 0.0]))
+    assert np.isfinite(empty).all()
 
 
 def test_gradient_matches_finite_differences(galaxies):
