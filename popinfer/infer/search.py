@@ -5,7 +5,8 @@
 2. The covariance of the likelihood is taken anew at the best maximum, and the maxima are climbed again, until
    none moves by more than a standard deviation (`scale_of` says of what).
 
-On more halos than the search had, `follow_maxima` climbs on from what it found.
+On more halos than the search had, `follow_maxima` climbs on from what it found, and leaves out what holds
+nothing there.
 
 Each maximum's share of the mixture is its mass, density times volume.
 """
@@ -36,6 +37,9 @@ SAME = 2.0  # nearer ends are one maximum
 ENTERED = 1.0  # a climb that comes as near to a known maximum, and no higher, goes there
 HOPELESS = 30.0  # nats below the best: a maximum that holds nothing
 MIN_SHARE = 1e-3  # of the posterior's mass: maxima that hold less are left out
+# of the same on few halos, whose noise moves maxima against each other by several nat: the least that the
+# highest of two may seem to lack there (of two maxima that hold 0.46 and 0.54, one held 0.06 of the search's)
+MIN_SHARE_ON_FEW = 1e-5
 MAX_MAXIMA = 4
 _ALONG = (-1.2, 1.2)  # prior standard deviations along a ridge
 _STEPS = 60  # of Levenberg-Marquardt; stiff curved valleys take forty
@@ -183,11 +187,12 @@ def find_maxima(
         The model gives no number at any of the starts.
     """
     likelihood = likelihood_at(counts, data, _first_defined(counts, starts))
-    maxima, reached = _climb_from(GivenCovariance(counts, likelihood), starts)
+    maxima, reached = _climb_from(GivenCovariance(counts, likelihood), starts, MIN_SHARE_ON_FEW)
     best = maxima[0].approx
     widest = np.linalg.eigh(best.cov).eigenvectors[:, -1]
     ridge = [best.mean + t * widest for t in _ALONG]
-    return _settled(counts, data, Search(likelihood, maxima, reached, False), ridge, progress)
+    found = Search(likelihood, maxima, reached, False)
+    return _settled(counts, data, found, ridge, MIN_SHARE_ON_FEW, progress)
 
 
 def follow_maxima(counts: BatchedCounts, data: Data, mixture: Mixture, progress: Say | None = None) -> Search:
@@ -206,12 +211,17 @@ def follow_maxima(counts: BatchedCounts, data: Data, mixture: Mixture, progress:
     """
     starts = [mixture.components[i].mean for i in np.argsort(-mixture.weights, kind="stable")]
     likelihood = likelihood_at(counts, data, _first_defined(counts, starts))
-    maxima, reached = _climb_from(GivenCovariance(counts, likelihood), starts)
-    return _settled(counts, data, Search(likelihood, maxima, reached, False), [], progress)
+    maxima, reached = _climb_from(GivenCovariance(counts, likelihood), starts, MIN_SHARE)
+    return _settled(counts, data, Search(likelihood, maxima, reached, False), [], MIN_SHARE, progress)
 
 
 def _settled(
-    counts: BatchedCounts, data: Data, search: Search, more: list[np.ndarray], progress: Say | None
+    counts: BatchedCounts,
+    data: Data,
+    search: Search,
+    more: list[np.ndarray],
+    min_share: float,
+    progress: Say | None,
 ) -> Search:
     """Climb again, with the covariance taken at the best maximum and from more starts, until maxima stay."""
     likelihood, maxima, ends, moved = search.likelihood, search.maxima, search.ends, np.inf
@@ -220,7 +230,7 @@ def _settled(
         before = maxima
         likelihood = likelihood_at(counts, data, before[0].approx.mean)
         again = [*(maximum.approx.mean for maximum in before), *more]
-        maxima, _ = _climb_from(GivenCovariance(counts, likelihood), again)
+        maxima, _ = _climb_from(GivenCovariance(counts, likelihood), again, min_share)
         ends = tuple(None if end is None else _nearest(maxima, end.approx.mean) for end in ends)
         moved, more = max(min(old.distance(new.approx.mean) for old in before) for new in maxima), []
         if progress is not None:
@@ -249,7 +259,7 @@ def _nearest(maxima: tuple[Maximum, ...], u: np.ndarray) -> Maximum | None:
 
 
 def _climb_from(
-    objective: GivenCovariance, starts: list[np.ndarray]
+    objective: GivenCovariance, starts: list[np.ndarray], min_share: float
 ) -> tuple[tuple[Maximum, ...], tuple[Maximum | None, ...]]:
     """Distinct maxima that hold mass, the densest first, and which of them each start leads to."""
     ends: list[Fit] = []
@@ -271,7 +281,7 @@ def _climb_from(
         ):
             distinct.append(maximum)
     most = max(maximum.log_mass for maximum in distinct)
-    heavy = [maximum for maximum in distinct if maximum.log_mass > most + np.log(MIN_SHARE)]
+    heavy = [maximum for maximum in distinct if maximum.log_mass > most + np.log(min_share)]
     maxima = tuple(heavy[:MAX_MAXIMA])
     return maxima, tuple(_nearest(maxima, end.u) for end in ends)
 

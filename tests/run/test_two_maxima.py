@@ -18,7 +18,7 @@ from popinfer.infer.counts import log_counts_and_jacobian
 from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.nuts import NutsSpec, nuts
 from popinfer.infer.optimise import Composite
-from popinfer.infer.search import find_maxima
+from popinfer.infer.search import find_maxima, follow_maxima
 from popinfer.random import root_key
 from popinfer.report import judge
 from popinfer.run.guides import Guide
@@ -32,21 +32,29 @@ N_PRIOR_STARTS = 4  # the run file's default
 
 
 class Folded(ToyCounts):
-    """The toy with the first parameter's square, leaning a little to its positive side, in place of it."""
+    """The toy with the first parameter's square, leaning to its positive side, in place of it."""
+
+    lean: float = 0.02
 
     def of_batch(self, batch, u):
-        return super().of_batch(batch, u.at[0].set(u[0] ** 2 / 2 + 0.02 * u[0]))
+        return super().of_batch(batch, u.at[0].set(u[0] ** 2 / 2 + self.lean * u[0]))
 
 
-def folded() -> Folded:
+def folded(lean: float) -> Folded:
     plain = MODEL.counts(8)
-    return Folded(**{field.name: getattr(plain, field.name) for field in dataclasses.fields(plain)})
+    return Folded(
+        **{field.name: getattr(plain, field.name) for field in dataclasses.fields(plain)}, lean=lean
+    )
 
 
 @pytest.fixture(scope="module")
 def problem():
     """The model's counts, and data at one of the two places."""
-    counts = folded()
+    return problem_leaning(0.02)
+
+
+def problem_leaning(lean: float):
+    counts = folded(lean)
     quiet = dataclasses.replace(counts, batches=jnp.ones((2, N_BIN)))
     return counts, MODEL.data(np.exp(log_counts_and_jacobian(quiet, jnp.asarray(PEAK))[0]))
 
@@ -74,6 +82,15 @@ def test_the_usual_starts_find_both(problem):
 def test_without_starts_from_the_prior_one_is_missed(problem):
     """So that the test above can fail."""
     assert len(searched(problem, 0, n_prior_starts=0).maxima) == 1
+
+
+def test_a_maximum_that_seems_to_hold_next_to_nothing_is_looked_at_on_all_halos():
+    """The prior's density at the second is 8.8 nat lower: on few halos it is kept, and it falls on all."""
+    counts, data = problem_leaning(1.7)
+    search = find_maxima(counts, data, [PEAK, np.array([-4.3, 0.0, 0.0])])
+    assert 1e-5 < search.mixture.weights[1] < 1e-3
+    assert search.maxima[1].approx.mean[0] == pytest.approx(-4.3, abs=0.1)
+    assert len(follow_maxima(counts, data, search.mixture).maxima) == 1
 
 
 def test_chains_at_one_of_both_are_not_converged():
