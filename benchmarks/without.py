@@ -32,6 +32,7 @@ PARTS = {
     "quenched fraction against mass, slope and curvature": ("sfh.quenching_slope", "sfh.quenching_curvature"),
     "halo mass of quenching": ("sfh.quenching_mass",),
     "depth of quenching": ("sfh.quenching_depth",),
+    "time of quenching and its slope with mass": ("sfh.quenching_time", "sfh.quenching_time_slope"),
     "fluctuations of star formation": ("burstiness.scatter",),
     "metallicities of quenched galaxies": ("metallicity.quenched_offset", "metallicity.quenched_slope"),
     "mass-metallicity relation": ("metallicity.zero_point", "metallicity.slope"),

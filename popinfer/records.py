@@ -175,6 +175,7 @@ class Galaxies(eqx.Module):
     weight_all : the same without the selection.
     lg_mstar : log10 stellar mass formed and surviving [Msun].
     lg_ssfr : log10 specific star formation rate of the smooth history [1/yr].
+    lg_ssfr_now : the same with the fluctuation that the median galaxy has now.
     mag_true : the magnitudes without noise.
     lgmet : log10 of the stars' mass fraction in metals.
     av : attenuation of obscured light [mag].
@@ -185,6 +186,7 @@ class Galaxies(eqx.Module):
     weight_all: Float[Array, "point"]
     lg_mstar: Float[Array, "point"]
     lg_ssfr: Float[Array, "point"]
+    lg_ssfr_now: Float[Array, "point"]
     mag_true: Float[Array, "point band"]
     lgmet: Float[Array, "point"]
     av: Float[Array, "point"]

@@ -100,9 +100,15 @@ class MainSequenceConfig(Section):
     published: Literal["bauer13"] = Field(
         default="bauer13", description="Which: Bauer et al. (2013), in bins of 0.5 dex."
     )
-    redshift: FiniteFloat = Field(description="Redshift at which the model is compared.")
+    redshift: FiniteFloat = Field(
+        ge=0.05,
+        le=0.32,
+        description="Redshift at which the model is compared; where the paper's galaxies are.",
+    )
     lgm_range: tuple[FiniteFloat, FiniteFloat] = Field(
-        default=(9.25, 11.25), description="Lowest and highest stellar mass of the bins."
+        default=(9.25, 11.25),
+        description="Lowest and highest stellar mass [log10 Msun], each one of 8.75, 9.25, ..., 11.25, where "
+        "bins end.",
     )
     error_dex: float = Field(
         default=0.15,
@@ -115,52 +121,15 @@ class MainSequenceConfig(Section):
     files: ClassVar[list[str]] = []
 
     @model_validator(mode="after")
-    def _some_bins(self) -> "MainSequenceConfig":
-        if not 8.75 <= self.lgm_range[0] <= self.lgm_range[1] - 0.5 <= 10.75:
-            raise ValueError(
-                "lgm_range: [low, high] in log10 Msun, within 8.75 to 11.25 and 0.5 apart at least"
-            )
-        return self
-
-
-class QuenchedFractionConfig(Section):
-    """The share of galaxies that are quenched at fixed stellar mass."""
-
-    kind: Literal["quenched_fraction"] = Field(
-        description="Share of quenched galaxies, of a specific star formation rate below 10^-11 per year, at "
-        "fixed stellar mass, compared with the slice that contains its redshift."
-    )
-    published: Literal["moustakas13"] = Field(
-        default="moustakas13", description="Which: Moustakas et al. (2013), in bins of 0.2 dex."
-    )
-    redshift: FiniteFloat = Field(description="Redshift at which the model is compared.")
-    lgm_range: tuple[FiniteFloat, FiniteFloat] = Field(
-        default=(9.95, 11.35), description="Lowest and highest stellar mass of the bins."
-    )
-    error: float = Field(
-        default=0.08,
-        ge=0.005,
-        le=0.5,
-        description="Standard deviation of the share in each bin, by which papers differ; half of the "
-        "variance is common to all bins, as the definition of quenched is.",
-    )
-    scatter_dex: float = Field(default=0.1, ge=0.01, le=2, description="Error of single masses.")
-    files: ClassVar[list[str]] = []
-
-    @model_validator(mode="after")
-    def _some_bins(self) -> "QuenchedFractionConfig":
-        if not 8.95 <= self.lgm_range[0] <= self.lgm_range[1] - 0.2 <= 11.55:
-            raise ValueError(
-                "lgm_range: [low, high] in log10 Msun, within 8.95 to 11.75 and 0.2 apart at least"
-            )
+    def _whole_bins(self) -> "MainSequenceConfig":
+        places = [(lgm - 8.75) / 0.5 for lgm in self.lgm_range]
+        whole = all(abs(place - round(place)) < 1e-6 for place in places)
+        if not (whole and 0 <= round(places[0]) < round(places[1]) <= 5):
+            raise ValueError("lgm_range: [low, high] in log10 Msun, each one of 8.75, 9.25, ..., 11.25")
         return self
 
 
 AbundanceConfig = Annotated[
-    MassFunctionConfig
-    | LuminosityFunctionConfig
-    | SfrDensityConfig
-    | MainSequenceConfig
-    | QuenchedFractionConfig,
+    MassFunctionConfig | LuminosityFunctionConfig | SfrDensityConfig | MainSequenceConfig,
     Field(discriminator="kind"),
 ]

@@ -14,12 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from popinfer.components import ROLES, load_plug_in, plug_in_class
-from popinfer.config.abundance import (
-    AbundanceConfig,
-    MainSequenceConfig,
-    MassFunctionConfig,
-    QuenchedFractionConfig,
-)
+from popinfer.config.abundance import AbundanceConfig, MainSequenceConfig, MassFunctionConfig
 from popinfer.config.cuts import CutConfig, OwnCutConfig
 from popinfer.config.errors import Problem
 from popinfer.config.survey import BandConfig, FilterConfig, SelectionConfig, is_pair
@@ -244,7 +239,7 @@ def _right_slices(given: Given) -> list[tuple[float, float]]:
 def _published(given: Given) -> Iterator[Problem]:
     slices = _right_slices(given)
     for i, table in given.joint.items():
-        if not isinstance(table, MassFunctionConfig | MainSequenceConfig | QuenchedFractionConfig):
+        if not isinstance(table, MassFunctionConfig | MainSequenceConfig):
             continue
         if slices and not any(low <= table.redshift < high for low, high in slices):
             yield Problem(

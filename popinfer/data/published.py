@@ -24,26 +24,6 @@ BAUER13 = np.array(
         (11.0, -10.453, 0.57, 0.57, np.nan),  # the median of all lies below their detection limit
     ]
 )
-# Moustakas et al. 2013 (ApJ 767, 50), SDSS-GALEX 0.01 < z < 0.2, h = 0.7, Chabrier: log10 Msun, galaxies,
-# quiescent galaxies; each row the sum of two published bins of 0.1 dex
-MOUSTAKAS13 = np.array(
-    [
-        (9.05, 2279, 395),
-        (9.25, 2991, 501),
-        (9.45, 3980, 596),
-        (9.65, 5285, 821),
-        (9.85, 7405, 1264),
-        (10.05, 10298, 2341),
-        (10.25, 14697, 4528),
-        (10.45, 20242, 7970),
-        (10.65, 25771, 12064),
-        (10.85, 28320, 15911),
-        (11.05, 24953, 16932),
-        (11.25, 14399, 11545),
-        (11.45, 4517, 3986),
-        (11.65, 736, 681),
-    ]
-)
 
 
 def baldry12(lgm: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:

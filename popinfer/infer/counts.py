@@ -5,7 +5,13 @@ A halo sample is B equally large, independent batches of halos. With m_b(u) the 
     m = mean_b m_b,    log m -> log m + var_b[m_b] / (2 B m^2),
 
 where the last term undoes the bias of a noisy mean's logarithm: it depends on u, and would pull a fit to
-where halo noise is small. A batch is the unit of memory: batches are mapped over, one in memory at a time,
+where halo noise is small. A statistic may be a ratio of two such means, as the mean of some property over
+galaxies is: the ratio of the means, not the mean of ratios, which few galaxies in a batch make wrong. Then
+both are among the terms that a batch predicts,
+
+    log m_i = log(numerators' mean) - log(denominators' mean).
+
+A batch is the unit of memory: batches are mapped over, one in memory at a time,
 and their derivatives with them. It is the unit of compilation too: samples of any number of equal batches
 share the programs of `evaluate`, `log_counts` and `log_counts_and_jacobian`.
 """
@@ -15,6 +21,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import equinox as eqx
@@ -36,10 +43,11 @@ _ON_ALL_CORES = 16384
 
 Progress = Callable[[int], None]
 ModuleT = TypeVar("ModuleT", bound=eqx.Module)
+ArrayT = TypeVar("ArrayT", Array, np.ndarray)
 
 
 class BatchedCounts(eqx.Module):
-    """Vector u -> log-counts of every batch.
+    """Vector u -> logarithms of the terms that every batch predicts.
 
     Arrays are leaves: models of other catalogs and halos with the same shapes share compiled programs.
 
@@ -51,8 +59,13 @@ class BatchedCounts(eqx.Module):
     batches: eqx.AbstractVar[Any]
 
     @abstractmethod
-    def of_batch(self, batch: Any, u: Float[Array, "par"]) -> Float[Array, "stat"]:
-        """Logarithm of one batch's counts at u, float64."""
+    def of_batch(self, batch: Any, u: Float[Array, "par"]) -> Float[Array, "term"]:
+        """Logarithm of one batch's counts at u, float64; after them of the denominators of ratios."""
+
+    @property
+    def ratios(self) -> tuple[int, ...]:
+        """Places of the statistics that are ratios, in the order of their denominators."""
+        return ()
 
     @property
     def n_batch(self) -> int:
@@ -69,39 +82,64 @@ class BatchedCounts(eqx.Module):
         """The same model on the first n batches."""
         return eqx.tree_at(lambda c: c.batches, self, jax.tree.map(lambda x: x[:n], self.batches))
 
-    def each(self, u: Float[Array, "par"]) -> Float[Array, "batch stat"]:
-        """Log-counts of every batch at u."""
+    def each(self, u: Float[Array, "par"]) -> Float[Array, "batch term"]:
+        """Logarithms of every batch's terms at u."""
         # not kept for derivatives but made again: memory must not grow with the number of batches
         of_batch = jax.checkpoint(lambda batch: self.of_batch(batch, u))
         return jax.lax.map(of_batch, self.batches)
 
     def __call__(self, u: Float[Array, "par"]) -> Float[Array, "stat"]:
         """Log-counts of all batches together at u."""
-        return log_mean(self.each(u))
+        return log_mean(self.each(u), self.ratios)
 
 
-def log_mean(log_counts: Float[Array, "batch stat"]) -> Float[Array, "stat"]:
+def over_denominators(terms: ArrayT, ratios: tuple[int, ...]) -> ArrayT:
+    """Statistics [..., stat] from logarithms of their terms, or from relative changes of these.
+
+    Parameters
+    ----------
+    terms : array, shape (..., term)
+        Of all statistics, then of the denominators of those that are ratios.
+    ratios : tuple[int, ...]
+        Places of these.
+    """
+    if not ratios:
+        return terms
+    n = terms.shape[-1] - len(ratios)
+    return terms[..., :n] - terms[..., n:] @ np.eye(n)[list(ratios)]
+
+
+def log_mean(log_terms: Float[Array, "batch term"], ratios: tuple[int, ...] = ()) -> Float[Array, "stat"]:
     """Logarithm of the mean of all batches' counts, without the bias that halo noise brings."""
-    n, largest = len(log_counts), jax.lax.stop_gradient(jnp.max(log_counts, axis=0))
-    counts = jnp.exp(log_counts - largest)
-    mean = jnp.mean(counts, axis=0)
-    variance = jnp.var(counts, axis=0, ddof=1) if n > 1 else jnp.zeros_like(mean)
-    return largest + jnp.log(mean) + 0.5 * variance / mean**2 / n
+    n, largest = len(log_terms), jax.lax.stop_gradient(jnp.max(log_terms, axis=0))
+    terms = jnp.exp(log_terms - largest)
+    mean = jnp.mean(terms, axis=0)
+    variance = jnp.var(terms, axis=0, ddof=1) if n > 1 else jnp.zeros_like(mean)
+    return over_denominators(largest + jnp.log(mean) + 0.5 * variance / mean**2 / n, ratios)
 
 
 # compiled whole; operation by operation each would be a dozen programs
-_log_mean = jax.jit(log_mean)
-_log_mean_of_points = jax.jit(jax.vmap(log_mean))
+_log_mean = jax.jit(log_mean, static_argnums=1)
 
 
-@jax.jit
+@partial(jax.jit, static_argnums=1)
+def _log_mean_of_points(
+    log_terms: Float[Array, "point batch term"], ratios: tuple[int, ...]
+) -> Float[Array, "point stat"]:
+    return jax.vmap(lambda of_point: log_mean(of_point, ratios))(log_terms)
+
+
+@partial(jax.jit, static_argnums=2)
 def _log_mean_and_jacobian(
-    log_m: Float[Array, "batch stat"], jacobians: Float[Array, "batch stat par"]
+    log_terms: Float[Array, "batch term"], jacobians: Float[Array, "batch term par"], ratios: tuple[int, ...]
 ) -> tuple[Float[Array, "stat"], Float[Array, "stat par"]]:
-    def together(tangent: Array) -> Array:
-        return jax.jvp(log_mean, (log_m,), (tangent,))[1]
+    def mean(log_terms: Array) -> Array:
+        return log_mean(log_terms, ratios)
 
-    return log_mean(log_m), jax.vmap(together, in_axes=-1, out_axes=-1)(jacobians)
+    def together(tangent: Array) -> Array:
+        return jax.jvp(mean, (log_terms,), (tangent,))[1]
+
+    return mean(log_terms), jax.vmap(together, in_axes=-1, out_axes=-1)(jacobians)
 
 
 @eqx.filter_jit
@@ -177,7 +215,8 @@ def log_counts(counts: BatchedCounts, u: Float[Array | np.ndarray, "par"]) -> Fl
     """Log-counts of all batches together at u."""
 
     def compute() -> dict[str, np.ndarray]:
-        return {"log_m": np.asarray(_log_mean(np.stack(_over_batches(_value, counts, u))))}
+        log_terms = np.stack(_over_batches(_value, counts, u))
+        return {"log_m": np.asarray(_log_mean(log_terms, counts.ratios))}
 
     return kept("log_counts", {"u": np.asarray(u)}, compute)["log_m"]
 
@@ -190,7 +229,7 @@ def log_counts_and_jacobian(
     def compute() -> dict[str, np.ndarray]:
         of_batches = _over_batches(_value_and_jacobian, counts, u)
         stacked = (np.stack(parts) for parts in zip(*of_batches, strict=True))
-        log_m, jacobian = _log_mean_and_jacobian(*stacked)
+        log_m, jacobian = _log_mean_and_jacobian(*stacked, counts.ratios)
         return {"log_m": np.asarray(log_m), "jacobian": np.asarray(jacobian)}
 
     result = kept("log_counts_and_jacobian", {"u": np.asarray(u)}, compute)
@@ -202,15 +241,17 @@ def jacobians_of_batches(
 ) -> Float[np.ndarray, "batch stat par"]:
     """Each batch's part in the derivative of log-counts; their mean is that of all batches together.
 
-    With m = mean_b m_b, d log m / du = mean_b (m_b / m) d log m_b / du. The derivative of the correction for
-    the logarithm's bias, which isn't a mean over batches, is left out.
+    With m = mean_b m_b, d log m / du = mean_b (m_b / m) d log m_b / du, of a ratio the numerator's less the
+    denominator's. The derivative of the correction for the logarithm's bias, which isn't a mean over batches,
+    is left out.
     """
 
     def compute() -> dict[str, np.ndarray]:
         of_batches = _over_batches(_value_and_jacobian, counts, u)
-        log_m, jacobians = (np.stack(parts) for parts in zip(*of_batches, strict=True))
-        weight = len(log_m) * softmax(log_m, axis=0)
-        return {"jacobians": weight[..., None] * jacobians}
+        log_terms, jacobians = (np.stack(parts) for parts in zip(*of_batches, strict=True))
+        weight = len(log_terms) * softmax(log_terms, axis=0)
+        of_terms = np.swapaxes(weight[..., None] * jacobians, 1, 2)
+        return {"jacobians": np.swapaxes(over_denominators(of_terms, counts.ratios), 1, 2)}
 
     return kept("jacobians_of_batches", {"u": np.asarray(u)}, compute)["jacobians"]
 
@@ -280,8 +321,8 @@ def _evaluated(counts: BatchedCounts, points: Float[np.ndarray, "point par"]) ->
     of_batches = [np.asarray(log_m) for log_m in _over_batches(_values, counts, padded)]
     batches = np.stack(of_batches, axis=1)[: len(points)]
     return {
-        "values": np.asarray(_log_mean_of_points(batches)),
-        "cov": halo_covariance(batches),
+        "values": np.asarray(_log_mean_of_points(batches, counts.ratios)),
+        "cov": halo_covariance(batches, counts.ratios),
         "size": np.asarray(np.isfinite(batches).all(axis=(1, 2)).sum()),
     }
 
@@ -291,30 +332,37 @@ def _averaged(covs: list[np.ndarray], sizes: list[int]) -> Float[np.ndarray, "st
     return np.average(covs, axis=0, weights=sizes) if any(sizes) else np.zeros_like(covs[0])
 
 
-def halo_covariance(log_counts: Float[np.ndarray, "point batch stat"]) -> Float[np.ndarray, "stat stat"]:
+def halo_covariance(
+    log_terms: Float[np.ndarray, "point batch term"], ratios: tuple[int, ...] = ()
+) -> Float[np.ndarray, "stat stat"]:
     """Covariance of log m that the halo sample brings, averaged over points.
 
     Batches are independent and equally large, so that with m = mean_b m_b
 
-        cov[log m] = sum_b (m_b / m - 1)(m_b / m - 1)^T / (B (B - 1)).
+        cov[log m] = sum_b (m_b / m - 1)(m_b / m - 1)^T / (B (B - 1)),
+
+    and a ratio changes as its numerator less its denominator.
 
     Parameters
     ----------
-    log_counts : ndarray, shape (point, batch, stat)
-        Log-counts of every batch at points spread as the posterior is; points where the model gives no number
-        are left out.
+    log_terms : ndarray, shape (point, batch, term)
+        Logarithms of every batch's terms at points spread as the posterior is; those where the model gives no
+        number are left out.
+    ratios : tuple[int, ...]
+        As of `over_denominators`.
 
     Raises
     ------
     InputError
         There is but one batch: nothing tells its noise.
     """
-    if log_counts.shape[1] < 2:
+    if log_terms.shape[1] < 2:
         raise InputError("halos: noise is measured between batches, and there is one; give two or more")
-    log_counts = log_counts[np.isfinite(log_counts).all(axis=(1, 2))]
-    n_point, n_batch, n_stat = log_counts.shape
+    log_terms = log_terms[np.isfinite(log_terms).all(axis=(1, 2))]
+    n_point, n_batch, n_term = log_terms.shape
+    n_stat = n_term - len(ratios)
     if n_point == 0:
         return np.zeros((n_stat, n_stat))
-    counts = np.exp(log_counts - log_counts.max(axis=1, keepdims=True))
-    relative = (counts / counts.mean(axis=1, keepdims=True) - 1).reshape(-1, n_stat)
+    terms = np.exp(log_terms - log_terms.max(axis=1, keepdims=True))
+    relative = over_denominators(terms / terms.mean(axis=1, keepdims=True) - 1, ratios).reshape(-1, n_stat)
     return relative.T @ relative / (n_point * n_batch * (n_batch - 1))

@@ -4,7 +4,8 @@ Compared are logarithms, y with log m(u), because errors of the model and of a h
 count, and because a residual in the logarithm grows however far the model is from the data. With d the
 observed counts, D their covariance, and m_c the model's counts where the posterior is,
 
-    y = log d + diag(V) / 2                         (without the bias of a noisy count's logarithm),
+    y = log d + diag(V) / 2                         (without the bias of a noisy count's logarithm;
+                                                     published numbers err in their logarithms, y = log d),
     V = R_kl + (D_kl / (d_k d_l) - R_kl) sqrt(d_k d_l / (m_ck m_cl)).
 
 V is in proportion to 1 / m, not to 1 / d: a count that happens to be high would otherwise weigh more than one
@@ -47,6 +48,7 @@ class Data:
     relative_cov : R of the module's equations.
     layout_cov : D of the survey that laid the kernels out, whose correlations define modes; data_cov when
         absent.
+    published : numbers whose errors are those of their logarithms; none when absent.
     expected : m_c, counts that V is taken at; d when absent.
     halo_factor : factor on the halo sample's covariance; other than one only to see that a calibration
     notices.
@@ -59,6 +61,7 @@ class Data:
     model_cov: Float[np.ndarray, "stat stat"] | float = 0.0
     relative_cov: Float[np.ndarray, "stat stat"] | float = 0.0
     layout_cov: Float[np.ndarray, "stat stat"] | None = None
+    published: Bool[np.ndarray, "stat"] | None = None
     expected: Float[np.ndarray, "stat"] | None = None
     halo_factor: float = 1.0
 
@@ -77,7 +80,8 @@ class Data:
     @property
     def log_observed(self) -> Float[np.ndarray, "stat"]:
         """y of the module's equations."""
-        return np.log(self.observed) + 0.5 * np.diag(self.counting_cov)
+        noisy = np.full(len(self.observed), True) if self.published is None else ~self.published
+        return np.log(self.observed) + 0.5 * noisy * np.diag(self.counting_cov)
 
     @property
     def log_cov(self) -> Float[np.ndarray, "stat stat"]:
@@ -117,6 +121,7 @@ def joined(parts: Sequence[Data]) -> Data:
         )
 
     layouts = [part.data_cov if part.layout_cov is None else part.layout_cov for part in parts]
+    published = [np.full(len(p.observed), False) if p.published is None else p.published for p in parts]
     expected = [part.observed if part.expected is None else part.expected for part in parts]
     first_slice = np.cumsum([0, *(int(part.slice_of.max()) + 1 for part in parts[:-1])])
     return Data(
@@ -127,6 +132,7 @@ def joined(parts: Sequence[Data]) -> Data:
         model_cov=together("model_cov"),
         relative_cov=together("relative_cov"),
         layout_cov=np.asarray(block_diag(*layouts)),
+        published=np.concatenate(published),
         expected=None if all(part.expected is None for part in parts) else np.concatenate(expected),
         halo_factor=parts[0].halo_factor,
     )

@@ -282,7 +282,8 @@ def _climb_from(
             distinct.append(maximum)
     most = max(maximum.log_mass for maximum in distinct)
     heavy = [maximum for maximum in distinct if maximum.log_mass > most + np.log(min_share)]
-    maxima = tuple(heavy[:MAX_MAXIMA])
+    least = sorted((maximum.log_mass for maximum in heavy), reverse=True)[:MAX_MAXIMA][-1]
+    maxima = tuple(maximum for maximum in heavy if maximum.log_mass >= least)
     return maxima, tuple(_nearest(maxima, end.u) for end in ends)
 
 

@@ -26,7 +26,7 @@ from popinfer.population.forward import Observe
 from popinfer.population.parameters import ModelParams
 from popinfer.population.relations import sfr_density
 from popinfer.records import Arr, Galaxies, Halos
-from popinfer.survey.abundance import Population
+from popinfer.survey.abundance import Population, PublishedAbundance
 from popinfer.survey.redshift import Photoz
 
 
@@ -70,8 +70,10 @@ class SurveyModel(eqx.Module):
         """Galaxies of all slices for physical parameters, as the survey would list them."""
         return galaxies_seen(self.model, self.survey.photoz, params, halos, self.survey.observe)
 
-    def abundances(self, params: ModelParams, galaxies: Galaxies, halos: Halos) -> list[Float[Array, "_"]]:
-        """What the model says of each of the survey's abundances, from its galaxies in these halos."""
+    def abundances(
+        self, params: ModelParams, galaxies: Galaxies, halos: Halos
+    ) -> list[Float[Array, "term _"]]:
+        """Terms of each of the survey's abundances, from the model's galaxies in these halos."""
         listed = self.survey.density(galaxies.mag, galaxies.weight)
         dtype, forward = galaxies.weight.dtype, self.model.forward
 
@@ -82,15 +84,35 @@ class SurveyModel(eqx.Module):
         population = Population(galaxies, listed, jnp.asarray(halos.z_obs), of_shells)
         return [abundance(population) for abundance in self.survey.abundances]
 
-    def log_statistics(self, u: Float[Array, "par"], halos: Halos) -> Float[Array, "stat"]:
-        """Logarithm of all counts: soft counts of all kernels, then abundances as effective counts."""
+    @property
+    def n_stat(self) -> int:
+        """Number of counts, of all kernels and abundances."""
+        return self.survey.kernels.mask.size + sum(len(a.observed) for a in self.survey.abundances)
+
+    @property
+    def ratios(self) -> tuple[int, ...]:
+        """Places among all counts of the abundances that are ratios."""
+        places: list[int] = []
+        start = self.survey.kernels.mask.size
+        for abundance in self.survey.abundances:
+            stop = start + len(abundance.observed)
+            places += range(start, stop) if abundance.n_term == 2 else ()
+            start = stop
+        return tuple(places)
+
+    def log_terms(
+        self, u: Float[Array, "par"], halos: Halos
+    ) -> tuple[Float[Array, "stat"], Float[Array, "ratio"]]:
+        """Logarithm of all counts, and of the denominators of those that are ratios.
+
+        Counts are the soft counts of all kernels, then abundances as effective counts.
+        """
         galaxies, params = self(u, halos), self.model.params_at(u)
         soft = self.log_counts(galaxies).ravel()
-        effective = [
-            jnp.log(jnp.asarray(scale) * (y + jnp.finfo(y.dtype).tiny))
-            for scale, y in zip(self.scales, self.abundances(params, galaxies, halos), strict=True)
-        ]
-        return jnp.concatenate([soft, *effective])
+        terms = [jnp.log(y + jnp.finfo(y.dtype).tiny) for y in self.abundances(params, galaxies, halos)]
+        scaled = [jnp.log(jnp.asarray(scale)) + y[0] for scale, y in zip(self.scales, terms, strict=True)]
+        denominators = [y[1] for y in terms if len(y) == 2]
+        return jnp.concatenate([soft, *scaled]), jnp.concatenate([jnp.zeros(0, soft.dtype), *denominators])
 
     def log_counts(self, galaxies: Galaxies) -> Float[Array, "slice kernel"]:
         """Logarithm of the soft counts of predicted galaxies; zero for kernels that aren't in use."""
@@ -134,14 +156,22 @@ class HaloCounts(BatchedCounts):
         axes = self.axes[index]
         return u if axes is None else u[np.array(axes, int)]
 
-    def of_batch(self, batch: tuple[Halos, ...], u: Float[Array, "par"]) -> Float[Array, "stat"]:
-        """Logarithm of the counts; zero for kernels that aren't in use."""
-        return jnp.concatenate(
-            [
-                survey_model.log_statistics(self.vector(index, u), halos)
-                for index, (survey_model, halos) in enumerate(zip(self.survey_models, batch, strict=True))
-            ]
-        )
+    def of_batch(self, batch: tuple[Halos, ...], u: Float[Array, "par"]) -> Float[Array, "term"]:
+        """Logarithm of the terms; zero for kernels that aren't in use."""
+        of_surveys = [
+            survey_model.log_terms(self.vector(index, u), halos)
+            for index, (survey_model, halos) in enumerate(zip(self.survey_models, batch, strict=True))
+        ]
+        return jnp.concatenate([*(log_m for log_m, _ in of_surveys), *(rest for _, rest in of_surveys)])
+
+    @property
+    def ratios(self) -> tuple[int, ...]:
+        """Places of the statistics that are ratios."""
+        places, start = [], 0
+        for survey_model in self.survey_models:
+            places += [start + place for place in survey_model.ratios]
+            start += survey_model.n_stat
+        return tuple(places)
 
 
 def survey_data(survey: Survey, model_error: float) -> Data:
@@ -179,6 +209,12 @@ def survey_data(survey: Survey, model_error: float) -> Data:
         ),
         soft=np.concatenate(
             [np.full(n_slice * n_kernel, True), *(np.full(len(n.slices), False) for n in effective)]
+        ),
+        published=np.concatenate(
+            [
+                np.full(n_slice * n_kernel, False),
+                *(np.full(len(a.slices), isinstance(a, PublishedAbundance)) for a in survey.abundances),
+            ]
         ),
     )
 

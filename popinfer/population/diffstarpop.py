@@ -51,6 +51,7 @@ _SHIFTED = {
     "low_mass_slope": ("mean_ulgy_mseq_lo", "mean_ulgy_qseq_lo"),
     "high_mass_slope": ("mean_ulgy_mseq_hi", "mean_ulgy_qseq_hi"),
     "quenching_time": ("mean_uqt_ytp",),
+    "quenching_time_slope": ("delta_uqt_slope",),
     "quenching_mass": tuple(f"frac_quench_{g}_x0_y{e}tpeak" for g in ("cen", "sat") for e in ("lo", "hi")),
 }
 

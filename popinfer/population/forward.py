@@ -194,6 +194,7 @@ class ForwardModel(eqx.Module):
             weight_all,
             galaxies.lg_mstar,
             galaxies.lg_ssfr,
+            galaxies.lg_ssfr + self.lg_median_fluctuation(params, galaxies),
             mag,
             lgmet.lgmet,
             dust.av,
@@ -234,6 +235,20 @@ class ForwardModel(eqx.Module):
             params.metallicity, galaxies, normals["metallicity"]
         )
         return sfr, galaxies, lgmet, frac_q
+
+    def lg_median_fluctuation(self, params: ModelParams, galaxies: GalaxyProperties) -> Float[Array, "point"]:
+        """log10 of the factor on the SFR of now that the median of galaxies like each of these has.
+
+        Fluctuations that leave the mean SFR as it is leave most galaxies below their smooth histories: by
+        ln(10) sd^2 / 2 dex of a normal one.
+        """
+        if self.burstiness is None:
+            return jnp.zeros_like(galaxies.lg_ssfr)
+        now, median = jnp.zeros(1, galaxies.lg_ssfr.dtype), jnp.zeros(self.burstiness.n_normal)
+        factor = jax.vmap(self.burstiness, in_axes=(None, 0, None, None))(
+            params.burstiness, galaxies, now, median.astype(now.dtype)
+        )
+        return jnp.log10(factor[:, 0])
 
     def line_luminosities(
         self, params: ModelParams, halos: Halos, tables: SliceTables, lines: LineTable

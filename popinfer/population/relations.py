@@ -4,7 +4,7 @@ Halo samples of their own, drawn without regard to detection: one near z = 0.1 f
 
 - the median stellar mass of central galaxies at fixed halo mass,
 - the quenched fraction, the share of galaxies with sSFR below 10^-11 / yr at fixed stellar mass,
-- the mean log10 sSFR of the others at fixed stellar mass (of smooth histories, without bursts),
+- the mean log10 sSFR of the others at fixed stellar mass, now, with the fluctuation of the median galaxy,
 
 and thin shells at several redshifts for the cosmic star formation rate density
 
@@ -28,6 +28,7 @@ from popinfer.cosmology import Cosmology, age
 from popinfer.halos.lightcone import LightconeSpec, draw_halos, surviving
 from popinfer.population.forward import ForwardModel, solar_survivors
 from popinfer.population.parameters import ModelParams
+from popinfer.population.roles import GalaxyProperties
 from popinfer.random import stream
 from popinfer.records import SSP, Arr, Halos
 from popinfer.sps.age_weights import lookback_matrix
@@ -47,13 +48,14 @@ _SMOOTHING = 0.12  # dex, width of the running window in mass
 class Sample(eqx.Module):
     """A population at one redshift, main-sequence galaxies of all halos first, then quenched ones.
 
-    ``lgm_halo`` is the peak halo mass at the time of observation.
+    ``lgm_halo`` is the peak halo mass at the time of observation; others are as of `Galaxies`.
     """
 
     lgm_halo: Float[Arr, "point"]
     is_central: Float[Arr, "point"]
     lg_mstar: Float[Arr, "point"]
     lg_ssfr: Float[Arr, "point"]
+    lg_ssfr_now: Float[Arr, "point"]
     weight: Float[Arr, "point"]
 
 
@@ -113,10 +115,18 @@ class Relations(eqx.Module):
         sfr, frac_q = self.model.histories(params, halos, jnp.asarray(1 - self.fractions))
         mass = sfr @ jnp.asarray(self.mass)
         lg_mstar, lg_ssfr = jnp.log10(mass), jnp.log10(sfr[..., 0]) - jnp.log10(mass)
+        of_halos = (halos.z_obs, halos.t_obs, halos.logmp0, halos.is_central)
+        galaxies = GalaxyProperties(
+            lg_mstar.ravel(),
+            lg_ssfr.ravel(),
+            *(jnp.repeat(x, 2) for x in of_halos),
+            is_quenched=jnp.tile(jnp.asarray([0.0, 1.0], mass.dtype), len(mass)),
+        )
+        now = lg_ssfr + self.model.lg_median_fluctuation(params, galaxies).reshape(lg_ssfr.shape)
         logt0 = jnp.log10(age(self.model.cosmology, 0.0))
         lgm = jax.vmap(_log_mah_kern, in_axes=(0, 0, None))(halos.mah_params, halos.t_obs, logt0)
         weight = _occupied(self.model, params, halos)[:, None] * jnp.stack([1 - frac_q, frac_q], axis=1)
-        columns = (lgm[:, None], halos.is_central[:, None], lg_mstar, lg_ssfr, weight)
+        columns = (lgm[:, None], halos.is_central[:, None], lg_mstar, lg_ssfr, now, weight)
         return Sample(*(jnp.broadcast_to(c, weight.shape).T.ravel() for c in columns))
 
     def lg_sfr_density(self, params: ModelParams) -> Float[Array, "z"]:
@@ -201,7 +211,7 @@ def summarise(sample: Sample, grids: Grids = GRIDS) -> dict[str, np.ndarray]:
     forming = near_mass * ~quenched
     with np.errstate(invalid="ignore", divide="ignore"):
         fraction = (near_mass @ quenched) / near_mass.sum(axis=1)
-        lg_ssfr = (forming @ np.where(quenched, 0.0, x.lg_ssfr)) / forming.sum(axis=1)
+        lg_ssfr = (forming @ np.where(quenched, 0.0, x.lg_ssfr_now)) / forming.sum(axis=1)
     order = np.argsort(x.lg_mstar)
     smhm = [_median(x.lg_mstar[order], row[order]) for row in near_halo]
     return {

@@ -74,6 +74,15 @@ FAMILIES = {
         prior=Prior("normal", 0.0, 0.1),
         source="twice the scatter among diffstarpop's published calibrations",
     ),
+    # delta_uqt_slope; diffstarpop's fits allow -0.1 to 0.1
+    "quenching_time_slope": Declaration(
+        "1/dex",
+        "time of quenching against halo mass, slope of the unbounded log10 time, shift",
+        -2,
+        2,
+        prior=Prior("normal", 0.0, 0.06),
+        source="diffstarpop's published calibrations scatter by 0.06",
+    ),
     # mean_udrop_int; diffstarpop's fits allow -3 to 2
     "quenching_depth": Declaration(
         "",

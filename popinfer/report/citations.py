@@ -80,7 +80,6 @@ _ABUNDANCES = {
     "blanton03": "Blanton2003luminosity",
     "madau14": "Madau2014csfrd",
     "bauer13": "Bauer2013ssfr",
-    "moustakas13": "Moustakas2013quenched",
 }
 # shown beside the relations of the same name
 _PUBLISHED = {

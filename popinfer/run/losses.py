@@ -19,7 +19,7 @@ from popinfer.infer.likelihood import poisson
 from popinfer.loss.base import MIN_GALAXIES, Loss
 from popinfer.model import Survey, SurveyModel
 from popinfer.records import Arr, Halos
-from popinfer.survey.abundance import EffectiveCounts
+from popinfer.survey.abundance import Abundance, EffectiveCounts
 
 
 def complete_features(config: RunConfig, survey: Survey) -> list[Float[np.ndarray, "_ feature"]]:
@@ -86,7 +86,8 @@ class FeatureDensity(eqx.Module):
         value = -0.5 * jnp.asarray(self.n_galaxies) * loss - 0.5 * jnp.sum(u**2)
         if self.counts.size == 0:
             return value
-        abundances = jnp.concatenate(survey_model.abundances(params, galaxies, self.halos))
+        terms = survey_model.abundances(params, galaxies, self.halos)
+        abundances = jnp.concatenate([Abundance.numbers(x) for x in terms])
         log_counts = jnp.log(jnp.asarray(self.scale) * (abundances + jnp.finfo(abundances.dtype).tiny))
         return value + poisson(log_counts, self.counts)
 

@@ -14,7 +14,6 @@ from popinfer.config.abundance import (
     LuminosityFunctionConfig,
     MainSequenceConfig,
     MassFunctionConfig,
-    QuenchedFractionConfig,
     SfrDensityConfig,
 )
 from popinfer.cosmology import comoving_volume
@@ -26,7 +25,6 @@ from popinfer.data.mass_function import MassFunctionTable
 from popinfer.data.published import (
     BAUER13,
     BLANTON03,
-    MOUSTAKAS13,
     baldry12,
     listed_density,
     madau14_lg_csfrd,
@@ -45,12 +43,12 @@ from popinfer.run.cuts import build_selection
 from popinfer.run.simulation import cosmology_of, survival_of_drawn
 from popinfer.sps.band_nodes import pivot_wavelength
 from popinfer.survey.abundance import (
+    LG_SSFR_UNIT,
     Abundance,
     ListedDensity,
     MainSequence,
     MassFunction,
     NumberCounts,
-    QuenchedFraction,
     SfrDensity,
 )
 from popinfer.survey.cosmic_variance import FULL_SKY_DEG2, slice_variance
@@ -161,8 +159,6 @@ def build_abundances(
             joint.append(_listed_density(config, section, catalog))
         elif isinstance(section, MainSequenceConfig):
             joint.append(_main_sequence(config, section))
-        elif isinstance(section, QuenchedFractionConfig):
-            joint.append(_quenched_fraction(config, section))
         else:
             joint.append(_sfr_density(config, section))
     counts = number_counts(config, numbers, ranges)
@@ -237,35 +233,18 @@ def _slice_of(config: RunConfig, redshift: float) -> tuple[int, tuple[float, flo
     return next((i, (low, high)) for i, (low, high) in enumerate(config.slices) if low <= redshift < high)
 
 
-def _bins_within(lgm: np.ndarray, width: float, limits: tuple[float, float]) -> np.ndarray:
-    """Which published bins, given by their middles, lie between two masses."""
-    return (lgm - width / 2 > limits[0] - 1e-6) & (lgm + width / 2 < limits[1] + 1e-6)
-
-
-def _half_common(error: np.ndarray) -> np.ndarray:
-    """Covariance of errors, half of whose variance all bins have in common."""
-    return np.outer(error, error) * (0.5 + 0.5 * np.eye(len(error)))
-
-
 def _main_sequence(config: RunConfig, section: MainSequenceConfig) -> MainSequence:
     """Published medians of log10 sSFR: of a symmetric scatter, the means that the model has."""
     index, limits = _slice_of(config, section.redshift)
-    lgm, lg_ssfr = BAUER13[_bins_within(BAUER13[:, 0], 0.5, section.lgm_range), :2].T
-    ssfr = 10**lg_ssfr
-    cov = _half_common(section.error_dex * np.log(10) * ssfr)
-    names = tuple(f"sSFR of star-forming galaxies of log M* {m:g} [1/yr]" for m in lgm)
+    lgm, lg_ssfr = BAUER13[:, :2].T
+    inside = (lgm > section.lgm_range[0]) & (lgm < section.lgm_range[1])
+    lgm, lg_ssfr = lgm[inside], lg_ssfr[inside]
+    # half of the variance is common to all bins: that of the calibration of star formation rates
+    cov = section.error_dex**2 * (0.5 + 0.5 * np.eye(len(lgm)))
+    names = tuple(f"log10 sSFR of star-forming galaxies of log M* {m:g} [1e-14/yr]" for m in lgm)
     at = (index,) * len(lgm)
-    return MainSequence(ssfr, cov, at, names, lgm - 0.25, lgm + 0.25, section.scatter_dex, limits)
-
-
-def _quenched_fraction(config: RunConfig, section: QuenchedFractionConfig) -> QuenchedFraction:
-    index, limits = _slice_of(config, section.redshift)
-    lgm, n_all, n_quenched = MOUSTAKAS13[_bins_within(MOUSTAKAS13[:, 0], 0.2, section.lgm_range)].T
-    fraction = n_quenched / n_all
-    cov = _half_common(np.full(len(lgm), section.error))
-    names = tuple(f"quenched fraction at log M* {m:g}" for m in lgm)
-    at = (index,) * len(lgm)
-    return QuenchedFraction(fraction, cov, at, names, lgm - 0.1, lgm + 0.1, section.scatter_dex, limits)
+    edges = lgm - 0.25, lgm + 0.25
+    return MainSequence(lg_ssfr - LG_SSFR_UNIT, cov, at, names, *edges, section.scatter_dex, limits)
 
 
 def _mass_function(

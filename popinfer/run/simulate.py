@@ -297,7 +297,8 @@ def _expected_abundances(
         halos = in_precision(run.config, drawn_slices(run.source, stream(key, "halos", i), specs))
         galaxies = predict_galaxies(run.survey_model, params, halos)
         chunks.append(run.survey_model.abundances(params, galaxies, halos))
-    return [np.mean([np.asarray(x, float) for x in each], axis=0) for each in zip(*chunks, strict=True)]
+    terms = [np.mean([np.asarray(x, float) for x in each], axis=0) for each in zip(*chunks, strict=True)]
+    return [np.asarray(Abundance.numbers(x)) for x in terms]
 
 
 def _in_known_patterns(survey: Survey, catalog: Catalog) -> Bool[np.ndarray, "gal"]:

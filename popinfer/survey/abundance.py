@@ -11,11 +11,10 @@ counts are independent of it. A table of the stellar mass function is compared w
     phi_i = sum_j w_j [Phi((M_i+1 - M_j) / s) - Phi((M_i - M_j) / s)] / (M_i+1 - M_i),
 
 all galaxies of the slice at the table's redshift, whether the survey lists them or not, their log10 masses
-smeared by the errors s of the published masses (Eddington bias). In the same bins of mass, published star
-formation rates are compared with the mean log10 sSFR of galaxies that form stars, and quenched fractions with
-the share of those that don't,
+smeared by the errors s of the published masses (Eddington bias). In the same way, w_ij, galaxies are put into
+bins in which star formation rates are published: the mean log10 sSFR of those that form stars,
 
-    f_i = sum_j w_ij q_j / sum_j w_ij,   q_j = Phi((-11 - log10 sSFR_j) / 0.1),   w_ij as in phi_i.
+    sum_j w_ij f_j log10 sSFR_j / sum_j w_ij f_j,   f_j = Phi((log10 sSFR_j + 11) / 0.1).
 
 Where the solid angle isn't known, a luminosity function says how many galaxies per volume the survey should
 list; and the cosmic star formation rate density is compared at several redshifts, from halos drawn there.
@@ -29,7 +28,7 @@ import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -40,7 +39,7 @@ from jaxtyping import Array, Float
 from popinfer.population.relations import LG_SSFR_QUENCHED
 from popinfer.records import Arr, Galaxies, Halos
 
-_EMPTY = 1e-12  # 1/Mpc^3: with fewer galaxies than one in the observable universe a bin has no mean
+LG_SSFR_UNIT = -14.0  # log10 of 1/yr: no galaxy that counts as star-forming has less, and means are positive
 _EDGE = 0.1  # dex in sSFR between forming stars and not: counts have to be smooth in the parameters
 
 
@@ -64,6 +63,9 @@ class Population(NamedTuple):
 class Abundance(eqx.Module):
     """Numbers that a model must reproduce in absolute terms.
 
+    They are means over halos, or ratios of two such means, their terms. Of a sample in batches the terms are
+    averaged, then divided: a ratio of few halos' numbers is wrong in the mean.
+
     Attributes
     ----------
     observed, cov : numbers and their covariance.
@@ -75,6 +77,7 @@ class Abundance(eqx.Module):
     cov: eqx.AbstractVar[Float[np.ndarray, "stat stat"]]
     slices: eqx.AbstractVar[tuple[int, ...]]
     names: eqx.AbstractVar[tuple[str, ...]]
+    n_term: ClassVar[int] = 1
 
     @property
     @abstractmethod
@@ -82,8 +85,13 @@ class Abundance(eqx.Module):
         """The part of the covariance that grows as the numbers' squares, over these."""
 
     @abstractmethod
-    def __call__(self, population: Population) -> Float[Array, "stat"]:
-        """Predicted numbers."""
+    def __call__(self, population: Population) -> Float[Array, "term stat"]:
+        """Predicted numbers, in one row; their numerators and denominators, where they are ratios."""
+
+    @staticmethod
+    def numbers(terms: Float[Array | np.ndarray, "term stat"]) -> Float[Array | np.ndarray, "stat"]:
+        """Numbers from their terms, averaged over halos."""
+        return terms[0] if len(terms) == 1 else terms[0] / terms[1]
 
     def observed_as(self, observed: Float[np.ndarray, "stat"]) -> "Abundance":
         """The same with other observed numbers, of the same relative errors."""
@@ -137,9 +145,9 @@ class NumberCounts(Abundance):
         """Cosmic variance."""
         return np.diag(self.relative_cosmic_variance)
 
-    def __call__(self, population: Population) -> Float[Array, "stat"]:
+    def __call__(self, population: Population) -> Float[Array, "1 stat"]:
         """Expected number of each slice."""
-        return jnp.asarray(self.volume) * population.listed
+        return (jnp.asarray(self.volume) * population.listed)[None]
 
 
 class ListedDensity(PublishedAbundance):
@@ -153,9 +161,9 @@ class ListedDensity(PublishedAbundance):
     slices: tuple[int, ...] = eqx.field(static=True)
     names: tuple[str, ...] = eqx.field(static=True)
 
-    def __call__(self, population: Population) -> Float[Array, "stat"]:
+    def __call__(self, population: Population) -> Float[Array, "1 stat"]:
         """Expected density of each slice."""
-        return population.listed
+        return population.listed[None]
 
 
 class SfrDensity(PublishedAbundance):
@@ -172,9 +180,9 @@ class SfrDensity(PublishedAbundance):
     names: tuple[str, ...] = eqx.field(static=True)
     shells: Halos
 
-    def __call__(self, population: Population) -> Float[Array, "stat"]:
+    def __call__(self, population: Population) -> Float[Array, "1 stat"]:
         """Density at each redshift."""
-        return population.sfr_density(self.shells)
+        return population.sfr_density(self.shells)[None]
 
 
 class MassBins(PublishedAbundance):
@@ -203,11 +211,6 @@ class MassBins(PublishedAbundance):
         below, above = (norm.cdf((edge - lgm) / self.scatter) for edge in edges)
         return weight.reshape(-1, 1) * (above - below)
 
-    def quenched(self, population: Population) -> Float[Array, "point"]:
-        """Whether each of the slice's galaxies is quenched, with a smooth edge."""
-        lg_ssfr = population.galaxies.lg_ssfr[self.slices[0]]
-        return norm.cdf((LG_SSFR_QUENCHED - lg_ssfr) / _EDGE)
-
 
 class MassFunction(MassBins):
     """Number density of galaxies per dex of stellar mass in one slice [1/Mpc^3/dex]; see `MassBins`.
@@ -227,14 +230,18 @@ class MassFunction(MassBins):
     z_range: tuple[float, float]
     rescale: float = 1.0
 
-    def __call__(self, population: Population) -> Float[Array, "stat"]:
+    def __call__(self, population: Population) -> Float[Array, "1 stat"]:
         """Density in every bin."""
         density = jnp.sum(self.in_bins(population), axis=0) * self.rescale
-        return density / jnp.asarray(self.high - self.low, density.dtype)
+        return (density / jnp.asarray(self.high - self.low, density.dtype))[None]
 
 
 class MainSequence(MassBins):
-    """Specific star formation rate [1/yr] of galaxies that form stars, a geometric mean; see `MassBins`."""
+    """Mean log10 specific star formation rate of star-forming galaxies in units of 10^-14/yr; see `MassBins`.
+
+    Rates are those of now, with the fluctuations of star formation, as lines of ionised gas tell them; which
+    galaxies form stars is told by their smooth histories.
+    """
 
     observed: Float[np.ndarray, "stat"]
     cov: Float[np.ndarray, "stat stat"]
@@ -244,31 +251,16 @@ class MainSequence(MassBins):
     high: Float[Arr, "stat"]
     scatter: float
     z_range: tuple[float, float]
+    n_term: ClassVar[int] = 2
 
-    def __call__(self, population: Population) -> Float[Array, "stat"]:
-        """Rate in every bin."""
-        lg_ssfr = population.galaxies.lg_ssfr[self.slices[0]]
-        forming = self.in_bins(population) * (1 - self.quenched(population))[:, None]
-        mean = lg_ssfr @ forming / jnp.maximum(jnp.sum(forming, axis=0), _EMPTY)
-        return 10.0**mean
-
-
-class QuenchedFraction(MassBins):
-    """Share of all galaxies of some mass that are quenched, sSFR below 10^-11 per year; see `MassBins`."""
-
-    observed: Float[np.ndarray, "stat"]
-    cov: Float[np.ndarray, "stat stat"]
-    slices: tuple[int, ...] = eqx.field(static=True)
-    names: tuple[str, ...] = eqx.field(static=True)
-    low: Float[Arr, "stat"]
-    high: Float[Arr, "stat"]
-    scatter: float
-    z_range: tuple[float, float]
-
-    def __call__(self, population: Population) -> Float[Array, "stat"]:
-        """Share in every bin."""
-        present = self.in_bins(population)
-        return self.quenched(population) @ present / jnp.maximum(jnp.sum(present, axis=0), _EMPTY)
+    def __call__(self, population: Population) -> Float[Array, "2 stat"]:
+        """Sum of all galaxies' rates in every bin, and their number."""
+        galaxies, index = population.galaxies, self.slices[0]
+        forms_stars = norm.cdf((galaxies.lg_ssfr[index] - LG_SSFR_QUENCHED) / _EDGE)
+        forming = self.in_bins(population) * forms_stars[:, None]
+        # no star formation at all, minus infinity, counts as none: a product with its weight would be NaN
+        rate = jnp.maximum(galaxies.lg_ssfr_now[index] - LG_SSFR_UNIT, 0.0)
+        return jnp.stack([rate @ forming, jnp.sum(forming, axis=0)])
 
 
 @dataclass(frozen=True)

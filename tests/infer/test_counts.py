@@ -1,10 +1,12 @@
 """Means over halo batches: brute force, no bias, and derivatives."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy import N_PAR, N_STAT, TRUTH, toy, without_noise
+from toy import N_PAR, N_STAT, TRUTH, ToyCounts, toy, without_noise
 
 from popinfer.errors import InputError
 from popinfer.infer import counts as counts_module
@@ -56,6 +58,38 @@ def test_halo_covariance_is_its_formula():
     relative = m / m.mean(axis=1, keepdims=True) - 1
     each = [sum(np.outer(r, r) for r in point) / (5 * 4) for point in relative]
     np.testing.assert_allclose(halo_covariance(log_counts), np.mean(each, axis=0))
+
+
+class Ratios(ToyCounts):
+    """The toy with its last two statistics in one: what they have in common, halo noise too, cancels."""
+
+    @property
+    def ratios(self):
+        return (N_STAT - 2,)
+
+
+def ratios_of(counts: ToyCounts) -> Ratios:
+    return Ratios(**{field.name: getattr(counts, field.name) for field in dataclasses.fields(counts)})
+
+
+def test_ratios_are_those_of_means_over_all_batches():
+    """Not means of ratios; their noise is the difference of relative noises, and their derivative as well."""
+    plain, u = MODEL.counts(6), jnp.asarray(TRUTH)
+    counts, change = ratios_of(plain), np.eye(N_STAT)[:-1]
+    change[-1, -1] = -1
+    np.testing.assert_allclose(counts(u), change @ np.asarray(plain(u)), rtol=1e-12)
+    both = [evaluate(one, POINTS_AROUND[:3]) for one in (counts, plain)]
+    np.testing.assert_allclose(both[0].values, both[1].values @ change.T, rtol=1e-12)
+    expected = change @ both[1].halo_cov @ change.T
+    np.testing.assert_allclose(both[0].halo_cov, expected, rtol=1e-9, atol=1e-15)
+    (log_m, jacobian), (plain_log_m, plain_jacobian) = (
+        log_counts_and_jacobian(one, TRUTH) for one in (counts, plain)
+    )
+    np.testing.assert_allclose(log_m, change @ plain_log_m, rtol=1e-12)
+    np.testing.assert_allclose(jacobian, change @ plain_jacobian, rtol=1e-9, atol=1e-12)
+    of_batches, plain_of_batches = (jacobians_of_batches(one, TRUTH) for one in (counts, plain))
+    np.testing.assert_allclose(of_batches, change @ plain_of_batches, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(log_counts(counts, TRUTH), log_m, rtol=1e-12)
 
 
 def test_evaluated_covariance_is_the_noise_that_was_put_in():

@@ -18,7 +18,8 @@ def sample() -> Sample:
     lg_mstar = 10 + 0.5 * (lgm_halo - 12) + 0.1 * rng.normal(size=n) + 3 * (1 - central)
     quenched = rng.random(n) < 0.25
     lg_ssfr = np.where(quenched, -12.0, -10.0) + 0.1 * rng.normal(size=n)
-    return Sample(lgm_halo, central, lg_mstar - 3 * (1 - central), lg_ssfr, rng.uniform(0.5, 1.5, n))
+    masses = lg_mstar - 3 * (1 - central)
+    return Sample(lgm_halo, central, masses, lg_ssfr, lg_ssfr - 0.1, rng.uniform(0.5, 1.5, n))
 
 
 GRIDS = Grids(np.arange(11.5, 14.1, 0.25), np.arange(9.9, 10.9, 0.1))
@@ -28,7 +29,7 @@ def test_relations_are_recovered(sample):
     found = summarise(sample, GRIDS)
     np.testing.assert_allclose(found["smhm"], 10 + 0.5 * (GRIDS.lgmh - 12), atol=0.02)
     np.testing.assert_allclose(found["quenched_fraction"], 0.25, atol=0.02)
-    np.testing.assert_allclose(found["lg_ssfr"], -10.0, atol=0.02)
+    np.testing.assert_allclose(found["lg_ssfr"], -10.1, atol=0.02)
     assert LG_SSFR_QUENCHED == -11.0
 
 

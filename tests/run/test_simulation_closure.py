@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 import yaml
 from halo_boxes import make_box, opencosmo_of
+from scipy.special import ndtri
+from scipy.stats import binom, chi2
 
 from popinfer.cosmology import comoving_volume
 
@@ -97,9 +99,9 @@ def places(draws: pd.DataFrame) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory) -> dict[tuple[int, str], dict[str, float]]:
-    """Places of the truth in posteriors of five seeds, on the same box and on another."""
+    """Places of the truth in posteriors of ten seeds, on the same box and on another."""
     places_found = {}
-    for seed in range(1, 6):
+    for seed in range(1, 11):
         folder = tmp_path_factory.mktemp(f"closure{seed}")
         same = opencosmo_of(make_box(seed, SIDE, Z), folder / "same.h5")
         other = opencosmo_of(make_box(100 + seed, SIDE, Z), folder / "other.h5")
@@ -113,7 +115,14 @@ def result(tmp_path_factory) -> dict[tuple[int, str], dict[str, float]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("box", ["same", "other"])
 def test_truth_is_recovered(result, box):
+    """All truths lie inside 99.7 %, and as many inside 68 % and as far out as those of right posteriors do.
+
+    Of thirty truths two thirds are inside 68 % on average. Fewer than fourteen, or a mean square of the
+    distances [sd] above 1.7 or below 0.5, are what right posteriors have once in a hundred such tests.
+    """
     below = np.array([list(place.values()) for (_, name), place in result.items() if name == box])
-    assert ((below > 0.0015) & (below < 0.9985)).all()  # inside 99.7 %
+    assert ((below > 0.0015) & (below < 0.9985)).all()
     inside = (below > 0.16) & (below < 0.84)
-    assert inside.mean() >= 2 / 3 - 1e-9, below.round(3).tolist()
+    assert inside.sum() >= binom.ppf(0.01, below.size, 0.68), below.round(3).tolist()
+    squared = np.sum(ndtri(below) ** 2)
+    assert chi2.ppf(0.01, below.size) < squared < chi2.ppf(0.99, below.size), below.round(3).tolist()
