@@ -1,4 +1,4 @@
-"""What each part of a finished run's model is worth: fits with one part taken out at a time.
+"""What each part of a fitted model is worth: fits with one part taken out at a time.
 
     python benchmarks/without.py results/sdss [--batches 16] [--json FILE]
 
@@ -82,7 +82,7 @@ def climb(run: Any, halos: Any, likelihood: Any, starts: Sequence[np.ndarray]) -
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    from popinfer import open_run
+    from popinfer.config import load_config
     from popinfer.run.fitting import read_fit
     from popinfer.run.folder import RunFolder
     from popinfer.run.prepare import load_population, made_ready
@@ -93,14 +93,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     precision.start()
-    finished = open_run(options.folder)
-    run = finished.run
+    folder = RunFolder(options.folder)
+    run = made_ready(load_config(folder.config), folder)
     population = load_population(run)
     fit = read_fit(run, population.data)
     halos = jax.tree.map(lambda x: x[: options.batches], population.halos)
     best = np.asarray(fit.approx.mean)
     names = [parameter.name for parameter in run.model.space.free]
-    said = finished.config.model_dump(mode="json", by_alias=True)
+    said = run.config.model_dump(mode="json", by_alias=True)
     whole = climb(run, halos, fit.surrogate.likelihood, [best])
     print(f"all {len(names)} free: chi2 {whole.chi2:.1f}, prior {whole.prior:.1f}", flush=True)
     rows = [{"part": "", "n_par": 0, "cost": 0.0, "chi2": whole.chi2, "prior": whole.prior}]
