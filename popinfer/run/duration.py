@@ -3,7 +3,7 @@
 A run evaluates the model at the surrogate's nodes and at the draws that are weighted exactly, each on all
 halos. The times that `results/reference` holds, of stages that ran on two CPU cores in five bands, follow
 
-    seconds = 28 + 6.1e-6 x halos of all slices x evaluations
+    seconds = 84 + 8.3e-6 x halos of all slices x evaluations
 
 to a few per cent, because they are two and the line has two numbers (`tests/run/test_check.py` compares). It
 knows nothing of other machines, of the bands' number or of a posterior that is hard to sample: within a
@@ -14,10 +14,10 @@ from popinfer.config import RunConfig
 from popinfer.config.inference import NutsConfig
 from popinfer.infer.nodes import MOST_IN_ROUNDS, NODES_PER_PARAMETER
 
-_SECONDS_AT_LEAST, _SECONDS_PER_HALO = 28.0, 6.1e-6
+_SECONDS_AT_LEAST, _SECONDS_PER_HALO = 84.0, 8.3e-6
 _FEW = 10  # parameters, up to which a surrogate is right with the fewest nodes
-# nodes a parameter, for each parameter more: 14 took 26 each in the reference runs, 25 took the most
-_MORE_NODES = 2.4
+# nodes a parameter, for each parameter more: 14 took 36 each in the reference runs, 23 took the most
+_MORE_NODES = 5.0
 
 
 def exact_evaluations(config: RunConfig) -> int | None:
@@ -32,9 +32,9 @@ def exact_evaluations(config: RunConfig) -> int | None:
 def _draws_per_ess(n_par: int) -> float:
     """Draws to evaluate exactly, for each that their weights are worth.
 
-    512/422 of 14 parameters and 968/418 of 25 in the reference runs, and 416/406 of seven in an earlier.
+    512/429 of 14 parameters and 808/415 of 23 in the reference runs, and 416/406 of seven in an earlier.
     """
-    return max(1.05, 1.2 + 0.1 * (n_par - 14))
+    return max(1.05, 1.2 + 0.083 * (n_par - 14))
 
 
 def expected_nodes(n_par: int) -> int:
