@@ -155,7 +155,7 @@ def check_kept(
     if after.sum() / n_satellite > MAX_LATE:
         raise InputError(
             f"{source}: {percent(after.sum() / n_satellite)} of the satellites fall in after they "
-            "are observed (t_infall or t_peak > t_obs); times have to be in Gyr, and before t_obs"
+            "are observed (t_infall > t_obs); times have to be in Gyr, and before t_obs"
         )
 
 

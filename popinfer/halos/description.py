@@ -54,9 +54,12 @@ def describe_sample(
 def _slice_lines(pool: SlicePool) -> list[str]:
     table, halos = pool.halos.table, pool.halos
     share = float((pool.density * ~table.is_central).sum() / pool.density.sum())
+    n_central = int(table.is_central.sum())
     lines = [
-        f"    kept: {len(pool):,} halos at z = {np.median(table.z):.4g}, 10^{table.lg_mass.min():.2f} to "
-        f"10^{table.lg_mass.max():.2f} Msun; satellites {percent(share)} of {pool.density.sum():.3g} a Mpc^3",
+        f"    kept: {len(pool):,} halos at z = {np.median(table.z):.4g}, {n_central:,} centrals and "
+        f"{len(pool) - n_central:,} satellites",
+        f"    masses: 10^{table.lg_mass.min():.2f} to 10^{table.lg_mass.max():.2f} Msun; "
+        f"{pool.density.sum():.3g} a Mpc^3, of them {percent(share)} satellites",
         f"    histories: {_from_where(halos.tally)}",
     ]
     rms = halos.rms[np.isfinite(halos.rms)]

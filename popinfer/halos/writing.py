@@ -26,7 +26,6 @@ VELOCITY = "km/s"
 # opencosmo opens no file without these; they have no part in what popinfer computes, and are zero for unknown
 _ASKED_FOR = {"n_eff_massless": 3.04, "sigma_8": 0.0}
 _SKY = {"region_nside": 1, "region_pixels": list(range(12))}  # where a lightcone's halos may be: anywhere
-_LONGEST_COMMENT = 45  # characters that fit into a FITS card beside a value
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,7 @@ class FitsRows:
             note = self._note.columns[name]
             if note.unit:
                 header[f"TUNIT{index}"] = note.unit
-            header.comments[f"TTYPE{index}"] = note.description[:_LONGEST_COMMENT]
+            header[f"TCOMM{index}"] = note.description
         for name, value in self._note.attributes.items():
             header[f"HIERARCH {name}"] = value
         for name, value in self._note.cosmology._asdict().items():

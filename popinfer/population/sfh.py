@@ -146,8 +146,8 @@ FAMILIES = {
 }
 
 # A factor on the share of satellites that infall quenches of those that would form stars. It isn't part of
-# the published calibrations, which took no satellite as fallen in. By default 1: nearer to satellites of SDSS
-# groups than 0 (benchmarks/satellite_quenching.py).
+# the published calibrations, which took no satellite as fallen in. By default 1, diffstarpop's own;
+# docs/simulations.md has quenched fractions with and without it beside published ones.
 SATELLITE_QUENCHING = Declaration(
     "",
     "quenching of satellites by infall, 0 for none, 1 for diffstarpop's own",

@@ -47,7 +47,7 @@ the report then leaves out what it can't show and says so.
     ``quenched_fraction`` (lgmstar); ``lg_ssfr`` (lgmstar) log10 of 1/yr, whose attribute ``definition`` says
     "star_forming" (their mean; the default) or "all" (the median of all); ``csfrd`` (z) log10 of
     Msun/yr/Mpc^3. The attribute ``z`` is the redshift at which a relation was evaluated. ``<name>_fiducial``
-    is the same without draws.
+    is the same without draws. Attribute ``satellites``, a sentence on how they are quenched.
 ``simulation``
     Of the user's own halos, where a run has them, (slice, ...): ``mass_function`` and ``mass_function_sd`` of
     hosts [1/Mpc^3/dex] and ``mass_function_diffhalos`` (mass, log10 Msun); ``rms`` (rms_bin, dex), numbers of

@@ -38,6 +38,7 @@ def derived_plot(idata: InferenceData) -> Plot | None:
         "Definitions of halo mass differ among papers by about 0.1 dex, those of quenched by about 0.1. Away "
         "from the redshifts and masses of the data the bands extrapolate the model."
     )
+    caption = " ".join(filter(None, [caption, str(relations.attrs.get("satellites", ""))]))
     alt = (
         f"{len(panels)} panels, posterior bands beside published values: "
         f"{'; '.join(NAMES[name] for name, _ in panels)}. The table below has the numbers."
@@ -97,7 +98,7 @@ def _quenched_fraction(ax: Axes, relations: xr.Dataset, name: str) -> None:
 def _ssfr(ax: Axes, relations: xr.Dataset, name: str) -> None:
     definition = str(relations[name].attrs.get("definition", "star_forming"))
     _relation(ax, relations, name, literature.lg_ssfr(definition))
-    of = "median, all galaxies" if definition == "all" else "mean, star-forming galaxies"
+    of = "median, all galaxies" if definition == "all" else "mean now, star-forming galaxies"
     ax.set(xlabel=_LG_MSTAR, ylabel=r"$\log_{10}$ sSFR [yr$^{-1}$]" + f"\n({of})")
     ax.legend(loc="lower left")
 

@@ -167,15 +167,20 @@ def formation_times(halos: CompletedHalos, rows: np.ndarray, logt0: float) -> Fl
     return 0.5 * (low + high)
 
 
+def quenching_in_words(run: Run, params: ModelParams) -> str:
+    """How satellites come to be quenched; empty for histories that don't know of it."""
+    amplitude = getattr(params.sfh, "satellite_quenching", None)
+    if amplitude is None:
+        return ""
+    share = f"{float(amplitude):.2g} of diffstarpop's own, which its calibrations don't include"
+    by = share if float(amplitude) > 0 else "off"
+    free = " (best fit)" if "sfh.satellite_quenching" in run.model.space.names else ""
+    return f"Quenching of satellites by infall is {by}{free}."
+
+
 def satellites_in_words(run: Run, params: ModelParams) -> str:
     """How satellites come to be quenched, and which subhalos host galaxies."""
-    amplitude = getattr(params.sfh, "satellite_quenching", None)
-    said = []
-    if amplitude is not None:
-        share = f"{float(amplitude):.2g} of diffstarpop's own, which its calibrations don't include"
-        by = share if float(amplitude) > 0 else "off"
-        free = " (best fit)" if "sfh.satellite_quenching" in run.model.space.names else ""
-        said.append(f"Quenching of satellites by infall is {by}{free}.")
+    said = [*filter(None, [quenching_in_words(run, params)])]
     source = simulation_of(run.config)
     if source is not None and source.satellites == "none":
         said.append("Subhalos were left out.")

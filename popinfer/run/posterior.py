@@ -54,7 +54,7 @@ def sample_posterior(run: Run, population: Population, fit: FitResult, say: Repo
     sampling = time.perf_counter() - start
     chosen = _thin(draws.u, run.config.predictive.n_draws)
     add_groups(idata, predict_survey(run, population, fit, chosen, say))
-    add_groups(idata, {"derived": derived_relations(run, chosen, say)})
+    add_groups(idata, {"derived": derived_relations(run, np.asarray(fit.approx.mean), chosen, say)})
     simulation = simulation_group(run, run.model.params_at(jnp.asarray(fit.approx.mean)))
     if simulation is not None:
         add_groups(idata, {"simulation": simulation})

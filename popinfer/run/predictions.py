@@ -32,6 +32,7 @@ from popinfer.population.relations import GRIDS, Z_DENSITY, Z_RELATIONS, Relatio
 from popinfer.random import numpy_generator, stream
 from popinfer.records import Galaxies
 from popinfer.run.fitting import FitResult
+from popinfer.run.halo_comparison import quenching_in_words
 from popinfer.run.prepare import Population, Run
 from popinfer.run.progress import Reporter
 from popinfer.run.simulation import survival_of_drawn
@@ -171,8 +172,20 @@ def predict_survey(
     return {"posterior_predictive": predicted, "observed_data": observed, "checks": checker.group(fit)}
 
 
-def derived_relations(run: Run, draws: np.ndarray, say: Reporter) -> xr.Dataset:
-    """Relations between galaxies and halos: the ``derived`` group of `popinfer.report`."""
+def derived_relations(run: Run, best: np.ndarray, draws: np.ndarray, say: Reporter) -> xr.Dataset:
+    """Relations between galaxies and halos: the ``derived`` group of `popinfer.report`.
+
+    Parameters
+    ----------
+    run : Run
+        A run file made ready.
+    best : np.ndarray
+        Unconstrained vector of the best fit, shape (par,): how satellites are quenched there.
+    draws : np.ndarray
+        Those of the posterior, shape (draw, par).
+    say : Reporter
+        Told of progress.
+    """
     model = run.model
     with say.task("Derived relations", len(draws) + 1) as update:
         fractions = np.asarray(model.tables.light.outside.fractions)[0]
@@ -197,4 +210,5 @@ def derived_relations(run: Run, draws: np.ndarray, say: Reporter) -> xr.Dataset:
     coords = {f.name: getattr(GRIDS, f.name) for f in dataclasses.fields(GRIDS)} | {
         "z": np.asarray(Z_DENSITY)
     }
-    return xr.Dataset(variables, coords=coords)
+    satellites = quenching_in_words(run, model.params_at(jnp.asarray(best)))
+    return xr.Dataset(variables, coords=coords, attrs={"satellites": satellites})

@@ -12,6 +12,7 @@ from halo_texts import (
     SATELLITE,
     SCALES,
     write_forest_lists,
+    write_galacticus,
     write_hlist,
     write_sublink,
     write_trees,
@@ -92,11 +93,70 @@ def test_universemachine(tmp_path):
     path = tmp_path / "sfh_catalog_0.95.txt"
     write_universemachine(path)
     assert kind_of(path) == "universemachine"
-    table = read(path)
+    table = read(path, cosmology=COSMOLOGY)
     check_two_branches(table, masses_without_h=True)
     assert table.t_infall[1] == pytest.approx(float(age(COSMOLOGY, 1 / 0.9 - 1)))
     assert 10 ** table.lgm_infall[1] == pytest.approx(SATELLITE[3])
     np.testing.assert_allclose(table.position[0], [10, 20, 30])
+    np.testing.assert_allclose(table.velocity[0], [1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("#num_scales: 5", "#num_scales: 6"), "says 6 of num_scales, and lists 5 scale factors"),
+        (("#scale list:", "#steps:"), "lists 0 scale factors"),
+        (("M_main_progenitor(", "M_main("), "names no column m_main_progenitor"),
+        (("1 -1 7", "1 none 7"), "a row can't be read"),
+    ],
+)
+def test_broken_tables_of_universemachine(tmp_path, change, message):
+    path = tmp_path / "sfh_catalog_0.95.txt"
+    write_universemachine(path)
+    text = path.read_text(encoding="utf-8")
+    assert change[0] in text
+    path.write_text(text.replace(*change), encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        list(open_halos([str(path)], format="universemachine", asked=Asked(cosmology=COSMOLOGY)).chunks())
+
+
+def test_universemachine_needs_a_cosmology(tmp_path):
+    path = tmp_path / "sfh_catalog_0.95.txt"
+    write_universemachine(path)
+    with pytest.raises(InputError, match="has no cosmology; give the run file one"):
+        read(path)
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("comoving", [True, False])
+def test_galacticus(tmp_path, comoving, older):
+    path = tmp_path / "trees.hdf5"
+    write_galacticus(path, comoving=comoving, older=older)
+    assert kind_of(path) == "galacticus_trees"
+    halos = open_halos([str(path)])
+    assert halos.header.side == pytest.approx(100)
+    np.testing.assert_allclose(sorted(halos.header.redshifts), 1 / np.array(SCALES[::-1]) - 1)
+    for size in (1, 1000):  # a forest at a time, or both
+        table = join_tables(list(halos.chunks(size)))
+        table = table.take(np.argsort(table.halo_id))
+        check_two_branches(table, masses_without_h=False)
+        np.testing.assert_allclose(table.position[0], [10, 20, 30])
+        np.testing.assert_allclose(table.velocity[0], [1, 2, 3])
+        # the last step of its own, as for consistent trees
+        assert table.t_infall[1] == pytest.approx(float(age(COSMOLOGY, 1 / 0.7 - 1)), rel=1e-3)
+
+
+def test_trees_of_galacticus_without_units_are_refused(tmp_path):
+    path = tmp_path / "trees.hdf5"
+    write_galacticus(path)
+    with h5py.File(path, "a") as file:
+        del file["units"].attrs["lengthUnitsInSI"]
+    with pytest.raises(InputError, match="/units doesn't say the unit of length"):
+        read(path)
+    with h5py.File(path, "a") as file:
+        file.move("forestHalos", "nodes")
+    with pytest.raises(InputError, match="has no group forestHalos"):
+        list(open_halos([str(path)], format="galacticus_trees").chunks())
 
 
 def test_sublink(tmp_path):

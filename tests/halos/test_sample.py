@@ -277,6 +277,20 @@ def test_abundances_that_are_a_little_off_are_a_warning(box):
     assert result.pools[0].ratio.ratio == pytest.approx(0.8, abs=0.1)
 
 
+def test_some_hosts_that_are_not_there_and_some_histories_that_are_drawn_are_warnings(box):
+    table = table_of(box)
+    first = np.flatnonzero(~table.is_central)[0]
+    lost = dataclasses.replace(table, host_id=changed_row(table.host_id, first, 99))
+    result = read_sample(root_key(1), given(lost), SPEC)
+    assert any("name a host that isn't in the file, such as 99: masses" in text for text in result.warnings)
+    holes = np.arange(len(table)) % 5 == 0
+    params = table.mah_params._replace(logm0=np.where(holes, np.nan, table.mah_params.logm0))
+    result = read_sample(root_key(1), given(dataclasses.replace(table, mah_params=params)), SPEC)
+    assert any(text.startswith("20 % of the halos' histories are drawn") for text in result.warnings)
+    tally = result.pools[0].halos.tally
+    assert tally.drawn == pytest.approx(0.2 * tally.n, rel=0.1)
+
+
 def test_late_halos_are_a_warning(box):
     table = table_of(box)
     early = table.mah_params._replace(t_peak=np.minimum(table.mah_params.t_peak, 9.0))

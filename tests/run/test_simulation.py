@@ -1,6 +1,7 @@
 """A user's simulation from file to posterior, and back to a mock on its halos; what run files can't say."""
 
 import dataclasses
+import re
 
 import equinox as eqx
 import h5py
@@ -8,8 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import yaml
+from astropy.io import fits
 from astropy.table import Table
 from diffmah.diffmah_kernels import DiffmahParams
 from halo_boxes import make_box, opencosmo_of, parquet_of
@@ -21,7 +24,7 @@ from popinfer.cosmology import PLANCK15
 from popinfer.errors import InputError
 from popinfer.halos.per_halo import normals_of_halos, uniforms_of_halos
 from popinfer.halos.source import HaloPart
-from popinfer.halos.table import DISTINCT
+from popinfer.halos.table import DISTINCT, HaloHeader
 from popinfer.model import predict_galaxies
 from popinfer.random import root_key, stream
 from popinfer.records import Halos
@@ -29,7 +32,7 @@ from popinfer.run.build import build_forward, in_precision, lightcones
 from popinfer.run.paint import PaintSpec, _plan_of, paint_halos
 from popinfer.run.prepare import prepare
 from popinfer.run.progress import Silent
-from popinfer.run.simulation import cosmology_of, describe
+from popinfer.run.simulation import cosmology_of, describe, resolution_limit
 
 SIDE = 70.0
 TINY = {
@@ -162,8 +165,6 @@ def test_every_halo_has_a_galaxy(box, painted):
 
 
 def test_units_and_descriptions_of_all_columns(painted):
-    import pyarrow.parquet as pq
-
     schema = pq.read_schema(painted[0])
     assert all(field.metadata[b"description"] for field in schema)
     assert schema.field("x").metadata[b"unit"] == b"Mpc"
@@ -306,6 +307,9 @@ def test_fits_and_hdf5_hold_the_same(run_file, painted, tmp_path):
         if suffix == ".fits":
             table = Table.read(path)
             assert str(table["x"].unit) == "Mpc"
+            header, fields = fits.getheader(path, 1), pq.read_schema(painted[0])
+            notes = {header[f"TTYPE{i}"]: header[f"TCOMM{i}"] for i in range(1, header["TFIELDS"] + 1)}
+            assert notes == {field.name: field.metadata[b"description"].decode() for field in fields}
             read = {name: np.asarray(table[name]) for name in table.colnames}
         else:
             with h5py.File(path) as store:
@@ -373,8 +377,32 @@ def test_fits_of_trees_go_on_where_they_stopped(files, tmp_path, monkeypatch):
 def test_a_simulation_is_described(run_file, capsys, tmp_path):
     assert main(["halos", str(run_file), "--out", str(tmp_path / "none")]) == 0
     text = capsys.readouterr().out
-    for words in ("box of 70 Mpc", "satellites", "times diffhalos'", "t_peak of centrals", "GiB of memory"):
+    for words in ("box of 70 Mpc", "times diffhalos'", "t_peak of centrals", "GiB of memory"):
         assert words in text
+    kept, centrals, satellites = (
+        int(x.replace(",", ""))
+        for x in re.search(
+            r"kept: ([\d,]+) halos .* ([\d,]+) centrals and ([\d,]+) satellites", text
+        ).groups()
+    )
+    assert kept == centrals + satellites and satellites > 0
+
+
+@pytest.mark.parametrize(
+    ("said", "header_mass", "expected"),
+    [
+        (None, None, 0.0),
+        (None, 1e8, np.log10(3e10)),
+        ({"particle_mass_msun": 2e8, "min_particles": 100}, 1e8, np.log10(2e10)),
+        ({"min_particles": 100}, 1e8, 10.0),
+        ({"lgm_min": 11.2, "particle_mass_msun": 2e8}, None, 11.2),
+    ],
+)
+def test_resolution_is_a_mass_or_a_number_of_particles(files, said, header_mass, expected):
+    source = files["opencosmo"] | ({} if said is None else {"resolution": said})
+    config = RunConfig.model_validate(content(source)).halos.source
+    header = HaloHeader("box", "table", PLANCK15, 70.0, particle_mass=header_mass)
+    assert resolution_limit(config, header) == pytest.approx(expected)
 
 
 def test_a_cosmology_other_than_the_files_is_refused(files, tmp_path, capsys):

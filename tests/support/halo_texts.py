@@ -75,17 +75,26 @@ def write_hlist(path, *, own_id: bool = False) -> None:
 
 
 def write_universemachine(path) -> None:
-    """A table of two histories, in Msun without h."""
-    n = len(SCALES)
-    header = (
-        f"#ID(0) UPID(1) X(2) Y(3) Z(4) VX(5) VY(6) VZ(7) Mpeak(8) A_first_infall(9) "
-        f"M_main_progenitor(10:{9 + n}) SFR_main_progenitor({10 + n}:{9 + 2 * n})\n"
-        f"#Scales: {' '.join(str(a) for a in SCALES)}\n#Omega_M = 0.3; h0 = 0.7\n#box_size = 70 Mpc/h\n"
+    """A table of two histories, in Msun without h, with the header that UniverseMachine writes."""
+    n, single = len(SCALES), "SM ICL SFR Obs_SM Obs_SFR Obs_UV"
+    histories = (
+        "SFH ICLH SM_main_progenitor ICL_main_progenitor M_main_progenitor SFR_main_progenitor V@Mpeak"
     )
-    rows = []
+    header = (
+        "#ID UPID X Y Z VX VY VZ Mpeak Mnow V@Mpeak Vnow Rvir Tidal_Tdyn Rank_DVmax(Z-score) "
+        f"Random_Rank(Z-score) {single} A_first_infall A_last_infall "
+        f"{' '.join(f'{name}(1..num_scales)' for name in histories.split())} "
+        "Rank_DVmax(Z-score;1..num_scales)\n"
+        f"#a = {SCALES[-1]:f}\n#Units: all masses in Msun (no h).\n"
+        "#Units: all velocities in km/s (physical, not comoving).\n#Units: Rvir in kpc/h comoving.\n"
+        f"#num_scales: {n}\n#scale list: {' '.join(f'{a:f}' for a in SCALES)}\n"
+    )
+    rows, other = [], " ".join(["5"] * n)
     for name, upid, infall, masses in ((1, -1, 0.0, HOST), (2, 1, 0.9, SATELLITE)):
         numbers = " ".join(f"{m:.4e}" for m in masses)
-        rows.append(f"{name} {upid} 7 14 21 1 2 3 {max(masses):.4e} {infall} {numbers} {' '.join(['1'] * n)}")
+        halo = f"{name} {upid} 7 14 21 1 2 3 {max(masses):.4e} {masses[-1]:.4e} 200 190 300 0.1 0 0"
+        galaxy = f"1e9 0 1 1e9 1 -20 {infall} {infall}"
+        rows.append(f"{halo} {galaxy} {other} {other} {other} {other} {numbers} {other} {other} {other}")
     path.write_text(header + "\n".join(rows) + "\n", encoding="utf-8")
 
 
@@ -113,6 +122,37 @@ def write_sublink(path) -> None:
         "# number redshift\n" + "".join(f"{i} {1 / a - 1:.8f}\n" for i, a in enumerate(SCALES)),
         encoding="utf-8",
     )
+
+
+def write_galacticus(path, *, comoving: bool = True, older: bool = False) -> None:
+    """The same two branches, each a forest, as Galacticus reads trees: 1e10 Msun/h and Mpc/h."""
+    import h5py
+
+    n = len(SCALES)
+    names = np.concatenate([100 + np.arange(n), 200 + np.arange(n)])
+    step = np.concatenate([np.arange(n)[::-1]] * 2)
+    scale = np.array(SCALES)[step]
+    host = np.concatenate([names[:n], np.where(step[n:] >= 3, names[:n], names[n:])])
+    with h5py.File(path, "w") as file:
+        nodes = file.create_group("haloTrees" if older else "forestHalos")
+        nodes["nodeIndex"], nodes["hostIndex"] = names, host
+        nodes["descendentIndex" if older else "descendantIndex"] = np.where(step == n - 1, -1, names - 1)
+        nodes["nodeMass"] = np.concatenate([np.array(HOST)[::-1], np.array(SATELLITE)[::-1]]) / 1e10
+        nodes["expansionFactor"] = scale
+        nodes["position"] = np.tile([7.0, 14.0, 21.0], (2 * n, 1)) * (1 if comoving else scale[:, None])
+        nodes["velocity"] = np.tile([1000.0, 2000.0, 3000.0], (2 * n, 1))
+        file.create_group("forestIndex")["firstNode"] = np.array([0, n])
+        file.create_group("cosmology").attrs.update({"OmegaMatter": 0.3, "HubbleParam": 0.7})
+        file.create_group("simulation").attrs["boxSize"] = 70.0
+        file.create_group("units").attrs.update(
+            massUnitsInSI=1.98841e40,
+            massHubbleExponent=-1,
+            lengthUnitsInSI=3.0856775814913673e22,
+            lengthHubbleExponent=-1,
+            lengthScaleFactorExponent=1 if comoving else 0,
+            velocityUnitsInSI=1.0,
+            velocityHubbleExponent=0,
+        )
 
 
 def write_box_trees(box, path, n_step: int = 24) -> dict:

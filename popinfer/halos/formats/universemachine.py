@@ -1,9 +1,10 @@
 """UniverseMachine's tables of star formation histories (``sfh_catalog_*.txt``), with mass histories too.
 
-The header names the columns, ``#ID(0) UPID(1) ...``; those of the histories are ranges,
-``M_main_progenitor(16:193)``. Comments give the scale factors of all steps, Omega_M, h and the box. Masses
-are Msun without h, positions comoving Mpc/h (UniverseMachine's convention, as its page of examples has it),
-velocities physical km/s. UPID is -1 for distinct halos; ``A_first_infall`` is the scale factor of infall.
+The first line names the columns, ``#ID UPID X ...``; a history, ``M_main_progenitor(1..num_scales)``, is as
+many of them as there are steps, whose number and scale factors further comments give (``#num_scales: 178``,
+``#scale list: 0.0555 ...``). Neither cosmology nor the box's side is in the file. Masses are Msun without h,
+as the header says, positions comoving Mpc/h, which it doesn't say (UniverseMachine's convention), velocities
+physical km/s. UPID is -1 for distinct halos; ``A_first_infall`` is the scale factor of infall.
 """
 
 import re
@@ -18,8 +19,9 @@ from popinfer.cosmology import PLANCK15, Cosmology, age
 from popinfer.errors import InputError
 from popinfer.halos.table import CHUNK, DISTINCT, Asked, Branches, HaloHeader, HaloReader, HaloTable
 
-_NUMBER = r"([-+0-9.eE]+)"
-_HEADER_LINES = 400
+_HEADER_LINES = 100
+_NEEDED = ("id", "upid", "mpeak", "m_main_progenitor")
+_USED = (*_NEEDED, "a_first_infall", "x", "y", "z", "vx", "vy", "vz")
 _NO_MASS = 1e4  # Msun; steps before the branch begins hold zeros
 
 
@@ -39,44 +41,44 @@ class UniverseMachine(HaloReader):
         with path.open(encoding="utf-8", errors="replace") as stream:
             lines = [line for _, line in zip(range(_HEADER_LINES), stream, strict=False)]
         self._comments = [line for line in lines if line.startswith("#")]
-        self._places = self._named()
         self._steps = self._scale_factors()
-
-    def _named(self) -> dict[str, tuple[int, int]]:
-        """First and last column of each quantity, in lower case."""
-        places: dict[str, tuple[int, int]] = {}
-        first_line = self._comments[0] if self._comments else ""
-        for name, first, last in re.findall(r"(\S+?)\((\d+)(?:[:-](\d+))?\)", first_line):
-            places[name.strip("#").lower()] = (int(first), int(last or first))
-        for name in ("id", "upid", "mpeak", "m_main_progenitor"):
-            if name not in places:
-                raise InputError(f"{self._path}: the header has no column {name}(...)")
-        return places
+        self._places = self._named()
 
     def _scale_factors(self) -> np.ndarray:
-        line = next((line for line in self._comments if re.search(r"scale[s_ ]", line, re.IGNORECASE)), "")
-        steps = np.array([float(x) for x in re.findall(r"(?<![\w.])[01]\.\d+(?![\w])", line)])
-        first, last = self._places["m_main_progenitor"]
-        if len(steps) != last - first + 1:
+        number = self._comment("num_scales")
+        steps = [float(x) for x in re.findall(r"[0-9.]+", self._comment("scale list"))]
+        if not steps or len(steps) != int(number or 0):
             raise InputError(
-                f"{self._path}: the header lists {len(steps)} scale factors for {last - first + 1} masses"
+                f"{self._path}: the header says {number.strip() or 'nothing'} of num_scales, and lists "
+                f"{len(steps)} scale factors after '#scale list:'; it has to give both, equal in number"
             )
-        return steps
+        return np.array(steps)
+
+    def _comment(self, name: str) -> str:
+        """What follows a name in the comments; empty where it is missing."""
+        start = f"#{name}:"
+        return next((line[len(start) :] for line in self._comments if line.startswith(start)), "")
+
+    def _named(self) -> dict[str, int]:
+        """First column of each quantity, names in lower case; of two of one name the first counts."""
+        places: dict[str, int] = {}
+        place = 0
+        for word in self._comments[0].lstrip("#").split():
+            places.setdefault(word.partition("(")[0].lower(), place)
+            place += len(self._steps) if "num_scales" in word else 1
+        missing = [name for name in _NEEDED if name not in places]
+        if missing:
+            raise InputError(f"{self._path}: the first line names no column {' and no '.join(missing)}")
+        return places
 
     @cached_property
     def header(self) -> HaloHeader:
-        """Cosmology, box and snapshot, from the comments."""
-        text = "".join(self._comments)
-        om0 = re.search(r"(?:Omega_M|Om|O_M) *= *" + _NUMBER, text, re.IGNORECASE)
-        h = re.search(r"\bh0? *= *" + _NUMBER, text)
-        box = re.search(r"box[ _]*size *= *" + _NUMBER, text, re.IGNORECASE)
-        cosmology = Cosmology(om0=float(om0[1]), h=float(h[1])) if om0 and h else None
-        cosmology = self._asked.agreed(cosmology, str(self._path))
+        """Snapshot, and the run file's cosmology."""
         return HaloHeader(
             str(self._path),
             "universemachine",
-            cosmology,
-            float(box[1]) / cosmology.h if box else None,
+            self._asked.agreed(None, str(self._path)),
+            None,
             (1 / float(self._steps.max()) - 1,),
             units="Msun, comoving Mpc/h (the format's)",
             is_lightcone=False,
@@ -85,9 +87,19 @@ class UniverseMachine(HaloReader):
     def chunks(self, size: int = CHUNK) -> Iterator[HaloTable]:
         """Halos as the file lists them."""
         cosmology = self.header.cosmology or PLANCK15
+        first = self._places["m_main_progenitor"]
+        columns = {self._places[name] for name in _USED if name in self._places}
+        columns |= set(range(first, first + len(self._steps)))
+        names = dict.fromkeys((self._places["id"], self._places["upid"]), np.int64)
         try:
             with pd.read_csv(
-                self._path, sep=r"\s+", comment="#", header=None, chunksize=size, dtype={0: np.int64}
+                self._path,
+                sep=r"\s+",
+                comment="#",
+                header=None,
+                chunksize=size,
+                usecols=sorted(columns),
+                dtype=names,
             ) as parts:
                 for part in parts:
                     yield self._table(part, cosmology)
@@ -98,13 +110,13 @@ class UniverseMachine(HaloReader):
         def column(name: str) -> np.ndarray:
             if name not in self._places:
                 return np.full(len(rows), np.nan)
-            return rows[self._places[name][0]].to_numpy(float)
+            return rows[self._places[name]].to_numpy(float)
 
-        first, last = self._places["m_main_progenitor"]
+        first = self._places["m_main_progenitor"]
         order = np.argsort(self._steps)
-        masses = rows.iloc[:, first : last + 1].to_numpy(float)[:, order]
-        halo_id = rows[self._places["id"][0]].to_numpy(np.int64)
-        upid = rows[self._places["upid"][0]].to_numpy(np.int64)
+        masses = rows[list(first + order)].to_numpy(float)
+        halo_id = rows[self._places["id"]].to_numpy(np.int64)
+        upid = rows[self._places["upid"]].to_numpy(np.int64)
         host = np.where((upid < 0) | (upid == halo_id), DISTINCT, upid)
         infall = column("a_first_infall")
         infall = np.where((host != DISTINCT) & (infall > 0), infall, np.nan)
