@@ -196,7 +196,7 @@ def try_distribution(
 
 
 def main(arguments: list[str]) -> int:
-    """Build, and try every environment; 0 when all passed and no interpreter was missing."""
+    """Build, and try every environment; 0 when there was an interpreter and all passed in those there are."""
     parser = argparse.ArgumentParser(prog="python -m tests.check --interpreters")
     parser.add_argument("pythons", nargs="*", help="such as 3.12; by default all that the package declares")
     parser.add_argument("--versions", action="append", choices=KINDS, help="kinds of environments; all")

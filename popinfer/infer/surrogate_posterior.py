@@ -162,20 +162,22 @@ def build_surrogate(
     mixture : Mixture
         Where the search found the posterior.
     progress : Say or None
-        Called with (nodes so far, nodes to expect, text).
+        Called with nodes so far, nodes that are expected or needed by the round at work, and a text.
     """
     n_par, report = len(mixture.main.mean), progress or (lambda *_: None)
     n, most, error = FIRST_NODES * n_par, NODES_PER_PARAMETER * n_par, np.inf
+    n_then = n  # when the round that is being evaluated is done
 
     def say(done: int) -> None:
         text = f"error {error:.1f} nat" if np.isfinite(error) else ""
-        report(done, max(most, done), text)
+        report(done, max(most, n_then), text)
 
     first_spread = min(spread_factor(n_par, _BEYOND), _FIRST_RADIUS / np.sqrt(n_par))
     spread = mixture.with_widths_times(first_spread).fill(jax.random.fold_in(key, 0), n)
     surrogate = SurrogatePosterior.of(data, evaluate(counts, spread, say))
     while n < most or (error > MAX_ERROR and n < MOST_IN_ROUNDS * n_par):
         points = _spread_draws(jax.random.fold_in(key, n), surrogate.density, mixture, ROUND_NODES * n_par)
+        n_then = n + len(points)
         new = evaluate(counts, points, lambda done, n=n: say(n + done))
         error, n = surrogate.error(new), n + len(points)
         surrogate = surrogate.with_nodes(new)

@@ -100,7 +100,9 @@ def fit_population(run: Run, population: Population, region: Region, say: Report
         )
     with say.task("Nodes of the surrogate", NODES_PER_PARAMETER * run.model.space.size) as update:
         key = stream(run.key, "fit", "nodes")
-        surrogate = build_surrogate(key, *problem, search.mixture, lambda done, _, text: update(done, text))
+        surrogate = build_surrogate(
+            key, *problem, search.mixture, lambda done, total, text: update(done, text, total)
+        )
     density, best = density_and_grad(surrogate.density), search.maxima[0]
     flat = flat_parameters(lambda u: density(u)[0], run.model.space.names, best.approx)
     result = FitResult(

@@ -173,13 +173,15 @@ def draw_posterior(run: Run, population: Population, fit: FitResult, say: Report
     with say.task(title, spec.n_steps) as update:
         if isinstance(spec, Sampler):
             density = LogDensity.of(population.counts, fit.surrogate.likelihood)
-            draws = spec(stream(key, "own"), density, fit.mixture, lambda done, _, text: update(done, text))
+            draws = spec(
+                stream(key, "own"), density, fit.mixture, lambda done, total, text: update(done, text, total)
+            )
             draws.attrs["sampler"] = "own"
             sampled = SampledPosterior(draws, None, fit.surrogate)
         elif isinstance(spec, ExactWeightsSpec):
             problem = population.counts, fit.surrogate, fit.mixture
             sampled = sample_with_exact_weights(
-                stream(key, "nuts"), *problem, spec, lambda done, _, text: update(done, text)
+                stream(key, "nuts"), *problem, spec, lambda done, total, text: update(done, text, total)
             )
         else:
             density = LogDensity.of(population.counts, fit.surrogate.likelihood)
@@ -189,7 +191,7 @@ def draw_posterior(run: Run, population: Population, fit: FitResult, say: Report
                 density,
                 fit.mixture,
                 spec,
-                lambda done, _, text: update(done, text),
+                lambda done, total, text: update(done, text, total),
             )
             sampled = SampledPosterior(draws, None, fit.surrogate)
     sampled.draws.attrs["region_settled"] = int(fit.settled)

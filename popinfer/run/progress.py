@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 from rich.console import Console
@@ -15,7 +15,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-Update = Callable[[int, str], None]
+
+class Update(Protocol):
+    """Tells how far a task is."""
+
+    def __call__(self, done: int, text: str = "", total: int | None = None) -> None:
+        """Steps done, a few words, and how many steps there are, where that has changed."""
+        ...
 
 
 @runtime_checkable
@@ -23,7 +29,7 @@ class Reporter(Protocol):
     """How stages talk to a person."""
 
     def task(self, title: str, total: int | None = None) -> contextlib.AbstractContextManager[Update]:
-        """Open a task of `total` steps; call the result with (steps done, a few words)."""
+        """Open a task of `total` steps; call the result with steps done and a few words."""
         ...
 
     def say(self, text: str) -> None:
@@ -67,10 +73,10 @@ class Terminal:
         ) as progress:
             bar = progress.add_task(title, total=total, words="")
 
-            def update(done: int, text: str = "") -> None:
+            def update(done: int, text: str = "", total: int | None = None) -> None:
                 nonlocal words
                 words = text
-                progress.update(bar, completed=done, words=text)
+                progress.update(bar, completed=done, words=text, total=total)
 
             yield update
         tail = f"  {words}" if words else ""
@@ -81,5 +87,5 @@ class Terminal:
         self._lines.print(text, markup=False)
 
 
-def _ignore(done: int, text: str = "") -> None:
+def _ignore(done: int, text: str = "", total: int | None = None) -> None:
     pass

@@ -1,9 +1,12 @@
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import synthetic
 
+from popinfer.cli import _finish
+from popinfer.errors import MisfitError
 from popinfer.report import outcome_of
 from popinfer.report.caveats import caveats, starts_left
 from popinfer.report.goodness import FeatureChecks, judge_fit, missed_checks
@@ -42,6 +45,21 @@ def test_a_terminal_hears_three_things():
         "Caution: none",
     ]
     assert closing_lines(fit, {}, ("Beware.", "And this."))[2:] == ["Caution: Beware.", "Caution: And this."]
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+@pytest.mark.parametrize("allowed", [True, False])
+@pytest.mark.parametrize("p", [0.5, 1e-5])
+def test_commands_end_with_these_lines_and_with_an_error_at_a_misfit(p, allowed, quiet, capsys):
+    outcome = _outcome(p_value=p)
+    if p < 1e-3 and not allowed:
+        with pytest.raises(MisfitError, match="--allow-misfit exits with 0"):
+            _finish(outcome, Path("results/a"), quiet, (False, allowed))
+    else:
+        _finish(outcome, Path("results/a"), quiet, (False, allowed))
+    said = capsys.readouterr().out.splitlines()
+    assert said == ([] if quiet else [*outcome.lines, str(outcome), "results/a"])
+    assert len(outcome.lines) >= 3
 
 
 def test_starts_that_led_nowhere_are_told_in_words():

@@ -39,7 +39,7 @@ class Listening(Silent):
     def task(self, title: str, total: int | None = None) -> Iterator[Update]:
         """Note a bar's steps."""
         self.bars[title] = total, []
-        yield lambda done, text="": self.bars[title][1].append(done)
+        yield lambda done, text="", total=None: self.bars[title][1].append(done)
 
     def say(self, text: str) -> None:
         """Keep a line."""
