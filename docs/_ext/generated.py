@@ -172,6 +172,18 @@ def posterior_groups() -> str:
     return "\n\n".join([_prose(before), *listed, _prose(after)])
 
 
+def summary_keys() -> str:
+    """Keys of ``summary.json``, from the record that is stored."""
+    from popinfer.report import RunSummary
+
+    attributes = (inspect.getdoc(RunSummary) or "").partition("----------\n")[2]
+    entries = re.findall(r"^([\w, ]+?) : (.*(?:\n    .*)*)", attributes, flags=re.MULTILINE)
+    rows = [
+        f"| {', '.join(f'`{x}`' for x in names.split(', '))} | {_prose(text)} |" for names, text in entries
+    ]
+    return "\n".join(["| key | holds |", "|---|---|", *rows])
+
+
 def schema() -> str:
     """Number of the format of stored results."""
     from popinfer.storage import SCHEMA
@@ -313,6 +325,7 @@ TABLES: dict[str, Callable[[], str]] = {
         exit_codes,
         posterior_groups,
         schema,
+        summary_keys,
         public_names,
     )
 }

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import arviz as az
 import h5py
@@ -42,6 +43,19 @@ def idata(tiny_run):
 def test_exit_code_is_the_verdict(tiny_run, idata):
     outcome = outcome_of(idata, RunSummary.read(tiny_run[1] / "summary.json"))
     assert tiny_run[2] == (3 if not outcome.converged else 0 if outcome.describes else 4)
+
+
+def test_the_reference_names_every_key_of_the_results(tiny_run):
+    from scripts import as_module
+
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    text = (docs / "reference" / "files.md").read_text(encoding="utf-8")
+    text += as_module(docs / "_ext" / "generated.py").summary_keys()
+    for name in ("search.json", "fit.json", "summary.json"):
+        content = json.loads((tiny_run[1] / name).read_text(encoding="utf-8"))
+        assert [key for key in content if key != "seal" and f"`{key}`" not in text] == [], name
+    with np.load(tiny_run[1] / "fit.npz") as arrays:
+        assert [name for name in arrays if f"`{name}`" not in text] == []
 
 
 def test_all_files_are_there_and_no_temporary_ones(tiny_run):
