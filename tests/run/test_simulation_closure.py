@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 import yaml
 from halo_boxes import make_box, opencosmo_of
-from scipy.special import ndtri
 from scipy.stats import binom, chi2
 
 from popinfer.cosmology import comoving_volume
@@ -92,13 +91,19 @@ def run_file_for(folder: Path, name: str, catalog: Path, source: dict) -> Path:
     return file
 
 
-def places(draws: pd.DataFrame) -> dict[str, float]:
-    """Fraction of the draws below the truth."""
-    return {name: float((draws[name] < value).mean()) for name, value in TRUTH.items()}
+def places(draws: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """Fraction of the draws below the truth, and its distance from their mean in standard deviations.
+
+    The distance tells what lies far out: a few hundred draws don't tell 99.7 % from all of them.
+    """
+    return {
+        name: (float((draws[name] < value).mean()), float((value - draws[name].mean()) / draws[name].std()))
+        for name, value in TRUTH.items()
+    }
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory) -> dict[tuple[int, str], dict[str, float]]:
+def result(tmp_path_factory) -> dict[tuple[int, str], dict[str, tuple[float, float]]]:
     """Places of the truth in posteriors of ten seeds, on the same box and on another."""
     places_found = {}
     for seed in range(1, 11):
@@ -115,14 +120,15 @@ def result(tmp_path_factory) -> dict[tuple[int, str], dict[str, float]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("box", ["same", "other"])
 def test_truth_is_recovered(result, box):
-    """All truths lie inside 99.7 %, and as many inside 68 % and as far out as those of right posteriors do.
+    """All truths lie within 3 sd, and as many inside 68 % and as far out as those of right posteriors do.
 
     Of thirty truths two thirds are inside 68 % on average. Fewer than fourteen, or a mean square of the
     distances [sd] above 1.7 or below 0.5, are what right posteriors have once in a hundred such tests.
     """
-    below = np.array([list(place.values()) for (_, name), place in result.items() if name == box])
-    assert ((below > 0.0015) & (below < 0.9985)).all()
+    values = [list(place.values()) for (_, name), place in result.items() if name == box]
+    below, distance = np.moveaxis(np.array(values), -1, 0)
+    print(box, below.tolist(), distance.round(2).tolist())  # seen when it fails, and with -s
+    assert (np.abs(distance) < 3).all()
     inside = (below > 0.16) & (below < 0.84)
-    assert inside.sum() >= binom.ppf(0.01, below.size, 0.68), below.round(3).tolist()
-    squared = np.sum(ndtri(below) ** 2)
-    assert chi2.ppf(0.01, below.size) < squared < chi2.ppf(0.99, below.size), below.round(3).tolist()
+    assert inside.sum() >= binom.ppf(0.01, below.size, 0.68)
+    assert chi2.ppf(0.01, below.size) < np.sum(distance**2) < chi2.ppf(0.99, below.size)
