@@ -82,7 +82,7 @@ def test_jobs_of_your_survey(tmp_path, monkeypatch):
     for words in jobs:
         if words[0] == "compare":
             shutil.copytree("results/mock", "results/another_run")
-        run(["4" if word == "100" else word for word in words])  # surveys that calibrate simulates
+        run(["20" if word == "100" else word for word in words])  # calibrate wants no fewer
     assert any((tmp_path / "comparison").iterdir())
 
 
