@@ -81,7 +81,7 @@ def test_jobs_of_your_survey(tmp_path, monkeypatch):
     assert [words[0] for words in jobs] == ["fisher", "mock", "run", "run", "calibrate", "compare"]
     for words in jobs:
         if words[0] == "compare":
-            shutil.copytree("results/mock", "results/another_run")
+            shutil.copytree("results/my_survey-mock", "results/another_run")
         run(["20" if word == "100" else word for word in words])  # calibrate wants no fewer
     assert any((tmp_path / "comparison").iterdir())
 
