@@ -132,7 +132,7 @@ class Environment:
         self.outcome[name] = (code == 0, time.perf_counter() - begin)
         if code != 0:
             self.log.flush()
-            text = Path(self.log.name).read_text(encoding="utf-8", errors="replace")[at:]
+            text = Path(self.log.name).read_bytes()[at:].decode(errors="replace")
             print("\n".join(text.splitlines()[-60:]), flush=True)
         return code == 0
 
