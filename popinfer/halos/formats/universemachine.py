@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -90,7 +91,7 @@ class UniverseMachine(HaloReader):
         first = self._places["m_main_progenitor"]
         columns = {self._places[name] for name in _USED if name in self._places}
         columns |= set(range(first, first + len(self._steps)))
-        names = dict.fromkeys((self._places["id"], self._places["upid"]), np.int64)
+        names: dict[Any, Any] = {self._places[name]: np.int64 for name in ("id", "upid")}
         try:
             with pd.read_csv(
                 self._path,
