@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 from rich.console import Console
@@ -15,13 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-
-class Update(Protocol):
-    """Tells how far a task is."""
-
-    def __call__(self, done: int, text: str = "", total: int | None = None) -> None:
-        """Steps done, a few words, and how many steps there are, where that has changed."""
-        ...
+# steps done, a few words, and how many steps there are, where that has changed; the last two may be left out
+Update = Callable[..., None]
 
 
 @runtime_checkable
