@@ -38,7 +38,7 @@ from popinfer.report.goodness import judge_fit
 from popinfer.report.outcome import closing_lines
 from popinfer.run.folder import read_json, write_json
 from popinfer.run.prepare import Population, Run
-from popinfer.run.progress import Reporter
+from popinfer.run.progress import Reporter, with_total
 from popinfer.run.search import Region
 from popinfer.storage import read_sealed, write_sealed
 
@@ -100,9 +100,7 @@ def fit_population(run: Run, population: Population, region: Region, say: Report
         )
     with say.task("Nodes of the surrogate", NODES_PER_PARAMETER * run.model.space.size) as update:
         key = stream(run.key, "fit", "nodes")
-        surrogate = build_surrogate(
-            key, *problem, search.mixture, lambda done, total, text: update(done, text, total)
-        )
+        surrogate = build_surrogate(key, *problem, search.mixture, with_total(update))
     density, best = density_and_grad(surrogate.density), search.maxima[0]
     flat = flat_parameters(lambda u: density(u)[0], run.model.space.names, best.approx)
     result = FitResult(

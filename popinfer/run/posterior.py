@@ -32,7 +32,7 @@ from popinfer.run.fitting import FitResult
 from popinfer.run.halo_comparison import simulation_group
 from popinfer.run.predictions import derived_relations, predict_survey
 from popinfer.run.prepare import Population, Run
-from popinfer.run.progress import Reporter
+from popinfer.run.progress import Reporter, with_total
 from popinfer.run.provenance import versions
 from popinfer.storage import write_sealed
 
@@ -173,16 +173,12 @@ def draw_posterior(run: Run, population: Population, fit: FitResult, say: Report
     with say.task(title, spec.n_steps) as update:
         if isinstance(spec, Sampler):
             density = LogDensity.of(population.counts, fit.surrogate.likelihood)
-            draws = spec(
-                stream(key, "own"), density, fit.mixture, lambda done, total, text: update(done, text, total)
-            )
+            draws = spec(stream(key, "own"), density, fit.mixture, with_total(update))
             draws.attrs["sampler"] = "own"
             sampled = SampledPosterior(draws, None, fit.surrogate)
         elif isinstance(spec, ExactWeightsSpec):
             problem = population.counts, fit.surrogate, fit.mixture
-            sampled = sample_with_exact_weights(
-                stream(key, "nuts"), *problem, spec, lambda done, total, text: update(done, text, total)
-            )
+            sampled = sample_with_exact_weights(stream(key, "nuts"), *problem, spec, with_total(update))
         else:
             density = LogDensity.of(population.counts, fit.surrogate.likelihood)
             sampler: Callable[..., Draws] = nuts if isinstance(spec, NutsSpec) else smc
@@ -191,7 +187,7 @@ def draw_posterior(run: Run, population: Population, fit: FitResult, say: Report
                 density,
                 fit.mixture,
                 spec,
-                lambda done, total, text: update(done, text, total),
+                with_total(update),
             )
             sampled = SampledPosterior(draws, None, fit.surrogate)
     sampled.draws.attrs["region_settled"] = int(fit.settled)

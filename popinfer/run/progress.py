@@ -32,6 +32,11 @@ class Reporter(Protocol):
         ...
 
 
+def with_total(update: Update) -> Callable[[int, int, str], None]:
+    """The same for whoever knows at each step how many there are: called with done, total and words."""
+    return lambda done, total, words: update(done, words, total)
+
+
 class Silent:
     """Says nothing: ``--quiet``, and the default of the Python functions."""
 

@@ -105,6 +105,7 @@ def test_universemachine(tmp_path):
     ("change", "message"),
     [
         (("#num_scales: 5", "#num_scales: 6"), "says 6 of num_scales, and lists 5 scale factors"),
+        (("#num_scales: 5", "#num_scales: five"), "says five of num_scales, and lists 5 scale factors"),
         (("#scale list:", "#steps:"), "lists 0 scale factors"),
         (("M_main_progenitor(", "M_main("), "names no column m_main_progenitor"),
         (("1 -1 7", "1 none 7"), "a row can't be read"),

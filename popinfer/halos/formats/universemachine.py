@@ -46,11 +46,11 @@ class UniverseMachine(HaloReader):
         self._places = self._named()
 
     def _scale_factors(self) -> np.ndarray:
-        number = self._comment("num_scales")
-        steps = [float(x) for x in re.findall(r"[0-9.]+", self._comment("scale list"))]
-        if not steps or len(steps) != int(number or 0):
+        number = self._comment("num_scales").strip()
+        steps = [float(x) for x in re.findall(r"\d+(?:\.\d+)?", self._comment("scale list"))]
+        if not steps or number != str(len(steps)):
             raise InputError(
-                f"{self._path}: the header says {number.strip() or 'nothing'} of num_scales, and lists "
+                f"{self._path}: the header says {number or 'nothing'} of num_scales, and lists "
                 f"{len(steps)} scale factors after '#scale list:'; it has to give both, equal in number"
             )
         return np.array(steps)
