@@ -7,6 +7,7 @@ told by ``popinfer --help``.
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -351,6 +352,8 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a locale may lack characters that names and units have
             stream.reconfigure(errors="backslashreplace")
+    # ArviZ 0.23 announces its next series to whoever imports it first each day
+    warnings.filterwarnings("ignore", "\nArviZ is undergoing", FutureWarning)
     if arguments is None:  # a process of popinfer's own
         from popinfer.signals import leave_on_signals
 

@@ -37,10 +37,11 @@ def compile_right_sums() -> None:
 
 
 def settle() -> list[str]:
-    """Make sure that there are a home folder and a cache folder; what was chosen, as lines for the user.
+    """Make sure that there are a home folder and cache folders; what was chosen, as lines for the user.
 
-    Where there are none, the environment variables HOME and POPINFER_CACHE are set for this process and those
-    that it starts: to a folder that is removed when this process ends, unless POPINFER_CACHE was given.
+    Where there are none, the environment variables HOME, POPINFER_CACHE, XDG_CACHE_HOME and MPLCONFIGDIR are
+    set for this process and those that it starts: to a folder that is removed when this process ends, unless
+    POPINFER_CACHE was given. ArviZ can't be imported where the user's cache folder can't be written.
     """
     lines = []
     cache, reason = _candidate()
@@ -54,12 +55,29 @@ def settle() -> list[str]:
         )
     if _home() is None:
         os.environ["HOME"] = str(cache)
+    if not _can_be_written(_user_cache()):
+        os.environ["XDG_CACHE_HOME"] = str(cache)
+        os.environ.setdefault("MPLCONFIGDIR", str(cache))
     return lines
 
 
 def cache_folder() -> Path | None:
     """Folder for compiled programs: POPINFER_CACHE, or the user's cache folder; None when neither works."""
     return _candidate()[0]
+
+
+def _user_cache() -> Path:
+    """Where programs keep the user's caches."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Whether files can be put into a folder, which is made if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError):
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def _candidate() -> tuple[Path | None, str]:
@@ -74,11 +92,9 @@ def _candidate() -> tuple[Path | None, str]:
         folder, name = home / ".cache" / "popinfer" / "jax", f"the home folder {home}"
     else:
         return None, "this user has no home folder"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError):
-        return None, f"{name} can't be used"
-    return (folder, "") if os.access(folder, os.W_OK | os.X_OK) else (None, f"{name} can't be written")
+    if _can_be_written(folder):
+        return folder, ""
+    return None, f"{name} can't be {'written' if folder.is_dir() else 'used'}"
 
 
 def _home() -> Path | None:

@@ -78,6 +78,18 @@ def test_cache_that_is_a_file(monkeypatch, tmp_path, variable):
     assert f"{variable}={tmp_path / 'taken'} can't be used" in line
 
 
+@pytest.mark.parametrize("variable", ["HOME", "XDG_CACHE_HOME"])
+@pytest.mark.parametrize("has_cache", [False, True])
+def test_arviz_and_matplotlib_start_without_a_users_cache(variable, has_cache, tmp_path):
+    (tmp_path / "taken").write_text("")
+    code = "from popinfer.environment import settle; settle(); import arviz, matplotlib.pyplot"
+    variables = {variable: str(tmp_path / "taken"), "TMPDIR": str(tmp_path)}
+    if has_cache:
+        variables["POPINFER_CACHE"] = str(tmp_path / "cache")
+    done = program(code=code, PYTHONWARNINGS="ignore", **variables)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("platforms", ["cuda", "nonsense", "tpu"])
 def test_devices_that_there_are_not(platforms, tmp_path):
     code = "import sys; from popinfer.cli import main; sys.exit(main(sys.argv[1:]))"
