@@ -128,6 +128,7 @@ class SimulatedHalos:
     pieces : what batches are pieces of, in words.
     warnings, notes : sentences for a person.
     n_read : halos of the file above the lowest mass.
+    n_in_file : all of them, without satellites where those aren't used.
     """
 
     header: HaloHeader
@@ -137,6 +138,7 @@ class SimulatedHalos:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
     n_read: int = 0
+    n_in_file: int = 0
 
     @property
     def cosmology(self) -> Cosmology:
@@ -239,14 +241,15 @@ def read_sample(
     spec = replace(spec, geometry=with_volume(header, spec.geometry))
     if header.cosmology is None:
         raise InputError(f"{header.source}: has no cosmology; give halos.source.cosmology")
-    kept, places = _read(stream(key, "kept"), reader, header, spec, say)
+    kept, places, n_in_file = _read(stream(key, "kept"), reader, header, spec, say)
     kept, orphans = _hosts_looked_up(kept, reader, header, spec)
     claims = header.claims_satellites and spec.satellites
     checks.check_kept(kept, header.source, claims, header.cosmology, spec.histories)
     pools, warnings = _pools(stream(key, "completed"), kept, header, spec)
     pieces = _pieces(pools[0], spec)
     used = dict.fromkeys(filter(None, [places, checks.check_claims(header), orphans, *warnings]))
-    return SimulatedHalos(header, spec, tuple(pools), pieces, tuple(used), _notes(pools, kept), kept.n_read)
+    notes = _notes(pools, kept)
+    return SimulatedHalos(header, spec, tuple(pools), pieces, tuple(used), notes, kept.n_read, n_in_file)
 
 
 def checked_chunks(
@@ -262,8 +265,8 @@ def checked_chunks(
 
 def _read(
     key: PRNGKeyArray, reader: HaloReader, header: HaloHeader, spec: SampleSpec, say: Say | None
-) -> tuple[Kept, str]:
-    """What is kept of the file, and what positions say against the geometry."""
+) -> tuple[Kept, str, int]:
+    """What is kept of the file, what positions say against the geometry, and how many halos there were."""
     box = spec.geometry.kind == "box"
     reservoir = Reservoir(key, spec.capacity, None if box else spec.slices)
     lowest, seen, span = min(spec.lgm_min), 0, [np.inf, -np.inf]
@@ -279,9 +282,9 @@ def _read(
             say(f"{header.source}: {seen:,} halos read")
     kept = reservoir.kept()
     if kept is not None and box:
-        return kept, places.trouble()
+        return kept, places.trouble(), seen
     if kept is not None:
-        return kept, checks.check_distances(kept.table, header.cosmology or Cosmology())
+        return kept, checks.check_distances(kept.table, header.cosmology or Cosmology()), seen
     if not box and (span[1] < min(a for a, _ in spec.slices) or span[0] >= max(b for _, b in spec.slices)):
         raise InputError(
             f"{header.source}: its halos are at z = {span[0]:.4g} to {span[1]:.4g}, outside all slices"

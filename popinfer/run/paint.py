@@ -358,7 +358,7 @@ def _write(plan: _Plan, path: Path, kind: str, say: Reporter) -> PaintedFile:
     writer = open_writer(path, note, kind)
     n, outside, selected, tally = 0, 0, 0, Tally()
     try:
-        with say.task("Galaxies on the simulation's halos") as update:
+        with say.task("Galaxies on the simulation's halos", plan.sample.n_in_file) as update:
             for table in checked_chunks(plan.reader, header, spec):
                 index = plan.model_of(table)
                 outside += int((index < 0).sum())
@@ -372,7 +372,7 @@ def _write(plan: _Plan, path: Path, kind: str, say: Reporter) -> PaintedFile:
                         writer.write(columns)
                         selected += int(columns["selected"].sum())
                     n += len(rows)
-                    update(n, f"{n:,} halos")
+                    update(n + outside, f"{n:,} halos in the run's slices")
     finally:
         writer.close()
     if not n:

@@ -1,10 +1,8 @@
 """Catalogs whose colors no galaxy has are told, in the terminal and in the report."""
 
-import contextlib
 import copy
 import dataclasses
 import inspect
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,28 +20,10 @@ from popinfer.run.build import build_light
 from popinfer.run.catalog import build_catalog
 from popinfer.run.plausible import color_doubts, reading_table
 from popinfer.run.prepare import prepare
-from popinfer.run.progress import Silent, Update
 from tests.support.base_catalog import base_catalog
+from tests.support.listening import Listening
 
 TO_AB = {"u": -0.036, "g": 0.012, "r": 0.010, "i": 0.028, "z": 0.040}
-
-
-class Listening(Silent):
-    """Keeps the lines that a person would see, and how far each bar came, of how much."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.bars: dict[str, tuple[int | None, list[int]]] = {}
-
-    @contextlib.contextmanager
-    def task(self, title: str, total: int | None = None) -> Iterator[Update]:
-        """Note a bar's steps."""
-        self.bars[title] = total, []
-        yield lambda done, text="", total=None: self.bars[title][1].append(done)
-
-    def say(self, text: str) -> None:
-        """Keep a line."""
-        self.lines.append(text)
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ from popinfer.run.paint import PaintSpec, _plan_of, paint_halos
 from popinfer.run.prepare import prepare
 from popinfer.run.progress import Silent
 from popinfer.run.simulation import cosmology_of, describe, resolution_limit
+from tests.support.listening import Listening
 
 SIDE = 70.0
 TINY = {
@@ -181,9 +182,12 @@ def test_a_galaxy_is_its_halos_own_whatever_the_chunks(run_file, painted, monkey
     monkeypatch.setattr(
         paint, "checked_chunks", lambda reader, header, spec: chunks(reader, header, spec, 700)
     )
-    path = tmp_path / "again.parquet"
-    assert main(["mock", str(run_file), "--on-halos", "--out", str(path), "--quiet", *VALUES]) == 0
+    path, heard = tmp_path / "again.parquet", Listening()
+    values = {name: float(value) for name, value in (said.split("=") for said in VALUES[1::2])}
+    made = paint.paint(run_file, path, PaintSpec(values=values), heard)
     again = pd.read_parquet(path)
+    total, steps = heard.bars["Galaxies on the simulation's halos"]
+    assert len(steps) > 3 and steps == sorted(steps) and steps[-1] == total == made.n_halos
     for name in painted[1]:
         np.testing.assert_allclose(again[name], painted[1][name], atol=2e-5, rtol=2e-6, err_msg=name)
 
