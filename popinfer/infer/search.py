@@ -105,6 +105,13 @@ class Maximum:
         return float(np.sqrt(away @ np.linalg.solve(self.approx.cov, away)))
 
 
+def mixture_of(maxima: tuple[Maximum, ...]) -> Mixture:
+    """Laplace approximations of maxima, weighted by their mass."""
+    log_mass = np.array([maximum.log_mass for maximum in maxima])
+    weights = np.exp(log_mass - log_mass.max())
+    return Mixture(tuple(maximum.approx for maximum in maxima), weights / weights.sum())
+
+
 @dataclass(frozen=True)
 class Search:
     """Where the posterior has mass, as far as some halo batches tell.
@@ -125,9 +132,7 @@ class Search:
     @property
     def mixture(self) -> Mixture:
         """Laplace approximations of the maxima, weighted by their mass."""
-        log_mass = np.array([maximum.log_mass for maximum in self.maxima])
-        weights = np.exp(log_mass - log_mass.max())
-        return Mixture(tuple(maximum.approx for maximum in self.maxima), weights / weights.sum())
+        return mixture_of(self.maxima)
 
 
 def scale_of(n_par: int) -> float:
@@ -213,6 +218,23 @@ def follow_maxima(counts: BatchedCounts, data: Data, mixture: Mixture, progress:
     likelihood = likelihood_at(counts, data, _first_defined(counts, starts))
     maxima, reached = _climb_from(GivenCovariance(counts, likelihood), starts, MIN_SHARE)
     return _settled(counts, data, Search(likelihood, maxima, reached, False), [], MIN_SHARE, progress)
+
+
+def climb_under(
+    counts: BatchedCounts, likelihood: Likelihood, starts: list[np.ndarray]
+) -> tuple[Maximum, ...]:
+    """Maxima of the posterior with a covariance that doesn't change any more, the densest first.
+
+    Parameters
+    ----------
+    counts : BatchedCounts
+        The model on all halo batches.
+    likelihood : Likelihood
+        With the covariance that draws are made with.
+    starts : list[np.ndarray]
+        Maxima with other covariances, and points that may lead to further ones.
+    """
+    return _climb_from(GivenCovariance(counts, likelihood), starts, MIN_SHARE)[0]
 
 
 def _settled(

@@ -98,6 +98,13 @@ class SurrogatePosterior:
         return SurrogateDensity.of(self.fit.surrogate, self.likelihood, n_node)
 
     @property
+    def best_node(self) -> Float[np.ndarray, "par"]:
+        """The node with the highest exact density."""
+        return self.nodes.points[
+            np.argmax(self.likelihood.log_posteriors(self.nodes.values, self.nodes.points))
+        ]
+
+    @property
     def room(self) -> int:
         """How many nodes more there is room for."""
         return MAX_NODES_PER_PARAMETER * self.nodes.points.shape[1] - len(self.nodes.points)

@@ -15,7 +15,9 @@ the report then leaves out what it can't show and says so.
     exact over the surrogate's density of all draws that were evaluated exactly. Tempered particles:
     ``ancestor`` (number of the prior draw that a particle descends from), ``n_accepted``, ``undefined``,
     ``lp``. Attributes: ``sampler`` ("nuts", "nuts_exact", "smc", "own"), ``max_tree_depth``, ``power``,
-    ``region_settled`` (1 where the maxima stayed where they were when the fit climbed again).
+    ``region_settled`` (1 where the maxima stayed where they were when the fit climbed again), ``halo_share``
+    (largest share of halo noise in the variance along a direction that the data measure), ``best_fit_lp``
+    (log-density at the best fit).
 ``unconstrained``
     Vectors, whose coordinate ``par`` names the parameters: ``posterior`` (chain, draw, par); ``maximum_mean``
     (maximum, par), ``maximum_cov`` and ``maximum_weight`` of the search's maxima; of a surrogate ``chains``

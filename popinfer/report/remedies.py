@@ -50,6 +50,8 @@ _BY_CHECK = {
     "Exact weights": "Raise sample.max_evaluations.",
     "Region of the nodes": f"Narrow the priors in free. {_SURROGATE}",
     "Settled fit": "Raise fit.n_prior_starts or halos.n_per_slice.",
+    "Best fit": "Raise fit.n_prior_starts or halos.n_per_slice.",
+    "Halo noise": "Raise halos.n_per_slice; galaxies in fewer or wider slices need more halos each.",
     "Tempering": "Raise sample.n_particles and sample.n_moves.",
     "Moving particles": "Raise sample.n_moves or sample.max_leapfrog.",
     "Lineages": "Raise sample.n_particles, or sample.ess_fraction for smaller steps.",

@@ -4,7 +4,9 @@
    (`popinfer.infer.search.follow_maxima`).
 2. Nodes are spread over the posterior there, and evaluated: the surrogate
    (`popinfer.infer.surrogate_posterior`).
-3. Flat directions, the halo sample's share of the variance, goodness of fit at the best maximum.
+3. With the covariance that the nodes tell, which is that of the draws, the maxima are climbed once more, and
+   from the best node, which may have found a better one.
+4. Flat directions, the halo sample's share of the variance, goodness of fit at the best maximum.
 """
 
 import dataclasses
@@ -22,13 +24,13 @@ from jaxtyping import Array, Float
 
 from popinfer.cosmology import age
 from popinfer.errors import InputError, percent
-from popinfer.infer.counts import Evaluated, log_counts, log_counts_and_jacobian
+from popinfer.infer.counts import Evaluated, log_counts_and_jacobian
 from popinfer.infer.data import Data
 from popinfer.infer.goodness import ChiSquare, chi_square_of_fit, determined_parameters
 from popinfer.infer.laplace import Laplace, Mixture, flat_parameters
 from popinfer.infer.nodes import NODES_PER_PARAMETER
 from popinfer.infer.optimise import density_and_grad
-from popinfer.infer.search import MAX_ROUNDS, follow_maxima
+from popinfer.infer.search import MAX_ROUNDS, climb_under, follow_maxima, mixture_of
 from popinfer.infer.surrogate_posterior import SurrogatePosterior, build_surrogate
 from popinfer.journal import began
 from popinfer.random import stream
@@ -101,13 +103,17 @@ def fit_population(run: Run, population: Population, region: Region, say: Report
     with say.task("Nodes of the surrogate", NODES_PER_PARAMETER * run.model.space.size) as update:
         key = stream(run.key, "fit", "nodes")
         surrogate = build_surrogate(key, *problem, search.mixture, with_total(update))
-    density, best = density_and_grad(surrogate.density), search.maxima[0]
+    starts = [*(maximum.approx.mean for maximum in search.maxima), surrogate.best_node]
+    with say.task("Maxima with the halos' noise at all nodes", 1) as update:
+        maxima = climb_under(population.counts, surrogate.likelihood, starts)
+        update(1, f"moved by {search.maxima[0].distance(maxima[0].approx.mean):.1f} sd")
+    density, best = density_and_grad(surrogate.density), maxima[0]
     flat = flat_parameters(lambda u: density(u)[0], run.model.space.names, best.approx)
     result = FitResult(
         surrogate,
-        surrogate.likelihood.log_posterior(log_counts(population.counts, best.approx.mean), best.approx.mean),
+        best.log_density,
         best.approx,
-        search.mixture,
+        mixture_of(maxima),
         starts=region.starts,
         flat=flat,
         cautions=_cautions(run, population, best.approx.mean),

@@ -207,7 +207,7 @@ def _listed_density(config: RunConfig, section: LuminosityFunctionConfig, catalo
             )
         inside = whole & (z >= low) & (z < high)
         color = typical_color(BLANTON03, z[inside], mag[inside], wave, band)
-        limits = selection.bright_mag, selection.faint_mag
+        limits = selection.bright_mag + section.fainter_mag, selection.faint_mag + section.fainter_mag
         density.append(listed_density(BLANTON03, (low, high), limits, color, cosmology_of(config)))
     observed = np.array(density)
     error = section.error_dex * np.log(10) * observed

@@ -18,6 +18,7 @@ from xarray.backends import H5NetCDFStore
 from popinfer.components import load_plug_in
 from popinfer.config.inference import OwnSamplerConfig
 from popinfer.errors import InputError
+from popinfer.infer.counts import log_counts
 from popinfer.infer.draw_tables import named_draws
 from popinfer.infer.draws import Draws, Sampler
 from popinfer.infer.exact_weights import ExactWeightsSpec, SampledPosterior, sample_with_exact_weights
@@ -190,7 +191,12 @@ def draw_posterior(run: Run, population: Population, fit: FitResult, say: Report
                 with_total(update),
             )
             sampled = SampledPosterior(draws, None, fit.surrogate)
-    sampled.draws.attrs["region_settled"] = int(fit.settled)
+    best, likelihood = np.asarray(fit.approx.mean), sampled.surrogate.likelihood
+    sampled.draws.attrs.update(
+        region_settled=int(fit.settled),
+        halo_share=float(np.max(fit.halo_direction)),
+        best_fit_lp=likelihood.log_posterior(log_counts(population.counts, best), best),
+    )
     return sampled
 
 

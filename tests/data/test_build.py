@@ -22,41 +22,34 @@ def as_released(name, content):
 
 @pytest.fixture
 def mlz_text():
-    """Rows of the shipped sample as the MLZ files have them, with the four color-error columns."""
+    """Rows of the shipped sample as the MLZ file has them, with the four color-error columns."""
     frame = pd.read_parquet(asset_path("sdss_mgs"))
-    rows = {}
-    for split in ("train", "test"):
-        half = frame[frame.split == split]
-        colors = [half.u - half.g, half.g - half.r, half.r - half.i, half.i - half.z]
-        numbers = [half[name] for name in ("zs", "u", "g", "r", "i", "z")] + colors
-        numbers += [half[name] for name in ("eu", "eg", "er", "ei", "ez")] + [half.eu] * 4
-        stream = io.StringIO()
-        np.savetxt(stream, np.column_stack(numbers), fmt="%.6f", header="zs u g r i z ...")
-        rows[split] = stream.getvalue().encode()
-    return rows
+    colors = [frame.u - frame.g, frame.g - frame.r, frame.r - frame.i, frame.i - frame.z]
+    numbers = [frame[name] for name in ("zs", "u", "g", "r", "i", "z")] + colors
+    numbers += [frame[name] for name in ("eu", "eg", "er", "ei", "ez")] + [frame.eu] * 4
+    stream = io.StringIO()
+    np.savetxt(stream, np.column_stack(numbers), fmt="%.6f", header="zs u g r i z ...")
+    return stream.getvalue().encode()
 
 
-def release(monkeypatch, train, test):
-    monkeypatch.setattr(sources, "SDSS_TRAIN", as_released("SDSS_MGS.train", train))
-    monkeypatch.setattr(sources, "SDSS_TEST", as_released("SDSS_MGS.test", test))
+def release(monkeypatch, content):
+    monkeypatch.setattr(sources, "SDSS_SAMPLE", as_released("SDSS_MGS.train", content))
 
 
 def test_sdss_sample_is_rebuilt_from_an_sdist(monkeypatch, tmp_path, mlz_text, capsys):
-    release(monkeypatch, mlz_text["train"], mlz_text["test"])
+    release(monkeypatch, mlz_text)
     with tarfile.open(tmp_path / "MLZ-1.2.tar.gz", "w:gz") as tar:
-        for split, content in mlz_text.items():
-            member = tarfile.TarInfo(f"MLZ-1.2/mlz/test/SDSS_MGS.{split}")
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
+        member = tarfile.TarInfo("MLZ-1.2/mlz/test/SDSS_MGS.train")
+        member.size = len(mlz_text)
+        tar.addfile(member, io.BytesIO(mlz_text))
     assert build.main(["sdss_mgs", "--check", "--source", str(tmp_path)]) == 0
     assert "same as embedded" in capsys.readouterr().out
 
 
 def test_changed_content_fails_the_check(monkeypatch, tmp_path, mlz_text, capsys):
-    changed = mlz_text["test"].replace(b"0.12", b"0.13")
-    (tmp_path / "SDSS_MGS.train").write_bytes(mlz_text["train"])
-    (tmp_path / "SDSS_MGS.test").write_bytes(changed)
-    release(monkeypatch, mlz_text["train"], changed)
+    changed = mlz_text.replace(b"0.12", b"0.13")
+    (tmp_path / "SDSS_MGS.train").write_bytes(changed)
+    release(monkeypatch, changed)
     assert build.main(["sdss_mgs", "--check", "--source", str(tmp_path)]) == 1
     assert "DIFFERS" in capsys.readouterr().out
 

@@ -9,7 +9,8 @@ from popinfer.run.posterior import sample_statistics, unconstrained_group
 
 def gate_groups(draws, mixture):
     """Draws and the search's maxima, as a run stores them."""
-    draws.attrs["region_settled"] = 1
+    highest = float(np.max(draws.stats["lp"], initial=0))
+    draws.attrs.update({"region_settled": 1, "halo_share": 0.0, "best_fit_lp": highest})
     names = tuple(f"p{i}" for i in range(draws.u.shape[-1]))
     prior = np.random.default_rng(5).normal(size=(1, 2000, len(names)))
     idata = draws_of(

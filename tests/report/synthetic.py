@@ -60,7 +60,8 @@ def chains(posterior: dict[str, np.ndarray] | None = None, **changed: np.ndarray
     return with_coordinates(idata)
 
 
-ATTRIBUTES = {"sampler": "nuts_exact", "max_tree_depth": 10, "region_settled": 1}
+OF_THE_FIT = {"region_settled": 1, "halo_share": 0.1, "best_fit_lp": 0.0}
+ATTRIBUTES = {"sampler": "nuts_exact", "max_tree_depth": 10, **OF_THE_FIT}
 
 
 def vectors(posterior: dict[str, np.ndarray]) -> np.ndarray:

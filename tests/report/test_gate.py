@@ -140,7 +140,7 @@ def _particles(ancestor: np.ndarray | None = None, **changed: object) -> Inferen
         "undefined": np.zeros((4, 500), bool),
     } | {name: value for name, value in changed.items() if name != "power"}
     stats = {name: (("chain", "draw"), value) for name, value in stats.items() if value is not None}
-    attrs = {"sampler": "smc", "power": changed.get("power", 1.0), "region_settled": 1}
+    attrs = {"sampler": "smc", "power": changed.get("power", 1.0), **synthetic.OF_THE_FIT}
     add_groups(idata, {"sample_stats": xr.Dataset(stats, attrs=attrs)})
     return synthetic.with_coordinates(idata)
 
@@ -305,6 +305,12 @@ def test_a_fit_that_moves_and_modes_that_no_draw_visits_fail():
     idata = synthetic.chains()
     idata["sample_stats"].attrs["region_settled"] = 0
     assert "didn't settle" in _only_failure(idata)
+    idata = synthetic.chains()
+    idata["sample_stats"].attrs["halo_share"] = 0.42
+    assert "makes 42 % of all variance" in _only_failure(idata)
+    idata = synthetic.chains()
+    idata["sample_stats"].attrs["best_fit_lp"] = float(idata["sample_stats"]["lp"].max()) - 6.0
+    assert "6.0 above the best fit's" in _only_failure(idata)
     idata = synthetic.chains()
     maxima = read_group(idata, "unconstrained")
     two = {"maximum": [0, 0]}

@@ -162,8 +162,12 @@ def test_statistics(kind, changed):
 
 @pytest.mark.parametrize("kind", ["exact", "surrogate"])
 @pytest.mark.parametrize("value", [None, 0, np.nan, "yes"])
-@pytest.mark.parametrize("name", ["sampler", "region_settled"])
+@pytest.mark.parametrize("name", ["sampler", "region_settled", "halo_share", "best_fit_lp"])
 def test_attributes(kind, name, value):
+    if name == "halo_share" and value == 0:
+        value = 1.0  # none is fine
+    if name == "best_fit_lp" and value == 0:
+        value = -1e3
     idata = synthetic.chains() if kind == "exact" else synthetic.weighted(even())
     attrs = idata["sample_stats"].attrs
     attrs.pop(name)

@@ -249,6 +249,22 @@ def test_abundances_that_cant_be_are_refused(raw, section, message):
         RunConfig.model_validate(raw | {"joint": [section]})
 
 
+def test_a_luminosity_function_of_fainter_magnitudes_lists_more(raw):
+    listed = []
+    for section, bright, faint in (
+        ({"fainter_mag": 0.2}, 14.0, 17.0),
+        ({}, 14.2, 17.2),
+        ({}, 14.0, 17.0),
+    ):
+        said = copy.deepcopy(raw)
+        said["joint"] = [{"kind": "luminosity_function", **section}]
+        said["catalog"]["selection"] |= {"bright_mag": bright, "faint_mag": faint}
+        listed.append(prepare(RunConfig.model_validate(said)).survey.abundances[-1].observed[0])
+    # the typical color of the galaxies depends on the limits a little
+    assert listed[0] == pytest.approx(listed[1], rel=0.03)
+    assert listed[0] > 1.15 * listed[2]
+
+
 def test_a_luminosity_function_of_a_band_out_of_reach_is_refused(raw):
     far = copy.deepcopy(raw) | {"slices": [[0.15, 0.2]], "joint": [{"kind": "luminosity_function"}]}
     with pytest.raises(InputError, match=r"moves to 6445\.\.6725 Angstrom; the survey's bands lie at"):

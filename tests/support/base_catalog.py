@@ -17,7 +17,7 @@ def base_catalog(rows: int = 2000) -> pd.DataFrame:
     """Galaxies at 0.06 < zs < 0.12 brighter than r = 17.5, with native SDSS magnitudes and errors."""
     frame = pd.read_parquet(asset_path("sdss_mgs"))
     inside = (frame.zs > 0.06) & (frame.zs < 0.12) & (frame.r < 17.5)
-    return frame[inside].head(rows).drop(columns="split").reset_index(drop=True)
+    return frame[inside].head(rows).reset_index(drop=True)
 
 
 def with_fluxes(frame: pd.DataFrame) -> pd.DataFrame:
