@@ -232,7 +232,9 @@ def mock(  # noqa: PLR0913, PLR0917 (options of a command)
     out: Annotated[
         Path,
         typer.Option(
-            "--out", callback=expanded, help="Catalog to write: .parquet, .csv, .fits, .ecsv, .hdf5."
+            "--out",
+            callback=expanded,
+            help="Catalog to write: .parquet, .fits, .hdf5 or .h5; without --on-halos .csv and .ecsv, too.",
         ),
     ],
     values: Annotated[

@@ -20,11 +20,13 @@ from jaxtyping import PRNGKeyArray
 from popinfer.config import RunConfig, load_config
 from popinfer.config.survey import BandConfig
 from popinfer.data.catalog_io import SUFFIXES
+from popinfer.data.filters import vega_to_ab
 from popinfer.data.units import FLUX_UNITS
 from popinfer.errors import InputError, shortened
 from popinfer.params import ParamSpace
 from popinfer.population.parameters import check_values, declared_parameters
 from popinfer.random import numpy_generator, root_key, stream
+from popinfer.run.catalog import curve_of
 from popinfer.run.folder import RunFolder, check_writable, write_json
 from popinfer.run.prepare import Run, prepare
 from popinfer.run.progress import Reporter, Silent
@@ -170,9 +172,10 @@ def _plain(column: str) -> str:
 
 
 def _of_mock(band: BandConfig) -> BandConfig:
-    """How the mock's table holds a band: vector columns become plain ones, other magnitudes AB magnitudes.
+    """How the mock's table holds a band: vector columns become plain ones, asinh magnitudes AB magnitudes.
 
-    Errors get a column also where the original has one number for all of them.
+    Vega magnitudes stay those, as names of columns may say. Errors get a column also where the original has
+    one number for all of them.
     """
     value = _plain(band.value)
     return band.model_copy(
@@ -182,16 +185,16 @@ def _of_mock(band: BandConfig) -> BandConfig:
             "extinction": None,
             "unit": band.unit if band.unit in FLUX_UNITS else "mag",
             "error_unit": None,
-            "system": "ab",
             "softening": None,
         }
     )
 
 
 def _as_measured(mag: np.ndarray, sigma: np.ndarray, band: BandConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Undo zero point, error floor and unit."""
+    """Undo zero point, magnitude system, error floor and unit."""
     sigma = np.sqrt(np.maximum(sigma**2 - band.error_floor_mag**2, (0.01 * sigma) ** 2))
-    value, error = mag - band.zero_point_mag, sigma
+    to_ab = vega_to_ab(curve_of(band)) if band.system == "vega" else 0.0
+    value, error = mag - band.zero_point_mag - to_ab, sigma
     if band.unit in FLUX_UNITS:
         value = 10 ** (-0.4 * (value - FLUX_UNITS[band.unit]))
         error = sigma * value * np.log(10) / 2.5

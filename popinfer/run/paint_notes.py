@@ -46,7 +46,7 @@ def notes_on(bands: tuple[str, ...], lines: tuple[str, ...], on_sky: bool = Fals
         "t_peak": ("Gyr", "diffmah: time of the largest mass"),
         "p_merge": ("", "probability that the halo's galaxy has been disrupted"),
         **DIFFSTAR,
-        "is_quenched": ("", "1 for quenched galaxies"),
+        "is_quenched": ("", "1 for galaxies of the quenched branch, which may still form stars: see lg_ssfr"),
         "lg_mstar": ("", "log10 stellar mass [Msun], without h"),
         "lg_ssfr": ("", "log10 specific star formation rate [1/yr]"),
         "lgmet": ("", "log10 mass fraction of metals in stars"),

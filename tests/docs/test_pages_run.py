@@ -115,7 +115,6 @@ def test_your_simulation(tmp_path, monkeypatch):
     whole = whole_file("simulations.md")
     assert set(whole["halos"]["source"]) == set(source)
     whole["halos"]["source"] = source | {"path": "halos.parquet"}
-    whole["cosmology"] = yaml.safe_load(blocks("simulations.md", "yaml")[0])["cosmology"]
     write(tmp_path / "box.yaml", small(whole, source=whole["halos"]["source"]))
     write(tmp_path / "run.yaml", small(whole, source=whole["halos"]["source"]) | {"name": "run"})
     jobs = [words for words in commands("simulations.md") if "fit-trees" not in words]

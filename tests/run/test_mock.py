@@ -189,7 +189,7 @@ def test_measured_columns_read_back(unit, kind, tmp_path):
     ],
 )
 def test_bands_of_a_mock_read_back(keys, tmp_path):
-    """A mock is written in AB magnitudes or the run file's fluxes, and its own run file says so."""
+    """A mock is written in magnitudes of the run file's system or its fluxes, and its own run file says so."""
     from popinfer.config.survey import BandConfig
     from popinfer.data.photometry_columns import convert
     from popinfer.data.tables.request import Column
@@ -204,3 +204,6 @@ def test_bands_of_a_mock_read_back(keys, tmp_path):
     read = convert(tmp_path, "r", _columns(band), table)
     np.testing.assert_allclose(read.mag, mag, rtol=1e-12)
     np.testing.assert_allclose(read.err, sigma, rtol=1e-9)
+    assert band.system == keys.get("system", "ab")
+    if band.system == "vega":  # r of Vega is 0.15 in AB magnitudes
+        np.testing.assert_allclose(value, mag - 0.15, atol=0.02)
