@@ -37,6 +37,8 @@ _SELECTED_BY = (
 _GALAXIES_A_SLICE, _MOST_SLICES, _FEWEST_GALAXIES = 1500, 3, 300
 _LOWEST_Z = 0.01  # nearer, galaxies' own motions matter
 _SAME = 0.03  # mag: two columns of a band mean the same magnitudes
+_NO_UNIT = "the unit of its flux isn't stated: set unit"
+_NATIVE_SDSS = "u -0.036, g 0.012, r 0.010, i 0.028, z 0.040"
 _IN_VEGA = ("twomass", "vista", "ukirt", "wise")
 _FLAGS = ("clean", "good", "use", "primary")
 # lowest halo mass of a slice, through those of configs/sdss.yaml: log10 Msun at absolute magnitude -19.3, and
@@ -59,7 +61,8 @@ class BandGuess:
     curve : name of the filter curve.
     keys : further keys of the band's section.
     mag : magnitudes, NaN where there is none.
-    extinction : column of extinctions that the values may still hold; "" where there is none.
+    extinction : column of extinctions that the values hold, or may hold; "" where there is none.
+    is_extinct : whether they hold it; None where other columns don't tell.
     """
 
     name: str
@@ -69,6 +72,7 @@ class BandGuess:
     keys: Mapping[str, str]
     mag: NDArray[np.float64]
     extinction: str = ""
+    is_extinct: bool | None = None
 
 
 @dataclass
@@ -79,6 +83,7 @@ class Draft:
     ----------
     path : of the catalog.
     name : of the run.
+    templates : lines for bands that lack the unit of their fluxes.
     said : what was guessed, and what couldn't be, a line each.
     """
 
@@ -86,6 +91,7 @@ class Draft:
     name: str
     redshift: str = ""
     bands: list[BandGuess] = field(default_factory=list)
+    templates: list[str] = field(default_factory=list)
     where: str = ""
     missing: list[float] = field(default_factory=list)
     selection: tuple[str, float, float] = ("", 0.0, 0.0)
@@ -220,11 +226,25 @@ def _band(made: Draft, table: _Table, names: list[BandName], survey: str) -> Ban
                 "catalog's are AB"
             )
         others = [x for x in values if x is not value]
-        made.said += _compared(band, table, (value, mag), others, extinction)
-        return BandGuess(band, value.column, error.column, curve, keys, mag, extinction)
+        lines, is_extinct = _compared(band, table, (value, mag), others, extinction)
+        made.said += lines
+        return BandGuess(band, value.column, error.column, curve, keys, mag, extinction, is_extinct)
     if values:
         made.said.append(f"band {band}: left out, {why}")
+        if why == _NO_UNIT:
+            made.templates.append(_template(band, names, survey))
     return None
+
+
+def _template(band: str, names: list[BandName], survey: str) -> str:
+    """A band's line without the unit of its flux, which a person has to fill in."""
+    value = min((name for name in names if name.kind == "value"), key=lambda x: (x.is_flux, x.rank))
+    error = _error_of(value, names)
+    keys = {"filter": filter_of(band, value.survey or survey) or "", "value": value.column}
+    if error is not None:
+        keys |= {"error": error.column} | ({"error_kind": "ivar"} if error.is_inverse else {})
+    text = ", ".join(f"{key}: {quoted_text(said)}" for key, said in keys.items())
+    return f"# {band}: {{{text}, unit: }}  # nmgy, uJy, nJy, Jy, maggies, ..."
 
 
 def _compared(
@@ -233,30 +253,61 @@ def _compared(
     chosen: tuple[BandName, NDArray[np.float64]],
     others: list[BandName],
     extinction: str,
-) -> Iterator[str]:
-    """What other columns of a band say of extinction, a line each."""
+) -> tuple[list[str], bool | None]:
+    """What other columns of a band say of extinction, a line each; whether the chosen one holds it."""
     value, mag = chosen
-    taken, told = table(extinction) if extinction else None, False
+    taken, is_extinct, lines = table(extinction) if extinction else None, None, []
     for other in others:
         column = table(other.column)
         other_mag, why = (mag, "no numbers") if column is None else _magnitudes(other, column)
+        if column is not None and why == _NO_UNIT:  # up to a constant, which spreads don't see
+            other_mag = _magnitudes_of_flux(column.values, 0.0)
         both = np.isfinite(mag) & np.isfinite(other_mag)
-        if why or not both.any():
+        if (why and why != _NO_UNIT) or not both.any():
             continue
-        apart = float(np.median((other_mag - mag)[both]))
-        expected = 0.0 if taken is None else float(np.nanmedian(taken.values[both]))
+        difference = (other_mag - mag)[both]
+        expected = np.zeros(difference.size) if taken is None else taken.values[both]
+        side, apart = _side(difference, expected, knows_zero=not why), float(np.median(difference))
         pair = f"band {band}: {other.column} is {apart:+.2f} mag from {value.column} in the median"
-        if expected > 0 and abs(abs(apart) - expected) < max(_SAME, 0.1 * expected):
-            without, with_it = (value, other) if apart > 0 else (other, value)
-            told = True
-            yield (
-                f"{pair}, as {extinction} says ({expected:.2f}): it is taken out of {without.column}, and "
-                f"still in {with_it.column}"
+        if why:
+            pair = f"band {band}: {other.column} and {value.column} differ from galaxy to galaxy"
+        if side:
+            without, with_it = (value, other) if side > 0 else (other, value)
+            is_extinct = side < 0
+            lines.append(
+                f"{pair}, as {extinction} says ({float(np.nanmedian(expected)):.2f}): it is taken out of "
+                f"{without.column}, and still in {with_it.column}"
             )
-        elif abs(apart) > _SAME:
-            yield f"{pair}: another aperture, system or extinction"
-    if extinction and not told:
-        yield f"band {band}: {extinction} is left in; the file can't say whether it is taken out"
+        elif not why and abs(apart) > _SAME:
+            lines.append(f"{pair}: another aperture, system or extinction")
+    if extinction and is_extinct is None:
+        lines.append(
+            f"band {band}: whether {value.column} still holds {extinction} the file can't say; it isn't "
+            "subtracted"
+        )
+    return lines, is_extinct
+
+
+def _side(difference: NDArray[np.float64], extinction: NDArray[np.float64], *, knows_zero: bool) -> int:
+    """Whether magnitudes are fainter than others by the extinction (1), brighter (-1), or neither (0).
+
+    Differences that follow the extinction from galaxy to galaxy tell, or their median where the zero point of
+    both is known and both are of the same light.
+    """
+
+    def spread(values: NDArray[np.float64]) -> float:
+        return float(np.diff(np.nanpercentile(values, [16, 84]))[0])
+
+    width = spread(extinction)
+    left = {side: spread(difference - side * extinction) for side in (1, -1)}
+    best = min(left, key=lambda side: left[side])
+    if width > _SAME / 3 and left[best] < 0.3 * min(width, spread(difference)):
+        return best
+    apart, expected = float(np.median(difference)), float(np.nanmedian(extinction))
+    same_light = knows_zero and left[best] < _SAME
+    if same_light and expected > 0 and abs(abs(apart) - expected) < max(_SAME, 0.1 * expected):
+        return 1 if apart > 0 else -1
+    return 0
 
 
 def _error_of(value: BandName, names: list[BandName]) -> BandName | None:
@@ -271,13 +322,18 @@ def _magnitudes(value: BandName, column: Column) -> tuple[NDArray[np.float64], s
     unit, values = parse_unit(column.unit), column.values
     flux = value.is_flux if unit is None else unit.kind == "flux"
     if flux and unit is None:
-        return values, "the unit of its flux isn't stated: set unit"
+        return values, _NO_UNIT
     if flux and unit is not None:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values = np.where(values > 0, unit.ab - 2.5 * np.log10(values), np.nan)
+        values = _magnitudes_of_flux(values, unit.ab)
     middle = float(np.nanmedian(values)) if np.isfinite(values).any() else np.nan
     plausible = _MAGNITUDES[0] < middle < _MAGNITUDES[1]
     return values, "" if plausible else f"its median is {middle:.3g}, no magnitude's"
+
+
+def _magnitudes_of_flux(flux: NDArray[np.float64], zero: float) -> NDArray[np.float64]:
+    """Magnitudes; NaN of what isn't positive."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(flux > 0, zero - 2.5 * np.log10(flux), np.nan)
 
 
 def _note_missing_errors(made: Draft, error: Column | None) -> None:
@@ -369,11 +425,16 @@ def _catalog_lines(made: Draft) -> Iterator[str]:
     if made.missing:
         yield f"  missing: [{', '.join(f'{x:g}' for x in made.missing)}]"
     yield "  bands:  # zero_point_mag brings magnitudes to AB where they aren't"
+    if any(band.curve.startswith("sdss_") for band in made.bands):
+        yield f"    # SDSS' own magnitudes aren't quite AB; zero_point_mag for them: {_NATIVE_SDSS}"
     for band in made.bands:
         columns = {"filter": band.curve, "value": band.value, "error": band.error, **band.keys}
+        columns |= {"extinction": band.extinction} if band.is_extinct else {}
         text = ", ".join(f"{key}: {quoted_text(value)}" for key, value in columns.items())
-        extinction = f"  # extinction: {band.extinction}, if it is still in" if band.extinction else ""
+        doubt = band.extinction and band.is_extinct is None
+        extinction = f"  # extinction: {band.extinction} subtracts it, if it is still in" if doubt else ""
         yield f"    {band.name}: {{{text}}}{extinction}"
+    yield from (f"    {line}" for line in made.templates)
     yield "  # where the counts turn over; a survey that states its limit knows better"
     yield f"  selection: {{band: {name}, bright_mag: {bright:g}, faint_mag: {faint:g}, width_mag: 0.03}}"
     yield "  # number_density: {area_deg2: }  # compares the number of galaxies too, where the area is known"

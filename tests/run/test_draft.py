@@ -168,8 +168,27 @@ def test_magnitudes_and_fluxes_tell_where_extinction_is_in(drafted, sign, where)
     assert (
         "band r: rflux is +0.50 mag from rmag in the median: another aperture, system or extinction" in said
     )
-    assert "band r: ext_r is left in; the file can't say" in said
+    assert "band r: whether rmag still holds ext_r the file can't say; it isn't subtracted" in said
+    text = run_file(draft("hsc.fits"))
+    assert ("error: gmag_err, extinction: ext_g}" in text) == (sign < 0) and "# extinction: ext_g" not in text
+    assert "# extinction: ext_r subtracts it, if it is still in" in text
     assert "band i: ext" not in said and "imag in the median" not in said
+
+
+@pytest.mark.parametrize("sign", [1, 0, -1])
+def test_fluxes_without_a_unit_tell_extinction_from_galaxy_to_galaxy(drafted, sign):
+    frame = flux_limited()
+    frame["ext_g"] = np.random.default_rng(5).uniform(0.1, 0.3, len(frame))
+    frame["gflux"] = 10 ** (-0.4 * (frame["gmag"] + sign * frame["ext_g"] - 22.5))
+    made, config = drafted(frame)
+    said = "\n".join(made.said)
+    if sign == 0:
+        assert "whether gmag still holds ext_g the file can't say" in said
+    else:
+        inside = "gflux" if sign > 0 else "gmag"
+        assert "gflux and gmag differ from galaxy to galaxy, as ext_g says (0.20)" in said
+        assert f"still in {inside}" in said
+    assert (config.catalog.bands["g"].extinction == "ext_g") == (sign < 0)
 
 
 def test_bands_of_the_near_infrared_are_said_to_be_vegas(drafted):
@@ -196,7 +215,9 @@ def test_what_cannot_be_used_is_told(drafted):
     assert "band u: left out, measured in " in said
     assert "band y: left out, no column of its errors" in said
     assert "band z: left out, the unit of its flux isn't stated" in said
-    assert "band r: ext_r is left in" in said and "# extinction: ext_r" in run_file(made)
+    text = run_file(made)
+    assert "band r: whether rmag still holds ext_r" in said and "# extinction: ext_r" in text
+    assert "    # z: {filter: hsc_z, value: flux_z, error: fluxerr_z, unit: }  # nmgy" in text
     assert config.catalog.missing == [-1.0]
 
 

@@ -189,7 +189,7 @@ def test_measured_columns_read_back(unit, kind, tmp_path):
     ],
 )
 def test_bands_of_a_mock_read_back(keys, tmp_path):
-    """A mock is written in magnitudes of the run file's system or its fluxes, and its own run file says so."""
+    """A mock is written in the run file's magnitudes or fluxes, and its own run file says so."""
     from popinfer.config.survey import BandConfig
     from popinfer.data.photometry_columns import convert
     from popinfer.data.tables.request import Column
