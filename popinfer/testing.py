@@ -5,7 +5,8 @@
 
 A component is called as the forward model calls it, on made-up halos and galaxies. What comes out must have
 the right shapes and lie within bounds, be the same compiled and mapped over galaxies, follow the precision of
-its arguments, and have gradients that finite differences confirm, for every parameter that it declares.
+its arguments, and have gradients that finite differences confirm, for every parameter that it declares. Each
+of these has to change something.
 """
 
 import inspect
@@ -87,6 +88,7 @@ def check_component(component: Component | type, role: str | None = None, rtol: 
     _check_domain(name, compiled, params, declared, trial)
     _check_precision(name, compiled, params, trial)
     _check_gradients(name, compiled, params, declared, (trial.sample, rtol))
+    _check_effects(name, compiled, params, declared, trial.sample)
 
 
 def _role_of(component: Component) -> str:
@@ -218,6 +220,19 @@ def _check_gradients(
         rounding = 1e-9 / step
         assert np.isfinite(exact) and abs(exact - numeric) <= rtol * abs(numeric) + rounding, (
             f"{name}.{field}: its gradient is {exact:g}, finite differences say {numeric:g}"
+        )
+
+
+def _check_effects(
+    name: str, outputs: Callable[..., Any], params: Any, declared: Mapping[str, Declaration], sample: Any
+) -> None:
+    """That each parameter changes something: one that is declared and never used would only follow its prior."""
+    for field, declaration in declared.items():
+        value, scale = float(getattr(params, field)), _scale(declaration)
+        ends = [np.clip(value + side * scale, declaration.low, declaration.high) for side in (-1, 1)]
+        made = [outputs(params._replace(**{field: jnp.asarray(end)}), sample) for end in ends]
+        assert any(np.any(np.asarray(a) != np.asarray(b)) for a, b in zip(*made, strict=True)), (
+            f"{name}.{field}: changes nothing that comes out between {ends[0]:g} and {ends[1]:g}"
         )
 
 

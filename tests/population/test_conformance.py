@@ -101,6 +101,13 @@ class Edge(Flat):
         return StellarMetallicity(jnp.log10(-1 - params.level) + 0 * galaxy.z, 0.2 + 0 * galaxy.z)
 
 
+class Unused(Flat):
+    """It declares a parameter and forgets it."""
+
+    def __call__(self, params, galaxy, normals):
+        return StellarMetallicity(-0.3 + 0 * galaxy.z, 0.2 + 0 * galaxy.z)
+
+
 def test_a_component_of_the_users_own_passes():
     check_component(Flat())
 
@@ -112,6 +119,7 @@ def test_a_component_of_the_users_own_passes():
         (Negative, "Negative: at its default parameters it gives -0.2"),
         (Double, "Double: float32 arguments give float64"),
         (Edge, "Edge: with level = -1 it gives -inf"),
+        (Unused, "Unused.level: changes nothing that comes out between"),
     ],
 )
 def test_what_is_wrong_is_named(wrong, says):
