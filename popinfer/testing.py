@@ -226,7 +226,7 @@ def _check_gradients(
 def _check_effects(
     name: str, outputs: Callable[..., Any], params: Any, declared: Mapping[str, Declaration], sample: Any
 ) -> None:
-    """That each parameter changes something: one that is declared and never used would only follow its prior."""
+    """That each parameter changes something: one that is never used would only follow its prior."""
     for field, declaration in declared.items():
         value, scale = float(getattr(params, field)), _scale(declaration)
         ends = [np.clip(value + side * scale, declaration.low, declaration.high) for side in (-1, 1)]

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 
 from popinfer.cosmology import age
 from popinfer.errors import InputError, percent
-from popinfer.infer.counts import Evaluated, log_counts_and_jacobian
+from popinfer.infer.counts import Evaluated, log_counts, log_counts_and_jacobian
 from popinfer.infer.data import Data
 from popinfer.infer.goodness import ChiSquare, chi_square_of_fit, determined_parameters
 from popinfer.infer.laplace import Laplace, Mixture, flat_parameters
@@ -111,7 +111,7 @@ def fit_population(run: Run, population: Population, region: Region, say: Report
     flat = flat_parameters(lambda u: density(u)[0], run.model.space.names, best.approx)
     result = FitResult(
         surrogate,
-        best.log_density,
+        surrogate.likelihood.log_posterior(log_counts(population.counts, best.approx.mean), best.approx.mean),
         best.approx,
         mixture_of(maxima),
         starts=region.starts,

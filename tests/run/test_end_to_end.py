@@ -20,6 +20,7 @@ from popinfer.inference_data import group_names
 from popinfer.report import RunSummary, judge, outcome_of
 from popinfer.run.fitting import read_fit
 from popinfer.run.folder import RunFolder
+from popinfer.run.posterior import _thin
 from popinfer.run.prepare import load_population
 from popinfer.run.search import read_region
 
@@ -146,10 +147,12 @@ def test_checks_are_of_the_galaxies_and_counts_that_were_fitted(run, idata):
     # a fit on few halos is about right: medians and widths to half of the observed width
     assert np.all(np.abs(checks["predicted"].values[0, :2] - checks["observed"].values[0, :2]) < 0.5 * width)
     assert np.isnan(checks["p_value"].values[0, 2, 1])  # a magnitude has no blue fraction
-    # chi-square near the mode that the fit stage found by another route
-    fitted = stored_fit(run).goodness.chi2
-    assert checks["chi2"].values.min() == pytest.approx(fitted, rel=0.2)
+    # with the prior's part, chi-square is lowest at the mode that the fit stage found by another route
     assert checks.sizes["draw"] == 4
+    fit, draws = stored_fit(run), _thin(idata["unconstrained"]["posterior"].values, 4)
+    above = checks["chi2"].values.ravel() + np.sum(draws**2, axis=1)
+    above -= fit.goodness.chi2 + np.sum(fit.approx.mean**2)
+    assert np.all((above > -0.5) & (above < 20)) and above.min() < 6, above
 
 
 def test_kernels_are_at_observed_galaxies(run, idata):
@@ -160,7 +163,7 @@ def test_kernels_are_at_observed_galaxies(run, idata):
 
 def test_summary_has_goodness_and_provenance(tiny_run):
     summary = RunSummary.read(tiny_run[1] / "summary.json")
-    assert summary.n_galaxies == (2438,)
+    assert summary.n_galaxies == (1222,)
     assert summary.n_halos == 512
     assert set(summary.wall_time_s) == {"search", "halos", "fit", "sample"}
     assert summary.chi2 > 0
