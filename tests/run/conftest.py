@@ -62,7 +62,9 @@ def trial_run(tmp_path_factory: pytest.TempPathFactory):
 
     # draws enough for R-hat of chains that are right to stay below 1.01
     longer = {"sample": {**TINY["sample"], "n_draws": 1000}}
-    raw = {**TINY, "kernels": {**TINY["kernels"], "model_error": 0.05}, **longer}
+    # and halos enough for their noise not to decide
+    halos = {**TINY["halos"], "n_per_slice": 2048}
+    raw = {**TINY, "kernels": {**TINY["kernels"], "model_error": 0.05}, "halos": halos, **longer}
     return prepare(RunConfig.model_validate(raw), tmp_path_factory.mktemp("calibrate"))
 
 
