@@ -65,7 +65,7 @@ def test_galaxies_without_a_band_are_kept(run):
     u = np.asarray(run.catalog.mag)[:, 0]
     assert np.isnan(u).sum() > 100
     assert np.nanmax(u) <= 19.5
-    assert run.n_galaxies == (2429,)
+    assert run.n_galaxies == (1217,)
     assert run.survey.detection.patterns == ((True,), (False,))
     features = run.survey.features[0]
     np.testing.assert_array_equal(np.isnan(features), np.isnan(u)[:, None] * [True, False, False])
