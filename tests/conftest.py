@@ -6,13 +6,16 @@ hypothesis all of its examples. Tests of one file, or of one ``xdist_group``, ru
 their fixtures and programs are made once.
 """
 
+import gc
 import os
+from pathlib import Path
 
 # For xdist's workers, which import NumPy after this: threads of its BLAS wait in busy loops, ten times
 # the CPU time that the small matrices here need.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import hypothesis
+import jax
 import pytest
 from jaxtyping import install_import_hook
 
@@ -29,6 +32,8 @@ LONGEST = ("tests/run/", "tests/infer/", "tests/sps/", "tests/oracles/")  # begi
 QUICKLY_COMPILED = "--xla_backend_optimization_level=0"
 if jaxlib_version() < (0, 11):
     QUICKLY_COMPILED += " --xla_cpu_use_fusion_emitters=false"
+# Each compiled program holds regions of memory. Linux lets a process have 65,530, and LLVM crashes there.
+MOST_REGIONS = 40_000
 LEFT_OUT = pytest.StashKey[int]()
 
 
@@ -84,6 +89,16 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     left_out = config.stash.get(LEFT_OUT, 0)
     if left_out:
         terminalreporter.write_line(f"{left_out} slow tests left out; --all runs them too")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_regions():
+    """Let go of compiled programs where a module leaves too many; those kept on disk come back."""
+    yield
+    regions = Path("/proc/self/maps")  # of Linux
+    if regions.exists() and regions.read_bytes().count(b"\n") > MOST_REGIONS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

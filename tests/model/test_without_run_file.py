@@ -107,7 +107,7 @@ def test_another_catalog_and_another_model_compile_nothing_again(density):
         return density(u)
 
     first = value(density, jnp.zeros(2))
-    _, counts, data = built(catalog(2000))
+    _, counts, data = built(catalog(1000))
     other = LogDensity.of(counts, likelihood_at(counts, data, np.zeros(2)))
     second = value(other, jnp.zeros(2))
     assert len(traced) == 1
