@@ -120,7 +120,10 @@ def compare_slices(finished: Any, held_out: list, n_draws: int, n_halos: int, se
     said = finished.config.model_dump(mode="json", by_alias=True)
     lgm_min = np.min(said["halos"]["lgm_min"])
     slices = [*said["slices"], *held_out]
-    changed = said | {"slices": slices, "joint": [], "halos": said["halos"] | {"lgm_min": float(lgm_min)}}
+    # kernels aren't looked at: as few as slices of few galaxies can have
+    kernels = said["kernels"] | {"n_centers": 20}
+    halos = said["halos"] | {"lgm_min": float(lgm_min)}
+    changed = said | {"slices": slices, "joint": [], "halos": halos, "kernels": kernels}
     run = prepare(RunConfig.model_validate(changed))
     survey, selection = run.survey, finished.config.catalog.selection
     band = survey.bands.index(selection.band)
