@@ -1,13 +1,14 @@
-"""How long will a run take? A line through the two reference runs, for a person to plan by.
+"""How long will a run take? A line through reference runs, for a person to plan by.
 
 A run evaluates the model at the surrogate's nodes and at the draws that are weighted exactly, each on all
-halos. The times that `results/reference` holds, of stages that ran on two CPU cores in five bands, follow
+halos. Times of stages that ran on two idle CPU cores in five bands, of both shipped files in commit 0f167d4
+and of the quick one since, follow
 
     seconds = 84 + 8.3e-6 x halos of all slices x evaluations
 
-to a few per cent, because they are two and the line has two numbers (`tests/run/test_check.py` compares). It
-knows nothing of other machines, of the bands' number or of a posterior that is hard to sample: within a
-factor of two or three it is to be believed.
+to ten per cent (`tests/run/test_check.py` compares the quick one, which `results/reference` holds). It knows
+nothing of other machines, of the bands' number or of a posterior that is hard to sample: within a factor of
+two or three it is to be believed.
 """
 
 from popinfer.config import RunConfig
@@ -16,8 +17,8 @@ from popinfer.infer.nodes import MOST_IN_ROUNDS, NODES_PER_PARAMETER
 
 _SECONDS_AT_LEAST, _SECONDS_PER_HALO = 84.0, 8.3e-6
 _FEW = 10  # parameters, up to which a surrogate is right with the fewest nodes
-# nodes a parameter, for each parameter more: 14 took 36 each in the reference runs, 23 took the most
-_MORE_NODES = 5.0
+# nodes a parameter, for each parameter more: 14 and 23 took the most in the reference runs
+_MORE_NODES = 9.0
 
 
 def exact_evaluations(config: RunConfig) -> int | None:
@@ -32,9 +33,9 @@ def exact_evaluations(config: RunConfig) -> int | None:
 def _draws_per_ess(n_par: int) -> float:
     """Draws to evaluate exactly, for each that their weights are worth.
 
-    512/429 of 14 parameters and 808/415 of 23 in the reference runs, and 416/406 of seven in an earlier.
+    736/419 of 14 parameters and 1440/410 of 23 in the reference runs, and 416/406 of seven in an earlier.
     """
-    return max(1.05, 1.2 + 0.083 * (n_par - 14))
+    return max(1.05, 1.76 + 0.195 * (n_par - 14))
 
 
 def expected_nodes(n_par: int) -> int:
