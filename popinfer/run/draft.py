@@ -232,19 +232,18 @@ def _band(made: Draft, table: _Table, names: list[BandName], survey: str) -> Ban
     if values:
         made.said.append(f"band {band}: left out, {why}")
         if why == _NO_UNIT:
-            made.templates.append(_template(band, names, survey))
+            made.templates.append(_template(values[0], names, survey))
     return None
 
 
-def _template(band: str, names: list[BandName], survey: str) -> str:
+def _template(value: BandName, names: list[BandName], survey: str) -> str:
     """A band's line without the unit of its flux, which a person has to fill in."""
-    value = min((name for name in names if name.kind == "value"), key=lambda x: (x.is_flux, x.rank))
     error = _error_of(value, names)
-    keys = {"filter": filter_of(band, value.survey or survey) or "", "value": value.column}
+    keys = {"filter": filter_of(value.band, value.survey or survey), "value": value.column}
     if error is not None:
         keys |= {"error": error.column} | ({"error_kind": "ivar"} if error.is_inverse else {})
     text = ", ".join(f"{key}: {quoted_text(said)}" for key, said in keys.items())
-    return f"# {band}: {{{text}, unit: }}  # nmgy, uJy, nJy, Jy, maggies, ..."
+    return f"# {value.band}: {{{text}, unit: }}  # nmgy, uJy, nJy, Jy, maggies, ..."
 
 
 def _compared(
