@@ -143,6 +143,20 @@ def test_a_surrogate_that_errs_is_corrected_by_the_weights(counts, surrogate, mi
     agrees(found.draws.u, quadrature(counts, off.likelihood), 200)
 
 
+@pytest.mark.parametrize("size", [0.07, 0.09])
+def test_weights_make_up_for_an_error_of_more_than_a_nat(counts, surrogate, mixture, size, monkeypatch):
+    """It costs evaluations, not accuracy, as long as their tail and worth pass the gate."""
+    monkeypatch.setattr(exact_weights, "MAX_BEYOND", 1.0)
+    monkeypatch.setattr(exact_weights, "MAX_REFINEMENTS", 0)
+    off = wrong(surrogate, size)
+    spec = dataclasses.replace(SPEC, min_ess=400, n_draws=1000, max_evaluations=4000)
+    found = sample_with_exact_weights(jax.random.key(2), counts, off, mixture, spec)
+    attrs = found.draws.attrs
+    assert 1.2 < attrs["surrogate_error"] < 3
+    assert attrs["pareto_k"] < 0.7 and attrs["importance_ess"] >= 400
+    agrees(found.draws.u, quadrature(counts, off.likelihood), 400)
+
+
 @pytest.fixture(scope="module")
 def poor(counts, data, mixture):
     """A surrogate of as few nodes as are allowed, from a mixture that is too narrow."""
