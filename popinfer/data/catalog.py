@@ -5,6 +5,7 @@ the first reason that applies to it. What can only be a mistake in the run file 
 negative errors, a column that is mostly empty, galaxies listed twice) is refused rather than dropped.
 """
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -127,6 +128,22 @@ def slice_losses(
     return tuple(SliceLoss(low, high, band, reason, n) for (low, high), n in pairs if n)
 
 
+def catalog_path(path: str | Path) -> Path:
+    """The file of a catalog: the embedded sample's by its name, else the user's own.
+
+    Raises
+    ------
+    InputError
+        There is no file of a name that is nearly the embedded sample's, or no home folder for ``~``.
+    """
+    if str(path) == EMBEDDED_SAMPLE:
+        return asset_path(EMBEDDED_SAMPLE)
+    file = user_path(path)
+    if difflib.get_close_matches(str(path), [EMBEDDED_SAMPLE], cutoff=0.8) and not file.exists():
+        raise InputError(f"{path}: no such file; the embedded sample is called {EMBEDDED_SAMPLE}")
+    return file
+
+
 def load_catalog(spec: CatalogSpec, say: Callable[[str], None] | None = None) -> Catalog:
     """Read, convert and clean a catalog.
 
@@ -151,7 +168,7 @@ def load_catalog(spec: CatalogSpec, say: Callable[[str], None] | None = None) ->
     """
     conditions = _conditions(spec)
     _check_spec(spec, conditions)
-    path = asset_path(EMBEDDED_SAMPLE) if str(spec.path) == EMBEDDED_SAMPLE else user_path(spec.path)
+    path = catalog_path(spec.path)
     columns = _read(path, spec, conditions, say)
     z = columns[spec.redshift].values
     if z.size == 0:

@@ -13,10 +13,9 @@ from popinfer.config.cuts import CompletenessConfig
 from popinfer.config.errors import Path as Keys
 from popinfer.config.errors import Problem, dotted
 from popinfer.config.keys import key_names
-from popinfer.data.catalog import EMBEDDED_SAMPLE
+from popinfer.data.catalog import catalog_path
 from popinfer.data.catalog_io import table_columns
 from popinfer.data.conditions import Condition
-from popinfer.data.embedded import asset_path
 from popinfer.data.filter_names import is_path
 from popinfer.data.tables.request import Request, nearest, quoted
 from popinfer.errors import InputError
@@ -62,8 +61,8 @@ def _catalog(read: ReadRunFile) -> Iterator[Problem]:
         return
     if _is_wrong(read, ("catalog", "path")):
         return
-    file = asset_path(EMBEDDED_SAMPLE) if path == EMBEDDED_SAMPLE else Path(path)
     try:
+        file = catalog_path(path)
         tables = table_columns(file, format if isinstance(format, str) else "auto", table)
     except InputError as error:
         key = "table" if table is not None and "table" in str(error) else "path"

@@ -14,7 +14,8 @@ from popinfer.data.column_names import band_name, filter_of, redshift_names, sur
 from popinfer.data.filter_names import known_filters
 from popinfer.errors import InputError
 from popinfer.run.check import check_run_file
-from popinfer.run.draft import draft, quoted_text, run_file, write_draft
+from popinfer.run.draft import draft, run_file, write_draft
+from popinfer.run.draft_bands import yaml_text
 
 OBSERVED = Path(__file__).resolve().parents[3] / "shared" / "data" / "observed"
 CATALOGS = ("sdss_gst_kcorrect_10k", "sdss_mgs_mlz_10k", "zcosmos_bright20k")
@@ -121,7 +122,7 @@ def test_observed_catalogs(name, tmp_path, monkeypatch):
     plan = check_run_file("run.yaml")
     assert plan.catalog.z.size > 4000
     assert made.redshift == {"sdss_gst_kcorrect_10k": "z", "zcosmos_bright20k": "zpec"}.get(name, "zs")
-    assert len(made.bands) == {"sdss_gst_kcorrect_10k": 8, "zcosmos_bright20k": 9}.get(name, 5)
+    assert len(made.guessed.bands) == {"sdss_gst_kcorrect_10k": 8, "zcosmos_bright20k": 9}.get(name, 5)
 
 
 def test_what_a_flux_limited_sample_gives(drafted):
@@ -239,4 +240,4 @@ def test_tables_that_no_run_file_can_be_made_for(change, says, tmp_path, monkeyp
 
 @pytest.mark.parametrize("text", ["plain", "a b", "no", "1.5", "it's", "x: y", "#c", "name[2]", "~/x", ""])
 def test_texts_are_read_back_as_they_are(text):
-    assert yaml.safe_load(f"key: {quoted_text(text)}") == {"key": text}
+    assert yaml.safe_load(f"key: {yaml_text(text)}") == {"key": text}
