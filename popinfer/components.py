@@ -204,6 +204,15 @@ def component_class(role: str, kind: str) -> type[Any]:
     return chosen
 
 
+def kinds_with(name: str) -> list[str]:
+    """Built-in kinds of a role that have a parameter, by its dotted name; none for a name of no role."""
+    role, _, label = name.partition(".")
+    kinds = ROLES[role].kinds if role in ROLES else {}
+    params = {kind: _imported(address).Params for kind, address in kinds.items()}
+    # where they follow from settings, as of the knots of a template, a class alone says nothing
+    return [kind for kind, one in params.items() if isinstance(one, type) and label in declarations(one)]
+
+
 def role_base(role: str) -> type[Any]:
     """The class that components of a role are derived from."""
     return _imported((ROLES | PLUG_INS)[role].base)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from difflib import SequenceMatcher
 from typing import Annotated, Any, NamedTuple
 
-from popinfer.components import Component, NoParams, declarations
+from popinfer.components import Component, NoParams, declarations, kinds_with
 from popinfer.errors import InputError
 from popinfer.params import Declaration, Prior
 from popinfer.sps.units import Scalar
@@ -175,6 +175,9 @@ def unknown_name(name: str, declared: Mapping[str, Declaration]) -> str:
         labels = [label for g, _, label in (x.partition(".") for x in declared) if g == group]
         what = {"zero_point": "bands", "template": "knots"}[group]
         return f"unknown parameter '{name}': {what} are {', '.join(labels) or 'none'}"
+    kinds = kinds_with(name)
+    if kinds:
+        return f"unknown parameter '{name}': it belongs to {group}.kind {' or '.join(kinds)}"
 
     def likeness(other: str) -> float:
         return SequenceMatcher(None, other, name).ratio()

@@ -47,10 +47,16 @@ def build_model(config: RunConfig, light: Light) -> PopulationModel:
     """The population model in a survey's bands and slices."""
     free = {name: prior.prior_of() for name, prior in config.free.items()}
     forward = build_forward(config)
+    fixed = fixed_values(config, forward)
+    return PopulationModel.build(light, config.slices, free, forward, fixed, build_photoz(config))
+
+
+def fixed_values(config: RunConfig, forward: ForwardModel) -> dict[str, float]:
+    """Values of parameters that aren't their components' own: the run file's, and those of its halos."""
     fixed = dict(config.model.fixed)
     if simulation_of(config) is not None and SURVIVAL in declared_parameters(forward.components):
         fixed[SURVIVAL] = 1.0  # simulations list the subhalos that are left
-    return PopulationModel.build(light, config.slices, free, forward, fixed, build_photoz(config))
+    return fixed
 
 
 def universe_age(config: RunConfig) -> float:

@@ -14,25 +14,33 @@ import h5py
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from astropy.io import fits
 from astropy.table import Table
+from astropy.units import Unit
 from jaxtyping import PRNGKeyArray
 
 from popinfer.config import RunConfig, load_config
-from popinfer.config.survey import BandConfig
+from popinfer.config.survey import BandConfig, CatalogConfig
 from popinfer.data.catalog_io import SUFFIXES
 from popinfer.data.filters import vega_to_ab
 from popinfer.data.units import FLUX_UNITS
 from popinfer.errors import InputError, shortened
 from popinfer.params import ParamSpace
-from popinfer.population.parameters import check_values, declared_parameters
 from popinfer.random import numpy_generator, root_key, stream
 from popinfer.run.catalog import curve_of
 from popinfer.run.folder import RunFolder, check_writable, write_json
 from popinfer.run.prepare import Run, prepare
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.simulate import draw_survey
+from popinfer.run.simulation import check_settings
 from popinfer.run.truth import truth_path
 from popinfer.storage import remove_leftovers, write_bytes
+
+# of values and of inverse variances, where they aren't called as in the run file
+_UNIT_WORDS = {
+    "maggy": ("mgy", "mgy-2"),
+    "cgs": ("erg s-1 cm-2 Hz-1", "erg-2 s2 cm4 Hz2"),
+}
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,7 @@ def make_mock(
     check_writable(out.parent, f"--out {out}")
     if out.is_dir():
         raise InputError(f"--out {out}: is a folder; a mock catalog is a file")
-    check_values(spec.values, declared_parameters(config.model.components(tuple(config.catalog.bands))))
+    check_settings(spec.values, config)
     truth_file, run_file = truth_path(out), out.with_suffix(".yaml")
     if not isinstance(file, RunConfig) and run_file.resolve() == Path(file).resolve():
         raise InputError(f"--out {out}: its run file would overwrite {file}; choose another name")
@@ -121,7 +129,7 @@ def make_mock(
     remove_leftovers(out.parent, locked=False)
     # the run file last: where it is, catalog and truth are those that belong to it
     run_file.unlink(missing_ok=True)
-    write_bytes(out, _table_file(columns, format_))
+    write_bytes(out, _table_file(columns, _units(config.catalog), format_))
     write_json(truth_file, _truth(space, u, spec), "truth", "-")
     catalog = config.catalog.model_copy(update={"path": str(out.resolve()), "format": "auto"})
     named = config.model_copy(update={"catalog": catalog, "name": f"{config.name}-{out.stem}"})
@@ -201,6 +209,15 @@ def _as_measured(mag: np.ndarray, sigma: np.ndarray, band: BandConfig) -> tuple[
     return value, error if band.error_kind == "sigma" else 1 / error**2
 
 
+def _units(catalog: CatalogConfig) -> dict[str, str]:
+    """Units of a mock's columns, in words that astropy reads."""
+    units = {}
+    for band in catalog.bands.values():
+        one = _UNIT_WORDS.get(band.unit, (band.unit, f"{band.unit}-2"))
+        units |= {band.value: one[0], str(band.error): one[band.error_kind == "ivar"]}
+    return units
+
+
 def _format(out: Path) -> str:
     found = SUFFIXES.get(out.suffix)
     if found is None:
@@ -208,16 +225,25 @@ def _format(out: Path) -> str:
     return found
 
 
-def _table_file(columns: dict[str, np.ndarray], format_: str) -> bytes:
-    """A table as a file of some format, made in memory."""
-    binary, text = io.BytesIO(), io.StringIO()
+def _table_file(columns: dict[str, np.ndarray], units: dict[str, str], format_: str) -> bytes:
+    """A table as a file of some format, made in memory; columns have their units where the format has any."""
+    binary, text, table = io.BytesIO(), io.StringIO(), Table(columns)
     if format_ == "parquet":
-        pd.DataFrame(columns).to_parquet(binary)
+        frame = pd.DataFrame(columns)
+        frame.attrs["units"] = units
+        frame.to_parquet(binary)
     elif format_ == "hdf5":
         with h5py.File(binary, "w") as store:
-            Table(columns).write(store, format="hdf5", path="catalog", serialize_meta=False)
+            store.create_dataset("catalog", data=table.as_array()).attrs["units"] = [
+                units.get(name, "") for name in columns
+            ]
     elif format_ == "fits":
-        Table(columns).write(binary, format="fits")
+        made = fits.table_to_hdu(table)
+        for column in made.columns:
+            column.unit = units.get(column.name)
+        made.writeto(binary)
     else:
-        Table(columns).write(text, format={"csv": "ascii.csv", "ecsv": "ascii.ecsv"}[format_])
+        for name, unit in units.items():
+            table[name].unit = Unit(unit)
+        table.write(text, format={"csv": "ascii.csv", "ecsv": "ascii.ecsv"}[format_])
     return binary.getvalue() or text.getvalue().encode()

@@ -35,13 +35,7 @@ from popinfer.infer.draw_tables import draw_vectors
 from popinfer.model import PopulationModel
 from popinfer.model.population import light_tables, table_redshifts
 from popinfer.model.survey import AnySurvey
-from popinfer.population.parameters import (
-    ModelParams,
-    check_values,
-    declared_parameters,
-    values_of,
-    with_values,
-)
+from popinfer.population.parameters import ModelParams, values_of, with_values
 from popinfer.population.sfh import DiffstarPop
 from popinfer.random import root_key, stream
 from popinfer.records import Halos
@@ -52,7 +46,13 @@ from popinfer.run.paint_notes import DIFFSTAR, notes_on
 from popinfer.run.prepare import Run, prepare
 from popinfer.run.progress import Reporter, Silent
 from popinfer.run.provenance import code_hash
-from popinfer.run.simulation import as_cosmology, reader_of, simulation_in, simulation_of
+from popinfer.run.simulation import (
+    as_cosmology,
+    check_settings,
+    reader_of,
+    simulation_in,
+    simulation_of,
+)
 from popinfer.sps.line_table import LineTable
 from popinfer.storage import replacing
 
@@ -314,7 +314,7 @@ def _plan_of(file: str | Path, spec: PaintSpec, say: Reporter) -> _Plan:
         raise InputError(
             f"{file}: --on-halos needs halos.source of kind catalog or trees; this run draws its halos"
         )
-    check_values(spec.values, declared_parameters(config.model.components(tuple(config.catalog.bands))))
+    check_settings(spec.values, config)
     folder = RunFolder(spec.results or Path("results") / config.name)
     if not spec.values and not folder.summary.is_file():
         raise InputError(

@@ -4,7 +4,7 @@ from popinfer.components import declarations
 from popinfer.config import RunConfig
 from popinfer.model import free_space
 from popinfer.population.parameters import declared_parameters, fiducial_params, with_values
-from popinfer.run.build import build_forward
+from popinfer.run.build import build_forward, fixed_values
 
 _COLUMNS = ("parameter", "state", "value", "prior", "domain", "meaning")
 
@@ -25,7 +25,8 @@ def parameter_table(config: RunConfig, *, everything: bool = False) -> str:
         One line a parameter. Its state is ``free``, ``fixed`` or empty, where it stays at the value of its
         component; the prior of a parameter that isn't free is what ``{}`` in ``free`` would give it.
     """
-    forward, fixed = build_forward(config), config.model.fixed
+    forward = build_forward(config)
+    fixed = fixed_values(config, forward)
     declared = declared_parameters(forward.components)
     space = free_space({name: prior.prior_of() for name, prior in config.free.items()}, declared)
     values = with_values(fiducial_params(forward.components), fixed)

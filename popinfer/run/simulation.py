@@ -3,6 +3,7 @@
 import functools
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from popinfer.halos.sample import SampleSpec, SimulatedHalos, read_sample
 from popinfer.halos.source import HaloSource, LightconeSource
 from popinfer.halos.table import Asked, HaloHeader, HaloReader
 from popinfer.halos.writing import kind_of_output
-from popinfer.population.parameters import declared_parameters
+from popinfer.population.parameters import check_values, declared_parameters
 from popinfer.population.satellites import SatelliteSurvivalParams
 from popinfer.random import root_key, stream
 from popinfer.run.folder import check_writable
@@ -174,6 +175,15 @@ def halo_source(config: RunConfig, say: Reporter | None = None) -> HaloSource:
             "give halos.source.resolution"
         )
     return FilledHalos(sample, survival_of_drawn(config))
+
+
+def check_settings(values: Mapping[str, float], config: RunConfig) -> None:
+    """InputError where values of parameters can't be those of the run file's model and halos."""
+    check_values(values, declared_parameters(config.model.components(tuple(config.catalog.bands))))
+    if simulation_of(config) is not None and values.get(SURVIVAL, 1.0) != 1.0:
+        raise InputError(
+            f"{SURVIVAL} has to be 1: a simulation lists the subhalos that are left (halos.source)"
+        )
 
 
 def survival_of_drawn(config: RunConfig) -> float:

@@ -183,7 +183,10 @@ def test_limits_that_surveys_have(read):
         (("[[0.03, 0.06], ", "[[0.03], "), ":10: slices.0: has to be a list of 2 values, not 1"),
         (("[[0.03, 0.06], [0.06, 0.1]]", "[0.03, 0.06, 0.1]"), "slices: has to be a list of pairs, low and"),
         (("[[0.03, 0.06], ", "[[], "), ":10: slices.0: has to be a list of 2 values, not 0"),
-        (("[[0.03, 0.06], ", "[[0.08, 0.06], "), ":10: slices: [0.08, 0.06] must satisfy 0 < low < high"),
+        (
+            ("[[0.03, 0.06], ", "[[0.08, 0.06], "),
+            ":10: slices: [0.08, 0.06] must satisfy 0 < low < high; did you mean [0.06, 0.08]?",
+        ),
         (("[[0.03, 0.06], ", "[[-1, 0.06], "), ":10: slices: [-1, 0.06] must satisfy 0 < low < high"),
         (("{kind: nuts}", "{kind: [nuts]}"), ":16: sample.kind: "),
         (("free:", "fit: {loss: soft_counts}\nfree:"), "fit.loss: has to be a mapping"),

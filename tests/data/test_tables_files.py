@@ -77,7 +77,9 @@ def test_empty_and_missing_files(tmp_path, kind):
     assert "no such file" in refusal(path / "below", "z") if kind == "csv" else True
     path.unlink()
     path.symlink_to(tmp_path / "gone")
-    assert "no such file" in refusal(path, "z")
+    assert refusal(path, "z").endswith("no such file")
+    WRITERS[kind](tmp_path / f"galaxies.{kind}")
+    assert f"did you mean galaxies.{kind}?" in refusal(tmp_path / f"galaxy.{kind}", "z")
 
 
 def test_a_link_to_itself(tmp_path):

@@ -87,6 +87,10 @@ def test_nuisances_are_declared_by_band_and_knot():
         ({"dust.delta": 0.0}, "did you mean 'dust_law.delta'?"),
         ({"halos.satellite_survival": 0.3}, "did you mean 'satellites.survival'?"),
         ({"sfh.efficency": 0.3}, "did you mean 'sfh.efficiency'?"),
+        (
+            {"dust_law.slope": -0.7},
+            "unknown parameter 'dust_law.slope': it belongs to dust_law.kind power_law",
+        ),
     ],
 )
 def test_values_are_checked_one_by_one(values, says):

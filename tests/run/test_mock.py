@@ -207,3 +207,30 @@ def test_bands_of_a_mock_read_back(keys, tmp_path):
     assert band.system == keys.get("system", "ab")
     if band.system == "vega":  # r of Vega is 0.15 in AB magnitudes
         np.testing.assert_allclose(value, mag - 0.15, atol=0.02)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".fits", ".hdf5", ".ecsv"])
+@pytest.mark.parametrize("kind", ["sigma", "ivar"])
+@pytest.mark.parametrize("unit", ["mag", "maggy", "nmgy", "Jy", "mJy", "uJy", "nJy", "cgs"])
+def test_units_stand_in_the_files(unit, kind, suffix, tmp_path):
+    """What a file says of its columns' units is what they hold: read without the run file's word for it."""
+    from popinfer.config.survey import CatalogConfig
+    from popinfer.data.catalog_io import SUFFIXES, read_columns
+    from popinfer.data.photometry_columns import BandColumns, convert
+    from popinfer.run.mock import _table_file, _units
+
+    band = {"filter": "sdss_r0", "value": "v", "error": "e", "unit": unit, "error_kind": kind}
+    selection = {"band": "r", "bright_mag": 14, "faint_mag": 18, "width_mag": 0.05}
+    said = {"path": "m", "redshift": "z", "bands": {"r": band}, "selection": selection}
+    catalog = CatalogConfig.model_validate(said)
+    mag, sigma = np.linspace(15, 18, 50), np.full(50, 0.03)
+    value, error = _as_measured(mag, sigma, catalog.bands["r"])
+    path = tmp_path / f"mock{suffix}"
+    columns = {"z": np.full(50, 0.1), "v": value, "e": error}
+    path.write_bytes(_table_file(columns, _units(catalog), SUFFIXES[suffix]))
+    columns = read_columns(path, ["z", "v", "e"])
+    assert columns["z"].unit in (None, "")
+    assert columns["v"].unit and columns["e"].unit
+    read = convert(path, "r", BandColumns("sdss_r0", "v", "e", unit=None, error_kind=kind), columns)
+    np.testing.assert_allclose(read.mag, mag, atol=1e-4)
+    np.testing.assert_allclose(read.err, sigma, rtol=1e-3)

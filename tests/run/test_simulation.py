@@ -436,6 +436,18 @@ def test_survival_is_no_parameter_of_a_simulation(files, tmp_path, change, messa
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("options", [["--on-halos"], []])
+def test_no_mock_is_made_with_another_survival(files, tmp_path, options, capsys):
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(content(files["table"])), encoding="utf-8")
+    out = ["--out", str(tmp_path / "mock.parquet")]
+    assert main(["mock", str(path), *options, *out, "--set", "satellites.survival=0.5", "--quiet"]) == 2
+    assert "satellites.survival has to be 1" in capsys.readouterr().err
+    assert main(["params", str(path)]) == 0
+    line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("satellites.survival"))
+    assert line.split()[1:3] == ["fixed", "1"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -1,7 +1,9 @@
 """Which kind of file a path leads to, by its suffix and its first bytes; files are opened here."""
 
 import contextlib
+import difflib
 import io
+import itertools
 import os
 import stat
 import tempfile
@@ -35,6 +37,7 @@ _FURTHER_SUFFIXES = {
     ".ecsv.bz2": "ecsv",
 }
 KINDS = ("parquet", "fits", "hdf5", "csv", "ecsv")
+_MOST_NAMES = 2000  # of a folder, that a missing name is compared with
 _PART_SUFFIXES = (".parquet", ".pq", ".parq")
 
 # The first bytes of formats that can be read, and of some that are taken for them.
@@ -115,12 +118,24 @@ def suffix_kind(path: Path) -> str | None:
     return None
 
 
+def _names_like(path: Path) -> str:
+    """'; did you mean ...?' with the most similar name of the same folder."""
+    try:
+        with os.scandir(path.parent) as entries:
+            names = [entry.name for entry in itertools.islice(entries, _MOST_NAMES)]
+    except (OSError, ValueError):
+        return ""
+    stems = {name.partition(".")[0]: name for name in names if name != path.name}
+    near = difflib.get_close_matches(path.name.partition(".")[0][:200], stems, n=1, cutoff=0.7)
+    return f"; did you mean {stems[near[0]]}?" if near else ""
+
+
 def _mode(request: Request) -> int:
     """The file's mode, refused unless it is a file or a folder."""
     try:
         mode = os.stat(request.path).st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the path
-        request.refuse("no such file")
+        request.refuse(f"no such file{_names_like(request.path)}")
     except OSError as error:
         request.refuse(f"can't be opened ({error.strerror})")
     special = {stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket", stat.S_ISCHR: "a device"}
