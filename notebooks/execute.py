@@ -5,7 +5,8 @@
 
 Outputs are stored in git, because readers of the repository and of the documentation are to see the figures,
 and a build of the documentation that ran all notebooks would take minutes. So that no figure is of other code
-than what stands above it, a notebook's metadata hold a digest of its code, and a test compares the two.
+than what stands above it, or of other galaxies than those that the package holds, a notebook's metadata hold
+a digest of its code and of the embedded data, and a test compares the two.
 """
 
 import hashlib
@@ -18,6 +19,8 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
+from popinfer.data.embedded import EMBEDDED
+
 # XLA may log of every cached program which features of the machine it was not compiled for
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 FOLDER = Path(__file__).resolve().parent
@@ -28,7 +31,7 @@ def main(names: list[str]) -> None:
     for path in [FOLDER / f"{name}.ipynb" for name in names] or sorted(FOLDER.glob("*.ipynb")):
         start = time.perf_counter()
         notebook = executed(path)
-        notebook.metadata["code_sha256"] = code_digest(notebook)
+        notebook.metadata["input_sha256"] = input_digest(notebook)
         nbformat.write(notebook, path)
         print(f"{path.name}: {time.perf_counter() - start:.0f} s", flush=True)
 
@@ -45,10 +48,11 @@ def executed(path: Path) -> Any:
     return notebook
 
 
-def code_digest(notebook: Any) -> str:
-    """SHA-256 of all code cells."""
+def input_digest(notebook: Any) -> str:
+    """SHA-256 of all code cells, and of the data that the package holds."""
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    return hashlib.sha256("\0".join(code).encode()).hexdigest()
+    data = [asset.sha256 for asset in EMBEDDED.values()]
+    return hashlib.sha256("\0".join([*code, *data]).encode()).hexdigest()
 
 
 if __name__ == "__main__":

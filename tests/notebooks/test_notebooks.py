@@ -44,10 +44,10 @@ def test_notebook_runs_and_its_outputs_are_of_the_same_kinds(path):
 
 
 @all_notebooks
-def test_outputs_are_of_the_code_that_stands_there(path):
+def test_outputs_are_of_the_code_and_data_that_are_there(path):
     notebook = read(path)
     again = f"python notebooks/execute.py {path.stem}"
-    assert notebook.metadata.get("code_sha256") == EXECUTE.code_digest(notebook), again
+    assert notebook.metadata.get("input_sha256") == EXECUTE.input_digest(notebook), again
     assert all(cell.execution_count for cell in code_cells(notebook)), again
 
 
@@ -71,8 +71,12 @@ def test_every_figure_has_a_caption_and_every_caption_a_figure(path):
         assert cell.source.count("# Figure: ") == len(pictures)
 
 
-def test_a_changed_cell_would_be_seen():
+def test_a_changed_cell_or_catalog_would_be_seen(monkeypatch):
     notebook = read(NOTEBOOKS[0])
-    before = EXECUTE.code_digest(notebook)
+    before = EXECUTE.input_digest(notebook)
     code_cells(notebook)[-1].source += "\n1 / 0"
-    assert EXECUTE.code_digest(notebook) != before
+    assert EXECUTE.input_digest(notebook) != before
+    before = EXECUTE.input_digest(notebook)
+    sample = EXECUTE.EMBEDDED["sdss_mgs"]._replace(sha256="0")
+    monkeypatch.setitem(EXECUTE.EMBEDDED, "sdss_mgs", sample)
+    assert EXECUTE.input_digest(notebook) != before
