@@ -31,6 +31,7 @@ def main(names: list[str]) -> None:
     for path in [FOLDER / f"{name}.ipynb" for name in names] or sorted(FOLDER.glob("*.ipynb")):
         start = time.perf_counter()
         notebook = executed(path)
+        notebook.metadata.pop("code_sha256", None)  # of earlier versions
         notebook.metadata["input_sha256"] = input_digest(notebook)
         nbformat.write(notebook, path)
         print(f"{path.name}: {time.perf_counter() - start:.0f} s", flush=True)

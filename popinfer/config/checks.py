@@ -220,7 +220,8 @@ def _slices(given: Given) -> Iterator[Problem]:
 def _wrong_slice(low: float, high: float) -> str:
     """What is wrong with one slice in itself; "" when nothing is."""
     if not 0 < low < high:
-        turned = f"; did you mean [{high:g}, {low:g}]?" if 0 < high < low else ""
+        is_turned = 0 < high < low and not _wrong_slice(high, low)
+        turned = f"; did you mean [{high:g}, {low:g}]?" if is_turned else ""
         return f"[{low:g}, {high:g}] must satisfy 0 < low < high{turned}"
     if Z_RANGE[0] <= low and high <= Z_RANGE[1] and high - low >= _MIN_WIDTH:
         return ""

@@ -149,7 +149,12 @@ class NutsConfig(Section):
         le=1_000_000,
         description="Exact evaluations go on until the weights are worth so many independent draws.",
     )
-    max_evaluations: int = Field(default=4000, ge=100, le=1_000_000, description="Most exact evaluations.")
+    max_evaluations: int = Field(
+        default=4000,
+        ge=100,
+        le=1_000_000,
+        description="Most exact evaluations; no more than the chains have draws.",
+    )
     n_kept: int = Field(
         default=1000,
         ge=100,

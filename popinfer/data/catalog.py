@@ -139,7 +139,10 @@ def catalog_path(path: str | Path) -> Path:
     if str(path) == EMBEDDED_SAMPLE:
         return asset_path(EMBEDDED_SAMPLE)
     file = user_path(path)
-    if difflib.get_close_matches(str(path), [EMBEDDED_SAMPLE], cutoff=0.8) and not file.exists():
+    alike = "." not in str(path) and difflib.get_close_matches(
+        str(path).lower(), [EMBEDDED_SAMPLE], cutoff=0.8
+    )
+    if alike and not file.exists():
         raise InputError(f"{path}: no such file; the embedded sample is called {EMBEDDED_SAMPLE}")
     return file
 

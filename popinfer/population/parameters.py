@@ -177,7 +177,7 @@ def unknown_name(name: str, declared: Mapping[str, Declaration]) -> str:
         return f"unknown parameter '{name}': {what} are {', '.join(labels) or 'none'}"
     kinds = kinds_with(name)
     if kinds:
-        return f"unknown parameter '{name}': it belongs to {group}.kind {' or '.join(kinds)}"
+        return f"unknown parameter '{name}': it belongs to model.{group}: {' or '.join(kinds)}"
 
     def likeness(other: str) -> float:
         return SequenceMatcher(None, other, name).ratio()

@@ -14,13 +14,14 @@ arXiv:1604.00695) must pass:
 * fewer than 1 % of the trajectories end because the tree reached its largest depth.
 
 Draws of a surrogate are weighted by the exact density. Its chains must pass all of the above, and the weights
-must have a Pareto shape k-hat < 0.7 and be worth 400 independent draws (Vehtari et al. 2024,
-arXiv:1507.02646), both computed from the raw weights. The scatter of their logarithms, the surrogate's error,
-has no limit of its own: it tells how many evaluations that takes. Where the weights are so even that they are
-worth 99 % of the draws, the shape of their tail says nothing and isn't asked for. At most 1 % of the chains'
-draws may lie beyond all of the surrogate's nodes: it is kept from going there, so that neither chains nor
-weights tell what is farther out. At most 1 % of the exact evaluations may be points where the model gives no
-number: a density of infinity is none, whatever its sign.
+must have a Pareto shape k-hat < 0.7 and be worth 400 draws (Vehtari et al. 2024, arXiv:1507.02646), both
+computed from the raw weights. That worth counts the evaluated draws as independent: they are picked at random
+from longer chains, whose own effective size is judged apart. The scatter of their logarithms, the surrogate's
+error, has no limit of its own: it tells how many evaluations that takes. Where the weights are so even that
+they are worth 99 % of the draws, the shape of their tail says nothing and isn't asked for. At most 1 % of the
+chains' draws may lie beyond all of the surrogate's nodes: it is kept from going there, so that neither chains
+nor weights tell what is farther out. At most 1 % of the exact evaluations may be points where the model gives
+no number: a density of infinity is none, whatever its sign.
 
 For tempered particles the posterior must have been reached, half of the particles at least must have moved in
 the last stage, they must descend from 25 prior draws, and be worth 400 independent draws in bulk and tails.

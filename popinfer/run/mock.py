@@ -7,13 +7,15 @@ file.
 
 import io
 import math
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from astropy.io import fits
 from astropy.table import Table
 from astropy.units import Unit
@@ -158,7 +160,7 @@ def _columns(
     sigma = np.asarray(run.survey.noise.sigma(jnp.asarray(mag)))
     columns, bands = {_plain(config.catalog.redshift): z}, {}
     for i, (name, band) in enumerate(config.catalog.bands.items()):
-        bands[name] = _of_mock(band)
+        bands[name] = _of_mock(band, tuple(columns))
         value, error = _as_measured(mag[:, i], sigma[:, i], bands[name])
         columns |= {bands[name].value: value, str(bands[name].error): error}
     # conditions, names and the choice of a table are the original's; a mock may list a galaxy twice
@@ -179,17 +181,18 @@ def _plain(column: str) -> str:
     return column.replace("[", "_").replace("]", "")
 
 
-def _of_mock(band: BandConfig) -> BandConfig:
+def _of_mock(band: BandConfig, taken: Container[str] = ()) -> BandConfig:
     """How the mock's table holds a band: vector columns become plain ones, asinh magnitudes AB magnitudes.
 
-    Vega magnitudes stay those, as names of columns may say. Errors get a column also where the original has
-    one number for all of them.
+    Vega magnitudes stay those, as names of columns may say. Errors get a column of their own also where the
+    original has one number for all of them, or one column for several bands (`taken` are those of others).
     """
     value = _plain(band.value)
+    error = _plain(band.error) if isinstance(band.error, str) else ""
     return band.model_copy(
         update={
             "value": value,
-            "error": _plain(band.error) if isinstance(band.error, str) else f"{value}_error",
+            "error": f"{value}_error" if not error or error in taken else error,
             "extinction": None,
             "unit": band.unit if band.unit in FLUX_UNITS else "mag",
             "error_unit": None,
@@ -210,7 +213,7 @@ def _as_measured(mag: np.ndarray, sigma: np.ndarray, band: BandConfig) -> tuple[
 
 
 def _units(catalog: CatalogConfig) -> dict[str, str]:
-    """Units of a mock's columns, in words that astropy reads."""
+    """Units of a mock's columns, in astropy's words."""
     units = {}
     for band in catalog.bands.values():
         one = _UNIT_WORDS.get(band.unit, (band.unit, f"{band.unit}-2"))
@@ -228,22 +231,22 @@ def _format(out: Path) -> str:
 def _table_file(columns: dict[str, np.ndarray], units: dict[str, str], format_: str) -> bytes:
     """A table as a file of some format, made in memory; columns have their units where the format has any."""
     binary, text, table = io.BytesIO(), io.StringIO(), Table(columns)
+    if format_ in ("hdf5", "ecsv"):
+        for name, unit in units.items():
+            table[name].unit = Unit(unit)
     if format_ == "parquet":
-        frame = pd.DataFrame(columns)
-        frame.attrs["units"] = units
-        frame.to_parquet(binary)
+        arrays = {name: pa.array(values) for name, values in columns.items()}
+        said = {name: {"unit": units[name]} if name in units else None for name in columns}
+        schema = pa.schema([pa.field(name, x.type, metadata=said[name]) for name, x in arrays.items()])
+        pq.write_table(pa.table(arrays, schema=schema), binary)
     elif format_ == "hdf5":
         with h5py.File(binary, "w") as store:
-            store.create_dataset("catalog", data=table.as_array()).attrs["units"] = [
-                units.get(name, "") for name in columns
-            ]
+            table.write(store, format="hdf5", path="catalog", serialize_meta=True)
     elif format_ == "fits":
         made = fits.table_to_hdu(table)
         for column in made.columns:
             column.unit = units.get(column.name)
         made.writeto(binary)
     else:
-        for name, unit in units.items():
-            table[name].unit = Unit(unit)
         table.write(text, format={"csv": "ascii.csv", "ecsv": "ascii.ecsv"}[format_])
     return binary.getvalue() or text.getvalue().encode()

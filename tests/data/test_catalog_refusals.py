@@ -162,8 +162,11 @@ def test_missing_file_and_unknown_suffix(tmp_path):
     bands = {"g": BandColumns("f", "g", "eg")}
     with pytest.raises(InputError, match="no such file"):
         load_catalog(CatalogSpec(tmp_path / "none.fits", bands))
-    with pytest.raises(InputError, match="the embedded sample is called sdss_mgs"):
-        load_catalog(CatalogSpec("sdss_msg", bands))
+    for name in ("sdss_msg", "SDSS_MGS"):
+        with pytest.raises(InputError, match="the embedded sample is called sdss_mgs"):
+            load_catalog(CatalogSpec(name, bands))
+    with pytest.raises(InputError, match=r"sdss_mgs\.csv: no such file$"):
+        load_catalog(CatalogSpec(tmp_path / "sdss_mgs.csv", bands))
     path = tmp_path / "catalog.dat"
     path.write_text("z,g,eg\n")
     with pytest.raises(InputError, match="can't be told from the suffix"):

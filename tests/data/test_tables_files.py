@@ -79,6 +79,8 @@ def test_empty_and_missing_files(tmp_path, kind):
     path.symlink_to(tmp_path / "gone")
     assert refusal(path, "z").endswith("no such file")
     WRITERS[kind](tmp_path / f"galaxies.{kind}")
+    for other in ("galaxy.yaml", "galaxy.truth.json", ".galaxy", "galax.txt"):  # no catalogs
+        (tmp_path / other).write_text("a")
     assert f"did you mean galaxies.{kind}?" in refusal(tmp_path / f"galaxy.{kind}", "z")
 
 

@@ -89,7 +89,7 @@ def test_nuisances_are_declared_by_band_and_knot():
         ({"sfh.efficency": 0.3}, "did you mean 'sfh.efficiency'?"),
         (
             {"dust_law.slope": -0.7},
-            "unknown parameter 'dust_law.slope': it belongs to dust_law.kind power_law",
+            "unknown parameter 'dust_law.slope': it belongs to model.dust_law: power_law",
         ),
     ],
 )

@@ -12,7 +12,7 @@ from popinfer.errors import InputError
 from popinfer.halos.source import drawn_slices
 from popinfer.random import root_key
 from popinfer.run import simulate
-from popinfer.run.mock import _as_measured, parse_values
+from popinfer.run.mock import _as_measured, _of_mock, parse_values
 from popinfer.run.progress import Silent
 from popinfer.run.simulate import _model_galaxies, _Numbers, _one_a_halo, _pick, _readiness, draw_survey
 from popinfer.run.truth import truth_path
@@ -194,7 +194,6 @@ def test_bands_of_a_mock_read_back(keys, tmp_path):
     from popinfer.data.photometry_columns import convert
     from popinfer.data.tables.request import Column
     from popinfer.run.catalog import _columns
-    from popinfer.run.mock import _of_mock
 
     band = _of_mock(BandConfig.model_validate({"filter": "sdss_r0", "value": "v[1]", "error": "e", **keys}))
     band = BandConfig.model_validate(band.model_dump(mode="json"))
@@ -207,6 +206,16 @@ def test_bands_of_a_mock_read_back(keys, tmp_path):
     assert band.system == keys.get("system", "ab")
     if band.system == "vega":  # r of Vega is 0.15 in AB magnitudes
         np.testing.assert_allclose(value, mag - 0.15, atol=0.02)
+
+
+def test_bands_that_share_a_column_of_errors_get_their_own():
+    from popinfer.config.survey import BandConfig
+
+    said = {"filter": "sdss_r0", "error": "e"}
+    g, r = (BandConfig.model_validate({**said, "value": value}) for value in "gr")
+    first = _of_mock(g, ("z",))
+    second = _of_mock(r, ("z", first.value, str(first.error)))
+    assert (first.error, second.error) == ("e", "r_error")
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".fits", ".hdf5", ".ecsv"])

@@ -125,9 +125,16 @@ def _names_like(path: Path) -> str:
             names = [entry.name for entry in itertools.islice(entries, _MOST_NAMES)]
     except (OSError, ValueError):
         return ""
-    stems = {name.partition(".")[0]: name for name in names if name != path.name}
-    near = difflib.get_close_matches(path.name.partition(".")[0][:200], stems, n=1, cutoff=0.7)
+    tables = sorted(name for name in names if suffix_kind(Path(name)) is not None and name != path.name)
+    stems = {_stem(name): name for name in reversed(tables)}
+    near = difflib.get_close_matches(_stem(path.name)[:200], stems, n=1, cutoff=0.7)
     return f"; did you mean {stems[near[0]]}?" if near else ""
+
+
+def _stem(name: str) -> str:
+    """A file's name without the suffix of its format."""
+    known = (suffix for suffix in {**SUFFIXES, **_FURTHER_SUFFIXES} if name.lower().endswith(suffix))
+    return name[: len(name) - max(map(len, known), default=0)]
 
 
 def _mode(request: Request) -> int:
