@@ -216,8 +216,10 @@ def _units(catalog: CatalogConfig) -> dict[str, str]:
     """Units of a mock's columns, in astropy's words."""
     units = {}
     for band in catalog.bands.values():
-        one = _UNIT_WORDS.get(band.unit, (band.unit, f"{band.unit}-2"))
-        units |= {band.value: one[0], str(band.error): one[band.error_kind == "ivar"]}
+        unit = str(band.unit)
+        value, inverse_variance = _UNIT_WORDS.get(unit, (unit, f"{unit}-2"))
+        error = inverse_variance if band.error_kind == "ivar" else value
+        units |= {band.value: value, str(band.error): error}
     return units
 
 
