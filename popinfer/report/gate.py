@@ -14,14 +14,13 @@ arXiv:1604.00695) must pass:
 * fewer than 1 % of the trajectories end because the tree reached its largest depth.
 
 Draws of a surrogate are weighted by the exact density. Its chains must pass all of the above, and the weights
-must have a Pareto shape k-hat < 0.7 and be worth 400 draws (Vehtari et al. 2024, arXiv:1507.02646), both
-computed from the raw weights. That worth counts the evaluated draws as independent: they are picked at random
-from longer chains, whose own effective size is judged apart. The scatter of their logarithms, the surrogate's
-error, has no limit of its own: it tells how many evaluations that takes. Where the weights are so even that
-they are worth 99 % of the draws, the shape of their tail says nothing and isn't asked for. At most 1 % of the
-chains' draws may lie beyond all of the surrogate's nodes: it is kept from going there, so that neither chains
-nor weights tell what is farther out. At most 1 % of the exact evaluations may be points where the model gives
-no number: a density of infinity is none, whatever its sign.
+must have a Pareto shape k-hat < 0.7, be worth 400 independent draws (Vehtari et al. 2024, arXiv:1507.02646),
+and their logarithms, the surrogate's error, scatter by 1.2 nat at most; all are computed from the raw
+weights. Where the weights are so even that they are worth 99 % of the draws, the shape of their tail says
+nothing and isn't asked for. At most 1 % of the chains' draws may lie beyond all of the surrogate's nodes: it
+is kept from going there, so that neither chains nor weights tell what is farther out. At most 1 % of the
+exact evaluations may be points where the model gives no number: a density of infinity is none, whatever its
+sign.
 
 For tempered particles the posterior must have been reached, half of the particles at least must have moved in
 the last stage, they must descend from 25 prior draws, and be worth 400 independent draws in bulk and tails.
@@ -185,6 +184,9 @@ def _check_tree_depth(stats: xr.Dataset) -> Check:
     )
 
 
+MAX_SURROGATE_ERROR = 1.2  # nat; the weights of a worse surrogate are worth less than a quarter of the draws
+
+
 def importance_checks(log_weight: np.ndarray) -> list[Check]:
     """Judge the raw log weights, which are no numbers where the exact density is none."""
     undefined = ~np.isfinite(log_weight)
@@ -192,6 +194,8 @@ def importance_checks(log_weight: np.ndarray) -> list[Check]:
     ess = kish_size(smoothed)
     # of the raw weights: smoothing hides single large ones
     even = kish_size(log_weight[~undefined]) >= EVEN * log_weight.size
+    finite = log_weight[np.isfinite(log_weight)]
+    error = float(np.std(finite)) if finite.size > 1 else np.nan
     return [
         check_defined(float(undefined.mean()) if undefined.size else 1.0, "exact evaluations"),
         Check(
@@ -201,6 +205,14 @@ def importance_checks(log_weight: np.ndarray) -> list[Check]:
             even or k_hat < MAX_PARETO_K,
             f"Pareto k-hat of the exact weights is {k_hat:.2f}, not < {MAX_PARETO_K}: "
             "the surrogate misses part of the posterior.",
+        ),
+        Check(
+            "Surrogate error",
+            f"{error:.2f} nat",
+            f"<= {MAX_SURROGATE_ERROR} nat",
+            error <= MAX_SURROGATE_ERROR,
+            f"The surrogate's log-density is off by {error:.2f} nat, more than {MAX_SURROGATE_ERROR}: "
+            "it isn't the posterior's.",
         ),
         Check(
             "Exact weights",

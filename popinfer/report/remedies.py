@@ -46,6 +46,7 @@ _BY_CHECK = {
     "Divergences": "Raise sample.target_accept towards 1, or narrow the priors in free.",
     "E-BFMI": f"Raise sample.n_warmup, or {_FLAT}",
     "Pareto k-hat": _SURROGATE,
+    "Surrogate error": _SURROGATE,
     "Exact weights": f"Raise sample.n_draws and sample.max_evaluations together. {_SURROGATE}",
     "Region of the nodes": f"Narrow the priors in free. {_SURROGATE}",
     "Settled fit": "Raise fit.n_prior_starts or halos.n_per_slice.",

@@ -145,7 +145,7 @@ def test_a_surrogate_that_errs_is_corrected_by_the_weights(counts, surrogate, mi
 
 @pytest.mark.parametrize("size", [0.07, 0.09])
 def test_weights_make_up_for_an_error_of_more_than_a_nat(counts, surrogate, mixture, size, monkeypatch):
-    """It costs evaluations, not accuracy, as long as their tail and worth pass the gate."""
+    """It costs evaluations, not accuracy, while their tail is thin and they are worth enough."""
     monkeypatch.setattr(exact_weights, "MAX_BEYOND", 1.0)
     monkeypatch.setattr(exact_weights, "MAX_REFINEMENTS", 0)
     off = wrong(surrogate, size)

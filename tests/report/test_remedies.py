@@ -17,7 +17,7 @@ FOLDER = Path(gate.__file__).parent
 SECTIONS = {"nuts": NutsConfig, "nuts_exact": NutsExactConfig, "smc": SmcConfig}
 # checks that a sampler's draws go through beside those of all
 ONLY = {
-    "nuts": {"Pareto k-hat", "Exact weights", "Region of the nodes", "Finite chains"},
+    "nuts": {"Pareto k-hat", "Surrogate error", "Exact weights", "Region of the nodes", "Finite chains"},
     "smc": {"Tempering", "Moving particles", "Lineages"},
 }
 CHAINS = {"Moving chains", "R-hat", "Divergences", "E-BFMI", "Tree depth", "Finite density"}

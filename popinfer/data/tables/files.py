@@ -36,6 +36,7 @@ _FURTHER_SUFFIXES = {
     ".ecsv.gz": "ecsv",
     ".ecsv.bz2": "ecsv",
 }
+_ALL_SUFFIXES = SUFFIXES | _FURTHER_SUFFIXES
 KINDS = ("parquet", "fits", "hdf5", "csv", "ecsv")
 _MOST_NAMES = 2000  # of a folder, that a missing name is compared with
 _PART_SUFFIXES = (".parquet", ".pq", ".parq")
@@ -111,11 +112,12 @@ def kind_of(request: Request, format: str) -> str:
 
 def suffix_kind(path: Path) -> str | None:
     """The format that a path's suffix stands for; None where it stands for none."""
-    name = path.name.lower()
-    for suffix, kind in {**SUFFIXES, **_FURTHER_SUFFIXES}.items():
-        if name.endswith(suffix):
-            return kind
-    return None
+    return _ALL_SUFFIXES.get(_suffix(path.name))
+
+
+def _suffix(name: str) -> str:
+    """The suffix of a format that a file's name ends in, in lower case; "" for none."""
+    return next((suffix for suffix in _ALL_SUFFIXES if name.lower().endswith(suffix)), "")
 
 
 def _names_like(path: Path) -> str:
@@ -133,8 +135,7 @@ def _names_like(path: Path) -> str:
 
 def _stem(name: str) -> str:
     """A file's name without the suffix of its format."""
-    known = (suffix for suffix in {**SUFFIXES, **_FURTHER_SUFFIXES} if name.lower().endswith(suffix))
-    return name[: len(name) - max(map(len, known), default=0)]
+    return name[: len(name) - len(_suffix(name))]
 
 
 def _mode(request: Request) -> int:
