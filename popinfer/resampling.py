@@ -47,6 +47,32 @@ def kish_size(log_weight: np.ndarray) -> float:
     return float(weight.sum() ** 2 / np.square(weight).sum())
 
 
+def independent_size(log_weight: np.ndarray, n_chain: int, chain_ess: float) -> float:
+    """Effective number of independent draws that weighted picks from Markov chains are worth.
+
+    Picks at random out of chains have two errors of a mean: the weights', as if draws were independent, and
+    the chains' own, less the part that the number of picks has counted already. In units of the posterior's
+    variance they add up to
+
+        1 / worth = 1 / K + 1 / E - 1 / N,
+
+    K the Kish size. Weights are taken to differ between neighbours in a chain as much as between others.
+
+    Parameters
+    ----------
+    log_weight : np.ndarray
+        Of the picks.
+    n_chain : int
+        Draws of the chains, N.
+    chain_ess : float
+        Effective size of these, E, which may be larger than N.
+    """
+    kish = kish_size(log_weight)
+    if kish == 0 or not chain_ess > 0:
+        return 0.0
+    return 1 / (1 / kish + max(1 / chain_ess - 1 / n_chain, 0.0))
+
+
 def pareto_smooth(log_weight: Float[np.ndarray, "draw"]) -> tuple[Float[np.ndarray, "draw"], float]:
     """Pareto-smoothed log weights of a sum of one, and k-hat.
 

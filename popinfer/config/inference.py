@@ -139,15 +139,21 @@ class NutsConfig(Section):
     n_warmup: int = Field(
         default=500, ge=100, le=1_000_000, description="Steps that tune each chain, which are thrown away."
     )
-    n_draws: int = Field(default=1000, ge=100, le=1_000_000, description="Draws of each chain.")
+    n_draws: int = Field(
+        default=1000,
+        ge=100,
+        le=1_000_000,
+        description="Draws of each chain, and of each of at most 15 extensions, until the chains' smallest "
+        "effective size is six times `min_ess`.",
+    )
     target_accept: float = Field(
-        default=0.8, gt=0.5, lt=1, description="Acceptance probability that the step size is tuned to."
+        default=0.9, gt=0.5, lt=1, description="Acceptance probability that the step size is tuned to."
     )
     min_ess: float = Field(
         default=400.0,
         ge=50,
         le=1_000_000,
-        description="Exact evaluations go on until the weights are worth so many independent draws.",
+        description="Exact evaluations go on until the weighted draws are worth so many independent ones.",
     )
     max_evaluations: int = Field(
         default=4000,

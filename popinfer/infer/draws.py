@@ -5,6 +5,7 @@
 """
 
 import abc
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +34,14 @@ class Draws:
     u: np.ndarray
     stats: dict[str, np.ndarray]
     attrs: dict[str, Any] = field(default_factory=dict)
+
+    @functools.cached_property
+    def smallest_ess(self) -> float:
+        """Bulk effective size of the parameter that has the smallest; 0 where it is no number."""
+        import arviz as az  # takes a second, which whoever only asks for the class shouldn't wait for
+
+        sizes = [float(az.ess(self.u[..., i], method="bulk")) for i in range(self.u.shape[-1])]
+        return float(np.nan_to_num(np.min(sizes)))
 
 
 class Sampler(eqx.Module):

@@ -16,21 +16,35 @@ from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from popinfer.infer.counts import BatchedCounts, Evaluated, evaluate
 from popinfer.infer.draws import Draws
 from popinfer.infer.laplace import Mixture
-from popinfer.infer.nuts import SurrogateNutsSpec, surrogate_nuts
+from popinfer.infer.nuts import SurrogateChains, SurrogateNutsSpec
 from popinfer.infer.surrogate_posterior import MAX_ERROR, SurrogatePosterior, spread_out
-from popinfer.resampling import EVEN, MAX_PARETO_K, kish_size, pareto_smooth, shuffled_systematic
+from popinfer.resampling import (
+    EVEN,
+    MAX_PARETO_K,
+    independent_size,
+    kish_size,
+    pareto_smooth,
+    shuffled_systematic,
+)
 
-MAX_BEYOND = 0.01  # of the draws; a posterior that the nodes cover has hardly any beyond all of them
+# of the first draws; a posterior that the nodes cover has hardly any beyond all of them. A fifth of what the
+# convergence gate passes: few draws don't tell a share well
+MAX_BEYOND = 0.002
 MAX_REFINEMENTS = 4
 _HELPED = 0.9  # of the error before: a refinement that leaves more is the last
 # radius of new nodes beyond the draws', where these press against the region's edge [standard deviations]
 _FARTHER = 1.5
 _MORE = 1.25  # times as many evaluations, where the weights' tail can't be trusted yet
+# effective size of chains, in units of the draws that are asked for. From independent chains, 400 draws need
+# 480 of the Kish size with it; weights that vary as slowly along chains as the parameters would be worth 350
+_CHAIN_ESS = 6.0
+_MAX_EXTENSIONS = 15
+_MOST_OF_CHAINS = 2 / 3
 FIRST_LOOK = 32  # exact evaluations, a multiple of what is evaluated at once
 
 Say = Callable[[int, int, str], None]
@@ -42,8 +56,9 @@ class ExactWeightsSpec:
 
     Attributes
     ----------
-    n_chains, n_warmup, n_draws, target_accept : of the chains on the surrogate.
-    min_ess : effective number of draws that the weights have to be worth.
+    n_chains, n_warmup, target_accept : of the chains on the surrogate.
+    n_draws : of each chain, and of each of its extensions, until all are worth several times `min_ess`.
+    min_ess : number of independent draws that the weighted draws have to be worth.
     max_evaluations : exact evaluations at most, refinements not counted.
     n_kept : draws that are kept, resampled by weight.
     """
@@ -51,7 +66,7 @@ class ExactWeightsSpec:
     n_chains: int = 4
     n_warmup: int = 500
     n_draws: int = 1000
-    target_accept: float = 0.8
+    target_accept: float = 0.9
     min_ess: float = 400.0
     max_evaluations: int = 4000
     n_kept: int = 1000
@@ -118,10 +133,10 @@ def sample_with_exact_weights(
     refined, before = 0, np.inf
     while True:
         chain_key, pick_key, resample_key = jax.random.split(jax.random.fold_in(key, refined), 3)
-        chains = surrogate_nuts(chain_key, surrogate.density, start, spec.chains)
-        weighted = _WeightedDraws.of_chains(pick_key, chains, surrogate)
+        chains = SurrogateChains.start(chain_key, surrogate.density, start, spec.chains)
+        weighted = _WeightedDraws.of(chains.draws, surrogate).shuffled(pick_key)
         weighted = weighted.evaluate_more(counts, FIRST_LOOK, towards(int(spec.min_ess)))
-        beyond = surrogate.density.beyond(chains.u)
+        beyond = surrogate.density.beyond(chains.draws.u)
         fine = weighted.error <= MAX_ERROR and beyond <= MAX_BEYOND
         helped = weighted.error < _HELPED * before or beyond > MAX_BEYOND
         if fine or not helped or refined == MAX_REFINEMENTS or surrogate.room < FIRST_LOOK:
@@ -129,19 +144,28 @@ def sample_with_exact_weights(
         assert weighted.evaluated is not None
         new = weighted.evaluated
         if beyond > MAX_BEYOND:
-            new = evaluate(counts, spread_out(new.points, chains.u.mean(axis=(0, 1)), _FARTHER))
+            new = evaluate(counts, spread_out(new.points, chains.draws.u.mean(axis=(0, 1)), _FARTHER))
         surrogate, refined, before = surrogate.with_nodes(new), refined + 1, weighted.error
-    limit, together = min(spec.max_evaluations, len(weighted.queue)), counts.n_together
-    while not weighted.are_worth(spec.min_ess) and len(weighted.u) < limit:
+    for _ in range(_MAX_EXTENSIONS):
+        ess = chains.draws.smallest_ess
+        if ess >= _CHAIN_ESS * spec.min_ess:
+            break
+        say(FIRST_LOOK, int(spec.min_ess), f"chains worth {ess:.0f} draws")
+        chains = chains.extended()
+    weighted = replace(weighted, chains=chains.draws).shuffled(jax.random.fold_in(pick_key, 1))
+    # no weights make more of chains than these are worth
+    min_ess = min(spec.min_ess, _MOST_OF_CHAINS * chains.draws.smallest_ess)
+    limit, together = min(spec.max_evaluations, len(weighted.order)), counts.n_together
+    while not weighted.are_worth(min_ess) and weighted.n < limit:
         # k-hat of a few hundred weights is known to 0.15 only: more of them tell whether it is too large
-        more = spec.min_ess / max(weighted.ess, 1.0) if weighted.ess < spec.min_ess else _MORE
-        wanted = more * len(weighted.u)
-        step = together * int(np.ceil(np.clip(1.02 * wanted - len(weighted.u), together, 100) / together))
-        step = min(step, limit - len(weighted.u))
+        more = min_ess / max(weighted.ess, 1.0) if weighted.ess < min_ess else _MORE
+        wanted = more * weighted.n
+        step = together * int(np.ceil(np.clip(1.02 * wanted - weighted.n, together, 100) / together))
+        step = min(step, limit - weighted.n)
         weighted = weighted.evaluate_more(counts, step, towards(round(wanted)))
     draws = _resample(resample_key, weighted, spec)
     draws.attrs["n_refinements"] = refined
-    return SampledPosterior(draws, chains, surrogate, weighted.u)
+    return SampledPosterior(draws, chains.draws, surrogate, weighted.u)
 
 
 @dataclass(frozen=True)
@@ -150,35 +174,48 @@ class _WeightedDraws:
 
     Attributes
     ----------
+    chains : all draws.
     surrogate : whose draws they are.
-    queue : all draws.
-    log_q : their log-density by the surrogate.
+    order : numbers of the draws; draws that chains get later have higher ones.
     evaluated : exact log-counts of those evaluated, None at first.
     log_p : their exact log-densities.
     """
 
+    chains: Draws
     surrogate: SurrogatePosterior
-    queue: Float[np.ndarray, "draw par"]
-    log_q: Float[np.ndarray, "draw"]
+    order: Int[np.ndarray, "draw"]
     evaluated: Evaluated | None
     log_p: Float[np.ndarray, "exact"]
 
     @classmethod
-    def of_chains(cls, key: Array, chains: Draws, surrogate: SurrogatePosterior) -> "_WeightedDraws":
+    def of(cls, chains: Draws, surrogate: SurrogatePosterior) -> "_WeightedDraws":
         """Nothing evaluated yet."""
-        order = np.asarray(jax.random.permutation(key, chains.u[..., 0].size))
-        queue = chains.u.reshape(-1, chains.u.shape[-1])[order]
-        return cls(surrogate, queue, chains.stats["lp"].ravel()[order], None, np.empty(0))
+        return cls(chains, surrogate, np.empty(0, int), None, np.empty(0))
+
+    def shuffled(self, key: Array) -> "_WeightedDraws":
+        """The same with a random order of all draws that haven't been evaluated, new ones among them."""
+        done = self.order[: self.n]
+        rest = np.setdiff1d(np.arange(self.chains.stats["lp"].size), done)
+        return replace(self, order=np.append(done, np.asarray(jax.random.permutation(key, rest))))
+
+    @property
+    def n(self) -> int:
+        """How many were evaluated."""
+        return len(self.log_p)
+
+    def _points(self, picked: Int[np.ndarray, "picked"]) -> Float[np.ndarray, "picked par"]:
+        n_chain = len(self.chains.u)
+        return self.chains.u[picked % n_chain, picked // n_chain]
 
     @property
     def u(self) -> Float[np.ndarray, "exact par"]:
         """Draws that were evaluated."""
-        return self.queue[: len(self.log_p)]
+        return self._points(self.order[: self.n])
 
     def evaluate_more(self, counts: BatchedCounts, n: int, say: Callable[[int], None]) -> "_WeightedDraws":
         """Evaluate the next n draws exactly."""
-        done = len(self.log_p)
-        new = evaluate(counts, self.queue[done : done + n], lambda more: say(done + more))
+        points = self._points(self.order[self.n : self.n + n])
+        new = evaluate(counts, points, lambda more: say(self.n + more))
         log_p = self.surrogate.likelihood.log_posteriors(new.values, new.points)
         evaluated = new if self.evaluated is None else self.evaluated.joined(new)
         return replace(self, evaluated=evaluated, log_p=np.concatenate([self.log_p, log_p]))
@@ -186,7 +223,8 @@ class _WeightedDraws:
     @property
     def log_weight(self) -> Float[np.ndarray, "exact"]:
         """Log of p over q; NaN where the model gives no number."""
-        return self.log_p - self.log_q[: len(self.log_p)]
+        log_q = self.chains.stats["lp"].T.ravel()
+        return self.log_p - log_q[self.order[: self.n]]
 
     @property
     def error(self) -> float:
@@ -195,16 +233,17 @@ class _WeightedDraws:
         return float(np.std(finite)) if finite.size > 1 else np.inf
 
     def are_worth(self, min_ess: float) -> bool:
-        """Whether the weights are worth enough draws and their tail can be trusted."""
-        smoothed, pareto_k = pareto_smooth(self.log_weight)
+        """Whether the weighted draws are worth enough and the weights' tail can be trusted."""
+        pareto_k = pareto_smooth(self.log_weight)[1]
         finite = self.log_weight[np.isfinite(self.log_weight)]
-        even = kish_size(finite) >= EVEN * len(self.log_weight)
-        return kish_size(smoothed) >= min_ess and (even or pareto_k < MAX_PARETO_K)
+        even = kish_size(finite) >= EVEN * self.n
+        return self.ess >= min_ess and (even or pareto_k < MAX_PARETO_K)
 
     @property
     def ess(self) -> float:
-        """Effective number of independent draws that the weights are worth."""
-        return kish_size(pareto_smooth(self.log_weight)[0])
+        """Effective number of independent draws that the weighted draws are worth."""
+        smoothed, _ = pareto_smooth(self.log_weight)
+        return independent_size(smoothed, self.chains.stats["lp"].size, self.chains.smallest_ess)
 
 
 def _resample(key: Array, weighted: _WeightedDraws, spec: ExactWeightsSpec) -> Draws:

@@ -13,10 +13,10 @@ arXiv:1604.00695) must pass:
 * E-BFMI > 0.3 in every chain: the momentum resampling explores the tails of the energy;
 * fewer than 1 % of the trajectories end because the tree reached its largest depth.
 
-Draws of a surrogate are weighted by the exact density. Its chains must pass all of the above, and the weights
-must have a Pareto shape k-hat < 0.7, be worth 400 independent draws (Vehtari et al. 2024, arXiv:1507.02646),
-and their logarithms, the surrogate's error, scatter by 1.2 nat at most; all are computed from the raw
-weights. Where the weights are so even that they are worth 99 % of the draws, the shape of their tail says
+Draws of a surrogate are weighted by the exact density. Its chains must pass all of the above. The weights must
+have a Pareto shape k-hat < 0.7 (Vehtari et al. 2024, arXiv:1507.02646), and their logarithms, the surrogate's
+error, scatter by 1.2 nat at most. The weighted draws must be worth 400 independent ones, the chains' effective
+size taken into account (`popinfer.resampling.independent_size`). All are computed from the raw weights. Where the weights are so even that they are worth 99 % of the draws, the shape of their tail says
 nothing and isn't asked for. At most 1 % of the chains' draws may lie beyond all of the surrogate's nodes: it
 is kept from going there, so that neither chains nor weights tell what is farther out. At most 1 % of the
 exact evaluations may be points where the model gives no number: a density of infinity is none, whatever its
@@ -70,7 +70,7 @@ from popinfer.report.gate_draws import (
     vectors,
 )
 from popinfer.report.remedies import remedy
-from popinfer.resampling import EVEN, MAX_PARETO_K, kish_size, pareto_smooth
+from popinfer.resampling import EVEN, MAX_PARETO_K, independent_size, kish_size, pareto_smooth
 
 MAX_DIVERGENT_FRACTION = 0.001
 MAX_RHAT = 1.01
@@ -187,11 +187,14 @@ def _check_tree_depth(stats: xr.Dataset) -> Check:
 MAX_SURROGATE_ERROR = 1.2  # nat; the weights of a worse surrogate are worth less than a quarter of the draws
 
 
-def importance_checks(log_weight: np.ndarray) -> list[Check]:
-    """Judge the raw log weights, which are no numbers where the exact density is none."""
+def importance_checks(log_weight: np.ndarray, n_chain: int, chain_ess: float) -> list[Check]:
+    """Judge the raw log weights, which are no numbers where the exact density is none.
+
+    They are of some of the `n_chain` draws of chains that are worth `chain_ess`.
+    """
     undefined = ~np.isfinite(log_weight)
     smoothed, k_hat = pareto_smooth(log_weight[~undefined])
-    ess = kish_size(smoothed)
+    ess = independent_size(smoothed, n_chain, chain_ess)
     # of the raw weights: smoothing hides single large ones
     even = kish_size(log_weight[~undefined]) >= EVEN * log_weight.size
     finite = log_weight[np.isfinite(log_weight)]
@@ -219,8 +222,8 @@ def importance_checks(log_weight: np.ndarray) -> list[Check]:
             f"worth {ess:.0f}",
             f">= {MIN_ESS:.0f}",
             ess >= MIN_ESS,
-            f"The exact weights are worth {ess:.0f} independent draws, not {MIN_ESS:.0f}: more exact "
-            "evaluations or a better surrogate are needed.",
+            f"The weighted draws are worth {ess:.0f} independent ones, not {MIN_ESS:.0f}: more exact "
+            "evaluations, longer chains or a better surrogate are needed.",
         ),
     ]
 
@@ -388,7 +391,9 @@ def _judge_surrogate(
         checks += trajectory_checks(read_group(idata, "chain_stats"))
     if "log_weight" not in stats:
         return [*checks, not_stored("Exact weights", "log_weight")], table
-    return checks + importance_checks(_values(stats["log_weight"])), table
+    n_chain = max((values.size for values in chains.values()), default=1)
+    chain_ess = float(np.min([row.ess_bulk for row in table]))  # NaN, which passes nothing, where one is
+    return checks + importance_checks(_values(stats["log_weight"]), n_chain, chain_ess), table
 
 
 def _coordinate_checks(

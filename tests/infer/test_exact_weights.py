@@ -90,11 +90,16 @@ def test_draws_have_the_exact_moments(counts, sampled):
 
 def test_weights_are_worth_what_was_asked_for(sampled, surrogate):
     attrs = sampled.draws.attrs
-    assert 300 <= attrs["importance_ess"] <= attrs["density_evaluations"] <= 340
+    # even weights: what picks from chains need to be worth 300, and a batch of evaluations
+    chain_ess, n_chain = sampled.chains.smallest_ess, sampled.chains.stats["lp"].size
+    assert chain_ess >= 6 * 300
+    needed = 1 / (1 / 300 - 1 / chain_ess + 1 / n_chain)
+    assert 300 <= attrs["importance_ess"]
+    assert needed <= attrs["density_evaluations"] <= 1.1 * needed
     assert attrs["surrogate_error"] < 0.2
     assert attrs["left_out_error"] < 0.2
     # about as many draws of a banana lie beyond the first nodes as call for more of them
-    assert attrs["n_refinements"] <= 1
+    assert attrs["n_refinements"] <= 2
     assert attrs["undefined_fraction"] == 0
     assert attrs["n_nodes"] == len(surrogate.nodes.points) + attrs["n_refinements"] * FIRST_LOOK
     assert sampled.draws.u.shape == (4, 100, N_PAR)
@@ -143,7 +148,7 @@ def test_a_surrogate_that_errs_is_corrected_by_the_weights(counts, surrogate, mi
     agrees(found.draws.u, quadrature(counts, off.likelihood), 200)
 
 
-@pytest.mark.parametrize("size", [0.07, 0.09])
+@pytest.mark.parametrize("size", [0.2, 0.25])
 def test_weights_make_up_for_an_error_of_more_than_a_nat(counts, surrogate, mixture, size, monkeypatch):
     """It costs evaluations, not accuracy, while their tail is thin and they are worth enough."""
     monkeypatch.setattr(exact_weights, "MAX_BEYOND", 1.0)
@@ -152,7 +157,7 @@ def test_weights_make_up_for_an_error_of_more_than_a_nat(counts, surrogate, mixt
     spec = dataclasses.replace(SPEC, min_ess=400, n_draws=1000, max_evaluations=4000)
     found = sample_with_exact_weights(jax.random.key(2), counts, off, mixture, spec)
     attrs = found.draws.attrs
-    assert 1.2 < attrs["surrogate_error"] < 3
+    assert 1.1 < attrs["surrogate_error"] < 3
     assert attrs["pareto_k"] < 0.7 and attrs["importance_ess"] >= 400
     agrees(found.draws.u, quadrature(counts, off.likelihood), 400)
 

@@ -11,7 +11,7 @@ from targets import COV, COV5, MEAN, MEAN5, cliff, gaussian, gaussian5, nowhere
 from toy import silent
 
 from popinfer.infer.laplace import Laplace, Mixture
-from popinfer.infer.nuts import NutsSpec, SurrogateNutsSpec, nuts, surrogate_nuts
+from popinfer.infer.nuts import NutsSpec, SurrogateChains, SurrogateNutsSpec, nuts, surrogate_nuts
 
 WANTED = {"lp", "energy", "diverging", "tree_depth", "n_steps", "acceptance_rate"}
 WRONG = Mixture.single(Laplace(MEAN5 + 0.1, 1.5 * COV5))  # whitening need not be perfect
@@ -77,6 +77,30 @@ def test_cheap_chains_repeat_with_their_key_and_share_a_program():
     assert not np.array_equal(one, other)
     moved = surrogate_nuts(jax.random.key(1), Gaussian5(jnp.asarray(MEAN5 + 0.1)), WRONG, spec).u
     assert np.median(moved - one) == pytest.approx(0.1, abs=0.05)
+
+
+def test_cheap_chains_go_on_from_where_they_are():
+    """More draws, none of them repeated, and what was drawn stays; together they have the moments."""
+    spec, density = SurrogateNutsSpec(2, 200, 300), Gaussian5(jnp.asarray(MEAN5))
+    first = SurrogateChains.start(jax.random.key(2), density, WRONG, spec)
+    longer = first.extended().extended()
+    np.testing.assert_array_equal(longer.draws.u[:, :300], first.draws.u)
+    assert longer.draws.u.shape == (2, 900, 5)
+    assert all(values.shape == (2, 900) for values in longer.draws.stats.values())
+    u, sd = longer.draws.u.reshape(-1, 5), np.sqrt(np.diag(COV5))
+    assert len(np.unique(u[:, 0])) > 0.95 * len(u)
+    assert np.all(np.abs(u.mean(axis=0) - MEAN5) < 4 * sd / np.sqrt(len(u) / 3))
+    # the trajectory of every chain is continuous where it was extended
+    steps = np.abs(np.diff(longer.draws.u, axis=1))
+    assert np.all(steps[:, [299, 599]] < 1.5 * steps.max(axis=1, keepdims=True))
+    assert longer.draws.smallest_ess > 2 * first.draws.smallest_ess
+
+
+def test_cheap_chains_share_one_step_size():
+    """Chains of one target accept alike, also where warm-up is short."""
+    spec = SurrogateNutsSpec(4, 100, 400)
+    draws = surrogate_nuts(jax.random.key(3), Gaussian5(jnp.asarray(MEAN5)), WRONG, spec)
+    assert np.ptp(draws.stats["acceptance_rate"].mean(axis=1)) < 0.03
 
 
 def test_batched_chains_give_the_draws_of_chains_in_sequence():

@@ -3,6 +3,7 @@
 import arviz as az
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 import synthetic
 import xarray as xr
 from inference_groups import draws_of
@@ -10,7 +11,7 @@ from inference_groups import draws_of
 from popinfer.errors import InputError
 from popinfer.inference_data import InferenceData, add_groups, read_group
 from popinfer.report import judge
-from popinfer.resampling import kish_size, pareto_smooth
+from popinfer.resampling import pareto_smooth
 
 _surrogate = synthetic.weighted
 
@@ -273,6 +274,19 @@ def test_few_exact_weights_fail_on_their_worth():
     assert "worth" in failure and "400" in failure
 
 
+def test_weights_of_slow_chains_fail_on_their_worth():
+    """The same weights, of chains whose neighbours hardly differ: their draws tell little more together."""
+    slow, rng = _surrogate(_even(n=2000)), np.random.default_rng(6)
+    assert judge(slow).converged
+    for i, (name, (_, _, scale, *_)) in enumerate(synthetic.PARAMETERS.items()):
+        values, noise = slow["chains"][name].values, rng.normal(size=slow["chains"][name].shape)
+        chain = lfilter([1.0], [1.0, -0.8], noise, axis=1)
+        values[...] = values.mean() + values.std() * chain / chain.std()
+        slow["unconstrained"]["chains"].values[..., i] = values / scale
+    failures = judge(slow).failures
+    assert any("weighted draws are worth" in failure for failure in failures)
+
+
 def test_a_surrogate_that_errs_fails_even_with_many_draws():
     assert judge(_surrogate(_even(n=20_000, sd=1.1))).converged
     assert "off by 1.30 nat" in _only_failure(_surrogate(_even(n=20_000, sd=1.3)))
@@ -282,13 +296,6 @@ def test_zero_weights_are_no_failure():
     log_weight = _even(n=2000)
     log_weight[:5] = -np.inf
     assert judge(_surrogate(log_weight)).converged
-
-
-def test_kish_size_of_known_weights():
-    # half of the draws carry no weight at all
-    log_weight = np.zeros(2000)
-    log_weight[::2] = -np.inf
-    assert kish_size(pareto_smooth(log_weight)[0]) == pytest.approx(1000, rel=0.01)
 
 
 def test_no_posterior_is_one_clear_line():
