@@ -40,8 +40,8 @@ _HELPED = 0.9  # of the error before: a refinement that leaves more is the last
 # radius of new nodes beyond the draws', where these press against the region's edge [standard deviations]
 _FARTHER = 1.5
 _MORE = 1.25  # times as many evaluations, where the weights' tail can't be trusted yet
-# effective size of chains, in units of the draws that are asked for. From independent chains, 400 draws need
-# 480 of the Kish size with it; weights that vary as slowly along chains as the parameters would be worth 350
+# effective size of chains, in units of the draws that are asked for: 400 of them need a Kish size of 480 then.
+# Weights that vary as slowly along chains as the parameters, and are worth half their number, would make 340
 _CHAIN_ESS = 6.0
 _MAX_EXTENSIONS = 15
 _MOST_OF_CHAINS = 2 / 3
