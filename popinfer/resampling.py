@@ -56,7 +56,8 @@ def independent_size(log_weight: np.ndarray, n_chain: int, chain_ess: float) -> 
 
         1 / worth = 1 / K + 1 / E - 1 / N,
 
-    K the Kish size. Weights are taken to differ between neighbours in a chain as much as between others.
+    K the Kish size. Weights are taken to differ between neighbours in a chain as much as between others, and
+    to be as large in one part of the posterior as in another.
 
     Parameters
     ----------

@@ -143,8 +143,8 @@ class NutsConfig(Section):
         default=1000,
         ge=100,
         le=1_000_000,
-        description="Draws of each chain, and of each of at most 15 extensions, until the chains' smallest "
-        "effective size is six times `min_ess`.",
+        description="Draws of each chain. Chains go on by as many, at most 15 times, until their smallest "
+        "effective size is six times min_ess.",
     )
     target_accept: float = Field(
         default=0.9, gt=0.5, lt=1, description="Acceptance probability that the step size is tuned to."
@@ -159,7 +159,7 @@ class NutsConfig(Section):
         default=4000,
         ge=100,
         le=1_000_000,
-        description="Most exact evaluations; no more than the chains have draws.",
+        description="Most exact evaluations; no more than the chains have draws when they end.",
     )
     n_kept: int = Field(
         default=1000,

@@ -16,6 +16,7 @@ from jaxtyping import Array
 
 from popinfer.infer.laplace import Mixture
 
+TAILS = (0.05, 0.95)  # quantiles whose effective size is that of the tails
 LogDensity = Callable[[Array], Array]
 Progress = Callable[[int, int, str], None]
 
@@ -37,11 +38,15 @@ class Draws:
 
     @functools.cached_property
     def smallest_ess(self) -> float:
-        """Bulk effective size of the parameter that has the smallest; 0 where it is no number."""
+        """Smallest effective size of all parameters, in bulk and tails; 0 where one is no number."""
         import arviz as az  # takes a second, which whoever only asks for the class shouldn't wait for
 
-        sizes = [float(az.ess(self.u[..., i], method="bulk")) for i in range(self.u.shape[-1])]
-        return float(np.nan_to_num(np.min(sizes)))
+        columns = [self.u[..., i] for i in range(self.u.shape[-1])]
+        if not np.isfinite(self.u).all() or any(np.ptp(column) == 0 for column in columns):
+            return 0.0
+        bulk = [float(az.ess(column, method="bulk")) for column in columns]
+        tail = [float(az.ess(column, method="tail", prob=TAILS)) for column in columns]
+        return float(np.nan_to_num(np.min(bulk + tail)))
 
 
 class Sampler(eqx.Module):

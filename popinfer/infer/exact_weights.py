@@ -40,11 +40,11 @@ _HELPED = 0.9  # of the error before: a refinement that leaves more is the last
 # radius of new nodes beyond the draws', where these press against the region's edge [standard deviations]
 _FARTHER = 1.5
 _MORE = 1.25  # times as many evaluations, where the weights' tail can't be trusted yet
-# effective size of chains, in units of the draws that are asked for: 400 of them need a Kish size of 480 then.
-# Weights that vary as slowly along chains as the parameters, and are worth half their number, would make 340
-_CHAIN_ESS = 6.0
-_MAX_EXTENSIONS = 15
-_MOST_OF_CHAINS = 2 / 3
+# effective size of chains, in units of the draws that are asked for: 400 of these need a Kish size of 480
+# then. Weights that vary as slowly along chains as the parameters, and are worth half their number, would
+# leave 340 of them
+CHAIN_ESS = 6.0
+MAX_EXTENSIONS = 15
 FIRST_LOOK = 32  # exact evaluations, a multiple of what is evaluated at once
 
 Say = Callable[[int, int, str], None]
@@ -132,29 +132,27 @@ def sample_with_exact_weights(
 
     refined, before = 0, np.inf
     while True:
-        chain_key, pick_key, resample_key = jax.random.split(jax.random.fold_in(key, refined), 3)
+        keys = jax.random.split(jax.random.fold_in(key, refined), 4)
+        chain_key, look_key, pick_key, resample_key = keys
         chains = SurrogateChains.start(chain_key, surrogate.density, start, spec.chains)
-        weighted = _WeightedDraws.of(chains.draws, surrogate).shuffled(pick_key)
+        weighted = _WeightedDraws.of(chains.draws, surrogate).shuffled(look_key)
         weighted = weighted.evaluate_more(counts, FIRST_LOOK, towards(int(spec.min_ess)))
         beyond = surrogate.density.beyond(chains.draws.u)
-        fine = weighted.error <= MAX_ERROR and beyond <= MAX_BEYOND
-        helped = weighted.error < _HELPED * before or beyond > MAX_BEYOND
+        leaves = beyond > max(MAX_BEYOND, 1 / chains.draws.stats["lp"].size)  # not by a single draw
+        fine = weighted.error <= MAX_ERROR and not leaves
+        helped = weighted.error < _HELPED * before or leaves
         if fine or not helped or refined == MAX_REFINEMENTS or surrogate.room < FIRST_LOOK:
             break
         assert weighted.evaluated is not None
         new = weighted.evaluated
-        if beyond > MAX_BEYOND:
+        if leaves:
             new = evaluate(counts, spread_out(new.points, chains.draws.u.mean(axis=(0, 1)), _FARTHER))
         surrogate, refined, before = surrogate.with_nodes(new), refined + 1, weighted.error
-    for _ in range(_MAX_EXTENSIONS):
-        ess = chains.draws.smallest_ess
-        if ess >= _CHAIN_ESS * spec.min_ess:
-            break
-        say(FIRST_LOOK, int(spec.min_ess), f"chains worth {ess:.0f} draws")
-        chains = chains.extended()
-    weighted = replace(weighted, chains=chains.draws).shuffled(jax.random.fold_in(pick_key, 1))
-    # no weights make more of chains than these are worth
-    min_ess = min(spec.min_ess, _MOST_OF_CHAINS * chains.draws.smallest_ess)
+    chains = _long_enough(chains, spec, say)
+    weighted = replace(weighted, chains=chains.draws).shuffled(pick_key)
+    min_ess, chain_ess = spec.min_ess, chains.draws.smallest_ess
+    if chain_ess <= min_ess:  # no weights make more of chains than these are worth
+        min_ess = 0.5 * chain_ess
     limit, together = min(spec.max_evaluations, len(weighted.order)), counts.n_together
     while not weighted.are_worth(min_ess) and weighted.n < limit:
         # k-hat of a few hundred weights is known to 0.15 only: more of them tell whether it is too large
@@ -166,6 +164,22 @@ def sample_with_exact_weights(
     draws = _resample(resample_key, weighted, spec)
     draws.attrs["n_refinements"] = refined
     return SampledPosterior(draws, chains.draws, surrogate, weighted.u)
+
+
+def _long_enough(chains: SurrogateChains, spec: ExactWeightsSpec, say: Say) -> SurrogateChains:
+    """Chains that go on until they are worth several times the draws that are asked for.
+
+    They don't where no length that is allowed would make them worth as many as are asked for.
+    """
+    wanted = CHAIN_ESS * spec.min_ess
+    for done in range(1, MAX_EXTENSIONS + 1):
+        # antithetic chains are worth more draws than they have
+        ess = min(chains.draws.smallest_ess, chains.draws.stats["lp"].size)
+        if ess >= wanted or ess * (MAX_EXTENSIONS + 1) / done < spec.min_ess:
+            break
+        say(FIRST_LOOK, int(spec.min_ess), f"chains worth {ess:.0f} draws")
+        chains = chains.extended()
+    return chains
 
 
 @dataclass(frozen=True)

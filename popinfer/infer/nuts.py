@@ -79,8 +79,8 @@ class SurrogateNutsSpec:
     n_chains, n_warmup, target_accept, start_scale : as those of `NutsSpec`.
     n_draws : draws of each chain, and of each of its extensions.
 
-    With an acceptance of 0.8 up to 2 % of the transitions diverged on a posterior with two maxima of different
-    widths, with 0.9 none in 10,000, at twice the effective size a second.
+    With an acceptance of 0.8 up to 2 % of the transitions diverged on a posterior with two maxima of
+    different widths, with 0.9 less than one in 10,000, at twice the effective size a second.
     """
 
     n_chains: int = 4
@@ -323,7 +323,7 @@ def surrogate_nuts(key: Array, log_density: Any, start: Mixture, spec: Surrogate
 def _warm_up(
     density: _WhitenedDensity, keys: Array, starts: Array, n_warmup: int, target_accept: float
 ) -> tuple[Any, dict[str, Array]]:
-    """States of all chains after warm-up; one step size and metric for all, the means of what each found."""
+    """States of all chains after warm-up; one step size and metric for all, medians of what each found."""
 
     def chain(key: Array, start: Array) -> tuple[Any, dict[str, Array]]:
         warmup = blackjax.window_adaptation(
@@ -337,10 +337,7 @@ def _warm_up(
 
     states, tuned = _each_chain(chain, keys, starts)
     # a chain's own step size can be off by a factor of two, and then it diverges where others don't
-    return states, {
-        "step_size": jnp.exp(jnp.mean(jnp.log(tuned["step_size"]))),
-        "inverse_mass_matrix": jnp.mean(tuned["inverse_mass_matrix"], axis=0),
-    }
+    return states, {name: jnp.nanmedian(values, axis=0) for name, values in tuned.items()}
 
 
 @eqx.filter_jit

@@ -13,14 +13,15 @@ arXiv:1604.00695) must pass:
 * E-BFMI > 0.3 in every chain: the momentum resampling explores the tails of the energy;
 * fewer than 1 % of the trajectories end because the tree reached its largest depth.
 
-Draws of a surrogate are weighted by the exact density. Its chains must pass all of the above. The weights must
-have a Pareto shape k-hat < 0.7 (Vehtari et al. 2024, arXiv:1507.02646), and their logarithms, the surrogate's
-error, scatter by 1.2 nat at most. The weighted draws must be worth 400 independent ones, the chains' effective
-size taken into account (`popinfer.resampling.independent_size`). All are computed from the raw weights. Where the weights are so even that they are worth 99 % of the draws, the shape of their tail says
-nothing and isn't asked for. At most 1 % of the chains' draws may lie beyond all of the surrogate's nodes: it
-is kept from going there, so that neither chains nor weights tell what is farther out. At most 1 % of the
-exact evaluations may be points where the model gives no number: a density of infinity is none, whatever its
-sign.
+Draws of a surrogate are weighted by the exact density. Its chains must pass all of the above. The weights
+must have a Pareto shape k-hat < 0.7 (Vehtari et al. 2024, arXiv:1507.02646), and their logarithms, the
+surrogate's error, scatter by 1.2 nat at most. The weighted draws must be worth 400 independent ones, the
+chains' smallest effective size taken into account (`popinfer.resampling.independent_size`). All are
+computed from the raw weights. Where the weights are so even that they are worth 99 % of the draws, the
+shape of their tail says nothing and isn't asked for. At most 1 % of the chains' draws may lie beyond all of
+the surrogate's nodes: it is kept from going there, so that neither chains nor weights tell what is farther
+out. At most 1 % of the exact evaluations may be points where the model gives no number: a density of
+infinity is none, whatever its sign.
 
 For tempered particles the posterior must have been reached, half of the particles at least must have moved in
 the last stage, they must descend from 25 prior draws, and be worth 400 independent draws in bulk and tails.
@@ -49,6 +50,7 @@ import xarray as xr
 from scipy.stats import rankdata
 
 from popinfer.errors import InputError
+from popinfer.infer.draws import TAILS
 from popinfer.inference_data import InferenceData, read_group
 from popinfer.report.checks import (
     MIN_ESS,
@@ -76,7 +78,6 @@ MAX_DIVERGENT_FRACTION = 0.001
 MAX_RHAT = 1.01
 MIN_BFMI = 0.3
 MAX_SATURATED_FRACTION = 0.01
-TAILS = (0.05, 0.95)  # quantiles whose effective size is that of the tails
 MIN_DISTINCT_FRACTION = 0.05  # fewer distinct draws than this: the chain stood still most of the time
 
 
@@ -391,8 +392,10 @@ def _judge_surrogate(
         checks += trajectory_checks(read_group(idata, "chain_stats"))
     if "log_weight" not in stats:
         return [*checks, not_stored("Exact weights", "log_weight")], table
+    # chains without an effective size fail their own checks; weights are judged as those of independent draws
     n_chain = max((values.size for values in chains.values()), default=1)
-    chain_ess = float(np.min([row.ess_bulk for row in table]))  # NaN, which passes nothing, where one is
+    sizes = [min(row.ess_bulk, row.ess_tail) for row in table]
+    chain_ess = float(np.min(sizes)) if np.isfinite(sizes).all() else np.inf
     return checks + importance_checks(_values(stats["log_weight"]), n_chain, chain_ess), table
 
 

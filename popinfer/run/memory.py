@@ -6,6 +6,7 @@ from popinfer.config import RunConfig
 from popinfer.config.inference import NutsConfig, NutsExactConfig, SmcConfig
 from popinfer.errors import InputError
 from popinfer.infer.counts import batches_at_once
+from popinfer.infer.exact_weights import CHAIN_ESS, MAX_EXTENSIONS
 from popinfer.infer.nodes import MAX_NODES_PER_PARAMETER, NODES_PER_PARAMETER
 from popinfer.run.batches import CANDIDATES, batch_shape
 
@@ -17,6 +18,7 @@ _POINTS = 8  # at once, of large batches; those of small ones take no more memor
 _COPIES = 2  # of the halo sample: as drawn, and as the model has it
 _STATISTICS_MATRICES = 6  # of covariance that are alive at once, and one for every `_POINTS` evaluations
 _CHAIN_NUMBERS = 6  # that a sampler tells of each draw
+_DRAWS_PER_EFFECTIVE = 40  # of chains that mix badly; those of the shipped run files have up to 27
 _GIB = 2.0**30
 _CGROUP_LIMITS = (
     "/sys/fs/cgroup/memory.max",
@@ -47,7 +49,11 @@ def needed_bytes(config: RunConfig) -> dict[str, float]:
         "kernels.n_centers": 8 * statistics * (matrices * statistics + 2 * nodes),
     }
     if isinstance(settings, NutsConfig | NutsExactConfig):
-        needs["sample.n_chains"] = 8 * float(settings.n_chains) * settings.n_draws * (n_par + _CHAIN_NUMBERS)
+        n_draws = float(settings.n_chains) * settings.n_draws
+        if isinstance(settings, NutsConfig):  # chains go on
+            longest = min(n_draws * (1 + MAX_EXTENSIONS), _DRAWS_PER_EFFECTIVE * CHAIN_ESS * settings.min_ess)
+            n_draws = max(n_draws, longest)
+        needs["sample.n_chains"] = 8 * n_draws * (n_par + _CHAIN_NUMBERS)
     if isinstance(settings, NutsConfig):
         needs["sample.max_evaluations"] = 8 * float(settings.max_evaluations) * statistics
         needs["sample.n_kept"] = 8 * float(settings.n_kept) * n_par

@@ -1,6 +1,7 @@
 """The surrogate's posterior, weighted exactly, against dense quadrature of a banana."""
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,11 +13,12 @@ from toy import N_PAR, TRUTH, toy
 from popinfer.errors import NotConvergedError
 from popinfer.infer import exact_weights, surrogate_posterior
 from popinfer.infer.counts import evaluate
+from popinfer.infer.draws import Draws
 from popinfer.infer.exact_weights import FIRST_LOOK, ExactWeightsSpec, sample_with_exact_weights
 from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.likelihood import LogDensity
 from popinfer.infer.nodes import MOST_IN_ROUNDS
-from popinfer.infer.nuts import surrogate_nuts
+from popinfer.infer.nuts import SurrogateChains, surrogate_nuts
 from popinfer.infer.search import find_maxima
 from popinfer.infer.surrogate_posterior import SurrogatePosterior, build_surrogate
 
@@ -93,11 +95,11 @@ def test_weights_are_worth_what_was_asked_for(sampled, surrogate):
     # even weights: what picks from chains need to be worth 300, and a batch of evaluations
     chain_ess, n_chain = sampled.chains.smallest_ess, sampled.chains.stats["lp"].size
     assert chain_ess >= 6 * 300
-    needed = 1 / (1 / 300 - 1 / chain_ess + 1 / n_chain)
-    assert 300 <= attrs["importance_ess"]
+    needed = 1 / (1 / 300 - max(1 / chain_ess - 1 / n_chain, 0))
+    assert attrs["importance_ess"] >= 300
     assert needed <= attrs["density_evaluations"] <= 1.1 * needed
-    assert attrs["surrogate_error"] < 0.2
-    assert attrs["left_out_error"] < 0.2
+    assert attrs["surrogate_error"] < surrogate_posterior.MAX_ERROR
+    assert attrs["left_out_error"] < surrogate_posterior.MAX_ERROR
     # about as many draws of a banana lie beyond the first nodes as call for more of them
     assert attrs["n_refinements"] <= 2
     assert attrs["undefined_fraction"] == 0
@@ -125,20 +127,35 @@ def test_nodes_and_the_exact_density_agree(counts, surrogate):
     np.testing.assert_allclose(jax.vmap(surrogate.density)(nodes.points), exact, atol=0.05)
 
 
-def wrong(surrogate, size):
-    """A surrogate that errs in every count, as one with few nodes does, but at its nodes too."""
-    waves = np.random.default_rng(2).standard_normal((N_PAR, len(surrogate.data.observed)))
-    values = surrogate.nodes.values + size * np.sin(3 * surrogate.nodes.points @ waves)
-    return dataclasses.replace(
-        SurrogatePosterior.of(surrogate.data, dataclasses.replace(surrogate.nodes, values=values)),
-        likelihood=surrogate.likelihood,
-    )
+class WavyDensity(eqx.Module):
+    """A log-density that errs by a sum of waves, a few across the posterior; `error` nat in the rms."""
+
+    right: Any
+    error: float
+
+    def __call__(self, u):
+        waves = 2 * np.random.default_rng(2).standard_normal((30, N_PAR))
+        return self.right(u) + self.error * jnp.sum(jnp.sin(waves @ u)) / np.sqrt(15)
+
+    def beyond(self, u):
+        return self.right.beyond(u)
+
+
+@dataclasses.dataclass(frozen=True)
+class WavySurrogate(SurrogatePosterior):
+    """A surrogate that errs, and doesn't learn."""
+
+    error_nat: float = 0.0
+
+    @property
+    def density(self):
+        return WavyDensity(super().density, self.error_nat)
 
 
 def test_a_surrogate_that_errs_is_corrected_by_the_weights(counts, surrogate, mixture, monkeypatch):
     """Without refinement: the weights alone make up for an error of the surrogate."""
     monkeypatch.setattr(exact_weights, "MAX_BEYOND", 1.0)
-    off = wrong(surrogate, 0.012)
+    off = WavySurrogate(**vars(surrogate), error_nat=0.3)
     found = sample_with_exact_weights(
         jax.random.key(2), counts, off, mixture, dataclasses.replace(SPEC, min_ess=200)
     )
@@ -148,18 +165,18 @@ def test_a_surrogate_that_errs_is_corrected_by_the_weights(counts, surrogate, mi
     agrees(found.draws.u, quadrature(counts, off.likelihood), 200)
 
 
-@pytest.mark.parametrize("size", [0.2, 0.25])
-def test_weights_make_up_for_an_error_of_more_than_a_nat(counts, surrogate, mixture, size, monkeypatch):
+def test_weights_make_up_for_an_error_of_more_than_a_nat(counts, surrogate, mixture, monkeypatch):
     """It costs evaluations, not accuracy, while their tail is thin and they are worth enough."""
     monkeypatch.setattr(exact_weights, "MAX_BEYOND", 1.0)
     monkeypatch.setattr(exact_weights, "MAX_REFINEMENTS", 0)
-    off = wrong(surrogate, size)
-    spec = dataclasses.replace(SPEC, min_ess=400, n_draws=1000, max_evaluations=4000)
+    off = WavySurrogate(**vars(surrogate), error_nat=1.2)
+    spec = dataclasses.replace(SPEC, min_ess=400, n_draws=1000, n_kept=2000, max_evaluations=4000)
     found = sample_with_exact_weights(jax.random.key(2), counts, off, mixture, spec)
     attrs = found.draws.attrs
-    assert 1.1 < attrs["surrogate_error"] < 3
+    assert 1 < attrs["surrogate_error"] < 2
     assert attrs["pareto_k"] < 0.7 and attrs["importance_ess"] >= 400
-    agrees(found.draws.u, quadrature(counts, off.likelihood), 400)
+    # 400 by the weights, and 2000 picked by them
+    agrees(found.draws.u, quadrature(counts, off.likelihood), 1 / (1 / 400 + 1 / 2000))
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +261,37 @@ def test_draws_without_a_number_get_no_weight(data, surrogate, mixture):
     assert np.all(found.draws.u[..., 0] < edge)
     undefined = np.isnan(found.draws.attrs["log_weight"])
     assert undefined.mean() == found.draws.attrs["undefined_fraction"]
+
+
+EXTENDED = SurrogateChains.extended
+
+
+def slow(factor):
+    """Chains that repeat each draw so many times."""
+
+    def extended(chains):
+        longer = EXTENDED(chains)
+        u, lp = longer.draws.u, longer.draws.stats["lp"]
+        kept = np.arange(u.shape[1]) // factor * factor
+        draws = Draws(u[:, kept], {**longer.draws.stats, "lp": lp[:, kept]}, longer.draws.attrs)
+        return dataclasses.replace(longer, draws=draws)
+
+    return extended
+
+
+def test_slow_chains_are_made_longer(counts, surrogate, mixture, monkeypatch):
+    """And where no length is enough, evaluations end early: the draws would be worth too little."""
+    spec = dataclasses.replace(SPEC, min_ess=200, max_evaluations=2000)
+    monkeypatch.setattr(SurrogateChains, "extended", slow(4))
+    found = sample_with_exact_weights(jax.random.key(12), counts, surrogate, mixture, spec)
+    assert found.chains.smallest_ess >= 6 * 200
+    assert found.chains.stats["lp"].size >= 2 * 6 * 200
+    assert found.draws.attrs["importance_ess"] >= 200
+    monkeypatch.setattr(SurrogateChains, "extended", slow(100))
+    found = sample_with_exact_weights(jax.random.key(12), counts, surrogate, mixture, spec)
+    assert found.chains.smallest_ess < 200
+    assert found.draws.attrs["importance_ess"] < 200
+    assert found.draws.attrs["density_evaluations"] < 400
 
 
 def test_evaluations_end_at_their_limit(counts, surrogate, mixture):

@@ -10,6 +10,7 @@ import pytest
 from targets import COV, COV5, MEAN, MEAN5, cliff, gaussian, gaussian5, nowhere
 from toy import silent
 
+from popinfer.infer.draws import Draws
 from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.nuts import NutsSpec, SurrogateChains, SurrogateNutsSpec, nuts, surrogate_nuts
 
@@ -79,28 +80,50 @@ def test_cheap_chains_repeat_with_their_key_and_share_a_program():
     assert np.median(moved - one) == pytest.approx(0.1, abs=0.05)
 
 
+class TwoFarMaxima(eqx.Module):
+    """Unit Gaussians thirty standard deviations apart: a chain stays where it is."""
+
+    place: Any
+
+    def __call__(self, u):
+        return jnp.logaddexp(-0.5 * jnp.sum((u - self.place) ** 2), -0.5 * jnp.sum((u + self.place) ** 2))
+
+
 def test_cheap_chains_go_on_from_where_they_are():
-    """More draws, none of them repeated, and what was drawn stays; together they have the moments."""
-    spec, density = SurrogateNutsSpec(2, 200, 300), Gaussian5(jnp.asarray(MEAN5))
-    first = SurrogateChains.start(jax.random.key(2), density, WRONG, spec)
+    """What was drawn stays, each chain stays at its own maximum, and all draws together have its moments."""
+    place = np.full(3, 9.0)
+    parts = tuple(Laplace(sign * place, np.eye(3)) for sign in (1, -1))
+    mixture = Mixture(parts, np.array([0.5, 0.5]))
+    spec = SurrogateNutsSpec(4, 200, 300)
+    first = SurrogateChains.start(jax.random.key(2), TwoFarMaxima(jnp.asarray(place)), mixture, spec)
     longer = first.extended().extended()
+    assert longer.draws.u.shape == (4, 900, 3)
+    assert all(values.shape == (4, 900) for values in longer.draws.stats.values())
     np.testing.assert_array_equal(longer.draws.u[:, :300], first.draws.u)
-    assert longer.draws.u.shape == (2, 900, 5)
-    assert all(values.shape == (2, 900) for values in longer.draws.stats.values())
-    u, sd = longer.draws.u.reshape(-1, 5), np.sqrt(np.diag(COV5))
-    assert len(np.unique(u[:, 0])) > 0.95 * len(u)
-    assert np.all(np.abs(u.mean(axis=0) - MEAN5) < 4 * sd / np.sqrt(len(u) / 3))
-    # the trajectory of every chain is continuous where it was extended
-    steps = np.abs(np.diff(longer.draws.u, axis=1))
-    assert np.all(steps[:, [299, 599]] < 1.5 * steps.max(axis=1, keepdims=True))
-    assert longer.draws.smallest_ess > 2 * first.draws.smallest_ess
+    sides = np.sign(longer.draws.u[..., 0])
+    assert {1, -1} == set(sides[:, 0]) and np.all(sides == sides[:, :1])
+    off = longer.draws.u - sides[..., None] * place
+    assert np.all(np.abs(off.mean(axis=(0, 1))) < 4 / np.sqrt(off[..., 0].size / 3))
+    assert np.all(np.abs(off.std(axis=(0, 1)) - 1) < 0.1)
+    # other random numbers in each stretch: those of an earlier one would draw the chains together
+    correlation = np.corrcoef(off[:, 300:600, 0].ravel(), off[:, 600:, 0].ravel())[0, 1]
+    assert abs(correlation) < 0.1
 
 
 def test_cheap_chains_share_one_step_size():
     """Chains of one target accept alike, also where warm-up is short."""
     spec = SurrogateNutsSpec(4, 100, 400)
-    draws = surrogate_nuts(jax.random.key(3), Gaussian5(jnp.asarray(MEAN5)), WRONG, spec)
-    assert np.ptp(draws.stats["acceptance_rate"].mean(axis=1)) < 0.03
+    chains = SurrogateChains.start(jax.random.key(3), Gaussian5(jnp.asarray(MEAN5)), WRONG, spec)
+    assert chains._tuned["step_size"].shape == () and chains._tuned["inverse_mass_matrix"].shape == (5,)
+    assert np.ptp(chains.draws.stats["acceptance_rate"].mean(axis=1)) < 0.03
+
+
+@pytest.mark.parametrize("wrong", [np.nan, 1.0])
+def test_chains_that_say_nothing_are_worth_nothing(wrong):
+    u = np.random.default_rng(0).normal(size=(4, 100, 2))
+    assert Draws(u, {}).smallest_ess > 100
+    u[..., 1] = wrong
+    assert Draws(u, {}).smallest_ess == 0
 
 
 def test_batched_chains_give_the_draws_of_chains_in_sequence():

@@ -3,10 +3,10 @@
 import arviz as az
 import numpy as np
 import pytest
-from scipy.signal import lfilter
 import synthetic
 import xarray as xr
 from inference_groups import draws_of
+from scipy.signal import lfilter
 
 from popinfer.errors import InputError
 from popinfer.inference_data import InferenceData, add_groups, read_group
@@ -276,15 +276,16 @@ def test_few_exact_weights_fail_on_their_worth():
 
 def test_weights_of_slow_chains_fail_on_their_worth():
     """The same weights, of chains whose neighbours hardly differ: their draws tell little more together."""
-    slow, rng = _surrogate(_even(n=2000)), np.random.default_rng(6)
+    slow, rng = _surrogate(_even(n=480)), np.random.default_rng(6)
     assert judge(slow).converged
     for i, (name, (_, _, scale, *_)) in enumerate(synthetic.PARAMETERS.items()):
         values, noise = slow["chains"][name].values, rng.normal(size=slow["chains"][name].shape)
-        chain = lfilter([1.0], [1.0, -0.8], noise, axis=1)
+        chain = lfilter([1.0], [1.0, -0.4], noise, axis=1)
         values[...] = values.mean() + values.std() * chain / chain.std()
         slow["unconstrained"]["chains"].values[..., i] = values / scale
-    failures = judge(slow).failures
-    assert any("weighted draws are worth" in failure for failure in failures)
+    failures = " ".join(judge(slow).failures)  # others, too: weighted draws are not those of the chains
+    assert "weighted draws are worth" in failures
+    assert "R-hat" not in failures and "effective sample" not in failures
 
 
 def test_a_surrogate_that_errs_fails_even_with_many_draws():
