@@ -1,23 +1,22 @@
 """How long will a run take? A line through reference runs, for a person to plan by.
 
 A run evaluates the model at the surrogate's nodes and at the draws that are weighted exactly, each on all
-halos. Times of stages that ran on two idle CPU cores in five bands, of both shipped files in commit 0f167d4
-and of the quick one since, follow
+halos. Times of the stages of both shipped files on two idle CPU cores in five bands (commit 9bc0b6e) follow
 
-    seconds = 84 + 8.3e-6 x halos of all slices x evaluations
+    seconds = 204 + 5.4e-6 x halos of all slices x evaluations
 
-to ten per cent (`tests/run/test_check.py` compares the quick one, which `results/reference` holds). It knows
-nothing of other machines, of the bands' number or of a posterior that is hard to sample: within a factor of
-two or three it is to be believed.
+(`tests/run/test_check.py` compares them with the runs that `results/reference` holds). It knows nothing of
+other machines, of the bands' number or of a posterior that is hard to sample: within a factor of two or
+three it is to be believed.
 """
 
 from popinfer.config import RunConfig
 from popinfer.config.inference import NutsConfig
 from popinfer.infer.nodes import MOST_IN_ROUNDS, NODES_PER_PARAMETER
 
-_SECONDS_AT_LEAST, _SECONDS_PER_HALO = 84.0, 8.3e-6
+_SECONDS_AT_LEAST, _SECONDS_PER_HALO = 204.0, 5.4e-6
 _FEW = 10  # parameters, up to which a surrogate is right with the fewest nodes
-# nodes a parameter, for each parameter more: 14 and 23 took the most in the reference runs
+# nodes a parameter, for each parameter more: 14 and 18 took the most in the reference runs
 _MORE_NODES = 9.0
 
 
@@ -31,11 +30,11 @@ def exact_evaluations(config: RunConfig) -> int | None:
 
 
 def _draws_per_ess(n_par: int) -> float:
-    """Draws to evaluate exactly, for each that their weights are worth.
+    """Draws to evaluate exactly, for each independent one that they are worth.
 
-    736/419 of 14 parameters and 1440/410 of 23 in the reference runs, and 416/406 of seven in an earlier.
+    928/421 of 14 parameters and 2112/404 of 18 in the reference runs; 1.2 where weights are even.
     """
-    return max(1.05, 1.76 + 0.195 * (n_par - 14))
+    return max(1.2, 2.2 + 0.76 * (n_par - 14))
 
 
 def expected_nodes(n_par: int) -> int:

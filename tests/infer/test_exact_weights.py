@@ -101,7 +101,7 @@ def test_weights_are_worth_what_was_asked_for(sampled, surrogate):
     assert attrs["surrogate_error"] < surrogate_posterior.MAX_ERROR
     assert attrs["left_out_error"] < surrogate_posterior.MAX_ERROR
     # about as many draws of a banana lie beyond the first nodes as call for more of them
-    assert attrs["n_refinements"] <= 2
+    assert attrs["n_refinements"] < exact_weights.MAX_REFINEMENTS
     assert attrs["undefined_fraction"] == 0
     assert attrs["n_nodes"] == len(surrogate.nodes.points) + attrs["n_refinements"] * FIRST_LOOK
     assert sampled.draws.u.shape == (4, 100, N_PAR)

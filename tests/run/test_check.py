@@ -356,16 +356,12 @@ def test_checking_loads_none_of_the_slow_packages(tmp_path):
     assert done.stdout.splitlines()[-1] == "[] 0", done.stdout + done.stderr
 
 
-SHARED_ITS_CORES = ("sdss",)  # with other jobs: the time of this reference run is no measurement
-
-
 @pytest.mark.parametrize("name", ["sdss_quick", "sdss"])
 def test_the_estimated_time_is_that_of_the_reference_runs(name):
     summary = json.loads((ROOT / "results" / "reference" / f"{name}_summary.json").read_text())
     config = load_config(ROOT / "configs" / f"{name}.yaml")
     estimate, measured = estimated_seconds(config), sum(summary["wall_time_s"].values())
-    if name not in SHARED_ITS_CORES:
-        assert 0.5 < estimate / measured < 2
+    assert 0.5 < estimate / measured < 2
     evaluated = summary["sampler"]["n_nodes"] + summary["sampler"]["density_evaluations"]
     assert 0.8 < exact_evaluations(config) / evaluated < 1.25
 
