@@ -22,6 +22,7 @@ from popinfer.infer.counts import BatchedCounts, Evaluated, evaluate
 from popinfer.infer.draws import Draws
 from popinfer.infer.laplace import Mixture
 from popinfer.infer.nuts import SurrogateChains, SurrogateNutsSpec
+from popinfer.infer.sizes import CHAIN_ESS, MAX_EXTENSIONS
 from popinfer.infer.surrogate_posterior import MAX_ERROR, SurrogatePosterior, spread_out
 from popinfer.resampling import (
     EVEN,
@@ -40,11 +41,6 @@ _HELPED = 0.9  # of the error before: a refinement that leaves more is the last
 # radius of new nodes beyond the draws', where these press against the region's edge [standard deviations]
 _FARTHER = 1.5
 _MORE = 1.25  # times as many evaluations, where the weights' tail can't be trusted yet
-# effective size of chains, in units of the draws that are asked for: 400 of these need a Kish size of 480
-# then. Weights that vary as slowly along chains as the parameters, and are worth half their number, would
-# leave 340 of them
-CHAIN_ESS = 6.0
-MAX_EXTENSIONS = 15
 FIRST_LOOK = 32  # exact evaluations, a multiple of what is evaluated at once
 
 Say = Callable[[int, int, str], None]

@@ -24,7 +24,8 @@ from popinfer.infer.counts import BatchedCounts, Evaluated, evaluate
 from popinfer.infer.data import Data
 from popinfer.infer.laplace import Mixture
 from popinfer.infer.likelihood import Likelihood, SurrogateDensity
-from popinfer.infer.nodes import (
+from popinfer.infer.nuts import SurrogateNutsSpec, surrogate_nuts
+from popinfer.infer.sizes import (
     FEWEST_NODES,
     FIRST_NODES,
     MAX_NODES_PER_PARAMETER,
@@ -32,7 +33,6 @@ from popinfer.infer.nodes import (
     NODES_PER_PARAMETER,
     ROUND_NODES,
 )
-from popinfer.infer.nuts import SurrogateNutsSpec, surrogate_nuts
 from popinfer.infer.surrogate import SurrogateFit, fit_surrogate
 
 _BEYOND = 0.5  # standard deviations of nodes beyond the posterior's radius: tails are interpolated too

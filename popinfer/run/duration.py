@@ -12,7 +12,7 @@ three it is to be believed.
 
 from popinfer.config import RunConfig
 from popinfer.config.inference import NutsConfig
-from popinfer.infer.nodes import MOST_IN_ROUNDS, NODES_PER_PARAMETER
+from popinfer.infer.sizes import MOST_IN_ROUNDS, NODES_PER_PARAMETER
 
 _SECONDS_AT_LEAST, _SECONDS_PER_HALO = 204.0, 5.4e-6
 _FEW = 10  # parameters, up to which a surrogate is right with the fewest nodes

@@ -28,9 +28,9 @@ from popinfer.infer.counts import Evaluated, log_counts, log_counts_and_jacobian
 from popinfer.infer.data import Data
 from popinfer.infer.goodness import ChiSquare, chi_square_of_fit, determined_parameters
 from popinfer.infer.laplace import Laplace, Mixture, flat_parameters
-from popinfer.infer.nodes import NODES_PER_PARAMETER
 from popinfer.infer.optimise import density_and_grad
 from popinfer.infer.search import MAX_ROUNDS, climb_under, follow_maxima, mixture_of
+from popinfer.infer.sizes import NODES_PER_PARAMETER
 from popinfer.infer.surrogate_posterior import SurrogatePosterior, build_surrogate
 from popinfer.journal import began
 from popinfer.random import stream

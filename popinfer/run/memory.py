@@ -6,8 +6,7 @@ from popinfer.config import RunConfig
 from popinfer.config.inference import NutsConfig, NutsExactConfig, SmcConfig
 from popinfer.errors import InputError
 from popinfer.infer.counts import batches_at_once
-from popinfer.infer.exact_weights import CHAIN_ESS, MAX_EXTENSIONS
-from popinfer.infer.nodes import MAX_NODES_PER_PARAMETER, NODES_PER_PARAMETER
+from popinfer.infer.sizes import CHAIN_ESS, MAX_EXTENSIONS, MAX_NODES_PER_PARAMETER, NODES_PER_PARAMETER
 from popinfer.run.batches import CANDIDATES, batch_shape
 
 # measured on the shipped run files: numbers that describe a halo, and working memory in single precision

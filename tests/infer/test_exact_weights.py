@@ -17,9 +17,9 @@ from popinfer.infer.draws import Draws
 from popinfer.infer.exact_weights import FIRST_LOOK, ExactWeightsSpec, sample_with_exact_weights
 from popinfer.infer.laplace import Laplace, Mixture
 from popinfer.infer.likelihood import LogDensity
-from popinfer.infer.nodes import MOST_IN_ROUNDS
 from popinfer.infer.nuts import SurrogateChains, surrogate_nuts
 from popinfer.infer.search import find_maxima
+from popinfer.infer.sizes import MOST_IN_ROUNDS
 from popinfer.infer.surrogate_posterior import SurrogatePosterior, build_surrogate
 
 MODEL = toy(level=1.5, noise=0.2, bend=3.0)

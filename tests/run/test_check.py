@@ -305,7 +305,7 @@ def test_the_base_file_is_right_and_says_what_would_run(checked, folder):
     assert "g-r, r; bands g, r" in text
     assert "dust.lg_av  normal(-0.4, 0.2) [dex]  log10 A_V" in text
     assert "2 x 1,024" in text and "source lightcone" in text
-    assert "about 436 evaluations of the model, 16 of them" in text
+    assert "about 496 evaluations of the model, 16 of them" in text
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
