@@ -11,8 +11,8 @@ from popinfer.storage import SCHEMA
 
 STORED = sorted((Path(__file__).parent / "stored").glob("v*.tar.xz"))
 LARGEST = 300_000  # bytes of each, in git
-# what the present gate says of them, which may ask for more than that of their time: draws of v4 were worth 400
-# before it took into account that draws of chains depend on one another
+# what the present gate says of them, which may ask for more than that of their time: draws of v4 were worth
+# 400 before it took into account that draws of chains depend on one another
 FAILURES = {"v4.tar.xz": ["The weighted draws are worth 286 independent ones"]}
 MEANS = {"v4.tar.xz": {"dust.lg_av": -0.262653, "metallicity.zero_point": -0.299443}}  # when they were made
 
