@@ -147,7 +147,7 @@ class NutsConfig(Section):
         "effective size is six times min_ess.",
     )
     target_accept: float = Field(
-        default=0.9, gt=0.5, lt=1, description="Acceptance probability that the step size is tuned to."
+        default=0.95, gt=0.5, lt=1, description="Acceptance probability that the step size is tuned to."
     )
     min_ess: float = Field(
         default=400.0,

@@ -62,7 +62,7 @@ class ExactWeightsSpec:
     n_chains: int = 4
     n_warmup: int = 500
     n_draws: int = 1000
-    target_accept: float = 0.9
+    target_accept: float = 0.95
     min_ess: float = 400.0
     max_evaluations: int = 4000
     n_kept: int = 1000
