@@ -39,14 +39,25 @@ class Draws:
     @functools.cached_property
     def smallest_ess(self) -> float:
         """Smallest effective size of all parameters, in bulk and tails; 0 where one is no number."""
-        import arviz as az  # takes a second, which whoever only asks for the class shouldn't wait for
-
         columns = [self.u[..., i] for i in range(self.u.shape[-1])]
-        if not np.isfinite(self.u).all() or any(np.ptp(column) == 0 for column in columns):
+        if not all(map(have_sizes, columns)):
             return 0.0
-        bulk = [float(az.ess(column, method="bulk")) for column in columns]
-        tail = [float(az.ess(column, method="tail", prob=TAILS)) for column in columns]
-        return float(np.nan_to_num(np.min(bulk + tail)))
+        return float(np.nan_to_num(np.min([effective_sizes(column) for column in columns])))
+
+
+def have_sizes(values: np.ndarray) -> bool:
+    """Whether draws [chain, draw] have effective sizes: several chains of finite values that change."""
+    n_chain, n_draw = values.shape
+    return n_chain >= 2 and n_draw >= 4 and bool(np.isfinite(values).all() and np.ptp(values) > 0)
+
+
+def effective_sizes(values: np.ndarray) -> tuple[float, float]:
+    """Effective sizes of draws [chain, draw], in the bulk and in the tails (Vehtari et al. 2021)."""
+    import arviz as az  # takes a second, which whoever only asks for the classes shouldn't wait for
+
+    with np.errstate(divide="ignore", invalid="ignore"):  # a frozen chain has no variance
+        bulk, tail = az.ess(values, method="bulk"), az.ess(values, method="tail", prob=TAILS)
+    return float(bulk), float(tail)
 
 
 class Sampler(eqx.Module):

@@ -11,6 +11,7 @@ a surrogate is kept inside the region of its nodes, and one whose chains press a
 nodes farther out.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -242,23 +243,26 @@ class _WeightedDraws:
         finite = self.log_weight[np.isfinite(self.log_weight)]
         return float(np.std(finite)) if finite.size > 1 else np.inf
 
+    @functools.cached_property
+    def smoothed(self) -> tuple[Float[np.ndarray, "exact"], float]:
+        """Pareto-smoothed log weights, and k-hat."""
+        return pareto_smooth(self.log_weight)
+
     def are_worth(self, min_ess: float) -> bool:
         """Whether the weighted draws are worth enough and the weights' tail can be trusted."""
-        pareto_k = pareto_smooth(self.log_weight)[1]
         finite = self.log_weight[np.isfinite(self.log_weight)]
         even = kish_size(finite) >= EVEN * self.n
-        return self.ess >= min_ess and (even or pareto_k < MAX_PARETO_K)
+        return self.ess >= min_ess and (even or self.smoothed[1] < MAX_PARETO_K)
 
     @property
     def ess(self) -> float:
         """Effective number of independent draws that the weighted draws are worth."""
-        smoothed, _ = pareto_smooth(self.log_weight)
-        return independent_size(smoothed, self.chains.stats["lp"].size, self.chains.smallest_ess)
+        return independent_size(self.smoothed[0], self.chains.stats["lp"].size, self.chains.smallest_ess)
 
 
 def _resample(key: Array, weighted: _WeightedDraws, spec: ExactWeightsSpec) -> Draws:
     """Draws picked in proportion to their smoothed weights, as four pseudo-chains."""
-    log_weight, pareto_k = pareto_smooth(weighted.log_weight)
+    log_weight, pareto_k = weighted.smoothed
     # without any weight the gate refuses the draws; there must be some to be refused
     weights = np.exp(log_weight) if np.isfinite(log_weight).any() else np.ones(len(log_weight))
     picked = shuffled_systematic(key, weights, 4 * (spec.n_kept // 4))

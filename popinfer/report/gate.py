@@ -50,7 +50,7 @@ import xarray as xr
 from scipy.stats import rankdata
 
 from popinfer.errors import InputError
-from popinfer.infer.draws import TAILS
+from popinfer.infer.draws import TAILS, effective_sizes, have_sizes
 from popinfer.inference_data import InferenceData, read_group
 from popinfer.report.checks import (
     MIN_ESS,
@@ -119,12 +119,11 @@ def _check_divergences(stats: xr.Dataset) -> Check:
 
 def diagnose_chains(name: str, values: np.ndarray) -> ParameterDiagnostics:
     """Rank-normalised split R-hat, bulk and tail ESS of draws (chain, draw); NaN where undefined."""
-    if values.shape[0] < 2 or values.shape[1] < 4 or not np.isfinite(values).all() or np.ptp(values) == 0:
+    if not have_sizes(values):
         return ParameterDiagnostics(name, np.nan, np.nan, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):  # a frozen chain has no variance: R-hat infinite
         rhat = az.rhat(values, method="rank")
-        bulk, tail = az.ess(values, method="bulk"), az.ess(values, method="tail", prob=TAILS)
-    return ParameterDiagnostics(name, float(rhat), float(bulk), float(tail))
+    return ParameterDiagnostics(name, float(rhat), *effective_sizes(values))
 
 
 def _check_moving(draws: dict[str, np.ndarray]) -> Check:
@@ -194,11 +193,11 @@ def importance_checks(log_weight: np.ndarray, n_chain: int, chain_ess: float) ->
     They are of some of the `n_chain` draws of chains that are worth `chain_ess`.
     """
     undefined = ~np.isfinite(log_weight)
-    smoothed, k_hat = pareto_smooth(log_weight[~undefined])
+    finite = log_weight[~undefined]
+    smoothed, k_hat = pareto_smooth(finite)
     ess = independent_size(smoothed, n_chain, chain_ess)
     # of the raw weights: smoothing hides single large ones
-    even = kish_size(log_weight[~undefined]) >= EVEN * log_weight.size
-    finite = log_weight[np.isfinite(log_weight)]
+    even = kish_size(finite) >= EVEN * log_weight.size
     error = float(np.std(finite)) if finite.size > 1 else np.nan
     return [
         check_defined(float(undefined.mean()) if undefined.size else 1.0, "exact evaluations"),
