@@ -98,10 +98,10 @@ def test_weights_are_worth_what_was_asked_for(sampled, surrogate):
     needed = 1 / (1 / 300 - max(1 / chain_ess - 1 / n_chain, 0))
     assert attrs["importance_ess"] >= 300
     assert needed <= attrs["density_evaluations"] <= 1.1 * needed
-    assert attrs["surrogate_error"] < surrogate_posterior.MAX_ERROR
-    assert attrs["left_out_error"] < surrogate_posterior.MAX_ERROR
+    assert attrs["surrogate_error"] < 0.2
+    assert attrs["left_out_error"] < 0.2
     # about as many draws of a banana lie beyond the first nodes as call for more of them
-    assert attrs["n_refinements"] < exact_weights.MAX_REFINEMENTS
+    assert attrs["n_refinements"] <= 1
     assert attrs["undefined_fraction"] == 0
     assert attrs["n_nodes"] == len(surrogate.nodes.points) + attrs["n_refinements"] * FIRST_LOOK
     assert sampled.draws.u.shape == (4, 100, N_PAR)
